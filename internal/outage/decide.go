@@ -1,0 +1,169 @@
+package outage
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Switch is the feature switch behind which all behaviour stands.
+type Switch string
+
+const (
+	SwitchOn     Switch = "on"     // suppress
+	SwitchShadow Switch = "shadow" // log what would be suppressed, forward everything
+	SwitchOff    Switch = "off"    // pass everything, track nothing
+)
+
+// Valid reports whether s is one of the three.
+func (s Switch) Valid() bool { return s == SwitchOn || s == SwitchShadow || s == SwitchOff }
+
+// Outcome is what became of an alert. Its values are those of the header
+// Quell-Decision and of the suppression log.
+type Outcome string
+
+const (
+	Suppressed Outcome = "suppressed" // logged, not delivered
+	Shadow     Outcome = "shadow"     // logged, and delivered since the switch was on shadow
+	Forwarded  Outcome = "forwarded"  // delivered; in the log: meant to be suppressed, delivered after all
+)
+
+// Reason says why a decision fell as it did. The set is closed and documented
+// in docs/reasons.md.
+type Reason string
+
+// Reasons of decisions on northbound messages.
+const (
+	ReasonWindowOpen       Reason = "window-open"
+	ReasonNoWindow         Reason = "no-window"
+	ReasonWindowNotBegun   Reason = "window-not-begun"
+	ReasonWindowOver       Reason = "window-over"
+	ReasonWindowWithdrawn  Reason = "window-withdrawn"
+	ReasonNotAD1           Reason = "not-ad1"
+	ReasonNotXML           Reason = "not-xml"
+	ReasonTooLarge         Reason = "too-large"
+	ReasonUnreadable       Reason = "unreadable"
+	ReasonSwitchedOff      Reason = "switched-off"
+	ReasonStoreUnavailable Reason = "store-unavailable"
+)
+
+// Reasons of decisions on southbound messages; unreadable, not-xml, too-large,
+// switched-off and store-unavailable occur there too.
+const (
+	ReasonTracked           Reason = "tracked"
+	ReasonRepeated          Reason = "repeated"
+	ReasonNotActivation     Reason = "not-activation"
+	ReasonFormNotTracked    Reason = "form-not-tracked"
+	ReasonCommandVariant    Reason = "command-variant"
+	ReasonPayloadUnreadable Reason = "payload-unreadable"
+	ReasonTargetMismatch    Reason = "target-mismatch"
+	ReasonUnknownDevice     Reason = "unknown-device"
+	ReasonNotESME           Reason = "not-esme"
+	ReasonNotSMETS2         Reason = "not-smets2"
+	ReasonOtherManufacturer Reason = "other-manufacturer"
+	ReasonNotListed         Reason = "not-listed"
+	ReasonNoHub             Reason = "no-hub"
+)
+
+// Throttled is what alert storm protection says in an alert that it let
+// through for several (SECMP0062). A pointer is nil where the message says nothing.
+type Throttled struct {
+	SequenceID *uint32 `json:"throttled_sequence_id,omitempty"`
+	Count      *uint32 `json:"throttled_count,omitempty"`
+}
+
+// Alert is one AD1 as received.
+type Alert struct {
+	ID          string // ResponseID in canonical form, or a digest of the content
+	Code        string // "AD1"
+	CHF         DeviceID
+	OutageStart time.Time
+	MPxN        string
+	Throttled   Throttled
+	Received    time.Time
+}
+
+// Decision is what becomes of one alert, and why.
+type Decision struct {
+	Outcome Outcome
+	Reason  Reason
+}
+
+// Decide decides on an AD1 received at the instant at, whose CHF has the given
+// activations: it is suppressed while the window of any that stands is open.
+// The activation is the one whose window is open, the earliest to begin of
+// several; otherwise it is the one that the reason speaks of, nil if none.
+func Decide(acts []Activation, at time.Time) (Decision, *Activation) {
+	forward := func(r Reason, a *Activation) (Decision, *Activation) {
+		return Decision{Forwarded, r}, a
+	}
+	var open, next, last, gone *Activation
+	for i := range acts {
+		a := &acts[i]
+		switch {
+		case a.Order.Kind == Cancellation:
+		case !a.Standing:
+			gone = a
+		case at.Before(a.Start):
+			next = earliest(next, a)
+		case at.Before(a.End):
+			open = earliest(open, a)
+		case last == nil || a.End.After(last.End):
+			last = a
+		}
+	}
+	switch {
+	case open != nil:
+		return Decision{Suppressed, ReasonWindowOpen}, open
+	case next != nil:
+		return forward(ReasonWindowNotBegun, next)
+	case last != nil:
+		return forward(ReasonWindowOver, last)
+	case gone != nil:
+		return forward(ReasonWindowWithdrawn, gone)
+	}
+	return forward(ReasonNoWindow, nil)
+}
+
+func earliest(a, b *Activation) *Activation {
+	if a == nil || b.Start.Before(a.Start) || b.Start.Equal(a.Start) && b.ID < a.ID {
+		return b
+	}
+	return a
+}
+
+// StartedBefore reports evidence for a genuine outage: the outage began before
+// the window by more than the tolerance between the clocks of hub and motorway.
+func StartedBefore(outageStart, windowStart time.Time, tolerance time.Duration) bool {
+	return windowStart.Sub(outageStart) > tolerance
+}
+
+// Entry is one entry of the suppression log. Its JSON is part of the API.
+type Entry struct {
+	Seq         int64     `json:"sequence"`
+	AlertID     string    `json:"alert_id"`
+	AlertCode   string    `json:"alert_code"`
+	CHF         DeviceID  `json:"chf_id"`
+	ESME        DeviceID  `json:"esme_id"`
+	MPxN        string    `json:"mpxn"`
+	MPxNValid   bool      `json:"mpxn_valid"`
+	Distributor string    `json:"distributor"` // the MPAN's first two digits; "" if it is not valid
+	OutageStart time.Time `json:"outage_start"`
+	Received    time.Time `json:"received_at"`
+	RequestID   string    `json:"request_id"`
+	Mode        Kind      `json:"mode"`
+	WindowStart time.Time `json:"window_start"`
+	WindowEnd   time.Time `json:"window_end"`
+	Throttled
+	Outcome       Outcome `json:"outcome"`
+	StartedBefore bool    `json:"started_before_activation"`
+	Repeated      bool    `json:"repeated_in_window"`
+}
+
+// SortByReceipt puts activations into the order that Settle follows: by
+// receipt, and among equals as they were recorded.
+func SortByReceipt(acts []Activation) {
+	slices.SortFunc(acts, func(a, b Activation) int {
+		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))
+	})
+}

@@ -1,0 +1,209 @@
+// Package outage is the domain of quell: device ids, MPANs, firmware
+// activations, the windows that they open, and the decision whether a Power
+// Outage Alert is withheld.
+//
+// The package does no I/O, reads no clock and writes no log: every instant is
+// an argument, every decision a value with its reason. All times are UTC, all
+// windows half-open: [start, end).
+package outage
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// ErrDeviceID says that a text is no EUI-64.
+var ErrDeviceID = errors.New("not an EUI-64 such as 00-DB-12-34-56-78-90-A0")
+
+// DeviceID is the EUI-64 that names a device on the smart metering network
+// ("GUID" in the impact assessment). The zero value names no device.
+type DeviceID uint64
+
+// ParseDeviceID reads an EUI-64 in the form of the DUIS schema's type EUI,
+// eight pairs of hexadecimal digits joined by hyphens, in either case. The
+// error is ErrDeviceID.
+func ParseDeviceID(s string) (DeviceID, error) { return parseDeviceID(s) }
+
+// ParseDeviceIDBytes is ParseDeviceID for a slice of a message; it allocates nothing.
+func ParseDeviceIDBytes(b []byte) (DeviceID, error) { return parseDeviceID(b) }
+
+func parseDeviceID[T string | []byte](s T) (DeviceID, error) {
+	if len(s) != 23 {
+		return 0, ErrDeviceID
+	}
+	var v DeviceID
+	for i := 0; i < 23; i += 3 {
+		hi, lo := hexDigit[s[i]], hexDigit[s[i+1]]
+		if hi > 15 || lo > 15 || i < 21 && s[i+2] != '-' {
+			return 0, ErrDeviceID
+		}
+		v = v<<8 | DeviceID(hi)<<4 | DeviceID(lo)
+	}
+	return v, nil
+}
+
+// hexDigit gives the value of a hexadecimal digit, and 255 for any other octet.
+var hexDigit = func() (t [256]byte) {
+	for i := range t {
+		t[i] = 255
+	}
+	for i := byte(0); i < 10; i++ {
+		t['0'+i] = i
+	}
+	for i := byte(0); i < 6; i++ {
+		t['a'+i], t['A'+i] = 10+i, 10+i
+	}
+	return t
+}()
+
+// AppendText appends the id in the form of the DUIS schema, in upper case.
+func (id DeviceID) AppendText(b []byte) ([]byte, error) {
+	const digits = "0123456789ABCDEF"
+	for i := 56; i >= 0; i -= 8 {
+		o := byte(id >> i)
+		b = append(b, digits[o>>4], digits[o&15])
+		if i > 0 {
+			b = append(b, '-')
+		}
+	}
+	return b, nil
+}
+
+// String gives the id in the form of the DUIS schema, in upper case.
+func (id DeviceID) String() string {
+	b, _ := id.AppendText(make([]byte, 0, 23))
+	return string(b)
+}
+
+// MarshalText is String for JSON; the zero id is the empty text.
+func (id DeviceID) MarshalText() ([]byte, error) {
+	if id == 0 {
+		return nil, nil
+	}
+	return id.AppendText(nil)
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (id *DeviceID) UnmarshalText(b []byte) (err error) {
+	if len(b) == 0 {
+		*id = 0
+		return nil
+	}
+	*id, err = ParseDeviceIDBytes(b)
+	return err
+}
+
+// Device is what the Smart Metering Inventory says of one device.
+type Device struct {
+	ID           DeviceID `json:"device_id"`
+	Type         string   `json:"device_type"`   // as in the DUIS schema's DeviceType: ESME, GSME, CHF, …
+	SMETSVersion string   `json:"smets_version"` // as in SMETSCHTSVersion: "SMETS2 v4.2", "2.0", …
+	Manufacturer string   `json:"manufacturer"`
+	Model        string   `json:"model"`
+	CHF          DeviceID `json:"chf_id"` // 0: not known
+	MPxN         string   `json:"mpxn"`   // personal data
+}
+
+// SMETSGeneration reads the generation out of a SMETS version as inventories
+// write it ("SMETS2 v4.2", "SMETS2", "2.0", "v5.1" and "4.2" are 2 or later);
+// 0 if the text says none.
+func SMETSGeneration(version string) int {
+	s := strings.ToUpper(strings.TrimSpace(version))
+	s = strings.TrimSpace(strings.TrimPrefix(s, "SMETS"))
+	s = strings.TrimPrefix(s, "V")
+	n := 0
+	for i := 0; i < len(s) && s[i] >= '0' && s[i] <= '9' && n < 1000; i++ {
+		n = n*10 + int(s[i]-'0')
+	}
+	return n
+}
+
+// Manufacturers is the configured list of manufacturers whose meters are
+// tracked. Case and outer blanks do not count.
+type Manufacturers []string
+
+// Has reports whether name is in the list.
+func (m Manufacturers) Has(name string) bool {
+	name = strings.TrimSpace(name)
+	for _, have := range m {
+		if strings.EqualFold(strings.TrimSpace(have), name) {
+			return true
+		}
+	}
+	return false
+}
+
+// Eligible says whether an activation on a device is tracked: the inventory
+// knows the device (d is not nil) as an ESME of SMETS2 or later, of a listed
+// manufacturer, in the device list, on a known CHF. Otherwise it names the
+// first condition that failed, in that order. (Impact assessment, 4.1.)
+func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
+	switch {
+	case d == nil:
+		return false, ReasonUnknownDevice
+	case !strings.EqualFold(strings.TrimSpace(d.Type), "ESME"):
+		return false, ReasonNotESME
+	case SMETSGeneration(d.SMETSVersion) < 2:
+		return false, ReasonNotSMETS2
+	case !m.Has(d.Manufacturer):
+		return false, ReasonOtherManufacturer
+	case !listed:
+		return false, ReasonNotListed
+	case d.CHF == 0:
+		return false, ReasonNoHub
+	}
+	return true, ReasonTracked
+}
+
+// RequestID is the id of a DUIS message: originator, target, counter. For a
+// response it reads originator, recipient, counter. (DUIS RequestIDType,
+// ResponseIDType.)
+type RequestID struct {
+	Originator, Target DeviceID
+	Counter            uint64
+}
+
+// String gives the id in its one canonical form: EUIs in upper case, the
+// counter in decimal without leading zeros. The zero id is the empty text.
+func (r RequestID) String() string {
+	if r == (RequestID{}) {
+		return ""
+	}
+	b := make([]byte, 0, 68)
+	b, _ = r.Originator.AppendText(b)
+	b = append(b, ':')
+	b, _ = r.Target.AppendText(b)
+	b = append(b, ':')
+	return string(fmt.Appendf(b, "%d", r.Counter))
+}
+
+// ErrRequestID says that a text is no RequestID or ResponseID.
+var ErrRequestID = errors.New("not an id of the form EUI:EUI:counter")
+
+// ParseRequestID reads a RequestID or ResponseID; the error is ErrRequestID.
+func ParseRequestID(s string) (RequestID, error) { return parseRequestID(s) }
+
+// ParseRequestIDBytes is ParseRequestID for a slice of a message; it allocates nothing.
+func ParseRequestIDBytes(b []byte) (RequestID, error) { return parseRequestID(b) }
+
+func parseRequestID[T string | []byte](s T) (r RequestID, err error) {
+	// 23 + ":" + 23 + ":" + one to twenty digits
+	if len(s) < 49 || len(s) > 68 || s[23] != ':' || s[47] != ':' || len(s) > 49 && s[48] == '0' {
+		return r, ErrRequestID
+	}
+	if r.Originator, err = parseDeviceID(s[:23]); err != nil {
+		return RequestID{}, ErrRequestID
+	}
+	if r.Target, err = parseDeviceID(s[24:47]); err != nil {
+		return RequestID{}, ErrRequestID
+	}
+	for i := 48; i < len(s); i++ {
+		d := uint64(s[i] - '0')
+		if d > 9 || r.Counter > (1<<64-1-d)/10 {
+			return RequestID{}, ErrRequestID
+		}
+		r.Counter = r.Counter*10 + d
+	}
+	return r, nil
+}
