@@ -1,0 +1,293 @@
+package motorway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+// ErrNotAnID says that Explain was asked for something that is no id of a hub,
+// a meter, a supply point, a request or an alert.
+var ErrNotAnID = errors.New("not an EUI-64, an MPxN, or the id of a request or an alert")
+
+// Explanation says why alerts were or would be suppressed or not, with the
+// records that say so. Its JSON is part of the API; the MPxN in it is personal
+// data.
+type Explanation struct {
+	ID          string              `json:"id"`
+	At          time.Time           `json:"at"`
+	Text        []string            `json:"text"` // plain words, a sentence each
+	Devices     []ExplainedDevice   `json:"devices"`
+	Activations []Activation        `json:"activations"` // of the hubs concerned, the latest first
+	Entries     []outage.Entry      `json:"entries"`     // of the suppression log, the latest first
+	Forwarded   []store.Forwarded   `json:"forwarded"`   // alerts that went north, the latest first
+	Verdicts    map[string]Judgment `json:"verdicts"`    // by hub: an AD1 received at the instant At
+}
+
+// Judgment is what would be decided.
+type Judgment struct {
+	Decision outage.Outcome `json:"decision"`
+	Reason   outage.Reason  `json:"reason"`
+}
+
+// ExplainedDevice is a device of the inventory, and whether an 11.3 for it
+// would be tracked.
+type ExplainedDevice struct {
+	outage.Device
+	Listed  bool          `json:"listed"`
+	Tracked bool          `json:"tracked"`
+	Reason  outage.Reason `json:"reason"`
+}
+
+// Activation is the JSON of an activation in the API.
+type Activation struct {
+	ID           int64           `json:"id"`
+	RequestID    string          `json:"request_id"`
+	Form         outage.Form     `json:"form"`
+	Kind         outage.Kind     `json:"kind"`
+	Mode         outage.Kind     `json:"mode"`
+	ESME         outage.DeviceID `json:"esme_id"`
+	CHF          outage.DeviceID `json:"chf_id"`
+	Received     time.Time       `json:"received_at"`
+	WindowStart  *time.Time      `json:"window_start"` // null for a cancellation
+	WindowEnd    *time.Time      `json:"window_end"`
+	State        outage.State    `json:"state"`
+	Standing     bool            `json:"standing"`
+	SupersededBy int64           `json:"superseded_by,omitempty"`
+}
+
+// View is the JSON of an activation.
+func View(a outage.Activation) Activation {
+	v := Activation{ID: a.ID, RequestID: a.RequestID.String(), Form: a.Form, Kind: a.Order.Kind, Mode: a.Mode(), ESME: a.ESME, CHF: a.CHF,
+		Received: a.Received, State: a.State, Standing: a.Standing, SupersededBy: a.SupersededBy}
+	if a.Order.Kind != outage.Cancellation {
+		v.WindowStart, v.WindowEnd = &a.Start, &a.End
+	}
+	return v
+}
+
+// explainLimit bounds each list of an explanation.
+const explainLimit = 50
+
+// subject is what an id turned out to name.
+type subject struct {
+	hubs  []outage.DeviceID
+	meter outage.DeviceID // 0: all of the hubs
+	find  store.Find      // entries and alerts
+}
+
+// Explain looks up what is known of an id: of a hub or meter (EUI-64), of a
+// supply point (MPxN), of a request or of an alert. The verdict is for an AD1
+// received at the instant at. The error is ErrNotAnID, or store.ErrUnavailable.
+func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Explanation, error) {
+	x := &Explanation{ID: id, At: at, Verdicts: map[string]Judgment{}}
+	sub, err := m.identify(ctx, x, strings.TrimSpace(id))
+	if err != nil {
+		return nil, err
+	}
+	if sub.find != (store.Find{}) {
+		if x.Entries, err = m.Store.Entries(ctx, sub.find, explainLimit); err != nil {
+			return nil, err
+		}
+		if x.Forwarded, err = m.Store.ForwardedAlerts(ctx, sub.find, explainLimit); err != nil {
+			return nil, err
+		}
+	}
+	for _, e := range x.Entries {
+		sub.addHub(e.CHF)
+		x.Text = append(x.Text, sayEntry(&e))
+	}
+	for _, f := range x.Forwarded {
+		if sub.find.AlertID != "" || len(x.Forwarded) <= 5 {
+			x.Text = append(x.Text, fmt.Sprintf("Alert %s of hub %s, received %s, was forwarded: %s.", f.AlertID, f.CHF, stamp(f.Received), f.Reason.Text()))
+		}
+		sub.addHub(f.CHF)
+	}
+	for _, hub := range sub.hubs {
+		if err := m.explainHub(ctx, x, hub, sub.meter); err != nil {
+			return nil, err
+		}
+	}
+	if len(x.Text) == 0 {
+		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
+	}
+	if sw := m.Store.Switch(); sw != outage.SwitchOn {
+		x.Text = append(x.Text, fmt.Sprintf("The switch is %s: at present nothing is suppressed.", sw))
+	}
+	return x, nil
+}
+
+func (s *subject) addHub(id outage.DeviceID) {
+	for _, have := range s.hubs {
+		if have == id {
+			return
+		}
+	}
+	if id != 0 {
+		s.hubs = append(s.hubs, id)
+	}
+}
+
+// identify finds out what an id names, and says it.
+func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s subject, err error) {
+	if eui, err := outage.ParseDeviceID(id); err == nil {
+		return m.identifyDevice(ctx, x, eui)
+	}
+	if r, err := outage.ParseRequestID(id); err == nil {
+		s.find = store.Find{AlertID: r.String(), RequestID: r}
+		acts, err := m.Store.Activations(ctx, store.Find{RequestID: r}, explainLimit)
+		for _, a := range acts {
+			s.addHub(a.CHF)
+			s.meter = a.ESME
+		}
+		if err == nil && len(acts) == 0 && r.Target != 0 {
+			d, listed, err := m.Store.Device(ctx, r.Target)
+			if err != nil {
+				return s, err
+			}
+			if d != nil {
+				x.Text = append(x.Text, fmt.Sprintf("No activation is recorded under request id %s.", r))
+				m.sayDevice(x, d, listed)
+			}
+		}
+		return s, err
+	}
+	if strings.HasPrefix(id, "content:") {
+		s.find = store.Find{AlertID: id}
+		return s, nil
+	}
+	if len(id) == 0 || len(id) > 13 || strings.Trim(id, "0123456789") != "" {
+		return s, fmt.Errorf("%q is %w", id, ErrNotAnID)
+	}
+	s.find = store.Find{MPxN: id}
+	devices, err := m.Store.Devices(ctx, store.Find{MPxN: id}, explainLimit)
+	for _, d := range devices {
+		_, listed, err := m.Store.Device(ctx, d.ID)
+		if err != nil {
+			return s, err
+		}
+		m.sayDevice(x, &d, listed)
+		s.addHub(d.CHF)
+	}
+	return s, err
+}
+
+func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outage.DeviceID) (s subject, err error) {
+	d, listed, err := m.Store.Device(ctx, eui)
+	if err != nil {
+		return s, err
+	}
+	if d != nil {
+		m.sayDevice(x, d, listed)
+	} else {
+		x.Text = append(x.Text, fmt.Sprintf("The inventory does not know the device %s.", eui))
+	}
+	acts, err := m.Store.Activations(ctx, store.Find{ESME: eui}, explainLimit)
+	for _, a := range acts {
+		s.addHub(a.CHF)
+	}
+	switch {
+	case len(acts) > 0 || d != nil && d.Type == "ESME":
+		s.meter, s.find = eui, store.Find{ESME: eui}
+		if d != nil {
+			s.addHub(d.CHF)
+		}
+	case d != nil && d.Type != "CHF" && d.CHF != 0:
+		s.addHub(d.CHF)
+	default:
+		s.find = store.Find{CHF: eui}
+		s.addHub(eui)
+	}
+	return s, err
+}
+
+func (m *Motorway) sayDevice(x *Explanation, d *outage.Device, listed bool) {
+	ok, reason := outage.Eligible(d, listed, m.Rules().Manufacturers)
+	x.Devices = append(x.Devices, ExplainedDevice{*d, listed, ok, reason})
+	text := fmt.Sprintf("%s is a %s of %s, model %s, SMETS version %s", d.ID, d.Type, d.Manufacturer, d.Model, d.SMETSVersion)
+	if d.CHF != 0 && d.Type != "CHF" {
+		text += fmt.Sprintf(", on hub %s", d.CHF)
+	}
+	x.Text = append(x.Text, text+".")
+	if d.Type == "CHF" {
+		return
+	}
+	if ok {
+		x.Text = append(x.Text, "A firmware activation (11.3) for it is tracked: "+reason.Text()+".")
+	} else {
+		x.Text = append(x.Text, "A firmware activation (11.3) for it is not tracked: "+reason.Text()+".")
+	}
+}
+
+// explainHub says what an AD1 of a hub would meet, and by which activations.
+func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter outage.DeviceID) error {
+	acts, err := m.Store.Activations(ctx, store.Find{CHF: hub}, explainLimit)
+	if err != nil {
+		return err
+	}
+	for i := range acts {
+		a := &acts[i]
+		x.Activations = append(x.Activations, View(*a))
+		if meter == 0 || a.ESME == meter {
+			x.Text = append(x.Text, sayActivation(a, x.At))
+		}
+	}
+	d, _ := outage.Decide(acts, x.At)
+	x.Verdicts[hub.String()] = Judgment{d.Outcome, d.Reason}
+	verb := "would go forward"
+	if d.Outcome == outage.Suppressed {
+		verb = "would be suppressed"
+	}
+	x.Text = append(x.Text, fmt.Sprintf("An AD1 of hub %s received at %s %s: %s.", hub, stamp(x.At), verb, d.Reason.Text()))
+	return nil
+}
+
+func sayActivation(a *outage.Activation, at time.Time) string {
+	text := fmt.Sprintf("Request %s (%s, %s) for meter %s, received %s", a.RequestID, a.Form, a.Mode(), a.ESME, stamp(a.Received))
+	if a.Order.Kind == outage.Cancellation {
+		text += ", cancelled what waited then"
+	} else {
+		text += fmt.Sprintf(", has the window %s to %s", stamp(a.Start), stamp(a.End))
+	}
+	switch {
+	case a.State == outage.Withdrawn:
+		text += "; withdrawn, since the next hop refused it or could not be reached"
+	case a.SupersededBy != 0:
+		text += fmt.Sprintf("; no longer stands, activation %d took its place", a.SupersededBy)
+	case a.Order.Kind == outage.Cancellation:
+	case at.Before(a.Start):
+		text += "; not begun"
+	case at.Before(a.End):
+		text += "; open"
+	default:
+		text += "; over"
+	}
+	return text + fmt.Sprintf(" (activation %d).", a.ID)
+}
+
+func sayEntry(e *outage.Entry) string {
+	text := fmt.Sprintf("Alert %s of hub %s, received %s", e.AlertID, e.CHF, stamp(e.Received))
+	switch e.Outcome {
+	case outage.Suppressed:
+		text += " was suppressed"
+	case outage.Shadow:
+		text += " would have been suppressed, but went forward since the switch was on shadow"
+	case outage.Forwarded:
+		text += " was meant to be suppressed, but went forward since the store did not answer in time"
+	}
+	text += fmt.Sprintf(" (entry %d): within the window %s to %s of request %s for meter %s, %s.", e.Seq, stamp(e.WindowStart), stamp(e.WindowEnd), e.RequestID, e.ESME, e.Mode)
+	if e.StartedBefore {
+		text += fmt.Sprintf(" The hub says that the outage began at %s, before the window: it may have been genuine.", stamp(e.OutageStart))
+	}
+	if e.Repeated {
+		text += " It was not the first of the hub in that window: it may have been genuine."
+	}
+	return text
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }

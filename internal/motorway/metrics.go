@@ -1,0 +1,59 @@
+package motorway
+
+import (
+	"time"
+
+	"quell/internal/outage"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics are what operators watch. docs/operations.md says what each means.
+type Metrics struct {
+	Northbound  *prometheus.CounterVec // by decision, reason
+	Activations *prometheus.CounterVec // by mode, reason
+	FailOpen    *prometheus.CounterVec // by cause
+	NextHop     *prometheus.CounterVec // by direction, cause
+	Withdrawn   prometheus.Counter
+	Decision    *prometheus.HistogramVec // by decision
+	Commit      prometheus.Histogram
+	Batch       prometheus.Histogram
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	f := promauto.With(r)
+	times := prometheus.ExponentialBucketsRange(10e-6, 2, 18)
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return f.NewCounterVec(prometheus.CounterOpts{Namespace: "quell", Name: name, Help: help}, labels)
+	}
+	m := &Metrics{
+		Northbound:  counter("northbound_total", "Northbound messages, by decision and reason.", "decision", "reason"),
+		Activations: counter("activations_total", "11.3 requests, by mode and reason.", "mode", "reason"),
+		FailOpen:    counter("fail_open_total", "Northbound messages forwarded because something failed, by cause.", "cause"),
+		NextHop:     counter("next_hop_errors_total", "Messages that could not be delivered to the next hop, by direction and cause.", "direction", "cause"),
+		Withdrawn: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "activations_withdrawn_total",
+			Help: "Tracked activations withdrawn because the next hop refused them or could not be reached."}),
+		Decision: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "quell", Name: "decision_seconds",
+			Help: "Time from a northbound message's receipt to its decision.", Buckets: times}, []string{"decision"}),
+		Commit: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_commit_seconds",
+			Help: "Time of a transaction of the store.", Buckets: times}),
+		Batch: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_batch_size",
+			Help: "Decisions in a transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
+	}
+	return m
+}
+
+func (m *Metrics) northbound(d outage.Decision, took time.Duration) {
+	m.Northbound.WithLabelValues(string(d.Outcome), string(d.Reason)).Inc()
+	m.Decision.WithLabelValues(string(d.Outcome)).Observe(took.Seconds())
+}
+
+// Committed is for store.Options.OnCommit.
+func (m *Metrics) Committed(decisions int, took time.Duration, _ error) {
+	m.Commit.Observe(took.Seconds())
+	if decisions > 0 {
+		m.Batch.Observe(float64(decisions))
+	}
+}

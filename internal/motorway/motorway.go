@@ -1,0 +1,279 @@
+// Package motorway is the use case: it reads what passes, records activations
+// that go south, and decides on alerts that go north. Every transport calls
+// it, and it alone calls the store.
+//
+// Whatever cannot be read, found out or stored is passed on. Nothing here
+// returns an error to a transport that would keep it from forwarding.
+package motorway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"quell/internal/duis"
+	"quell/internal/gbcs"
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+// Rules are the settings of the decision. They may change while traffic passes.
+type Rules struct {
+	Window         time.Duration // length of a window
+	Manufacturers  outage.Manufacturers
+	Track          []outage.Form
+	ClockTolerance time.Duration // between the clocks of hub and motorway
+	StoreTimeout   time.Duration // how long a message waits for the store
+}
+
+// Motorway is safe for use by many goroutines. Its fields are set before the
+// first message; Trail may be nil.
+type Motorway struct {
+	Store   *store.Store
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics *Metrics
+	Trail   *Trail
+
+	rules atomic.Pointer[Rules]
+}
+
+// SetRules puts rules into force, for messages that arrive from now on.
+func (m *Motorway) SetRules(r Rules) { m.rules.Store(&r) }
+
+// Rules returns the rules in force.
+func (m *Motorway) Rules() Rules { return *m.rules.Load() }
+
+// Body is what a transport hands over of a message.
+type Body struct {
+	XML  bool   // the transport says that it is XML, and not compressed
+	Size int64  // octets; -1 if not known before its end
+	Head []byte // all of it, or its beginning
+	Rest bool   // there is more than Head
+}
+
+// Passage is one message on its way.
+type Passage struct {
+	Direction outage.Direction
+	Received  time.Time
+	Message   duis.Message // what could be read, for the audit trail
+	Decision  outage.Decision
+	Entry     outage.Entry // northbound: the log entry, if there is one
+
+	alert      outage.Alert // northbound: set for an AD1
+	activation *outage.Activation
+}
+
+func (m *Motorway) receipt() time.Time { return m.Now().UTC().Truncate(store.Precision) }
+
+// read reads the message as far as it is to be looked at. The reason is "" if
+// it was read whole.
+func read(b Body) (duis.Message, outage.Reason) {
+	if !b.XML {
+		return duis.Message{}, outage.ReasonNotXML
+	}
+	msg, err := duis.Read(b.Head)
+	switch {
+	case b.Rest:
+		return msg, outage.ReasonTooLarge
+	case err != nil:
+		return msg, outage.ReasonUnreadable
+	}
+	return msg, ""
+}
+
+// Northbound decides on a message that goes north: whether it is suppressed,
+// in which case its log entry is durable, or goes forward.
+func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
+	began := time.Now()
+	p := Passage{Direction: outage.North, Received: m.receipt()}
+	p.Decision = m.decide(ctx, b, &p)
+	m.Metrics.northbound(p.Decision, time.Since(began))
+	return p
+}
+
+func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decision {
+	forward := func(r outage.Reason) outage.Decision {
+		return outage.Decision{Outcome: outage.Forwarded, Reason: r}
+	}
+	sw := m.Store.Switch()
+	if sw == outage.SwitchOff {
+		return forward(outage.ReasonSwitchedOff)
+	}
+	var reason outage.Reason
+	if p.Message, reason = read(b); reason != "" {
+		if reason == outage.ReasonUnreadable {
+			m.Metrics.FailOpen.WithLabelValues("unreadable").Inc()
+		}
+		return forward(reason)
+	}
+	if p.Message.Root != duis.RootResponse || p.Message.Body != duis.BodyPowerOutage {
+		return forward(outage.ReasonNotAD1)
+	}
+	o := &p.Message.Outage
+	p.alert = outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
+		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
+	if !m.Store.MayHold(o.CHF) {
+		m.Store.Note(store.Forwarded{AlertID: p.alert.ID, CHF: o.CHF, Received: p.Received, Reason: outage.ReasonNoWindow})
+		return forward(outage.ReasonNoWindow)
+	}
+
+	outcome := outage.Suppressed
+	if sw == outage.SwitchShadow {
+		outcome = outage.Shadow
+	}
+	rules := m.Rules()
+	// A sender that hangs up does not take back its alert.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
+	defer cancel()
+	d, err := m.Store.Decide(ctx, p.alert, outcome, rules.ClockTolerance)
+	if err != nil {
+		cause := "store-error"
+		if errors.Is(err, context.DeadlineExceeded) {
+			cause = "store-timeout"
+		}
+		m.Metrics.FailOpen.WithLabelValues(cause).Inc()
+		m.Log.Warn("alert forwarded, the store did not answer", "alert", p.alert.ID, "chf", o.CHF, "error", err)
+		return forward(outage.ReasonStoreUnavailable)
+	}
+	p.Entry = d.Entry
+	if d.Entry.Seq != 0 {
+		m.Log.Info("alert "+string(d.Outcome), "reason", d.Reason, "alert", p.alert.ID, "chf", o.CHF, "esme", d.Entry.ESME, "request", d.Entry.RequestID,
+			"sequence", d.Entry.Seq, "started_before_activation", d.Entry.StartedBefore, "repeated_in_window", d.Entry.Repeated, "retry", d.Retry)
+	} else {
+		m.Log.Info("alert forwarded", "reason", d.Reason, "alert", p.alert.ID, "chf", o.CHF, "retry", d.Retry)
+	}
+	return d.Decision
+}
+
+// Southbound looks at a message that goes south, and records the activation
+// that a tracked 11.3 asks for, before the message is forwarded. When the next
+// hop has answered, or could not be reached, Answered is to be called.
+func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
+	p := Passage{Direction: outage.South, Received: m.receipt()}
+	p.Decision.Outcome = outage.Forwarded
+	if m.Store.Switch() == outage.SwitchOff {
+		p.Decision.Reason = outage.ReasonSwitchedOff
+		return p
+	}
+	if p.Message, p.Decision.Reason = read(b); p.Decision.Reason != "" {
+		return p
+	}
+	if p.Message.Root != duis.RootRequest || p.Message.ServiceReferenceVariant != "11.3" {
+		p.Decision.Reason = outage.ReasonNotActivation
+		return p
+	}
+	rules := m.Rules()
+	a, reason := m.readActivation(&p, &rules)
+	if reason == "" {
+		reason = m.record(ctx, &p, a, &rules)
+	}
+	p.Decision.Reason = reason
+	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
+	m.Log.Info("activation", "reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode(), "start", a.Start, "end", a.End)
+	return p
+}
+
+// readActivation reads an 11.3 as far as its own text goes. The reason is ""
+// if nothing in it speaks against tracking.
+func (m *Motorway) readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Reason) {
+	msg := &p.Message
+	order := msg.Order()
+	a = outage.NewActivation(msg.RequestID, "", order, 0, p.Received, rules.Window)
+	switch {
+	case msg.Body == duis.BodyActivateFirmware && msg.CommandVariant == 4:
+		a.Form = outage.ServiceRequest
+	case msg.Body == duis.BodySignedPreCommand && msg.CommandVariant >= 5 && msg.CommandVariant <= 7:
+		a.Form = outage.SignedPreCommand
+	default:
+		return a, outage.ReasonCommandVariant
+	}
+	if !slices.Contains(rules.Track, a.Form) {
+		return a, outage.ReasonFormNotTracked
+	}
+	if a.Form == outage.ServiceRequest {
+		return a, ""
+	}
+	command, err := gbcs.ReadCS06(msg.Payload)
+	if err != nil {
+		m.Log.Warn("the payload of an 11.3 cannot be read", "request", msg.RequestID, "error", err)
+		return a, outage.ReasonPayloadUnreadable
+	}
+	if command.Target != msg.RequestID.Target {
+		return a, outage.ReasonTargetMismatch
+	}
+	// The payload is what the meter will obey.
+	if order.Kind != outage.OnDemand && (order.Kind != command.Order.Kind || !order.At.Equal(command.Order.At)) {
+		m.Log.Warn("an 11.3 says two execution times, the payload's counts", "request", msg.RequestID,
+			"xml", order.Kind, "xml_time", order.At, "payload", command.Order.Kind, "payload_time", command.Order.At)
+	}
+	return outage.NewActivation(msg.RequestID, a.Form, command.Order, 0, p.Received, rules.Window), ""
+}
+
+// record asks the inventory whether the meter is tracked, and records the
+// activation if so.
+func (m *Motorway) record(ctx context.Context, p *Passage, a outage.Activation, rules *Rules) outage.Reason {
+	wait := func() (context.Context, context.CancelFunc) {
+		return context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
+	}
+	ask, cancel := wait()
+	d, listed, err := m.Store.Device(ask, a.ESME)
+	cancel()
+	if err != nil {
+		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", a.RequestID, "error", err)
+		m.Store.RecordUnresolved(ctx, a, rules.Manufacturers)
+		p.activation = &a
+		return outage.ReasonStoreUnavailable
+	}
+	if ok, reason := outage.Eligible(d, listed, rules.Manufacturers); !ok {
+		return reason
+	}
+	a.CHF = d.CHF
+	p.activation = &a
+	keep, cancel := wait()
+	defer cancel()
+	r := m.Store.Record(keep, a)
+	switch {
+	case r.Remembered:
+		m.Log.Error("the store does not answer, an activation is in the journal", "request", a.RequestID, "chf", a.CHF)
+		return outage.ReasonStoreUnavailable
+	case r.Repeated:
+		return outage.ReasonRepeated
+	}
+	return outage.ReasonTracked
+}
+
+// Tracked reports whether the passage is an 11.3 whose answer matters.
+func (p *Passage) Tracked() bool { return p.activation != nil }
+
+// Answered takes the next hop's answer to a southbound passage: delivered if
+// it answered with success, and the answer's body, or its beginning. An
+// activation that was not delivered, or was refused by a ResponseCode E…, is
+// withdrawn.
+func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, answer []byte) {
+	if p.activation == nil {
+		return
+	}
+	// What can be read of an answer is enough to refuse.
+	msg, _ := duis.Read(answer)
+	accepted := delivered && !strings.HasPrefix(msg.ResponseCode, "E")
+	if !accepted {
+		m.Log.Info("activation withdrawn", "request", p.activation.RequestID, "esme", p.activation.ESME, "delivered", delivered, "response_code", msg.ResponseCode)
+		m.Metrics.Withdrawn.Inc()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Rules().StoreTimeout)
+	defer cancel()
+	m.Store.Settle(ctx, *p.activation, accepted)
+}
+
+// Passed writes the Service Audit Trail's line of a message that was
+// forwarded: status is the next hop's, 0 if it could not be reached.
+func (m *Motorway) Passed(p *Passage, status int) {
+	if m.Trail != nil {
+		m.Trail.write(m.Now(), p, status)
+	}
+}

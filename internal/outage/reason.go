@@ -1,0 +1,55 @@
+package outage
+
+// A Direction is a way through the motorway.
+type Direction string
+
+const (
+	North Direction = "northbound" // to the Service Users: responses and alerts
+	South Direction = "southbound" // to the devices: requests
+)
+
+// ReasonText describes one reason of the closed set.
+type ReasonText struct {
+	Reason     Reason
+	Directions []Direction
+	Text       string // plain words, completing "because …"
+}
+
+// Reasons is the closed set of reasons, in the order of the checks.
+// docs/reasons.md is made from it.
+var Reasons = []ReasonText{
+	{ReasonSwitchedOff, []Direction{North, South}, "the switch is off: the message was not looked at"},
+	{ReasonNotXML, []Direction{North, South}, "the message has no body of an XML media type, or it is compressed, or the method is not POST"},
+	{ReasonTooLarge, []Direction{North, South}, "the message is longer than 64 KiB, which no AD1 and no 11.3 is"},
+	{ReasonUnreadable, []Direction{North, South}, "the message is no well-formed DUIS, or lacks a field that the decision needs"},
+	{ReasonNotAD1, []Direction{North}, "the message is no Power Outage Alert (DCC alert code AD1)"},
+	{ReasonNoWindow, []Direction{North}, "no activation is known for the hub"},
+	{ReasonWindowOpen, []Direction{North}, "the window of an activation on the hub is open"},
+	{ReasonWindowNotBegun, []Direction{North}, "the activation on the hub is future dated, and its window has not begun"},
+	{ReasonWindowOver, []Direction{North}, "the window of the activation on the hub is over"},
+	{ReasonWindowWithdrawn, []Direction{North}, "the activation on the hub was cancelled, replaced or refused"},
+	{ReasonStoreUnavailable, []Direction{North, South}, "the store did not answer in time"},
+	{ReasonNotActivation, []Direction{South}, "the message is no request of Service Reference Variant 11.3"},
+	{ReasonCommandVariant, []Direction{South}, "the 11.3's CommandVariant does not go with its body (4 with ActivateFirmware; 5, 6 or 7 with SignedPreCommand)"},
+	{ReasonFormNotTracked, []Direction{South}, "the configuration does not track this form of the 11.3"},
+	{ReasonPayloadUnreadable, []Direction{South}, "the Signed Pre-Command's GBCS payload is no Activate Firmware command (use case CS06) that can be read"},
+	{ReasonTargetMismatch, []Direction{South}, "the GBCS payload is for another device than the request"},
+	{ReasonUnknownDevice, []Direction{South}, "the inventory does not know the device"},
+	{ReasonNotESME, []Direction{South}, "the device is not an ESME"},
+	{ReasonNotSMETS2, []Direction{South}, "the device is not of SMETS2 or later"},
+	{ReasonOtherManufacturer, []Direction{South}, "the device's manufacturer is not in the configured list"},
+	{ReasonNotListed, []Direction{South}, "the device does not stand in the device list"},
+	{ReasonNoHub, []Direction{South}, "the inventory does not say on which hub (CHF) the device is"},
+	{ReasonTracked, []Direction{South}, "all conditions hold"},
+	{ReasonRepeated, []Direction{South}, "the same message was recorded before"},
+}
+
+// Text gives the reason in plain words.
+func (r Reason) Text() string {
+	for _, t := range Reasons {
+		if t.Reason == r {
+			return t.Text
+		}
+	}
+	return string(r)
+}

@@ -1,0 +1,274 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// maxBatch bounds a transaction, so that the first of many need not wait for
+// them all.
+const maxBatch = 1000
+
+// maxNotes bounds the forwarded alerts that wait to be noted while the store
+// does not answer; about 20 MB.
+const maxNotes = 100_000
+
+// queue is what waits for the committer.
+type queue struct {
+	wake chan struct{} // holds a token when something may wait
+
+	mu         sync.Mutex // guards what follows
+	decisions  []*decision
+	tasks      []*task
+	background []*task
+	notes      []Forwarded
+	lostNotes  int
+	closed     bool
+}
+
+// A task is a change of the store that somebody waits for.
+type task struct {
+	run  func(ctx context.Context) error // within a transaction of s.conn
+	then func()                          // after the commit, before the next batch
+	done chan error                      // holds one
+}
+
+// The states of a decision. It is abandoned when its alert has gone forward.
+const (
+	waiting int32 = iota
+	taken
+	decided
+	abandoned
+)
+
+type batch struct {
+	decisions []*decision
+	tasks     []*task
+	notes     []Forwarded
+	lostNotes int
+}
+
+func (b *batch) empty() bool { return len(b.decisions)+len(b.tasks)+len(b.notes) == 0 }
+
+// push adds to the queue by f, and wakes the committer.
+func (q *queue) push(f func()) bool {
+	q.mu.Lock()
+	closed := q.closed
+	if !closed {
+		f()
+	}
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return !closed
+}
+
+// take returns the next batch: all that is urgent up to the bound, or else one
+// background task.
+func (q *queue) take() (b batch, more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b.decisions, q.decisions = cut(q.decisions, maxBatch)
+	b.tasks, q.tasks = cut(q.tasks, maxBatch)
+	b.notes, q.notes = cut(q.notes, maxBatch)
+	b.lostNotes, q.lostNotes = q.lostNotes, 0
+	if b.empty() {
+		b.tasks, q.background = cut(q.background, 1)
+	}
+	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.background) > 0
+}
+
+// cut takes up to n from the front of s. The rest is copied when all is not
+// taken, so that the front does not keep memory.
+func cut[T any](s []T, n int) (front, rest []T) {
+	if len(s) <= n {
+		return s, nil
+	}
+	return s[:n:n], append([]T(nil), s[n:]...)
+}
+
+// do runs f in the next transaction and waits for its commit. The error is
+// ErrUnavailable if the store fails, or if ctx ends first; f may then still
+// run and be committed.
+func (s *Store) do(ctx context.Context, f func(ctx context.Context) error, then func()) error {
+	return s.submit(ctx, &s.queue.tasks, f, then)
+}
+
+// doLater is do behind all that is urgent, in a transaction of its own.
+func (s *Store) doLater(ctx context.Context, f func(ctx context.Context) error, then func()) error {
+	return s.submit(ctx, &s.queue.background, f, then)
+}
+
+func (s *Store) submit(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
+	t := &task{run: f, then: then, done: make(chan error, 1)}
+	if !s.queue.push(func() { *lane = append(*lane, t) }) {
+		return ErrUnavailable
+	}
+	select {
+	case err := <-t.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+	}
+}
+
+// commitLoop is the committer. While the journal holds something, or the store
+// is down, it tries again by itself, with growing pauses up to two seconds.
+func (s *Store) commitLoop(ctx context.Context) {
+	defer close(s.stopped)
+	pause := 100 * time.Millisecond
+	for more := true; ; {
+		if !more {
+			var retry <-chan time.Time
+			if s.journal.pending.Load() > 0 || s.down.Load() {
+				retry = time.After(pause)
+				pause = min(2*pause, 2*time.Second)
+			} else {
+				pause = 100 * time.Millisecond
+			}
+			select {
+			case <-s.queue.wake:
+			case <-retry:
+			case <-ctx.Done():
+				s.drain()
+				return
+			}
+		}
+		// The journal first: its windows and corrections are older than
+		// anything that waits. A record that gets in behind this is of an
+		// alert or a request that is not answered yet.
+		played := s.playJournal(context.WithoutCancel(ctx))
+		var b batch
+		b, more = s.queue.take()
+		if played != nil {
+			s.finish(&b, played)
+			continue
+		}
+		if !b.empty() {
+			s.commitBatch(context.WithoutCancel(ctx), &b)
+		}
+	}
+}
+
+// drain commits what waits at Close and refuses what comes later.
+func (s *Store) drain() {
+	s.queue.mu.Lock()
+	s.queue.closed = true
+	s.queue.mu.Unlock()
+	for more := true; more; {
+		var b batch
+		b, more = s.queue.take()
+		s.commitBatch(context.Background(), &b)
+	}
+	s.playJournal(context.Background())
+}
+
+// commitBatch runs one batch as one transaction. Notes come before decisions,
+// so that a retry finds the note of its first try; tasks come before
+// decisions, which at worst forwards an alert that arrived with a withdrawal.
+func (s *Store) commitBatch(ctx context.Context, b *batch) {
+	live := b.decisions[:0]
+	for _, d := range b.decisions {
+		if d.state.CompareAndSwap(waiting, taken) {
+			live = append(live, d)
+		}
+	}
+	b.decisions = live
+	if b.lostNotes > 0 {
+		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
+	}
+	start := time.Now()
+	err := inTx(ctx, s.conn, func() error {
+		if err := s.insertForwarded(ctx, b.notes); err != nil {
+			return err
+		}
+		for _, t := range b.tasks {
+			if err := t.run(ctx); err != nil {
+				return err
+			}
+		}
+		if err := s.decideBatch(ctx, b.decisions); err != nil {
+			return err
+		}
+		if s.opts.BeforeCommit != nil && len(b.decisions) > 0 {
+			s.opts.BeforeCommit()
+		}
+		return nil
+	})
+	if s.opts.OnCommit != nil {
+		s.opts.OnCommit(len(b.decisions), time.Since(start), err)
+	}
+	s.finish(b, err)
+}
+
+// refusal is an error of a background task that says nothing about the store's
+// health. Urgent tasks share a transaction, and have none.
+type refusal struct{ err error }
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// finish tells the waiting what became of a batch, and keeps its notes for the
+// next if it failed.
+func (s *Store) finish(b *batch, err error) {
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+		err = refused.err
+	case err != nil:
+		if !s.down.Swap(true) {
+			s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)
+		}
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+		s.keepNotes(b.notes)
+	case !b.empty() && s.down.Swap(false):
+		s.opts.Log.Info("the store answers again")
+	}
+	for _, t := range b.tasks {
+		if err == nil && t.then != nil {
+			t.then()
+		}
+		t.done <- err
+	}
+	for _, d := range b.decisions {
+		d.err = err
+		d.state.Store(decided) // if it was abandoned, nobody looks any more
+		close(d.done)
+	}
+}
+
+func (s *Store) keepNotes(notes []Forwarded) {
+	if len(notes) == 0 {
+		return
+	}
+	s.queue.mu.Lock()
+	defer s.queue.mu.Unlock()
+	if room := maxNotes - len(s.queue.notes); len(notes) > room {
+		s.queue.lostNotes += len(notes) - room
+		notes = notes[:room]
+	}
+	s.queue.notes = append(notes[:len(notes):len(notes)], s.queue.notes...)
+}
+
+// Note remembers that an alert was forwarded, so that its retry is forwarded
+// too. It does not wait: an alert that is queued later finds the note.
+func (s *Store) Note(f Forwarded) {
+	s.queue.push(func() {
+		if len(s.queue.notes) < maxNotes {
+			s.queue.notes = append(s.queue.notes, f)
+		} else {
+			s.queue.lostNotes++
+		}
+	})
+}
+
+// Check reports whether the store answers, by a transaction that changes
+// nothing.
+func (s *Store) Check(ctx context.Context) error {
+	return s.do(ctx, func(context.Context) error { return nil }, nil)
+}

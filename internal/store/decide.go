@@ -1,0 +1,241 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// A decision waits in the queue for the committer.
+type decision struct {
+	alert  outage.Alert
+	row    []byte // its row of decideSQL's parameter
+	state  atomic.Int32
+	done   chan struct{}
+	result Decision
+	err    error
+}
+
+// Decision is what Decide answers. Entry is the alert's entry in the
+// suppression log; its sequence number is 0 when there is none.
+type Decision struct {
+	outage.Decision
+	Entry outage.Entry
+	// Retry says that the alert had been decided before.
+	Retry bool
+}
+
+// decideSQL decides a batch of alerts and logs those that are suppressed: it
+// inserts an entry for each alert whose hub has an open window and which has
+// not been decided before, and returns the entries. Its parameter is a JSON
+// array of rows as appendRow writes them.
+//
+// An alert that stands twice in the batch is taken once. Of several open
+// windows the earliest to begin counts.
+const decideSQL = `
+WITH alert AS MATERIALIZED (
+    SELECT key AS ord, value->>0 AS id, value->>1 AS code, value->>2 AS chf, value->>3 AS mpxn,
+           value->>4 AS mpxn_valid, value->>5 AS distributor, value->>6 AS outage_start, value->>7 AS received_at,
+           value->>8 AS throttled_sequence, value->>9 AS throttled_count, value->>10 AS outcome, value->>11 AS tolerance
+    FROM json_each(?)
+), hit AS (
+    SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at,
+           row_number() OVER (PARTITION BY alert.id ORDER BY alert.ord, w.starts_at, w.id) AS pick
+    FROM alert JOIN activation w ON w.chf = alert.chf
+    WHERE w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at
+      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id)
+      AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id)
+)
+INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
+    activation_id, request_id, mode, window_start, window_end, throttled_sequence, throttled_count, outcome, started_before, repeated)
+SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVER (ORDER BY ord),
+    id, code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
+    activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
+    starts_at - outage_start > tolerance,
+    row_number() OVER (PARTITION BY activation_id ORDER BY ord) > 1
+        OR EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = hit.activation_id)
+FROM hit WHERE pick = 1
+RETURNING ` + entryColumns
+
+// appendRow appends the alert's row of decideSQL's parameter.
+func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time.Duration) []byte {
+	d, valid := outage.DistributorOf(a.MPxN)
+	number := func(v int64) { b = strconv.AppendInt(append(b, ','), v, 10) }
+	text := func(s string) { b = appendJSON(append(b, ','), s) }
+	optional := func(v *uint32) {
+		if v == nil {
+			b = append(b, ",null"...)
+		} else {
+			number(int64(*v))
+		}
+	}
+	b = appendJSON(append(b, '['), a.ID)
+	text(a.Code)
+	number(int64(a.CHF))
+	text(a.MPxN)
+	if valid {
+		number(1)
+	} else {
+		number(0)
+	}
+	text(d.ID)
+	number(micros(a.OutageStart))
+	number(micros(a.Received))
+	optional(a.Throttled.SequenceID)
+	optional(a.Throttled.Count)
+	text(string(outcome))
+	number(tolerance.Microseconds())
+	return append(b, ']')
+}
+
+func appendJSON(b []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if c := s[i]; c < ' ' || c >= 0x7f || c == '"' || c == '\\' {
+			q, _ := json.Marshal(s) // a string always marshals
+			return append(b, q...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+// Decide decides on an AD1 and, when a window is open, logs it with the given
+// outcome (Suppressed, or Shadow), in one transaction with the decision. It
+// returns only after the commit. An alert that was decided before gets the
+// same decision, whatever has become of its window; one that was forwarded
+// stays forwarded.
+//
+// If the store fails, or ctx ends first, the alert is to be forwarded: the
+// error is then ErrUnavailable, the journal holds that fact, and an entry that
+// was or will be committed is corrected to outcome forwarded.
+func (s *Store) Decide(ctx context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (Decision, error) {
+	d := &decision{alert: a, done: make(chan struct{})}
+	d.row = appendRow(make([]byte, 0, 256), &a, outcome, tolerance)
+	err := error(ErrUnavailable)
+	if s.queue.push(func() { s.queue.decisions = append(s.queue.decisions, d) }) {
+		select {
+		case <-d.done:
+			err = d.err
+		case <-ctx.Done():
+			if d.state.Swap(abandoned) == decided {
+				<-d.done // it came in the same instant
+				err = d.err
+			} else {
+				err = fmt.Errorf("%w: %w", ErrUnavailable, context.Cause(ctx))
+			}
+		}
+	}
+	if err == nil {
+		return d.result, nil
+	}
+	s.remember(ctx, record{Forwarded: &Forwarded{a.ID, a.CHF, a.Received, outage.ReasonStoreUnavailable}})
+	return Decision{}, err
+}
+
+// decideBatch decides the batch within the committer's transaction.
+func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	rows := make([]byte, 0, 256*len(ds))
+	for i, d := range ds {
+		rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
+	}
+	entries, err := s.insertEntries(ctx, string(append(rows, ']')))
+	if err != nil {
+		return err
+	}
+	var others []Forwarded
+	for _, d := range ds {
+		if e, ok := entries[d.alert.ID]; ok {
+			d.result = Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: outage.ReasonWindowOpen}, Entry: e}
+			continue
+		}
+		if d.result, err = s.decidedBefore(ctx, &d.alert); err != nil {
+			return err
+		}
+		if !d.result.Retry {
+			others = append(others, Forwarded{d.alert.ID, d.alert.CHF, d.alert.Received, d.result.Reason})
+		}
+	}
+	return s.insertForwarded(ctx, others)
+}
+
+// insertEntries runs decideSQL and moves the counter on.
+func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outage.Entry, error) {
+	list, err := scanEntries(s.decide.QueryContext(ctx, rows))
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	entries := make(map[string]outage.Entry, len(list))
+	for _, e := range list {
+		entries[e.AlertID] = e
+	}
+	_, err = s.conn.ExecContext(ctx, `UPDATE counter SET value = value + ? WHERE name = 'suppression'`, len(list))
+	return entries, err
+}
+
+// decidedBefore says why an alert got no new entry: it has one, it was
+// forwarded, or no window is open.
+func (s *Store) decidedBefore(ctx context.Context, a *outage.Alert) (Decision, error) {
+	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ?`, a.ID))
+	if err != nil {
+		return Decision{}, err
+	}
+	for _, e := range entries {
+		reason := outage.ReasonWindowOpen
+		if e.Outcome == outage.Forwarded {
+			reason = outage.ReasonStoreUnavailable
+		}
+		return Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: reason}, Entry: e, Retry: true}, nil
+	}
+	before, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE alert_id = ?`, a.ID))
+	if err != nil {
+		return Decision{}, err
+	}
+	for _, f := range before {
+		return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: f.Reason}, Retry: true}, nil
+	}
+	acts, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE chf = ?`, int64(a.CHF)))
+	if err != nil {
+		return Decision{}, err
+	}
+	decision, _ := outage.Decide(acts, a.Received)
+	if decision.Outcome != outage.Forwarded {
+		return Decision{}, errors.New("store: decideSQL and outage.Decide disagree")
+	}
+	return Decision{Decision: decision}, nil
+}
+
+// Forwarded is the note that an alert was forwarded, and why.
+type Forwarded struct {
+	AlertID  string          `json:"alert_id"`
+	CHF      outage.DeviceID `json:"chf_id"`
+	Received time.Time       `json:"received_at"`
+	Reason   outage.Reason   `json:"reason"`
+}
+
+func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
+	for _, f := range list {
+		if _, err := s.conn.ExecContext(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
+			f.AlertID, int64(f.CHF), micros(f.Received), string(f.Reason)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// correct notes an alert that went forward while its decision was abandoned,
+// and corrects its entry if there is one.
+func (s *Store) correct(ctx context.Context, f *Forwarded) error {
+	if _, err := s.conn.ExecContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ?`,
+		string(outage.Forwarded), f.AlertID, string(outage.Suppressed)); err != nil {
+		return err
+	}
+	return s.insertForwarded(ctx, []Forwarded{*f})
+}

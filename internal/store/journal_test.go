@@ -1,0 +1,232 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// stalled opens a store whose first batch of decisions stops before its
+// commit, until release is called.
+func stalled(t *testing.T, dir string) (s *Store, reached chan struct{}, release func()) {
+	reached, gate := make(chan struct{}), make(chan struct{})
+	first := true
+	s = openIn(t, dir, func(o *Options) {
+		o.BeforeCommit = func() {
+			if first {
+				first = false
+				close(reached)
+				<-gate
+			}
+		}
+	})
+	return s, reached, func() { close(gate) }
+}
+
+func outcomes(t *testing.T, s *Store) map[string]outage.Outcome {
+	got := map[string]outage.Outcome{}
+	for _, e := range allEntries(t, s) {
+		got[e.AlertID] = e.Outcome
+	}
+	return got
+}
+
+func TestTimeoutAtTheWorstMoment(t *testing.T) {
+	s, reached, release := stalled(t, t.TempDir())
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	_, err := s.Decide(short(t), ad1(1, "a", t0), outage.Suppressed, 0)
+	if !errors.Is(err, ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal(err)
+	}
+	<-reached // the entry is written, its commit is to come
+	if s.Pending() != 1 {
+		t.Fatalf("the journal holds %d records", s.Pending())
+	}
+	release()
+	eventually(t, "played", func() bool { return s.Pending() == 0 })
+	if got := outcomes(t, s)["a"]; got != outage.Forwarded {
+		t.Fatalf("the log says %s of an alert that was delivered", got)
+	}
+	if d := decide(t, s, ad1(1, "a", t0.Add(time.Minute))); d.Outcome != outage.Forwarded || d.Reason != outage.ReasonStoreUnavailable {
+		t.Fatalf("its retry: %+v", d)
+	}
+	if info, err := os.Stat(s.journal.path); err != nil || info.Size() != 0 {
+		t.Errorf("the journal was not emptied: %v %v", info.Size(), err)
+	}
+}
+
+// The process dies after the commit of a decision that was abandoned, before
+// its correction: the folder as it is then is what the next process finds.
+func TestDeathBetweenCommitAndCorrection(t *testing.T) {
+	dir, crashed := t.TempDir(), filepath.Join(t.TempDir(), "crashed")
+	s, reached, release := stalled(t, dir)
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	if _, err := s.Decide(short(t), ad1(1, "a", t0), outage.Suppressed, 0); err == nil {
+		t.Fatal("no time-out")
+	}
+	<-reached
+	journal, err := os.ReadFile(s.journal.path)
+	if err != nil || len(journal) == 0 {
+		t.Fatal("the alert went forward before the journal knew", err)
+	}
+	release()
+	eventually(t, "committed and corrected", func() bool { return s.Pending() == 0 })
+	s.Close()
+	if out, err := exec.Command("cp", "-r", dir, crashed).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	// Undo the correction, as if it had not come to it.
+	s = openIn(t, crashed)
+	if _, err := s.conn.ExecContext(t.Context(), `UPDATE suppression SET outcome = 'suppressed'; DELETE FROM forwarded`); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	for range 2 { // and played twice
+		if err := os.WriteFile(filepath.Join(crashed, "pending"), journal, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s = openIn(t, crashed)
+		eventually(t, "played", func() bool { return s.Pending() == 0 })
+		if got := outcomes(t, s); len(got) != 1 || got["a"] != outage.Forwarded {
+			t.Fatal(got)
+		}
+		s.Close()
+	}
+}
+
+func TestStoreDown(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	release := holdWriteLock(t, dir)
+	if r := s.Record(short(t), onDemand(1, 1, t0)); !r.Remembered {
+		t.Fatal(r)
+	}
+	refused := onDemand(2, 1, t0)
+	s.Record(short(t), refused)
+	s.Settle(short(t), refused, false)
+	if !s.MayHold(hub(1)) || !s.MayHold(hub(2)) {
+		t.Fatal("a remembered window does not count at once")
+	}
+	if _, err := s.Decide(short(t), ad1(1, "a", t0), outage.Suppressed, 0); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	eventually(t, "the store says that it is down", func() bool { return !s.Available() })
+	release()
+	// The very next decision knows what the journal knew.
+	if d := decide(t, s, ad1(1, "b", t0)); d.Outcome != outage.Suppressed {
+		t.Fatalf("%+v", d)
+	}
+	if d := decide(t, s, ad1(1, "a", t0)); d.Outcome != outage.Forwarded {
+		t.Fatalf("the retry of a forwarded alert: %+v", d)
+	}
+	if d := decide(t, s, ad1(2, "c", t0)); d.Reason != outage.ReasonWindowWithdrawn {
+		t.Fatalf("the refused one: %+v", d)
+	}
+	if !s.Available() || s.Pending() != 0 {
+		t.Error("still down")
+	}
+}
+
+// What the journal holds at a restart is played before the first decision, a
+// torn last line is cut off, and playing it twice changes nothing.
+func TestJournalAcrossRestart(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	release := holdWriteLock(t, dir)
+	s.Record(short(t), onDemand(1, 1, t0))
+	refused := onDemand(2, 1, t0)
+	s.Record(short(t), refused)
+	s.Settle(short(t), refused, false)
+	d, cancel := context.WithCancel(t.Context())
+	cancel()
+	s.RecordUnresolved(d, onDemand(3, 1, t0), outage.Manufacturers{"Landis+Gyr"})
+	text, err := os.ReadFile(filepath.Join(dir, "pending"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release()
+	s.Close()
+
+	fresh := t.TempDir()
+	var before []outage.Activation
+	for i := range 3 {
+		if i < 2 {
+			os.WriteFile(filepath.Join(fresh, "pending"), append(text, text[:len(text)/7]...), 0o600)
+		}
+		s := openIn(t, fresh)
+		if d := decide(t, s, ad1(1, "a", t0)); d.Outcome != outage.Suppressed {
+			t.Fatalf("start %d: %+v", i, d)
+		}
+		if s.MayHold(hub(9)) {
+			t.Error("the unresolved activation is still open")
+		}
+		after, err := scanActivations(s.reader.QueryContext(t.Context(), `SELECT `+activationColumns+` FROM activation ORDER BY id`))
+		if err != nil || len(after) != 2 || i > 0 && (before[0] != after[0] || before[1] != after[1]) {
+			t.Fatalf("start %d: %+v %v", i, after, err)
+		}
+		before = after
+		s.Close()
+	}
+}
+
+func TestJournalUnwritable(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	release := holdWriteLock(t, dir)
+	// The file is closed under it: every write fails.
+	s.journal.file.Close()
+	s.Record(short(t), onDemand(1, 1, t0))
+	if s.Pending() != 1 || len(s.journal.held) != 1 {
+		t.Fatalf("not held in memory: %d", s.Pending())
+	}
+	release()
+	if d := decide(t, s, ad1(1, "b", t0)); d.Outcome != outage.Suppressed {
+		t.Fatalf("%+v", d)
+	}
+	if s.Pending() != 0 {
+		t.Error("still held")
+	}
+}
+
+// A record that the store refuses must not stand in the way of the others.
+func TestJournalRecordRefused(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	if _, err := s.conn.ExecContext(t.Context(), `CREATE TRIGGER refuse BEFORE INSERT ON forwarded WHEN NEW.alert_id = 'poison'
+		BEGIN SELECT RAISE(FAIL, 'refused'); END`); err != nil {
+		t.Fatal(err)
+	}
+	release := holdWriteLock(t, dir)
+	for _, id := range []string{"x", "poison", "y"} {
+		s.remember(t.Context(), record{Forwarded: &Forwarded{id, hub(1), t0, outage.ReasonStoreUnavailable}})
+	}
+	release()
+	eventually(t, "played", func() bool { return s.Pending() == 0 })
+	list, err := s.ForwardedAlerts(t.Context(), Find{CHF: hub(1)}, 10)
+	if err != nil || len(list) != 2 {
+		t.Fatal(list, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "pending.refused")); err != nil || len(text) == 0 {
+		t.Fatal("not set aside", err)
+	}
+}
+
+func TestCloseIsGraceful(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	s.Note(Forwarded{"a", hub(1), t0, outage.ReasonNoWindow})
+	s.Close()
+	if _, err := s.Decide(t.Context(), ad1(1, "b", t0), outage.Suppressed, 0); !errors.Is(err, ErrUnavailable) {
+		t.Fatal(err)
+	}
+	s = openIn(t, dir)
+	if list, _ := s.ForwardedAlerts(t.Context(), Find{AlertID: "a"}, 1); len(list) != 1 {
+		t.Fatal("a note was lost by Close")
+	}
+}

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+
+	"quell/internal/outage"
+)
+
+const activationColumns = `id, request_id, form, kind, execute_at, esme, chf, received_at, starts_at, ends_at, state, standing, superseded_by`
+
+// scan reads all rows of a query by one function, and closes them.
+func scan[T any](rows *sql.Rows, err error, one func(*sql.Rows) (T, error)) (list []T, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		v, err := one(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, v)
+	}
+	return list, rows.Err()
+}
+
+func scanActivations(rows *sql.Rows, err error) ([]outage.Activation, error) {
+	return scan(rows, err, func(rows *sql.Rows) (a outage.Activation, err error) {
+		var id string
+		var at, esme, chf, received, start, end int64
+		if err := rows.Scan(&a.ID, &id, &a.Form, &a.Order.Kind, &at, &esme, &chf, &received, &start, &end, &a.State, &a.Standing, &a.SupersededBy); err != nil {
+			return a, err
+		}
+		a.RequestID, err = outage.ParseRequestID(id)
+		a.Order.At, a.ESME, a.CHF = instant(at), outage.DeviceID(esme), outage.DeviceID(chf)
+		a.Received, a.Start, a.End = instant(received), instant(start), instant(end)
+		return a, err
+	})
+}
+
+const entryColumns = `seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
+	request_id, mode, window_start, window_end, throttled_sequence, throttled_count, outcome, started_before, repeated`
+
+func scanEntries(rows *sql.Rows, err error) ([]outage.Entry, error) {
+	return scan(rows, err, func(rows *sql.Rows) (e outage.Entry, err error) {
+		var chf, esme, outageStart, received, start, end int64
+		err = rows.Scan(&e.Seq, &e.AlertID, &e.AlertCode, &chf, &esme, &e.MPxN, &e.MPxNValid, &e.Distributor, &outageStart, &received,
+			&e.RequestID, &e.Mode, &start, &end, &e.Throttled.SequenceID, &e.Throttled.Count, &e.Outcome, &e.StartedBefore, &e.Repeated)
+		e.CHF, e.ESME = outage.DeviceID(chf), outage.DeviceID(esme)
+		e.OutageStart, e.Received = instant(outageStart), instant(received)
+		e.WindowStart, e.WindowEnd = instant(start), instant(end)
+		return e, err
+	})
+}
+
+func scanForwarded(rows *sql.Rows, err error) ([]Forwarded, error) {
+	return scan(rows, err, func(rows *sql.Rows) (f Forwarded, err error) {
+		var chf, received int64
+		err = rows.Scan(&f.AlertID, &chf, &received, &f.Reason)
+		f.CHF, f.Received = outage.DeviceID(chf), instant(received)
+		return f, err
+	})
+}
+
+// Find says which records are looked for. They match any of its fields that
+// are set; where none is set, or none applies, nothing is found.
+type Find struct {
+	CHF, ESME outage.DeviceID
+	MPxN      string
+	RequestID outage.RequestID
+	AlertID   string
+}
+
+// where makes the condition of a query: of the given columns, those whose
+// value is set.
+func where(pairs ...any) (cond string, args []any) {
+	cond = "FALSE"
+	for i := 0; i < len(pairs); i += 2 {
+		if v := pairs[i+1]; v != "" && v != int64(0) {
+			cond += " OR " + pairs[i].(string) + " = ?"
+			args = append(args, v)
+		}
+	}
+	return "(" + cond + ")", args
+}
+
+// Activations returns up to limit activations of a hub, a meter or a request,
+// the latest first.
+func (s *Store) Activations(ctx context.Context, f Find, limit int) ([]outage.Activation, error) {
+	cond, args := where("chf", int64(f.CHF), "esme", int64(f.ESME), "request_id", f.RequestID.String())
+	list, err := scanActivations(s.reader.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE `+cond+`
+		ORDER BY received_at DESC, id DESC LIMIT ?`, append(args, limit)...))
+	return list, wrapRead(err)
+}
+
+// EntriesAfter returns up to limit entries of the suppression log with a
+// sequence number greater than after, in order.
+func (s *Store) EntriesAfter(ctx context.Context, after int64, limit int) ([]outage.Entry, error) {
+	list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit))
+	return list, wrapRead(err)
+}
+
+// Entries returns up to limit entries of a hub, a meter, an MPxN, a request or
+// an alert, the latest first. By meter and by request it reads the whole log.
+func (s *Store) Entries(ctx context.Context, f Find, limit int) ([]outage.Entry, error) {
+	cond, args := where("chf", int64(f.CHF), "esme", int64(f.ESME), "mpxn", f.MPxN, "request_id", f.RequestID.String(), "alert_id", f.AlertID)
+	list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE `+cond+`
+		ORDER BY seq DESC LIMIT ?`, append(args, limit)...))
+	return list, wrapRead(err)
+}
+
+// ForwardedAlerts returns up to limit alerts that went forward, by hub or
+// alert, the latest first.
+func (s *Store) ForwardedAlerts(ctx context.Context, f Find, limit int) ([]Forwarded, error) {
+	cond, args := where("chf", int64(f.CHF), "alert_id", f.AlertID)
+	list, err := scanForwarded(s.reader.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE `+cond+`
+		ORDER BY received_at DESC LIMIT ?`, append(args, limit)...))
+	return list, wrapRead(err)
+}
+
+const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn`
+
+// newest restricts inventory rows d to those in force: of the imports that
+// were completed, the last that names the device.
+const newest = `d.import_no = (SELECT max(o.import_no) FROM inventory o JOIN import i ON i.no = o.import_no AND i.state = 'done' WHERE o.device_id = d.device_id)`
+
+// listInForce is the number of the device list in force.
+const listInForce = `(SELECT max(no) FROM import WHERE kind = 'devices' AND state = 'done')`
+
+func scanDevices(rows *sql.Rows, err error) ([]outage.Device, error) {
+	return scan(rows, err, func(rows *sql.Rows) (d outage.Device, err error) {
+		var id, chf int64
+		err = rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN)
+		d.ID, d.CHF = outage.DeviceID(id), outage.DeviceID(chf)
+		return d, err
+	})
+}
+
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// Device returns what the inventory says of a device, nil if it does not know
+// it, and whether the device stands in the device list in force. The error is
+// ErrUnavailable.
+func (s *Store) Device(ctx context.Context, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
+	d, listed, err = device(ctx, s.reader, id)
+	return d, listed, wrapRead(err)
+}
+
+func device(ctx context.Context, q querier, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
+	list, err := scanDevices(q.QueryContext(ctx, `SELECT `+deviceColumns+` FROM inventory d WHERE d.device_id = ? AND `+newest, int64(id)))
+	if err != nil {
+		return nil, false, err
+	}
+	if len(list) > 0 {
+		d = &list[0]
+	}
+	var one int
+	err = q.QueryRowContext(ctx, `SELECT 1 FROM device_list WHERE import_no = `+listInForce+` AND device_id = ?`, int64(id)).Scan(&one)
+	if errors.Is(err, sql.ErrNoRows) {
+		return d, false, nil
+	}
+	return d, err == nil, err
+}
+
+// Devices returns up to limit devices of the inventory on a hub, or at an MPxN.
+func (s *Store) Devices(ctx context.Context, f Find, limit int) ([]outage.Device, error) {
+	cond, args := where("d.chf", int64(f.CHF), "d.mpxn", f.MPxN)
+	list, err := scanDevices(s.reader.QueryContext(ctx, `SELECT `+deviceColumns+` FROM inventory d WHERE `+cond+` AND `+newest+`
+		ORDER BY d.device_id LIMIT ?`, append(args, limit)...))
+	return list, wrapRead(err)
+}

@@ -1,0 +1,305 @@
+// Package store keeps what quell must not forget: activations and their
+// windows, the suppression log, the inventory and the device list, the switch
+// and who turned it.
+//
+// There is one writer, the committer: a goroutine that takes what waits when
+// it becomes free, commits it as one transaction, and looks again (group
+// commit without a timer). Whoever waits for it may give up; what must not be
+// forgotten then goes to the node's journal, a file beside the database, which
+// is played into the store before the next decision. Reads go past the
+// committer on connections of their own.
+//
+// All SQL of the project is in this package. It decides nothing: the rules are
+// in package outage. The one predicate that stands here again, whether a window
+// is open, is held to outage.Decide by a test.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"quell/internal/outage"
+
+	_ "modernc.org/sqlite"
+)
+
+// ErrUnavailable says that the store did not answer in time, or answered with
+// an error. What it was asked to do may or may not have happened.
+var ErrUnavailable = errors.New("the store is not available")
+
+// ErrInUse says that another process has the data folder.
+var ErrInUse = errors.New("the data folder is in use by another quell")
+
+// Options are what Open needs to know. Dir is required.
+type Options struct {
+	Dir string // the data folder; created if missing
+	Log *slog.Logger
+
+	// OnCommit is called after each batch with its number of decisions, how
+	// long the transaction took, and its error.
+	OnCommit func(decisions int, took time.Duration, err error)
+
+	// BeforeCommit, for tests of the worst moment, runs when a batch of
+	// decisions is complete but not committed.
+	BeforeCommit func()
+}
+
+// Store is the embedded store of one node. Its methods may be called from any
+// goroutine.
+type Store struct {
+	opts   Options
+	lock   *os.File
+	writer *sql.DB
+	conn   *sql.Conn // the committer's; nothing else writes
+	reader *sql.DB
+
+	decide  *sql.Stmt
+	index   index
+	journal *journal
+	queue   queue
+	down    atomic.Bool  // the last batch failed
+	sw      atomic.Value // outage.Switch
+	// importing is held by the import that is under way.
+	importing sync.Mutex
+
+	stop    context.CancelFunc
+	stopped chan struct{}
+	closing sync.Once
+}
+
+// Open opens the store in opts.Dir, brings its schema up to date and starts
+// the committer, which first plays the journal. The error is ErrInUse when
+// another process has the folder.
+func Open(ctx context.Context, opts Options) (_ *Store, err error) {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	s := &Store{opts: opts, stopped: make(chan struct{})}
+	s.queue.wake = make(chan struct{}, 1)
+	if s.lock, err = lockFolder(opts.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.release()
+		}
+	}()
+	path := filepath.Join(opts.Dir, "quell.db")
+	if s.writer, s.conn, err = openWriter(ctx, path); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := migrate(ctx, s.conn); err != nil {
+		return nil, fmt.Errorf("migrate %s: %w", path, err)
+	}
+	if s.reader, err = openReader(path); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if s.decide, err = s.conn.PrepareContext(ctx, decideSQL); err != nil {
+		return nil, fmt.Errorf("prepare: %w", err)
+	}
+	if err := s.load(ctx); err != nil {
+		return nil, fmt.Errorf("load %s: %w", path, err)
+	}
+	if s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log); err != nil {
+		return nil, err
+	}
+	if err := s.loadJournal(); err != nil {
+		return nil, err
+	}
+	run, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go s.commitLoop(run)
+	return s, nil
+}
+
+// Close commits what waits, and closes the store. What the store cannot take
+// any more stays in the journal.
+func (s *Store) Close() error {
+	s.closing.Do(func() {
+		s.stop()
+		<-s.stopped
+		s.release()
+	})
+	return nil
+}
+
+func (s *Store) release() {
+	if s.journal != nil {
+		s.journal.close()
+	}
+	if s.reader != nil {
+		s.reader.Close()
+	}
+	if s.conn != nil {
+		s.conn.Close()
+		s.writer.Close()
+	}
+	s.lock.Close() // releases the lock
+}
+
+// Available reports whether the last batch was committed.
+func (s *Store) Available() bool { return !s.down.Load() }
+
+// Pending is how many records the journal holds that the store does not.
+func (s *Store) Pending() int { return int(s.journal.pending.Load()) }
+
+// lockFolder takes the folder for this process, until the file is closed or
+// the process ends, however it ends.
+func lockFolder(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid := make([]byte, 20)
+		n, _ := f.Read(pid)
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w (process %s)", dir, ErrInUse, pid[:n])
+		}
+		return nil, fmt.Errorf("data folder: lock: %w", err)
+	}
+	f.Truncate(0)
+	fmt.Fprintf(f, "%d", os.Getpid())
+	return f, nil
+}
+
+func dsn(path string, pragmas ...string) string {
+	q := url.Values{"_txlock": {"immediate"}}
+	for _, p := range pragmas {
+		q.Add("_pragma", p)
+	}
+	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
+}
+
+// openWriter opens the one connection that writes. It waits for a lock of
+// another program (a backup, a curious shell) for a second, then the batch
+// fails and alerts go forward.
+func openWriter(ctx context.Context, path string) (*sql.DB, *sql.Conn, error) {
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)"))
+	if err != nil {
+		return nil, nil, err
+	}
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return db, conn, nil
+}
+
+func openReader(path string) (*sql.DB, error) {
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "query_only(1)", "cache_size(-16384)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(4)
+	db.SetMaxIdleConns(4)
+	return db, nil
+}
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// migrate runs the migrations that the database has not seen, each in a
+// transaction with the record that it ran.
+func migrate(ctx context.Context, conn *sql.Conn) error {
+	if _, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`); err != nil {
+		return err
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		text, err := migrations.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		err = inTx(ctx, conn, func() error {
+			res, err := conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING`, name)
+			if err != nil {
+				return err
+			}
+			if n, err := res.RowsAffected(); n == 0 || err != nil {
+				return err // it ran before
+			}
+			_, err = conn.ExecContext(ctx, string(text))
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// inTx runs f within a transaction of conn, which takes the write lock at its
+// beginning.
+func inTx(ctx context.Context, conn *sql.Conn, f func() error) error {
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := f()
+	if err == nil {
+		_, err = conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // ends the transaction if COMMIT did not
+	}
+	return err
+}
+
+// load fills what is kept in memory from the tables.
+func (s *Store) load(ctx context.Context) error {
+	rows, err := s.conn.QueryContext(ctx, `SELECT chf FROM activation UNION ALL SELECT chf FROM suppression`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var chf int64
+		if err := rows.Scan(&chf); err != nil {
+			return err
+		}
+		s.index.add(outage.DeviceID(chf))
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	return s.loadSwitch(ctx)
+}
+
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMicro()
+}
+
+func instant(us int64) time.Time {
+	if us == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(us).UTC()
+}
+
+// Precision is the store's: an instant that is kept comes back truncated to
+// it. Truncate before comparing.
+const Precision = time.Microsecond

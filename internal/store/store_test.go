@@ -1,0 +1,464 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+const supplier = outage.DeviceID(0x90B3D51F30010000)
+
+func hub(n int) outage.DeviceID   { return outage.DeviceID(0x8873845700000000 + uint64(n)) }
+func meter(n int) outage.DeviceID { return outage.DeviceID(0x00DB123400000000 + uint64(n)) }
+
+// onDemand is an on-demand activation of meter n on hub n, as Signed
+// Pre-Command, with a window of 30 minutes.
+func onDemand(n int, counter uint64, received time.Time) outage.Activation {
+	id := outage.RequestID{Originator: supplier, Target: meter(n), Counter: counter}
+	return outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand}, hub(n), received, 30*time.Minute)
+}
+
+func futureDated(n int, counter uint64, received, at time.Time) outage.Activation {
+	id := outage.RequestID{Originator: supplier, Target: meter(n), Counter: counter}
+	return outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at}, hub(n), received, 30*time.Minute)
+}
+
+func ad1(n int, id string, received time.Time) outage.Alert {
+	return outage.Alert{ID: id, Code: "AD1", CHF: hub(n), OutageStart: received.Add(-3 * time.Minute), MPxN: "1200023305967", Received: received}
+}
+
+func openIn(t testing.TB, dir string, change ...func(*Options)) *Store {
+	t.Helper()
+	opts := Options{Dir: dir, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	for _, c := range change {
+		c(&opts)
+	}
+	s, err := Open(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+type testLog struct{ testing.TB }
+
+func (l testLog) Write(p []byte) (int, error) {
+	l.Logf("%s", strings.TrimSuffix(string(p), "\n"))
+	return len(p), nil
+}
+
+func decide(t testing.TB, s *Store, a outage.Alert) Decision {
+	t.Helper()
+	d, err := s.Decide(t.Context(), a, outage.Suppressed, time.Minute)
+	if err != nil {
+		t.Fatalf("Decide(%s): %v", a.ID, err)
+	}
+	return d
+}
+
+func allEntries(t testing.TB, s *Store) []outage.Entry {
+	t.Helper()
+	list, err := s.EntriesAfter(t.Context(), 0, 1_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// holdWriteLock takes the database's write lock from outside, as a backup or
+// a shell may, until the returned function is called.
+func holdWriteLock(t testing.TB, dir string) (release func()) {
+	t.Helper()
+	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "quell.db"), "busy_timeout(10000)"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tx, err := db.BeginTx(t.Context(), nil) // _txlock=immediate
+	if err != nil {
+		t.Fatal(err)
+	}
+	var done atomic.Bool
+	release = func() {
+		if !done.Swap(true) {
+			tx.Rollback()
+			db.Close()
+		}
+	}
+	t.Cleanup(release)
+	return release
+}
+
+func short(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func TestDecideLogsInOneStep(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	seq, count := uint32(7), uint32(3)
+	a := ad1(1, "a", t0.Add(5*time.Minute))
+	a.Throttled = outage.Throttled{SequenceID: &seq, Count: &count}
+	d := decide(t, s, a)
+	if d.Outcome != outage.Suppressed || d.Reason != outage.ReasonWindowOpen || d.Retry {
+		t.Fatalf("decision: %+v", d)
+	}
+	e := allEntries(t, s)[0]
+	if fmt.Sprint(*e.Throttled.SequenceID, *e.Throttled.Count) != "7 3" {
+		t.Errorf("throttled: %+v", e.Throttled)
+	}
+	e.Throttled = outage.Throttled{}
+	want := outage.Entry{Seq: 1, AlertID: "a", AlertCode: "AD1", CHF: hub(1), ESME: meter(1), MPxN: "1200023305967", MPxNValid: true, Distributor: "12",
+		OutageStart: t0.Add(2 * time.Minute), Received: t0.Add(5 * time.Minute), RequestID: onDemand(1, 1, t0).RequestID.String(), Mode: outage.OnDemand,
+		WindowStart: t0, WindowEnd: t0.Add(30 * time.Minute), Outcome: outage.Suppressed}
+	if e != want {
+		t.Errorf("entry\n got %+v\nwant %+v", e, want)
+	}
+}
+
+func TestEvidence(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	for i, c := range []struct {
+		start    time.Duration // of the outage, from the window's start
+		mpxn     string
+		before   bool
+		repeated bool
+		valid    bool
+	}{
+		{-60 * time.Second, "1200023305967", false, false, true}, // within the tolerance
+		{-60*time.Second - time.Microsecond, "1200023305968", true, true, false},
+		{0, "not a number \"\\\x01é", false, true, false},
+	} {
+		a := ad1(1, fmt.Sprint(i), t0.Add(10*time.Minute))
+		a.OutageStart, a.MPxN = t0.Add(c.start), c.mpxn
+		e := decide(t, s, a).Entry
+		if e.StartedBefore != c.before || e.Repeated != c.repeated || e.MPxN != c.mpxn || e.MPxNValid != c.valid || (e.Distributor != "") != c.valid {
+			t.Errorf("%d: got %+v, want %+v", i, e, c)
+		}
+	}
+}
+
+func TestBatch(t *testing.T) {
+	// A batch with the same alert twice, two of one hub, one without a window:
+	// held back behind a slow transaction so that they form one batch.
+	gate := make(chan struct{})
+	var batches []int
+	s := openIn(t, t.TempDir(), func(o *Options) {
+		o.OnCommit = func(n int, _ time.Duration, _ error) {
+			if n > 0 {
+				batches = append(batches, n)
+			}
+		}
+	})
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	s.Record(t.Context(), futureDated(2, 1, t0, t0.Add(time.Hour)))
+	go s.do(t.Context(), func(context.Context) error { <-gate; return nil }, nil)
+	alerts := []outage.Alert{ad1(1, "a", t0), ad1(1, "a", t0), ad1(2, "b", t0), ad1(1, "c", t0)}
+	got := make([]Decision, len(alerts))
+	done := make(chan int)
+	for i, a := range alerts {
+		go func() {
+			got[i], _ = s.Decide(t.Context(), a, outage.Suppressed, 0)
+			done <- i
+		}()
+		eventually(t, "queued", func() bool { s.queue.mu.Lock(); defer s.queue.mu.Unlock(); return len(s.queue.decisions) == i+1 })
+	}
+	close(gate)
+	for range alerts {
+		<-done
+	}
+	if fmt.Sprint(batches) != "[4]" {
+		t.Errorf("batches: %v", batches)
+	}
+	if got[0].Entry != got[1].Entry || got[0].Entry.Seq != 1 || got[3].Entry.Seq != 2 {
+		t.Errorf("sequence: %+v", got)
+	}
+	if got[0].Entry.Repeated || !got[3].Entry.Repeated {
+		t.Errorf("repeated: %+v", got)
+	}
+	if got[2].Outcome != outage.Forwarded || got[2].Reason != outage.ReasonWindowNotBegun {
+		t.Errorf("without window: %+v", got[2])
+	}
+	if n := len(allEntries(t, s)); n != 2 {
+		t.Errorf("%d entries", n)
+	}
+}
+
+func TestSameAlertSameDecision(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	s.Record(t.Context(), futureDated(1, 1, t0, t0.Add(time.Hour)))
+	// Forwarded before the window, and again within it; known only as a note,
+	// and again once the hub has a window.
+	if d := decide(t, s, ad1(1, "early", t0)); d.Reason != outage.ReasonWindowNotBegun {
+		t.Fatal(d)
+	}
+	s.Note(Forwarded{"noted", hub(1), t0, outage.ReasonNoWindow})
+	if d := decide(t, s, ad1(1, "inside", t0.Add(61*time.Minute))); d.Outcome != outage.Suppressed {
+		t.Fatal(d)
+	}
+	for range 2 {
+		for id, want := range map[string]outage.Decision{
+			"early":  {Outcome: outage.Forwarded, Reason: outage.ReasonWindowNotBegun},
+			"noted":  {Outcome: outage.Forwarded, Reason: outage.ReasonNoWindow},
+			"inside": {Outcome: outage.Suppressed, Reason: outage.ReasonWindowOpen},
+		} {
+			for _, at := range []time.Duration{61 * time.Minute, 100 * time.Hour} {
+				if d := decide(t, s, ad1(1, id, t0.Add(at))); d.Decision != want || !d.Retry {
+					t.Errorf("%s after %v: %+v", id, at, d)
+				}
+			}
+		}
+		if n := len(allEntries(t, s)); n != 1 {
+			t.Fatalf("%d entries", n)
+		}
+		// The same after a restart, and after the window has been housekept.
+		s.Close()
+		s = openIn(t, dir)
+		if h, err := s.Housekeep(t.Context(), t0.Add(1000*time.Hour), t0.Add(-time.Hour)); err != nil || h.Entries+h.Notes > 0 {
+			t.Fatal(h, err)
+		}
+		if !s.MayHold(hub(1)) {
+			t.Error("a hub with a log entry is not asked for")
+		}
+	}
+}
+
+func TestRecordRetry(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	first := onDemand(1, 1, t0)
+	if r := s.Record(t.Context(), first); r.Repeated {
+		t.Fatal("first is repeated")
+	}
+	second := onDemand(1, 1, t0.Add(20*time.Minute))
+	if r := s.Record(t.Context(), second); !r.Repeated {
+		t.Fatal("the same message opened a second window")
+	}
+	// One try refused, the other accepted, in either order: the window stands.
+	s.Settle(t.Context(), second, false)
+	if d := decide(t, s, ad1(1, "refused", t0.Add(21*time.Minute))); d.Reason != outage.ReasonWindowWithdrawn {
+		t.Fatal(d)
+	}
+	s.Settle(t.Context(), first, true)
+	if d := decide(t, s, ad1(1, "accepted", t0.Add(22*time.Minute))); d.Outcome != outage.Suppressed {
+		t.Fatal(d)
+	}
+	s.Settle(t.Context(), second, false)
+	if d := decide(t, s, ad1(1, "still", t0.Add(23*time.Minute))); d.Outcome != outage.Suppressed {
+		t.Fatal(d)
+	}
+	// Refused, and sent again: a window from then on.
+	s.Record(t.Context(), onDemand(2, 1, t0))
+	s.Settle(t.Context(), onDemand(2, 1, t0), false)
+	again := onDemand(2, 1, t0.Add(time.Hour))
+	if r := s.Record(t.Context(), again); r.Repeated {
+		t.Fatal("a refused request stands in the way of its retry")
+	}
+	// A late answer to the first try changes nothing of the second.
+	s.Settle(t.Context(), onDemand(2, 1, t0), false)
+	if d := decide(t, s, ad1(2, "again", t0.Add(89*time.Minute))); d.Outcome != outage.Suppressed {
+		t.Fatal(d)
+	}
+}
+
+func TestOneProcessPerFolder(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	_, err := Open(t.Context(), Options{Dir: dir})
+	if !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
+		t.Fatalf("second: %v", err)
+	}
+	s.Close()
+	openIn(t, dir)
+}
+
+func TestSwitch(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	if s.Switch() != "" {
+		t.Fatal(s.Switch())
+	}
+	for _, sw := range []outage.Switch{outage.SwitchOn, outage.SwitchShadow} {
+		if _, err := s.SetSwitch(t.Context(), sw, "alice", "because", t0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	s = openIn(t, dir)
+	if s.Switch() != outage.SwitchShadow {
+		t.Fatal(s.Switch())
+	}
+	events, err := s.Events(t.Context(), 10)
+	want := Event{ID: 2, At: t0, Who: "alice", What: "switch", Old: "on", New: "shadow", Why: "because"}
+	if err != nil || len(events) != 2 || events[0] != want {
+		t.Fatalf("%+v %v", events, err)
+	}
+	holdWriteLock(t, s.opts.Dir)
+	if _, err := s.SetSwitch(short(t), outage.SwitchOff, "alice", "because", t0); !errors.Is(err, ErrUnavailable) || s.Switch() != outage.SwitchShadow {
+		t.Fatalf("without the store: %v, switch %s", err, s.Switch())
+	}
+}
+
+func TestHousekeep(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	const n = housekeepBatch + 10
+	for i := range n {
+		s.Record(t.Context(), onDemand(i, 1, t0))
+		s.Note(Forwarded{fmt.Sprint("n", i), hub(i), t0, outage.ReasonNoWindow})
+	}
+	decide(t, s, ad1(0, "a", t0))
+	cancel := onDemand(1, 2, t0)
+	cancel.Order.Kind, cancel.Start, cancel.End = outage.Cancellation, time.Time{}, time.Time{}
+	s.Record(t.Context(), cancel)
+	s.Record(t.Context(), futureDated(2, 3, t0, t0.Add(1000*time.Hour)))
+
+	over := t0.Add(30 * time.Minute)
+	h, err := s.Housekeep(t.Context(), over, t0)
+	if err != nil || h != (Housekeeping{Activations: 1}) { // the cancellation
+		t.Fatalf("%+v %v", h, err)
+	}
+	h, err = s.Housekeep(t.Context(), over.Add(time.Microsecond), t0)
+	if err != nil || h != (Housekeeping{Activations: n}) {
+		t.Fatalf("%+v %v", h, err)
+	}
+	for i, want := range []bool{true /* has an entry */, false, true /* waits */, false} {
+		if got := s.MayHold(hub(i)); got != want {
+			t.Errorf("MayHold(hub %d) = %v", i, got)
+		}
+	}
+	h, err = s.Housekeep(t.Context(), t0, t0.Add(time.Microsecond))
+	if err != nil || h != (Housekeeping{Entries: 1, Notes: n}) || s.MayHold(hub(0)) {
+		t.Fatalf("%+v %v", h, err)
+	}
+	// Numbers go on where they were.
+	s.Record(t.Context(), onDemand(0, 9, t0))
+	if d := decide(t, s, ad1(0, "b", t0)); d.Entry.Seq != 2 {
+		t.Errorf("sequence %d after housekeeping", d.Entry.Seq)
+	}
+}
+
+func TestImports(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	const head = "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
+	row := func(m int, version string) string {
+		return fmt.Sprintf("%s,ESME,%s,Landis+Gyr,E470,%s,1200023305967\n", meter(m), version, hub(m))
+	}
+	load := func(texts ...string) (Import, error) {
+		return s.ImportInventory(t.Context(), "alice", t0, func() (File, error) {
+			if len(texts) == 0 {
+				return File{}, io.EOF
+			}
+			f := File{fmt.Sprintf("f%d.csv", len(texts)), strings.NewReader(texts[0])}
+			texts = texts[1:]
+			return f, nil
+		})
+	}
+	version := func(m int) string {
+		d, _, err := s.Device(t.Context(), meter(m))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d == nil {
+			return "none"
+		}
+		return d.SMETSVersion
+	}
+	var many strings.Builder
+	many.WriteString(head)
+	for i := range 2*importBatch + 5 {
+		many.WriteString(row(i, "first"))
+	}
+	if im, err := load(many.String(), head+row(5000, "other file")); err != nil || im.Rows != 2*importBatch+6 || im.Source != "f2.csv, f1.csv" {
+		t.Fatalf("%+v %v", im, err)
+	}
+	if im, err := load(head + row(1, "second") + row(6000, "second")); err != nil || im.Rows != 2 {
+		t.Fatalf("%+v %v", im, err)
+	}
+	faulty := strings.Replace(many.String(), "first", "third", -1)
+	for name, text := range map[string]string{
+		"fault at the end":     faulty + "rubbish\n",
+		"twice, far apart":     faulty + row(0, "third"),
+		"twice, side by side":  head + row(0, "third") + row(0, "third"),
+		"in the second of two": faulty,
+	} {
+		more := []string{text}
+		if name == "in the second of two" {
+			more = append(more, head+"rubbish\n")
+		}
+		_, err := load(more...)
+		if err == nil || !strings.Contains(err.Error(), "f1.csv: ") && !strings.Contains(err.Error(), "twice") {
+			t.Errorf("%s: error %v", name, err)
+		}
+		if strings.HasPrefix(name, "twice") && !strings.Contains(err.Error(), meter(0).String()) {
+			t.Errorf("%s: the error does not name the device: %v", name, err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		for m, want := range map[int]string{0: "first", 1: "second", importBatch: "first", 5000: "other file", 6000: "second", 7000: "none"} {
+			if got := version(m); got != want {
+				t.Errorf("meter %d: %s, want %s", m, got, want)
+			}
+		}
+		var rows int
+		if err := s.reader.QueryRowContext(t.Context(), `SELECT count(*) FROM inventory`).Scan(&rows); err != nil || rows != 2*importBatch+7 {
+			t.Errorf("%d rows of inventory are kept, %v", rows, err)
+		}
+	}
+	check()
+	s.Close()
+	s = openIn(t, dir)
+	check()
+
+	list := func(text string) error {
+		_, err := s.ImportList(t.Context(), "bob", t0, File{"list", strings.NewReader(text)})
+		return err
+	}
+	listed := func(m int) bool {
+		_, yes, err := s.Device(t.Context(), meter(m))
+		return yes && err == nil
+	}
+	if err := list(meter(1).String() + "\n" + meter(2).String() + "\n" + meter(2).String()); err != nil || !listed(1) || !listed(2) || listed(3) {
+		t.Fatal(err)
+	}
+	if err := list(meter(3).String() + "\nrubbish!\n"); err == nil || !listed(1) || listed(3) {
+		t.Fatal("half a list came into force")
+	}
+	if err := list(meter(3).String()); err != nil || listed(1) || !listed(3) {
+		t.Fatal("the list was not replaced", err)
+	}
+	im, err := s.LastImport(t.Context(), "devices")
+	if err != nil || im.Rows != 1 || im.Who != "bob" || len(im.SHA256) != 64 {
+		t.Fatalf("%+v %v", im, err)
+	}
+	if ids, err := s.List(t.Context(), nil, 10); err != nil || fmt.Sprint(ids) != fmt.Sprint([]outage.DeviceID{meter(3)}) {
+		t.Fatal(ids, err)
+	}
+}
