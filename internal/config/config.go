@@ -1,0 +1,214 @@
+// Package config is quell's configuration: a YAML file, overridden by the
+// environment, checked as a whole.
+//
+// The struct Config is the reference. Its comments become docs/config.md and
+// the commented default file, and a test holds both of them, and the defaults
+// that the comments name, to the code.
+package config
+
+import (
+	_ "embed"
+	"reflect"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// Config is the whole configuration. The zero value is of no use: begin with
+// Default. Each comment ends with the default, or says that there is none. The
+// tag reload says what becomes of a changed value when the file is read again:
+// live, restart (needs one), or first (ignored once there is a value in the store).
+type Config struct {
+	// The folder of everything that quell keeps: the database, the node's
+	// journal, the audit trail. It is created if missing, and belongs to one
+	// running quell at a time. A relative path starts at the working directory.
+	// Default: data.
+	DataDir string `yaml:"data_dir" reload:"restart"`
+
+	// The first value of the switch: on (suppress), shadow (log what would be
+	// suppressed, forward everything) or off (pass everything, track nothing).
+	// It counts only until the store has a value; from then on the command
+	// "quell switch" turns it.
+	// Default: on.
+	Switch outage.Switch `yaml:"switch" reload:"first"`
+
+	// How long after a firmware activation the hub's outage alerts are
+	// suppressed: the window is [start, start + window). More than 0, at most 1d.
+	// A change counts for activations received from then on.
+	// Default: 30m.
+	Window Duration `yaml:"window" reload:"live"`
+
+	// The manufacturers whose meters are tracked, as the inventory writes them;
+	// case and outer blanks do not count. At least one.
+	// Default: [Landis+Gyr].
+	Manufacturers []string `yaml:"manufacturers" reload:"live"`
+
+	// The file that lists the meters to track, one EUI-64 a line. Empty: the
+	// list last imported by command, or else the one built into the program.
+	// Default: empty.
+	DeviceList string `yaml:"device_list" reload:"live"`
+
+	// The files that say which devices there are, each CSV or a DUIS
+	// DSPInventory. Empty: the inventory last imported by command.
+	// Default: empty.
+	Inventory []string `yaml:"inventory" reload:"live"`
+
+	// The forms of a firmware activation that open a window: service-request,
+	// signed-pre-command, or both.
+	// Default: [service-request, signed-pre-command].
+	Track []outage.Form `yaml:"track" reload:"live"`
+
+	// How far the clocks of hub and motorway may differ. An outage that began
+	// earlier than the window by more than this is marked in the log as
+	// started before the activation. More than 0.
+	// Default: 1m.
+	ClockTolerance Duration `yaml:"clock_tolerance" reload:"live"`
+
+	// Where windows and log are kept. The one value so far is sqlite: a
+	// database in data_dir.
+	// Default: sqlite.
+	Store string `yaml:"store" reload:"restart"`
+
+	// How long an alert waits for the store. When it has no decision by then,
+	// it is forwarded. More than 0.
+	// Default: 250ms.
+	StoreTimeout Duration `yaml:"store_timeout" reload:"live"`
+
+	// The way from Service Users to devices.
+	Southbound struct {
+		// The address, host:port, that takes requests of Service Users.
+		// Default: 127.0.0.1:8079.
+		Listen string `yaml:"listen" reload:"restart"`
+
+		// Where requests go on to: an http or https URL without user, query and
+		// fragment. A request's path is added to its path.
+		// Required.
+		NextHop string `yaml:"next_hop" reload:"live"`
+	} `yaml:"southbound"`
+
+	// The way from communications service providers to Service Users.
+	Northbound struct {
+		// The address, host:port, that takes alerts and responses.
+		// Default: 127.0.0.1:8089.
+		Listen string `yaml:"listen" reload:"restart"`
+
+		// Where alerts and responses go on to: an http or https URL without
+		// user, query and fragment. A message's path is added to its path.
+		// Required.
+		NextHop string `yaml:"next_hop" reload:"live"`
+	} `yaml:"northbound"`
+
+	// The admin API, health and metrics.
+	Console struct {
+		// The address, host:port, of the console. Commands that act on a running
+		// quell speak to it. There is no authentication yet: an address off
+		// loopback is refused unless insecure is true.
+		// Default: 127.0.0.1:8080.
+		Listen string `yaml:"listen" reload:"restart"`
+
+		// Whether the console may listen off loopback, open to whoever reaches it.
+		// Default: false.
+		Insecure bool `yaml:"insecure" reload:"restart"`
+	} `yaml:"console"`
+
+	// The Service Audit Trail: a JSON line for each message that passed, in
+	// rotated files in data_dir.
+	AuditTrail struct {
+		// Whether the trail is written.
+		// Default: true.
+		Enabled bool `yaml:"enabled" reload:"live"`
+	} `yaml:"audit_trail"`
+
+	// What is forgotten, and when. Housekeeping runs every hour.
+	Housekeeping struct {
+		// How long a window is kept after it is over. A message that is sent
+		// again within this time gets the decision that it got before. More than 0.
+		// Default: 7d.
+		KeepWindows Duration `yaml:"keep_windows" reload:"live"`
+
+		// How long an entry of the suppression log is kept. More than 0.
+		// Default: 400d.
+		KeepLog Duration `yaml:"keep_log" reload:"live"`
+	} `yaml:"housekeeping"`
+}
+
+// Default is the configuration with every default, and so without the two next
+// hops that it needs to be valid.
+func Default() Config {
+	var c Config
+	c.DataDir = "data"
+	c.Switch = outage.SwitchOn
+	c.Window = Duration(30 * time.Minute)
+	c.Manufacturers = []string{"Landis+Gyr"}
+	c.Track = []outage.Form{outage.ServiceRequest, outage.SignedPreCommand}
+	c.ClockTolerance = Duration(time.Minute)
+	c.Store = "sqlite"
+	c.StoreTimeout = Duration(250 * time.Millisecond)
+	c.Southbound.Listen = "127.0.0.1:8079"
+	c.Northbound.Listen = "127.0.0.1:8089"
+	c.Console.Listen = "127.0.0.1:8080"
+	c.AuditTrail.Enabled = true
+	c.Housekeeping.KeepWindows = Duration(7 * day)
+	c.Housekeeping.KeepLog = Duration(400 * day)
+	return c
+}
+
+//go:embed default.yaml
+var defaultYAML string
+
+// DefaultYAML is a file with every key at its default and its meaning above
+// it. It lacks only the two next hops.
+func DefaultYAML() string { return defaultYAML }
+
+// Changes names the keys whose values differ: live are those that a running
+// quell can take over, restart those that it cannot. The key switch is never
+// among them: it is a first value, which a running quell has behind it.
+func Changes(old, changed Config) (live, restart []string) {
+	was, is := leaves(&old), leaves(&changed)
+	for i, l := range is {
+		if equal(was[i].value, l.value) {
+			continue
+		}
+		switch l.reload {
+		case "live":
+			live = append(live, l.key)
+		case "restart":
+			restart = append(restart, l.key)
+		}
+	}
+	return live, restart
+}
+
+// equal compares two values of one key; an empty list is as good as none.
+func equal(a, b reflect.Value) bool {
+	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// leaf is one value of a Config.
+type leaf struct {
+	key    string // "southbound.next_hop"
+	reload string
+	value  reflect.Value // settable
+}
+
+// leaves lists the values of c in the order of the struct.
+func leaves(c *Config) []leaf {
+	var all []leaf
+	var walk func(prefix string, v reflect.Value)
+	walk = func(prefix string, v reflect.Value) {
+		for i := range v.NumField() {
+			f := v.Type().Field(i)
+			key := prefix + f.Tag.Get("yaml")
+			if f.Type.Kind() == reflect.Struct {
+				walk(key+".", v.Field(i))
+				continue
+			}
+			all = append(all, leaf{key, f.Tag.Get("reload"), v.Field(i)})
+		}
+	}
+	walk("", reflect.ValueOf(c).Elem())
+	return all
+}

@@ -1,0 +1,314 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+const hops = `
+southbound: {next_hop: "http://dsp.example:8079/"}
+northbound: {next_hop: https://users.example}
+`
+
+// valid is the default with the next hops of hops.
+func valid() Config {
+	c := Default()
+	c.Southbound.NextHop = "http://dsp.example:8079/"
+	c.Northbound.NextHop = "https://users.example"
+	return c
+}
+
+func TestParse(t *testing.T) {
+	everything := valid()
+	everything.DataDir = "/var/lib/quell"
+	everything.Switch = outage.SwitchShadow
+	everything.Window = Duration(45 * time.Minute)
+	everything.Manufacturers = []string{"Landis+Gyr", "L+G"}
+	everything.DeviceList = "list.txt"
+	everything.Inventory = []string{"a.csv", "b.xml"}
+	everything.Track = []outage.Form{outage.SignedPreCommand}
+	everything.ClockTolerance = Duration(5 * time.Second)
+	everything.StoreTimeout = Duration(time.Second)
+	everything.Southbound.Listen = "0.0.0.0:1"
+	everything.Northbound.Listen = ":2"
+	everything.Console.Listen = "[::]:3"
+	everything.Console.Insecure = true
+	everything.AuditTrail.Enabled = false
+	everything.Housekeeping.KeepWindows = Duration(36 * time.Hour)
+	everything.Housekeeping.KeepLog = Duration(10 * day)
+	off := valid()
+	off.Switch = outage.SwitchOff
+
+	for name, c := range map[string]struct {
+		text    string
+		environ []string
+		want    Config
+	}{
+		"defaults":         {hops, nil, valid()},
+		"environment only": {"", []string{"QUELL_SOUTHBOUND_NEXT_HOP=http://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"the default file": {DefaultYAML(), []string{"QUELL_SOUTHBOUND_NEXT_HOP=http://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"plain off":        {"switch: off" + hops, nil, off},
+		"empty section":    {"console:\n  # listen: x\n" + hops, nil, valid()},
+		"alias":            {"southbound: {next_hop: &h \"http://dsp.example:8079/\"}\nnorthbound: {next_hop: *h}", []string{"QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"BOM and CRLF":     {"\ufeff" + strings.ReplaceAll(hops, "\n", "\r\n"), nil, valid()},
+		"other variables":  {hops, []string{"PATH=/bin", "QUELL_CONFIG=x", "QUELL_TEST_KILL=1", "window=x", "QUELLWINDOW=x"}, valid()},
+		"everything": {`
+data_dir: /var/lib/quell
+switch: shadow
+window: 45m
+manufacturers: [Landis+Gyr, "L+G"]
+device_list: list.txt
+inventory:
+  - a.csv
+  - b.xml
+track: [signed-pre-command]
+clock_tolerance: 5s
+store: sqlite
+store_timeout: 1s
+southbound: {listen: 0.0.0.0:1, next_hop: "http://dsp.example:8079/"}
+northbound: {listen: ":2", next_hop: https://users.example}
+console: {listen: "[::]:3", insecure: true}
+audit_trail: {enabled: false}
+housekeeping: {keep_windows: 1d12h, keep_log: 10d}
+`, nil, everything},
+		"everything from the environment": {"window: 3m\nmanufacturers: [x]\naudit_trail: {enabled: true}" + hops, []string{
+			"QUELL_DATA_DIR=/var/lib/quell", "QUELL_SWITCH=shadow", "QUELL_WINDOW=45m", "QUELL_MANUFACTURERS=Landis+Gyr, L+G",
+			"QUELL_DEVICE_LIST=list.txt", "QUELL_INVENTORY=a.csv,b.xml", "QUELL_TRACK=signed-pre-command", "QUELL_CLOCK_TOLERANCE=5s",
+			"QUELL_STORE=sqlite", "QUELL_STORE_TIMEOUT=1000ms", "QUELL_SOUTHBOUND_LISTEN=0.0.0.0:1", "QUELL_NORTHBOUND_LISTEN=:2",
+			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false",
+			"QUELL_HOUSEKEEPING_KEEP_WINDOWS=36h", "QUELL_HOUSEKEEPING_KEEP_LOG=240h"}, everything},
+	} {
+		t.Run(name, func(t *testing.T) {
+			have, err := Parse("quell.yaml", []byte(c.text), c.environ)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(have, c.want) {
+				t.Errorf("have %+v\nwant %+v", have, c.want)
+			}
+		})
+	}
+}
+
+// TestParseFaults gives faulty files and the faults they have, one a line, in order.
+func TestParseFaults(t *testing.T) {
+	const missing = `
+q.yaml: southbound.next_hop: is required: the URL that messages go on to, such as https://dsp.example/
+q.yaml: northbound.next_hop: is required: the URL that messages go on to, such as https://dsp.example/`
+	for name, c := range map[string]struct {
+		text    string
+		environ []string
+		want    string
+	}{
+		"empty":            {"# nothing\n", nil, missing},
+		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:56", 1), "q.yaml: north", "q.yaml:65: north")},
+		"syntax":           {"window: 30m\nstore: [\n" + hops, nil, "q.yaml:1: did not find expected ',' or ']' (in this line or soon after)"},
+		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
+		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second document; the configuration is one"},
+		"no mapping":       {"- window\n", nil, "q.yaml:1: the file: want keys and values, have a list" + missing},
+		"section is text":  {"console: here" + hops, nil, `q.yaml:1: console: want keys and values, have "here"`},
+		"unknown keys": {"windw: 1m\nkeep_log: 1d\nNext-Hop: x\nconsole:\n  listn: x\n<<: {window: 1m}\nhousekeeping.keep_log: 1d\n" + hops, nil, `
+q.yaml:1: unknown key "windw"; did you mean window?
+q.yaml:2: unknown key "keep_log"; did you mean housekeeping.keep_log?
+q.yaml:3: unknown key "Next-Hop"; did you mean southbound.next_hop?
+q.yaml:5: unknown key "console.listn"; did you mean console.listen?
+q.yaml:6: unknown key "<<"
+q.yaml:7: unknown key "housekeeping.keep_log"; it belongs below housekeeping:`},
+		"duplicates": {"window: 1m" + hops + "console: {}\nwindow: 2m\nconsole: {}\n", nil, `
+q.yaml:5: window: a second time; the first is in line 1
+q.yaml:6: console: a second time; the first is in line 4`},
+		"types": {"data_dir: 7\nwindow: 30\nmanufacturers: Landis+Gyr\ninventory: [a, [b]]\ndevice_list:\nstore: {}\nconsole: {insecure: yes}\naudit_trail: {enabled: \"true\"}" + hops, nil, `
+q.yaml:1: data_dir: want text, have the int 7 (quoted, it is text)
+q.yaml:2: window: want a duration such as 30m, have the int 30 (quoted, it is text)
+q.yaml:3: manufacturers: want a list, have "Landis+Gyr"
+q.yaml:4: inventory: item 2: want text, have a list
+q.yaml:5: device_list: want text, have nothing; leave the key out for its default
+q.yaml:6: store: want text, have keys and values
+q.yaml:7: console.insecure: want true or false, have "yes"
+q.yaml:8: audit_trail.enabled: want true or false, have "true"`},
+		"values": {"data_dir: ' '\nswitch: maybe\nwindow: 25h\nmanufacturers: []\ntrack: [both]\nclock_tolerance: 0s\nstore: postgres://x\n" +
+			"store_timeout: -1s\ninventory: [\"\"]\nconsole:\n  listen: 0.0.0.0:8080\nhousekeeping: {keep_log: 1y}" + hops, nil, `
+q.yaml:12: housekeeping.keep_log: "1y" is not a duration such as 250ms, 90s, 30m or 1d12h
+q.yaml:1: data_dir: must not be empty
+q.yaml:2: switch: "maybe" is not on, shadow or off
+q.yaml:3: window: 1d1h is more than 1d
+q.yaml:4: manufacturers: needs at least one name; to suppress nothing, turn the switch off
+q.yaml:9: inventory: item 1 is empty
+q.yaml:5: track: "both" is not service-request or signed-pre-command
+q.yaml:6: clock_tolerance: 0s is not more than 0
+q.yaml:7: store: "postgres://x" is not a store; the one value so far is sqlite
+q.yaml:8: store_timeout: -1s is not more than 0
+q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to whoever reaches it`},
+		"environment": {hops, []string{"QUELL_WINDOWS=1m", "QUELL_KEEP=1", "QUELL_WINDOW=x", "QUELL_CONSOLE_INSECURE=yes", "QUELL_TRACK=", "QUELL_SWITCH=maybe"}, `
+unknown environment variable QUELL_WINDOWS; did you mean QUELL_WINDOW?
+unknown environment variable QUELL_KEEP
+QUELL_WINDOW: window: "x" is not a duration such as 250ms, 90s, 30m or 1d12h
+QUELL_CONSOLE_INSECURE: console.insecure: want true or false, have "yes"
+QUELL_SWITCH: switch: "maybe" is not on, shadow or off
+QUELL_TRACK: track: needs at least one form; to track nothing, turn the switch off`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := Parse("q.yaml", []byte(c.text), c.environ)
+			if err == nil {
+				t.Fatal("no fault found")
+			}
+			if want := strings.TrimPrefix(c.want, "\n"); err.Error() != want {
+				t.Errorf("have\n%v\nwant\n%s", err, want)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "quell.yaml")
+	if err := os.WriteFile(path, []byte(hops+"window: 1h"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path, nil)
+	if err != nil || c.Window != Duration(time.Hour) {
+		t.Errorf("window %v, error %v", c.Window, err)
+	}
+	if _, err := Load(path+"x", nil); !os.IsNotExist(err) && !strings.Contains(err.Error(), path+"x") {
+		t.Errorf("a missing file: %v", err)
+	}
+	_, err = Load("", []string{"QUELL_SOUTHBOUND_NEXT_HOP=http://a"})
+	if err == nil || !strings.HasPrefix(err.Error(), "northbound.next_hop: is required") {
+		t.Errorf("no file, one next hop: %v", err)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	southHop := func(c *Config, s string) { c.Southbound.NextHop = s }
+	northHop := func(c *Config, s string) { c.Northbound.NextHop = s }
+	southListen := func(c *Config, s string) { c.Southbound.Listen = s }
+	northListen := func(c *Config, s string) { c.Northbound.Listen = s }
+	console := func(c *Config, s string) { c.Console.Listen = s }
+	for _, x := range []struct {
+		set       func(*Config, string)
+		key       string
+		good, bad []string
+	}{
+		{southHop, "southbound.next_hop", []string{"http://h", "https://h:1/a/b", "http://[::1]:8080"},
+			[]string{"", "h:1", "/a", "ftp://h", "http://", "http://:80", "http:h", "http://u:p@h", "http://h?", "http://h/?a=b", "http://h#", "http://h/#f", "http://h:x", "http://a b"}},
+		{northHop, "northbound.next_hop", []string{"http://h"}, []string{"", "//h"}},
+		{southListen, "southbound.listen", []string{"127.0.0.1:0", ":8079", "[::]:1", "host:65535"}, []string{"", "8079", "host", "host:", "host:http", "host:65536", "h:1:2", "::1:80", "http://h:1", "a b:1"}},
+		{northListen, "northbound.listen", []string{"10.0.0.1:1"}, []string{"x"}},
+		{console, "console.listen", []string{"localhost:1", "LOCALHOST:1", "127.0.0.1:1", "127.255.1.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"},
+			[]string{"x", ":1", "0.0.0.0:1", "[::]:1", "126.255.255.255:1", "128.0.0.1:1", "10.0.0.1:1", "localhost.example:1", "[::2]:1"}},
+	} {
+		for _, s := range x.good {
+			c := valid()
+			x.set(&c, s)
+			if err := c.Validate(); err != nil {
+				t.Errorf("%s %q: %v", x.key, s, err)
+			}
+		}
+		for _, s := range x.bad {
+			c := valid()
+			x.set(&c, s)
+			if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), x.key+": ") || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%s %q: %v", x.key, s, err)
+			}
+		}
+	}
+	for d, ok := range map[time.Duration]bool{-1: false, 0: false, 1: true, 24 * time.Hour: true, 24*time.Hour + 1: false} {
+		c := valid()
+		c.Window = Duration(d)
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("window %v: %v", c.Window, err)
+		}
+	}
+	c := valid()
+	c.Console.Listen, c.Console.Insecure = ":8080", true
+	if err := c.Validate(); err != nil {
+		t.Error("insecure:", err)
+	}
+	c.Southbound.NextHop = "http://user:secret@h"
+	if err := c.Validate(); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a password in a next hop: %v", err)
+	}
+	c = Config{}
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 14 {
+		t.Errorf("the zero Config has these faults:\n%v", err)
+	}
+}
+
+func TestChanges(t *testing.T) {
+	old, changed := valid(), valid()
+	changed.Inventory = []string{}
+	changed.Switch = outage.SwitchOff
+	if live, restart := Changes(old, changed); len(live)+len(restart) > 0 {
+		t.Errorf("no change: live %v, restart %v", live, restart)
+	}
+	// Every value but the switch, one after the other.
+	wantRestart := []string{"data_dir", "store", "southbound.listen", "northbound.listen", "console.listen", "console.insecure"}
+	for i, l := range leaves(&changed) {
+		if l.key == "switch" {
+			continue
+		}
+		changed := valid()
+		v := leaves(&changed)[i].value
+		switch v.Kind() {
+		case reflect.Bool:
+			v.SetBool(!v.Bool())
+		case reflect.Int64:
+			v.SetInt(v.Int() + 1)
+		case reflect.String:
+			v.SetString(v.String() + "x")
+		case reflect.Slice:
+			v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
+		}
+		live, restart := Changes(old, changed)
+		if slices.Contains(wantRestart, l.key) {
+			live, restart = restart, live
+		}
+		if !slices.Equal(live, []string{l.key}) || len(restart) > 0 {
+			t.Errorf("%s: %v, not %v", l.key, live, restart)
+		}
+	}
+}
+
+func TestDuration(t *testing.T) {
+	for in, want := range map[string]string{
+		"30m": "30m", "90s": "1m30s", "7d": "7d", "400d": "400d", "1d12h": "1d12h", "36h": "1d12h", "0": "0s", "0d": "0s", "60s": "1m",
+		"250ms": "250ms", "1.5s": "1s500ms", "1h0m5s": "1h5s", "-5m": "-5m", "-1d1ns": "-1d1ns", "1d30m": "1d30m", "24h": "1d",
+		"106751d23h47m16s854ms775us807ns": "106751d23h47m16s854ms775us807ns",
+	} {
+		d, err := ParseDuration(in)
+		if err != nil || d.String() != want {
+			t.Errorf("%q: %v, %v; want %s", in, d, err, want)
+			continue
+		}
+		if again, err := ParseDuration(d.String()); again != d || err != nil {
+			t.Errorf("%q: %v does not read back: %v, %v", in, d, again, err)
+		}
+	}
+	for _, in := range []string{"", "d", "5", "1d-2h", "1d+2h", "--1d", "+1d", "1.5d", "1d2d", "2h1d", "1d 2h", "30 m", "1y", "106752d", "106751d24h", "99999999999d", "1dd"} {
+		if d, err := ParseDuration(in); err == nil {
+			t.Errorf("%q is %v", in, d)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(hops)
+	f.Add(DefaultYAML())
+	f.Add("a: &a [*a]\n")
+	f.Add("&a southbound: *a\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse("q.yaml", []byte(text), nil)
+		if err == nil {
+			err = c.Validate()
+			if err != nil {
+				t.Errorf("parsed, but not valid: %v", err)
+			}
+		}
+	})
+}

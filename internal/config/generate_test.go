@@ -1,0 +1,251 @@
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"go.yaml.in/yaml/v3"
+
+	"quell/internal/outage"
+)
+
+var update = flag.Bool("update", false, "write docs/config.md and default.yaml")
+
+// doc is what the comments of Config say of one key. A section has no value.
+type doc struct {
+	key      string
+	meaning  string // paragraphs, each one line
+	standard string // the default as the comment writes it; "" if the key is required
+	value    *leaf
+}
+
+// TestGenerated holds docs/config.md and default.yaml to the comments of
+// Config. With -update it writes them.
+func TestGenerated(t *testing.T) {
+	docs := readDocs(t)
+	for _, f := range []struct {
+		path string
+		text string
+	}{
+		{"default.yaml", defaultFile(t, docs)},
+		{"../../docs/config.md", reference(docs)},
+	} {
+		if *update {
+			if err := os.WriteFile(f.path, []byte(f.text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		have, err := os.ReadFile(f.path)
+		if err != nil || string(have) != f.text {
+			t.Errorf("%s is stale (error %v): run make generate", f.path, err)
+		}
+	}
+}
+
+// TestDefaultsDocumented holds the defaults that the comments name to Default.
+func TestDefaultsDocumented(t *testing.T) {
+	for _, d := range readDocs(t) {
+		if d.value == nil {
+			continue
+		}
+		want := show(d.value.value)
+		if strings.HasSuffix(d.key, ".next_hop") {
+			want = "" // required
+		}
+		if d.standard != want {
+			t.Errorf("%s: the comment says %q, Default %q", d.key, d.standard, want)
+		}
+	}
+}
+
+// readDocs reads the comments of Config, in the order of the struct.
+func readDocs(t *testing.T) []doc {
+	t.Helper()
+	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Default()
+	values := map[string]leaf{}
+	for _, l := range leaves(&c) {
+		values[l.key] = l
+	}
+	var docs []doc
+	var walk func(prefix string, s *ast.StructType)
+	walk = func(prefix string, s *ast.StructType) {
+		for _, f := range s.Fields.List {
+			key := prefix + reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("yaml")
+			d := doc{key: key, meaning: strings.ReplaceAll(strings.TrimSpace(f.Doc.Text()), "\n", " ")}
+			if sub, ok := f.Type.(*ast.StructType); ok {
+				docs = append(docs, d)
+				walk(key+".", sub)
+				continue
+			}
+			l := values[key]
+			d.value = &l
+			var ok bool
+			if d.meaning, d.standard, ok = strings.Cut(d.meaning, " Default: "); ok {
+				d.standard = strings.TrimSuffix(d.standard, ".")
+			} else if d.meaning, ok = strings.CutSuffix(d.meaning, " Required."); !ok {
+				t.Fatalf("%s: its comment ends neither in a default nor in \"Required.\"", key)
+			}
+			docs = append(docs, d)
+		}
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if ts, ok := n.(*ast.TypeSpec); ok && ts.Name.Name == "Config" {
+			walk("", ts.Type.(*ast.StructType))
+		}
+		return true
+	})
+	if len(docs) < len(values) {
+		t.Fatalf("%d comments for %d keys", len(docs), len(values))
+	}
+	return docs
+}
+
+// show writes a default as the comments do.
+func show(v reflect.Value) string {
+	switch {
+	case v.Kind() == reflect.Slice && v.Len() == 0, v.Kind() == reflect.String && v.Len() == 0:
+		return "empty"
+	case v.Kind() == reflect.Slice:
+		var items []string
+		for i := range v.Len() {
+			items = append(items, v.Index(i).String())
+		}
+		return "[" + strings.Join(items, ", ") + "]"
+	}
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+		text, _ := m.MarshalText()
+		return string(text)
+	}
+	return fmt.Sprint(v.Interface())
+}
+
+// defaultFile is the text of default.yaml.
+func defaultFile(t *testing.T, docs []doc) string {
+	var b strings.Builder
+	b.WriteString("# The configuration of quell: every key with its default. Only the two next_hop\n" +
+		"# must be given. All of it is explained in docs/config.md.\n")
+	section := false // the line before began a section
+	for _, d := range docs {
+		name, indent := d.key, ""
+		if i := strings.LastIndexByte(d.key, '.'); i >= 0 {
+			name, indent = d.key[i+1:], "  "
+		}
+		if !section {
+			b.WriteByte('\n')
+		}
+		section = d.value == nil
+		for _, line := range wrap(d.meaning, 78-len(indent)) {
+			b.WriteString(indent + "# " + line + "\n")
+		}
+		switch {
+		case d.value == nil:
+			b.WriteString(name + ":\n")
+		case d.standard == "":
+			b.WriteString(indent + name + ": \"\" # required\n")
+		default:
+			b.WriteString(indent + name + ": " + literal(t, d.value.value) + "\n")
+		}
+	}
+	return b.String()
+}
+
+// literal writes a value as YAML on one line.
+func literal(t *testing.T, v reflect.Value) string {
+	var n yaml.Node
+	if err := n.Encode(v.Interface()); err != nil {
+		t.Fatal(err)
+	}
+	if n.Kind == yaml.SequenceNode {
+		n.Style = yaml.FlowStyle
+	}
+	var b bytes.Buffer
+	if err := yaml.NewEncoder(&b).Encode(&n); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// reference is the text of docs/config.md.
+func reference(docs []doc) string {
+	var b strings.Builder
+	b.WriteString(`# Configuration
+
+Generated from the comments of Config in ` + "`internal/config/config.go` by `make generate`" + `; do not edit.
+
+A YAML file, overridden by the environment. Everything is optional but the two next hops. ` + "`quell config default`" + ` prints
+a file with every default, ` + "`quell config check`" + ` says what is wrong with one, all at once and by line. Unknown keys are refused,
+and so are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, and QUELL_TEST_….
+
+Durations are written with the units d (24 hours), h, m, s, ms, us and ns, as in 250ms, 90s, 30m, 7d and 1d12h. In an
+environment variable the items of a list are separated by commas; a variable that is set to nothing sets its key to nothing.
+
+On SIGHUP the file is read again. If there is any fault in it, all stays as it was. A value whose column SIGHUP says *live* is taken
+over; a changed one that says *restart* is named in the log and waits for a restart; *first value* counts only for a new store.
+
+| key | type | default | environment | SIGHUP |
+| --- | --- | --- | --- | --- |
+`)
+	reload := map[string]string{"live": "live", "restart": "restart", "first": "first value"}
+	for _, d := range docs {
+		if d.value == nil {
+			continue
+		}
+		standard := d.standard
+		if standard == "" {
+			standard = "**required**"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", d.key, typeName(d.value.value.Type()), standard, Variable(d.key), reload[d.value.reload])
+	}
+	for _, d := range docs {
+		if d.value == nil {
+			fmt.Fprintf(&b, "\n## `%s`\n\n", d.key)
+		} else if strings.Contains(d.key, ".") {
+			fmt.Fprintf(&b, "\n### `%s`\n\n", d.key)
+		} else {
+			fmt.Fprintf(&b, "\n## `%s`\n\n", d.key)
+		}
+		b.WriteString(strings.Join(wrap(d.meaning, 120), "\n") + "\n")
+	}
+	return b.String()
+}
+
+func typeName(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[Duration]():
+		return "duration"
+	case t == reflect.TypeFor[outage.Switch]():
+		return "on, shadow, off"
+	case t.Kind() == reflect.Bool:
+		return "true, false"
+	case t.Kind() == reflect.Slice:
+		return "list"
+	}
+	return "text"
+}
+
+func wrap(s string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(s) {
+		if line != "" && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}

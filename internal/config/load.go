@@ -1,0 +1,308 @@
+package config
+
+import (
+	"bytes"
+	"encoding"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Load reads the configuration from the file at path and from environ, entries
+// of the form "name=value" such as os.Environ gives. With an empty path there
+// are only defaults and environment.
+//
+// The environment has the last word. The variable of a key is QUELL_ and its
+// path in upper case, joined by "_": QUELL_SOUTHBOUND_NEXT_HOP. Items of a list
+// are separated by commas. A variable that is set to nothing sets its key to
+// nothing. Other variables that begin with QUELL_ are refused, but for
+// QUELL_CONFIG and those that begin with QUELL_TEST_.
+//
+// The error names all faults at once, joined by errors.Join, each with the file
+// and line, or the variable, that it comes from.
+func Load(path string, environ []string) (Config, error) {
+	if path == "" {
+		return Parse("", nil, environ)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return Config{}, fmt.Errorf("read the configuration: %w", err)
+	}
+	return Parse(path, text, environ)
+}
+
+// Parse is Load with the text of the file; name stands for it in errors.
+func Parse(name string, text []byte, environ []string) (Config, error) {
+	c := Default()
+	l := loader{name: name, leaves: leaves(&c), origin: map[string]string{}, bad: map[string]bool{}}
+	l.file(text)
+	l.environment(environ)
+	for _, f := range c.faults() {
+		if !l.bad[f.key] && !l.broken {
+			l.errs = append(l.errs, located(l.origin[f.key], name, f))
+		}
+	}
+	if len(l.errs) > 0 {
+		return Config{}, errors.Join(l.errs...)
+	}
+	return c, nil
+}
+
+// located puts the place that a fault comes from before it: the place itself,
+// else the file's name, else nothing.
+func located(place, name string, f fault) error {
+	if place == "" {
+		place = name
+	}
+	if place == "" {
+		return f
+	}
+	return fmt.Errorf("%s: %w", place, f)
+}
+
+// loader sets the leaves of a Config and collects what goes wrong.
+type loader struct {
+	name   string
+	leaves []leaf
+	origin map[string]string // key → where its value comes from
+	bad    map[string]bool   // keys whose value was refused already
+	broken bool              // the file is no YAML, so that any key may be missing
+	errs   []error
+}
+
+func (l *loader) fail(line int, format string, args ...any) {
+	l.errs = append(l.errs, fmt.Errorf("%s:%d: "+format, append([]any{l.name, line}, args...)...))
+}
+
+// yamlError is how package yaml begins its messages about syntax.
+var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+func (l *loader) file(text []byte) {
+	dec := yaml.NewDecoder(bytes.NewReader(text))
+	var doc, more yaml.Node
+	err := dec.Decode(&doc)
+	if errors.Is(err, io.EOF) {
+		return
+	}
+	if err == nil {
+		l.mapping("", doc.Content[0])
+		if err = dec.Decode(&more); errors.Is(err, io.EOF) {
+			return
+		}
+	}
+	if err == nil {
+		l.fail(more.Line, "a second document; the configuration is one")
+		return
+	}
+	l.broken = true
+	// Package yaml has no type for an error of syntax, and gives the line of
+	// what is broken or the one before it.
+	what, at := yamlError.ReplaceAllString(err.Error(), ""), ""
+	if m := yamlError.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
+		what, at = what+" (in this line or soon after)", ":"+m[1]
+	}
+	l.errs = append(l.errs, fmt.Errorf("%s%s: %s", l.name, at, what))
+}
+
+// mapping reads a section, whose keys all begin with prefix. A section without
+// any content, as when all of it is commented out, is one with all defaults.
+func (l *loader) mapping(prefix string, n *yaml.Node) {
+	section := strings.TrimSuffix(prefix, ".")
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.ShortTag() == "!!null" {
+		return
+	}
+	if n.Kind != yaml.MappingNode {
+		if section == "" {
+			section = "the file"
+		}
+		l.fail(n.Line, "%s: want keys and values, have %s", section, describe(n))
+		return
+	}
+	seen := map[string]int{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		key := prefix + k.Value
+		if first, ok := seen[key]; ok {
+			l.fail(k.Line, "%s: a second time; the first is in line %d", key, first)
+			continue
+		}
+		seen[key] = k.Line
+		at := l.find(key)
+		switch section, _, dotted := strings.Cut(k.Value, "."); {
+		case at != nil && dotted:
+			l.fail(k.Line, "unknown key %q; it belongs below %s:", key, section)
+		case at != nil:
+			l.value(at, v)
+		case prefix == "" && l.isSection(key):
+			l.mapping(key+".", v)
+		default:
+			l.fail(k.Line, "unknown key %q%s", key, hint(key, l.keys()))
+		}
+	}
+}
+
+// value reads one value. Where the value is refused, the default stays.
+func (l *loader) value(at *leaf, n *yaml.Node) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	l.origin[at.key] = fmt.Sprintf("%s:%d", l.name, n.Line)
+	if err := setNode(at.value, n); err != nil {
+		l.bad[at.key] = true
+		l.fail(n.Line, "%s: %w", at.key, err)
+	}
+}
+
+func (l *loader) environment(environ []string) {
+	vars := make([]string, len(l.leaves))
+	for i, at := range l.leaves {
+		vars[i] = Variable(at.key)
+	}
+	for _, entry := range environ {
+		name, text, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "QUELL_") || name == "QUELL_CONFIG" || strings.HasPrefix(name, "QUELL_TEST_") {
+			continue
+		}
+		i := slices.Index(vars, name)
+		if i < 0 {
+			l.errs = append(l.errs, fmt.Errorf("unknown environment variable %s%s", name, hint(name, vars)))
+			continue
+		}
+		at := l.leaves[i]
+		l.origin[at.key] = name
+		delete(l.bad, at.key)
+		if err := setText(at.value, text); err != nil {
+			l.bad[at.key] = true
+			l.errs = append(l.errs, fmt.Errorf("%s: %w", name, fault{at.key, err}))
+		}
+	}
+}
+
+// Variable is the name of the environment variable that overrides a key.
+func Variable(key string) string {
+	return "QUELL_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
+}
+
+func (l *loader) find(key string) *leaf {
+	for i := range l.leaves {
+		if l.leaves[i].key == key {
+			return &l.leaves[i]
+		}
+	}
+	return nil
+}
+
+func (l *loader) isSection(key string) bool {
+	return slices.ContainsFunc(l.leaves, func(at leaf) bool { return strings.HasPrefix(at.key, key+".") })
+}
+
+// keys lists the keys of values and of sections.
+func (l *loader) keys() []string {
+	var all []string
+	for _, at := range l.leaves {
+		if section, _, ok := strings.Cut(at.key, "."); ok && !slices.Contains(all, section) {
+			all = append(all, section)
+		}
+		all = append(all, at.key)
+	}
+	return all
+}
+
+// setNode sets v, the value of a key, to what a YAML node says.
+func setNode(v reflect.Value, n *yaml.Node) error {
+	if v.Kind() != reflect.Slice {
+		if n.Kind != yaml.ScalarNode || n.ShortTag() != scalarTag(v) {
+			return fmt.Errorf("want %s, have %s", want(v.Type()), describe(n))
+		}
+		return setText(v, n.Value)
+	}
+	if n.Kind != yaml.SequenceNode {
+		return fmt.Errorf("want %s, have %s", want(v.Type()), describe(n))
+	}
+	v.SetZero()
+	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	for i, item := range n.Content {
+		if err := setNode(list.Index(i), item); err != nil {
+			return fmt.Errorf("item %d: %w", i+1, err)
+		}
+	}
+	if list.Len() > 0 {
+		v.Set(list)
+	}
+	return nil
+}
+
+func scalarTag(v reflect.Value) string {
+	if v.Kind() == reflect.Bool {
+		return "!!bool"
+	}
+	return "!!str"
+}
+
+// setText sets v, the value of a key, to what a text says; the items of a list
+// are separated by commas.
+func setText(v reflect.Value, s string) error {
+	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
+		return u.UnmarshalText([]byte(s))
+	}
+	switch v.Kind() {
+	case reflect.Bool:
+		if s != "true" && s != "false" {
+			return fmt.Errorf("want %s, have %q", want(v.Type()), s)
+		}
+		v.SetBool(s == "true")
+	case reflect.Slice:
+		v.SetZero()
+		if strings.TrimSpace(s) == "" {
+			return nil
+		}
+		for item := range strings.SplitSeq(s, ",") {
+			e := reflect.New(v.Type().Elem()).Elem()
+			e.SetString(strings.TrimSpace(item))
+			v.Set(reflect.Append(v, e))
+		}
+	default:
+		v.SetString(s)
+	}
+	return nil
+}
+
+// want says what a key of type t takes.
+func want(t reflect.Type) string {
+	switch {
+	case t == reflect.TypeFor[Duration]():
+		return "a duration such as 30m"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
+	case t.Kind() == reflect.Slice:
+		return "a list"
+	}
+	return "text"
+}
+
+// describe says what a node is, for a reader of the file.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "keys and values"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.ShortTag() {
+	case "!!null":
+		return "nothing; leave the key out for its default"
+	case "!!str":
+		return fmt.Sprintf("%q", n.Value)
+	}
+	return fmt.Sprintf("the %s %s (quoted, it is text)", strings.TrimPrefix(n.ShortTag(), "!!"), n.Value)
+}

@@ -1,0 +1,143 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"quell/internal/outage"
+)
+
+// maxWindow bounds the harm that a mistyped window can do.
+const maxWindow = Duration(day)
+
+// fault is what is wrong with one key.
+type fault struct {
+	key string
+	err error
+}
+
+func (f fault) Error() string { return f.key + ": " + f.err.Error() }
+
+func (f fault) Unwrap() error { return f.err }
+
+// Validate says what is wrong with c: all of it at once, joined by
+// errors.Join, each error beginning with its key. It looks at no file and
+// resolves no name.
+func (c *Config) Validate() error {
+	var errs []error
+	for _, f := range c.faults() {
+		errs = append(errs, f)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) faults() (faults []fault) {
+	check := func(key string, err error) {
+		if err != nil {
+			faults = append(faults, fault{key, err})
+		}
+	}
+	check("data_dir", nonEmpty(c.DataDir))
+	if !c.Switch.Valid() {
+		check("switch", fmt.Errorf("%q is not on, shadow or off", c.Switch))
+	}
+	check("window", positive(c.Window))
+	if c.Window > maxWindow {
+		check("window", fmt.Errorf("%s is more than %s", c.Window, maxWindow))
+	}
+	check("manufacturers", names(c.Manufacturers))
+	if len(c.Manufacturers) == 0 {
+		check("manufacturers", errors.New("needs at least one name; to suppress nothing, turn the switch off"))
+	}
+	check("inventory", names(c.Inventory))
+	check("track", forms(c.Track))
+	check("clock_tolerance", positive(c.ClockTolerance))
+	if c.Store != "sqlite" {
+		check("store", fmt.Errorf("%q is not a store; the one value so far is sqlite", c.Store))
+	}
+	check("store_timeout", positive(c.StoreTimeout))
+	check("southbound.listen", address(c.Southbound.Listen))
+	check("southbound.next_hop", nextHop(c.Southbound.NextHop))
+	check("northbound.listen", address(c.Northbound.Listen))
+	check("northbound.next_hop", nextHop(c.Northbound.NextHop))
+	err := address(c.Console.Listen)
+	if err == nil && !c.Console.Insecure && !loopback(c.Console.Listen) {
+		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+
+			"console.insecure: true opens it to whoever reaches it", c.Console.Listen)
+	}
+	check("console.listen", err)
+	check("housekeeping.keep_windows", positive(c.Housekeeping.KeepWindows))
+	check("housekeeping.keep_log", positive(c.Housekeeping.KeepLog))
+	return faults
+}
+
+func nonEmpty(s string) error {
+	if strings.TrimSpace(s) == "" {
+		return errors.New("must not be empty")
+	}
+	return nil
+}
+
+func positive(d Duration) error {
+	if d <= 0 {
+		return fmt.Errorf("%s is not more than 0", d)
+	}
+	return nil
+}
+
+func names(list []string) error {
+	for i, s := range list {
+		if nonEmpty(s) != nil {
+			return fmt.Errorf("item %d is empty", i+1)
+		}
+	}
+	return nil
+}
+
+func forms(track []outage.Form) error {
+	for _, f := range track {
+		if f != outage.ServiceRequest && f != outage.SignedPreCommand {
+			return fmt.Errorf("%q is not %s or %s", f, outage.ServiceRequest, outage.SignedPreCommand)
+		}
+	}
+	if len(track) == 0 {
+		return errors.New("needs at least one form; to track nothing, turn the switch off")
+	}
+	return nil
+}
+
+func address(s string) error {
+	host, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil || strings.ContainsAny(host, " /@") {
+		return fmt.Errorf("%q is not an address of the form host:port", s)
+	}
+	return nil
+}
+
+// loopback reports whether the address, which is valid, is reached from this
+// machine only. An empty host is every interface.
+func loopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+// nextHop does not repeat the value, which may hold a password.
+func nextHop(s string) error {
+	if s == "" {
+		return errors.New("is required: the URL that messages go on to, such as https://dsp.example/")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#") {
+		return errors.New("must be an absolute http or https URL without user, query and fragment")
+	}
+	return nil
+}
