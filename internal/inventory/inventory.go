@@ -1,0 +1,103 @@
+// Package inventory reads the files that say which devices there are: the
+// Smart Metering Inventory, as CSV or as DUIS DSPInventory XML, and the device
+// list, one EUI-64 a line.
+//
+// The readers stream: their memory does not grow with the file. They read on
+// after a fault, so that all faults are found at once, and say so by line in a
+// LineErrors. After any error nothing of the file is to be used, though a part
+// of it may have been yielded.
+package inventory
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"unicode/utf8"
+
+	"quell/internal/duis"
+	"quell/internal/outage"
+)
+
+// Columns are those of an inventory in CSV.
+var Columns = []string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"}
+
+// Types are the device types of DUIS (DeviceType).
+var Types = []string{"ESME", "GSME", "GPF", "CHF", "HCALCS", "PPMID", "IHD", "CAD"}
+
+// ReadDevices reads an inventory, and calls yield for each device in the order
+// of the file. What begins with "<" is a DUIS DSPInventory, anything else CSV:
+// a header with all of Columns in any order, then a line for each device.
+// chf_id may be empty where the hub is not known, and so may all texts but the
+// type. Blanks around a value, a byte order mark and CRLF do not count.
+//
+// The error is a *LineErrors for faults of single lines, or what r or yield
+// returned, which ends the reading.
+//
+// XML is one document, of one home; where duis.ReadInventory cannot read it, its
+// error ends the reading.
+func ReadDevices(r io.Reader, yield func(outage.Device) error) error {
+	br := bufio.NewReaderSize(r, maxLine)
+	if err := skipBOM(br); err != nil {
+		return err
+	}
+	head, err := br.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("<")) {
+		return readXML(br, yield)
+	}
+	return readCSV(br, yield)
+}
+
+func readXML(r io.Reader, yield func(outage.Device) error) error {
+	var faults LineErrors
+	var stop error
+	err := duis.ReadInventory(r, func(d outage.Device, line int) error {
+		if err := check(&d); err != nil {
+			faults.add(line, err)
+			return nil
+		}
+		stop = yield(d)
+		return stop
+	})
+	switch {
+	case stop != nil:
+		return stop
+	case err != nil:
+		return errors.Join(faults.err(), err)
+	}
+	return faults.err()
+}
+
+// check says what of a device DUIS does not allow: the first that it finds.
+func check(d *outage.Device) error {
+	switch {
+	case d.ID == 0:
+		return errors.New("device_id is zero")
+	case !slices.Contains(Types, d.Type):
+		return fmt.Errorf("device_type %q is not one of %q", d.Type, Types)
+	}
+	// The lengths are those of SMETSCHTSVersion, DeviceManufacturer, DeviceModel and MPxN.
+	return cmp.Or(
+		text("smets_version", d.SMETSVersion, 20),
+		text("manufacturer", d.Manufacturer, 30),
+		text("model", d.Model, 30),
+		text("mpxn", d.MPxN, 13),
+	)
+}
+
+// text checks one value of a device; most is in characters.
+func text(column, s string, most int) error {
+	switch {
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s is not UTF-8", column)
+	case len(s) > most && utf8.RuneCountInString(s) > most:
+		return fmt.Errorf("%s has more than %d characters", column, most)
+	}
+	return nil
+}
