@@ -1,0 +1,324 @@
+// Package quell_test holds the repository to its own rules: which package may
+// import which, that packages say what they are for, and that documents speak
+// of what exists.
+package quell_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// imports says which packages of this module each package may import. What is
+// not here may not exist; "*" is any. The order is from the bottom upward.
+var imports = map[string][]string{
+	"internal/outage":    {},
+	"internal/duis":      {"internal/outage"},
+	"internal/gbcs":      {"internal/outage"},
+	"internal/config":    {"internal/outage"},
+	"internal/inventory": {"internal/duis", "internal/outage"},
+	"internal/store":     {"internal/inventory", "internal/outage"},
+	"internal/motorway":  {"internal/store", "internal/duis", "internal/gbcs", "internal/inventory", "internal/outage"},
+	"internal/gateway":   {"internal/motorway", "internal/outage"},
+	"internal/console":   {"internal/motorway", "internal/store", "internal/inventory", "internal/outage"},
+	"internal/sim":       {"internal/duis", "internal/gbcs", "internal/outage"},
+	"cmd/quell":          {"*"},
+}
+
+// testImports says what the tests of a package may import besides.
+var testImports = map[string][]string{
+	"internal/gateway": {"internal/store", "internal/duis", "internal/gbcs"},
+}
+
+// only says which packages alone may import others, by the beginning of the
+// import path; tests may all the same.
+var only = map[string][]string{
+	"database/sql":       {"internal/store"},
+	"modernc.org/sqlite": {"internal/store"},
+	"go.yaml.in/yaml":    {"internal/config"},
+}
+
+// pure packages do no I/O, read no environment and write no log.
+var pure = []string{"internal/outage", "internal/duis", "internal/gbcs"}
+
+var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
+
+func TestImports(t *testing.T) {
+	packages := readPackages(t)
+	if len(packages) == 0 {
+		t.Fatal("no packages found")
+	}
+	for _, p := range packages {
+		for _, f := range importFaults(p) {
+			t.Error(f)
+		}
+	}
+}
+
+// importFaults says what p imports and may not.
+func importFaults(p pkg) (faults []string) {
+	allowed, known := imports[p.path]
+	if !known && p.path != "." {
+		return []string{p.path + ": not in the table of imports"}
+	}
+	for _, i := range p.imports {
+		fault := func(why string) { faults = append(faults, fmt.Sprintf("%s imports %s: %s", i.file, i.path, why)) }
+		if own, ok := strings.CutPrefix(i.path, "quell/"); ok {
+			inTest := i.test && (own == p.path || slices.Contains(testImports[p.path], own))
+			if !inTest && !slices.Contains(allowed, own) && !slices.Contains(allowed, "*") {
+				fault("against the direction of the layers")
+			}
+			continue
+		}
+		if i.test {
+			continue
+		}
+		if slices.Contains(pure, p.path) && slices.Contains(impure, i.path) {
+			fault("the package is pure")
+		}
+		for prefix, users := range only {
+			if (i.path == prefix || strings.HasPrefix(i.path, prefix+"/")) && !slices.Contains(users, p.path) {
+				fault(fmt.Sprintf("only %s may", strings.Join(users, ", ")))
+			}
+		}
+	}
+	return faults
+}
+
+// TestImportFaults shows that importFaults finds what it is for.
+func TestImportFaults(t *testing.T) {
+	for _, c := range []struct {
+		pkg, imported string
+		test          bool
+		faults        int
+	}{
+		{"internal/outage", "time", false, 0},
+		{"internal/outage", "os", false, 1},
+		{"internal/outage", "quell/internal/duis", false, 1},
+		{"internal/outage", "quell/internal/outage", true, 0},
+		{"internal/duis", "quell/internal/gbcs", false, 1},
+		{"internal/duis", "quell/internal/gbcs", true, 1},
+		{"internal/gateway", "quell/internal/store", false, 1},
+		{"internal/gateway", "quell/internal/store", true, 0},
+		{"internal/gateway", "quell/internal/console", true, 1},
+		{"internal/console", "database/sql", false, 1},
+		{"internal/store", "database/sql/driver", false, 0},
+		{"internal/utils", "fmt", false, 1},
+		{"cmd/quell", "quell/internal/sim", false, 0},
+	} {
+		faults := importFaults(pkg{path: c.pkg, imports: []imported{{"x.go", c.imported, c.test}}})
+		if len(faults) != c.faults {
+			t.Errorf("%s imports %s (test: %v): %q", c.pkg, c.imported, c.test, faults)
+		}
+	}
+}
+
+func TestPackageComments(t *testing.T) {
+	for _, p := range readPackages(t) {
+		if len(p.comments) != 1 {
+			t.Errorf("%s: package comments in %q; want them in one file", p.path, p.comments)
+		}
+	}
+}
+
+// TestArchitecture holds that ARCHITECTURE.md has a line for each package.
+func TestArchitecture(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range readPackages(t) {
+		if p.path != "." && !regexp.MustCompile(regexp.QuoteMeta(p.path)+`\b`).Match(text) {
+			t.Errorf("ARCHITECTURE.md does not mention %s", p.path)
+		}
+	}
+}
+
+func TestDocumentPaths(t *testing.T) {
+	top := topLevel(t)
+	n := 0
+	for _, file := range files(t, ".md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range citedPaths(file, string(text), top) {
+			n++
+			if !exists(p) {
+				t.Errorf("%s speaks of %s, which does not exist", file, p)
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no document cites a path")
+	}
+}
+
+// TestCitedPaths shows what counts as a path in a document.
+func TestCitedPaths(t *testing.T) {
+	have := citedPaths("docs/x.md", strings.Join([]string{
+		"See `internal/config/config.go`, `go test ./internal/store/... -run X`, `README.md` and [this](y.md#part),",
+		"[that](../Makefile \"title\"), ![picture](p.png), [far](https://example.org/internal/x) and [here](#there);",
+		"`internal/outage/decide.go:12`, `internal/a/*.go`, `outage.Decide`, `bin/quell`, `a/b`, `internal/<name>/x`, `quell.yaml`",
+		"```", "internal/in/a/block `internal/x`", "```",
+	}, "\n"), []string{"internal", "README.md", "docs", "Makefile"})
+	want := []string{"internal/config/config.go", "internal/store", "README.md", "docs/y.md", "Makefile", "docs/p.png", "internal/outage/decide.go", "internal/a/*.go"}
+	slices.Sort(have)
+	slices.Sort(want)
+	if !slices.Equal(have, want) {
+		t.Errorf("have %q\nwant %q", have, want)
+	}
+}
+
+// TestNoHomes holds that no file names a path of somebody's machine.
+func TestNoHomes(t *testing.T) {
+	home := regexp.MustCompile(`(^|[^\w.])/(root|home|Users)/\w+`)
+	for _, file := range files(t, "") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := home.FindIndex(text); at != nil {
+			t.Errorf("%s:%d names %q", file, 1+strings.Count(string(text[:at[0]]), "\n"), text[at[0]:at[1]])
+		}
+	}
+}
+
+var (
+	fenced = regexp.MustCompile("(?ms)^ *```.*?^ *```")
+	code   = regexp.MustCompile("`([^`\n]+)`")
+	link   = regexp.MustCompile(`\]\(([^)\s]+)[^)]*\)`)
+	line   = regexp.MustCompile(`:\d+$`)
+)
+
+// citedPaths lists the paths from the root that a document cites: words in
+// backticks that begin with a name of the top level, and links, which are
+// relative to the document.
+func citedPaths(file, text string, top []string) (paths []string) {
+	text = fenced.ReplaceAllString(text, "")
+	for _, m := range code.FindAllStringSubmatch(text, -1) {
+		for word := range strings.FieldsSeq(m[1]) {
+			p := line.ReplaceAllString(strings.TrimPrefix(strings.Trim(word, `,;"'`), "./"), "")
+			p = strings.TrimSuffix(strings.TrimSuffix(p, "..."), "/")
+			first, _, _ := strings.Cut(p, "/")
+			if slices.Contains(top, first) && (p != first || path.Ext(p) != "") && !strings.ContainsAny(p, "<>{}$…") {
+				paths = append(paths, p)
+			}
+		}
+	}
+	for _, m := range link.FindAllStringSubmatch(text, -1) {
+		p, _, _ := strings.Cut(m[1], "#")
+		if p != "" && !strings.Contains(p, ":") {
+			paths = append(paths, path.Join(path.Dir(file), p))
+		}
+	}
+	return paths
+}
+
+// exists reports whether there is a path, or one that a pattern matches. A
+// package may be cited with one of its names: internal/outage.Decide.
+func exists(p string) bool {
+	found, err := filepath.Glob(p)
+	if len(found) > 0 || err != nil {
+		return err == nil
+	}
+	dir, name := path.Split(p)
+	pack, ident, ok := strings.Cut(name, ".")
+	if !ok || !ast.IsExported(ident) {
+		return false
+	}
+	info, err := os.Stat(dir + pack)
+	return err == nil && info.IsDir()
+}
+
+// topLevel lists what lies at the top of the repository.
+func topLevel(t *testing.T) (names []string) {
+	t.Helper()
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !skipped(e.Name()) {
+			names = append(names, e.Name())
+		}
+	}
+	return names
+}
+
+// skipped reports whether a name of the top level is not of the repository.
+func skipped(name string) bool { return name == ".git" || name == "bin" || name == "data" }
+
+// files lists the files of the repository with the ending ext.
+func files(t *testing.T, ext string) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(".", func(p string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case skipped(p) && d.IsDir():
+			return filepath.SkipDir
+		case d.Type().IsRegular() && strings.HasSuffix(p, ext):
+			paths = append(paths, filepath.ToSlash(p))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// pkg is what the tests must know of one package.
+type pkg struct {
+	path     string   // from the root; "." is this one
+	comments []string // the files that have a package comment
+	imports  []imported
+}
+
+type imported struct {
+	file, path string
+	test       bool
+}
+
+// readPackages reads all packages of the module, whatever their build tags.
+func readPackages(t *testing.T) []pkg {
+	t.Helper()
+	byPath := map[string]*pkg{}
+	for _, file := range files(t, ".go") {
+		if strings.Contains(file, "testdata/") {
+			continue
+		}
+		tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly|parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, test := path.Dir(file), strings.HasSuffix(file, "_test.go")
+		p := byPath[dir]
+		if p == nil {
+			p = &pkg{path: dir}
+			byPath[dir] = p
+		}
+		if tree.Doc != nil && (!test || dir == ".") {
+			p.comments = append(p.comments, file)
+		}
+		for _, spec := range tree.Imports {
+			p.imports = append(p.imports, imported{file, strings.Trim(spec.Path.Value, `"`), test})
+		}
+	}
+	var all []pkg
+	for _, dir := range slices.Sorted(maps.Keys(byPath)) {
+		all = append(all, *byPath[dir])
+	}
+	return all
+}
