@@ -24,7 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"quell/internal/duis"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 )
@@ -111,7 +110,7 @@ func passageOf(r *http.Request) *motorway.Passage {
 // the proxy unless it is suppressed.
 func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Body) (p motorway.Passage, suppressed bool), proxy http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		b := motorway.Body{XML: isXML(r), Size: r.ContentLength}
+		b := motorway.Body{XML: isXML(r)}
 		if b.XML {
 			head, err := peek(&r.Body, r.ContentLength)
 			if err != nil {
@@ -119,7 +118,7 @@ func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Bod
 				http.Error(w, "quell: the message's body could not be read: "+err.Error(), http.StatusBadRequest)
 				return
 			}
-			b.Head, b.Rest = head, len(head) > duis.MaxSize || r.ContentLength > int64(len(head))
+			b.Head, b.Rest = head, len(head) == motorway.Look || r.ContentLength > int64(len(head))
 			if !b.Rest {
 				// Lets the transport send it again on a connection that the
 				// next hop closed before anything was written.
@@ -161,8 +160,8 @@ const headSize = 4 << 10
 // peek reads a body up to one octet more than a DUIS message may have, or only
 // its beginning if it is known to be longer, and puts it back.
 func peek(body *io.ReadCloser, length int64) ([]byte, error) {
-	limit := int64(duis.MaxSize + 1)
-	if length > duis.MaxSize {
+	limit := int64(motorway.Look)
+	if length >= limit {
 		limit = headSize
 	}
 	capacity := int64(2 << 10)

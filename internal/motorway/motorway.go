@@ -48,12 +48,15 @@ func (m *Motorway) SetRules(r Rules) { m.rules.Store(&r) }
 // Rules returns the rules in force.
 func (m *Motorway) Rules() Rules { return *m.rules.Load() }
 
+// Look is how many octets of a message a transport hands over at most: one more
+// than the longest DUIS message that is read.
+const Look = duis.MaxSize + 1
+
 // Body is what a transport hands over of a message.
 type Body struct {
 	XML  bool   // the transport says that it is XML, and not compressed
-	Size int64  // octets; -1 if not known before its end
-	Head []byte // all of it, or its beginning
-	Rest bool   // there is more than Head
+	Head []byte // all of it, or its beginning, up to Look octets
+	Rest bool   // there is more than Head, or than is read
 }
 
 // Passage is one message on its way.
@@ -64,8 +67,7 @@ type Passage struct {
 	Decision  outage.Decision
 	Entry     outage.Entry // northbound: the log entry, if there is one
 
-	alert      outage.Alert // northbound: set for an AD1
-	activation *outage.Activation
+	activation *outage.Activation // southbound: set if it was recorded
 }
 
 func (m *Motorway) receipt() time.Time { return m.Now().UTC().Truncate(store.Precision) }
@@ -115,10 +117,10 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 		return forward(outage.ReasonNotAD1)
 	}
 	o := &p.Message.Outage
-	p.alert = outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
+	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
 		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	if !m.Store.MayHold(o.CHF) {
-		m.Store.Note(store.Forwarded{AlertID: p.alert.ID, CHF: o.CHF, Received: p.Received, Reason: outage.ReasonNoWindow})
+		m.Store.Note(store.Forwarded{AlertID: alert.ID, CHF: o.CHF, Received: p.Received, Reason: outage.ReasonNoWindow})
 		return forward(outage.ReasonNoWindow)
 	}
 
@@ -130,22 +132,22 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	// A sender that hangs up does not take back its alert.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
 	defer cancel()
-	d, err := m.Store.Decide(ctx, p.alert, outcome, rules.ClockTolerance)
+	d, err := m.Store.Decide(ctx, alert, outcome, rules.ClockTolerance)
 	if err != nil {
 		cause := "store-error"
 		if errors.Is(err, context.DeadlineExceeded) {
 			cause = "store-timeout"
 		}
 		m.Metrics.FailOpen.WithLabelValues(cause).Inc()
-		m.Log.Warn("alert forwarded, the store did not answer", "alert", p.alert.ID, "chf", o.CHF, "error", err)
+		m.Log.Warn("alert forwarded, the store did not answer", "alert", alert.ID, "chf", o.CHF, "error", err)
 		return forward(outage.ReasonStoreUnavailable)
 	}
 	p.Entry = d.Entry
 	if d.Entry.Seq != 0 {
-		m.Log.Info("alert "+string(d.Outcome), "reason", d.Reason, "alert", p.alert.ID, "chf", o.CHF, "esme", d.Entry.ESME, "request", d.Entry.RequestID,
+		m.Log.Info("alert "+string(d.Outcome), "reason", d.Reason, "alert", alert.ID, "chf", o.CHF, "esme", d.Entry.ESME, "request", d.Entry.RequestID,
 			"sequence", d.Entry.Seq, "started_before_activation", d.Entry.StartedBefore, "repeated_in_window", d.Entry.Repeated, "retry", d.Retry)
 	} else {
-		m.Log.Info("alert forwarded", "reason", d.Reason, "alert", p.alert.ID, "chf", o.CHF, "retry", d.Retry)
+		m.Log.Info("alert forwarded", "reason", d.Reason, "alert", alert.ID, "chf", o.CHF, "retry", d.Retry)
 	}
 	return d.Decision
 }

@@ -191,18 +191,19 @@ func (im *importer) flush(ctx context.Context) error {
 			return err
 		}
 		if im.rows += int(n); im.unique && int(n) < len(im.ids) {
-			return &refusal{errTwice}
+			return &refusal{ErrTwice}
 		}
 		return nil
 	}, nil)
-	if errors.Is(err, errTwice) {
+	if errors.Is(err, ErrTwice) {
 		err = im.twice(ctx)
 	}
 	im.buf, im.ids = im.buf[:0], im.ids[:0]
 	return err
 }
 
-var errTwice = errors.New("a device stands twice")
+// ErrTwice says that an inventory names a device twice.
+var ErrTwice = errors.New("a device stands twice")
 
 // twice names the device of the refused batch that stands twice, in it or
 // before it.
@@ -215,11 +216,11 @@ func (im *importer) twice(ctx context.Context) error {
 			return wrapRead(err)
 		}
 		if before || seen[id] {
-			return fmt.Errorf("device %s stands twice", id)
+			return fmt.Errorf("%w: %s", ErrTwice, id)
 		}
 		seen[id] = true
 	}
-	return errTwice
+	return ErrTwice
 }
 
 func (im *importer) finish(ctx context.Context, kind string, out Import) error {
