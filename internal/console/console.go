@@ -1,0 +1,300 @@
+// Package console is the admin API of a running quell: health, metrics, the
+// suppression log and what explains it, and the changes that operators make.
+// Commands of the program speak to it through Client.
+//
+// Answers are JSON; an error is {"error": TEXT}. There is no authentication:
+// the console listens on loopback unless the configuration insists, and refuses
+// requests that a web page sent.
+package console
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"quell/internal/inventory"
+	"quell/internal/motorway"
+	"quell/internal/outage"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Limits of a listing.
+const (
+	defaultLimit = 100
+	maxLimit     = 10_000
+)
+
+// Console serves the admin API. Its fields are set before Handler is called.
+type Console struct {
+	Motorway *motorway.Motorway
+	Metrics  prometheus.Gatherer
+	Log      *slog.Logger
+	Version  string
+	// Insecure lets in requests under any host name.
+	Insecure bool
+	// Configured names the configuration key, if any, that says where the
+	// "inventory" or the "devices" come from; they cannot be imported then.
+	Configured func(kind string) string
+
+	draining atomic.Bool
+}
+
+// Drain makes /readyz say no from now on, so that no new messages are sent here.
+func (c *Console) Drain() { c.draining.Store(true) }
+
+// Status is what /readyz and /api/v1/status answer.
+type Status struct {
+	Ready       bool          `json:"ready"`
+	Degraded    []string      `json:"degraded"` // what is wrong while alerts still pass
+	Version     string        `json:"version"`
+	Switch      outage.Switch `json:"switch"`
+	DeviceList  store.Import  `json:"device_list"`
+	Inventory   store.Import  `json:"inventory"`
+	Hubs        int           `json:"hubs"`            // with an activation or a log entry
+	Pending     int           `json:"journal_pending"` // records that are not in the store yet
+	WindowsOpen int           `json:"windows_open"`
+	WindowsWait int           `json:"windows_pending"`
+}
+
+// Handler is the API.
+func (c *Console) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		s := c.status(r)
+		if !s.Ready {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		writeJSON(w, s)
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.status(r)) })
+	mux.HandleFunc("GET /api/v1/suppressions", c.try(c.suppressions))
+	mux.HandleFunc("GET /api/v1/activations", c.try(c.activations))
+	mux.HandleFunc("GET /api/v1/explain", c.try(c.explain))
+	mux.HandleFunc("GET /api/v1/events", c.try(c.events))
+	mux.HandleFunc("PUT /api/v1/switch", c.try(c.turnSwitch))
+	mux.HandleFunc("POST /api/v1/inventory", c.try(c.importInventory))
+	mux.HandleFunc("POST /api/v1/devices", c.try(c.importDevices))
+	mux.HandleFunc("GET /api/v1/devices", c.try(c.listDevices))
+	mux.HandleFunc("GET /api/v1/devices/{id}", c.try(c.checkDevice))
+	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux))
+}
+
+// hostCheck refuses requests under a host name that is not this machine's: a
+// web page whose name was made to point here.
+func (c *Console) hostCheck(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if h, _, err := net.SplitHostPort(host); err == nil {
+			host = h
+		}
+		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" && !c.Insecure {
+			writeError(w, http.StatusForbidden, fmt.Errorf("the console does not answer under the name %q", host))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (c *Console) status(r *http.Request) Status {
+	ctx, st := r.Context(), c.Motorway.Store
+	s := Status{Ready: !c.draining.Load(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Hubs: st.Hubs(), Pending: st.Pending()}
+	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
+	if !s.Ready {
+		wrong("shutting down")
+	}
+	if !st.Available() {
+		wrong("the store does not answer: every alert is forwarded")
+	}
+	if s.Pending > 0 {
+		wrong("the journal holds %d records for the store", s.Pending)
+	}
+	var err [3]error
+	s.DeviceList, err[0] = st.LastImport(ctx, "devices")
+	s.Inventory, err[1] = st.LastImport(ctx, "inventory")
+	s.WindowsOpen, s.WindowsWait, err[2] = st.WindowCounts(ctx, c.Motorway.Now())
+	if e := errors.Join(err[:]...); e != nil {
+		wrong("the store cannot be read: %v", e)
+		return s
+	}
+	if s.DeviceList.No == 0 {
+		wrong("there is no device list: nothing is tracked")
+	}
+	if s.Inventory.No == 0 {
+		wrong("there is no inventory: nothing is tracked")
+	}
+	return s
+}
+
+// badRequest marks an error as the caller's.
+type badRequest struct{ error }
+
+// try is a handler that answers a value or an error; the status of each kind
+// of error is decided here and nowhere else.
+func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err == nil {
+			writeJSON(w, v)
+			return
+		}
+		status := http.StatusInternalServerError
+		var bad badRequest
+		var lines *inventory.LineErrors
+		switch {
+		case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
+			status = http.StatusBadRequest
+		case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting):
+			status = http.StatusConflict
+		case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
+			status = http.StatusUnprocessableEntity
+		case errors.Is(err, store.ErrUnavailable):
+			status = http.StatusServiceUnavailable
+		}
+		if status >= 500 {
+			c.Log.Error("console", "path", r.URL.Path, "error", err)
+		}
+		writeError(w, status, err)
+	}
+}
+
+func writeError(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.Encode(v)
+}
+
+// number reads a query parameter that is a number from least to most.
+func number(r *http.Request, name string, value, least, most int64) (int64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return value, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, badRequest{fmt.Errorf("%s=%q is not a number from %d to %d", name, text, least, most)}
+	}
+	return n, nil
+}
+
+// Suppressions is what GET /api/v1/suppressions answers: entries in order.
+// Next is the value of "after" for what follows.
+type Suppressions struct {
+	Entries []outage.Entry `json:"entries"`
+	Next    int64          `json:"next"`
+}
+
+func (c *Console) suppressions(r *http.Request) (any, error) {
+	after, err := number(r, "after", 0, 0, 1<<62)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := number(r, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Motorway.Store.EntriesAfter(r.Context(), after, int(limit))
+	out := Suppressions{Entries: append([]outage.Entry{}, list...), Next: after}
+	if len(list) > 0 {
+		out.Next = list[len(list)-1].Seq
+	}
+	return out, err
+}
+
+func (c *Console) activations(r *http.Request) (any, error) {
+	var f store.Find
+	for name, id := range map[string]*outage.DeviceID{"chf": &f.CHF, "esme": &f.ESME} {
+		if text := r.URL.Query().Get(name); text != "" {
+			v, err := outage.ParseDeviceID(text)
+			if err != nil {
+				return nil, badRequest{fmt.Errorf("%s=%q: %w", name, text, err)}
+			}
+			*id = v
+		}
+	}
+	if (f.CHF == 0) == (f.ESME == 0) {
+		return nil, badRequest{errors.New("give either chf=EUI or esme=EUI")}
+	}
+	limit, err := number(r, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Motorway.Store.Activations(r.Context(), f, int(limit))
+	views := make([]motorway.Activation, len(list))
+	for i, a := range list {
+		views[i] = motorway.View(a)
+	}
+	return map[string]any{"activations": views}, err
+}
+
+func (c *Console) explain(r *http.Request) (any, error) {
+	at := c.Motorway.Now()
+	if text := r.URL.Query().Get("at"); text != "" {
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return nil, badRequest{fmt.Errorf("at=%q is not a time such as 2026-03-01T10:00:00Z", text)}
+		}
+		at = t.UTC()
+	}
+	return c.Motorway.Explain(r.Context(), r.URL.Query().Get("id"), at)
+}
+
+func (c *Console) events(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Motorway.Store.Events(r.Context(), int(limit))
+	return map[string]any{"events": append([]store.Event{}, list...)}, err
+}
+
+// Turn is what PUT /api/v1/switch takes.
+type Turn struct {
+	Switch outage.Switch `json:"switch"`
+	Who    string        `json:"who"`
+	Why    string        `json:"why"`
+}
+
+// Turned is what PUT /api/v1/switch answers.
+type Turned struct {
+	Old outage.Switch `json:"old"`
+	New outage.Switch `json:"new"`
+}
+
+func (c *Console) turnSwitch(r *http.Request) (any, error) {
+	var t Turn
+	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&t); err != nil {
+		return nil, badRequest{fmt.Errorf("not the JSON of a turn of the switch: %w", err)}
+	}
+	t.Who, t.Why = strings.TrimSpace(t.Who), strings.TrimSpace(t.Why)
+	if !t.Switch.Valid() || t.Who == "" || t.Why == "" {
+		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
+	}
+	old, err := c.Motorway.Store.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())
+	if err == nil {
+		c.Log.Warn("the switch was turned", "old", old, "new", t.Switch, "who", t.Who, "why", t.Why)
+	}
+	return Turned{old, t.Switch}, err
+}

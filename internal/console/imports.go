@@ -1,0 +1,141 @@
+package console
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+var errConfigured = errors.New("comes from the configuration: change that file, and send SIGHUP")
+
+func (c *Console) checkConfigured(kind string) error {
+	if c.Configured != nil {
+		if key := c.Configured(kind); key != "" {
+			return fmt.Errorf("%s %w", key, errConfigured)
+		}
+	}
+	return nil
+}
+
+// parts gives the files of a multipart request, one after the other as they
+// arrive; their names are the parts' file names.
+func parts(r *http.Request) (next func() (store.File, error), who string, err error) {
+	who = strings.TrimSpace(r.URL.Query().Get("who"))
+	if who == "" {
+		return nil, "", badRequest{errors.New("needs who")}
+	}
+	m, err := r.MultipartReader()
+	if err != nil {
+		return nil, "", badRequest{err}
+	}
+	return func() (store.File, error) {
+		p, err := m.NextPart()
+		if err == io.EOF {
+			return store.File{}, io.EOF
+		}
+		if err != nil {
+			return store.File{}, badRequest{err}
+		}
+		return store.File{Name: p.FileName(), Reader: p}, nil
+	}, who, nil
+}
+
+func (c *Console) importInventory(r *http.Request) (any, error) {
+	next, who, err := parts(r)
+	if err == nil {
+		err = c.checkConfigured("inventory")
+	}
+	if err != nil {
+		return nil, err
+	}
+	im, err := c.Motorway.Store.ImportInventory(r.Context(), who, c.Motorway.Now(), next)
+	c.logImport(r, "inventory", im, err)
+	return im, err
+}
+
+func (c *Console) importDevices(r *http.Request) (any, error) {
+	next, who, err := parts(r)
+	if err == nil {
+		err = c.checkConfigured("devices")
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := next()
+	if err != nil {
+		return nil, badRequest{fmt.Errorf("no file: %w", err)}
+	}
+	im, err := c.Motorway.Store.ImportList(r.Context(), who, c.Motorway.Now(), f)
+	c.logImport(r, "devices", im, err)
+	return im, err
+}
+
+func (c *Console) logImport(r *http.Request, kind string, im store.Import, err error) {
+	if err != nil {
+		io.Copy(io.Discard, r.Body) // else the sender sees a broken connection instead of the answer
+		c.Log.Warn("import failed, nothing was changed", "kind", kind, "error", err)
+		return
+	}
+	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
+}
+
+// Devices is what GET /api/v1/devices answers: device ids of the list in
+// force. Next is the value of "after" for what follows; "" at the end.
+type Devices struct {
+	List    store.Import      `json:"list"`
+	Devices []outage.DeviceID `json:"devices"`
+	Next    string            `json:"next"`
+}
+
+func (c *Console) listDevices(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	var after *outage.DeviceID
+	if text := r.URL.Query().Get("after"); text != "" {
+		id, err := outage.ParseDeviceID(text)
+		if err != nil {
+			return nil, badRequest{fmt.Errorf("after=%q: %w", text, err)}
+		}
+		after = &id
+	}
+	im, err := c.Motorway.Store.LastImport(r.Context(), "devices")
+	if err != nil {
+		return nil, err
+	}
+	ids, err := c.Motorway.Store.List(r.Context(), after, int(limit))
+	out := Devices{List: im, Devices: append([]outage.DeviceID{}, ids...)}
+	if len(ids) == int(limit) {
+		out.Next = ids[len(ids)-1].String()
+	}
+	return out, err
+}
+
+// Checked is what GET /api/v1/devices/ID answers.
+type Checked struct {
+	ID      outage.DeviceID `json:"device_id"`
+	Listed  bool            `json:"listed"`  // stands in the device list in force
+	Known   bool            `json:"known"`   // to the inventory
+	Tracked bool            `json:"tracked"` // an 11.3 for it would be
+	Reason  outage.Reason   `json:"reason"`
+	Text    string          `json:"text"` // the reason in plain words
+}
+
+func (c *Console) checkDevice(r *http.Request) (any, error) {
+	id, err := outage.ParseDeviceID(r.PathValue("id"))
+	if err != nil {
+		return nil, fmt.Errorf("%q is %w", r.PathValue("id"), err)
+	}
+	d, listed, err := c.Motorway.Store.Device(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	ok, reason := outage.Eligible(d, listed, c.Motorway.Rules().Manufacturers)
+	return Checked{id, listed, d != nil, ok, reason, reason.Text()}, nil
+}
