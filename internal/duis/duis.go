@@ -1,0 +1,128 @@
+// Package duis reads and writes the messages of the DCC User Interface
+// Specification (DUIS) that quell has to understand: requests to activate
+// firmware (SRV 11.3), Power Outage Alerts (AD1), and of all others the header.
+// ReadInventory reads the answer to SRV 8.2.
+//
+// Read stands on a strict, bounded XML reader of the package's own. It is far
+// stricter than encoding/xml, which accepts text behind the root, several
+// roots and repeated attributes, and it allocates next to nothing. What it
+// refuses is unreadable, and quell forwards what it cannot read.
+//
+// Element names and types are those of the DUIS XML schema, version 5.4.
+package duis
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// Namespace is the target namespace of the DUIS schema.
+const Namespace = "http://www.dccinterface.co.uk/ServiceUserGateway"
+
+// MaxSize is the length in octets of the longest document that Read takes.
+const MaxSize = 64 << 10
+
+// ErrTooLarge is the error of Read for a document longer than MaxSize.
+var ErrTooLarge error = &SyntaxError{Offset: MaxSize, Msg: "document longer than 65536 octets"}
+
+// SyntaxError says why a document is unreadable: it is not well-formed, it
+// goes beyond a limit, or it lacks what its kind of message must say.
+type SyntaxError struct {
+	Offset int // in octets from the start of the document
+	Msg    string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("duis: %s at offset %d", e.Msg, e.Offset)
+}
+
+// Root is the root element of a document.
+type Root uint8
+
+const (
+	RootOther    Root = iota // well-formed, but not a message of DUIS
+	RootRequest              // sr:Request
+	RootResponse             // sr:Response: answers and alerts
+)
+
+// Body is what a message carries, as far as quell has to tell it apart.
+type Body uint8
+
+const (
+	BodyOther            Body = iota
+	BodyActivateFirmware      // a request for the Pre-Command of an activation
+	BodySignedPreCommand      // any Signed Pre-Command, not only that of an activation
+	BodyPowerOutage           // DCC Alert AD1
+)
+
+// Message is what Read finds in a document. A field that the document does not
+// have, or has in a form that is not valid, is zero.
+type Message struct {
+	Root                    Root
+	RequestID, ResponseID   outage.RequestID
+	CommandVariant          int       // 1 to 8
+	ServiceReferenceVariant string    // of a request's header, or of a ResponseMessage
+	ResponseCode            string    // "I0", "E4", …
+	AlertCode               string    // "AD1", "N12", … or, in upper case, that of a device's alert: "8F36", "8F66", …
+	ResponseTime            time.Time // ResponseDateTime
+	Body                    Body
+	Execution               time.Time   // ExecutionDateTime of ActivateFirmware or SignedPreCommand
+	Payload                 []byte      // GBCSPayload of a SignedPreCommand, decoded
+	Outage                  PowerOutage // of BodyPowerOutage
+}
+
+// PowerOutage is what an AD1 says. It names the hub that lost its power, not
+// the meter.
+type PowerOutage struct {
+	CHF       outage.DeviceID
+	Start     time.Time
+	MPxN      string // as written, without outer white space; it may be empty or not valid
+	Throttled outage.Throttled
+}
+
+// CancellationTime is the execution time by which an 11.3 asks to forget the
+// future-dated activation that waits in the meter.
+var CancellationTime = time.Date(3000, 12, 31, 0, 0, 0, 0, time.UTC)
+
+// Order returns what the XML of an 11.3 asks for. Signed Pre-Commands leave
+// ExecutionDateTime out and say in their payload when to activate.
+func (m *Message) Order() outage.Order {
+	switch {
+	case m.Execution.IsZero():
+		return outage.Order{Kind: outage.OnDemand}
+	case m.Execution.Equal(CancellationTime):
+		return outage.Order{Kind: outage.Cancellation}
+	}
+	return outage.Order{Kind: outage.FutureDated, At: m.Execution}
+}
+
+// AlertID returns the identity of an alert, the same for every repeat of it:
+// its ResponseID in canonical form or, where it has none, "content:" and the
+// SHA-256 in hexadecimal of what it says. Neither the layout of the XML nor
+// its signature counts.
+func (m *Message) AlertID() string {
+	if m.ResponseID != (outage.RequestID{}) {
+		return m.ResponseID.String()
+	}
+	// U+0000 cannot occur in XML, so it keeps the fields apart.
+	b := make([]byte, 0, 256)
+	b = append(append(b, m.RequestID.String()...), 0)
+	b = append(append(b, m.ResponseCode...), 0)
+	b = append(appendTime(b, m.ResponseTime), 0)
+	b = append(append(b, m.Outage.CHF.String()...), 0)
+	b = append(appendTime(b, m.Outage.Start), 0)
+	b = append(append(b, m.Outage.MPxN...), 0)
+	for _, n := range []*uint32{m.Outage.Throttled.SequenceID, m.Outage.Throttled.Count} {
+		if n != nil {
+			b = strconv.AppendUint(b, uint64(*n), 10)
+		}
+		b = append(b, 0)
+	}
+	sum := sha256.Sum256(b)
+	return "content:" + hex.EncodeToString(sum[:])
+}

@@ -1,0 +1,383 @@
+package duis
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+var (
+	supplier = outage.RequestID{Originator: 0x90B3D51F30010007, Target: 0x001BC502B0004C2E, Counter: 70001}
+	alert    = outage.RequestID{Originator: 0x90B3D51F30000002, Target: 0x90B3D51F30050000, Counter: 1801000000777}
+	sent     = time.Date(2027, 2, 1, 13, 6, 41, 250e6, time.UTC)
+	began    = time.Date(2027, 2, 1, 13, 3, 30, 0, time.UTC)
+	later    = time.Date(2027, 3, 15, 2, 15, 0, 0, time.UTC)
+)
+
+// Messages for tests to change.
+const (
+	activation = `<r:Request xmlns:r="` + Namespace + `" schemaVersion="5.4">` +
+		`<r:Header><r:RequestID>90-b3-d5-1f-30-01-00-07:00-1b-c5-02-b0-00-4c-2e:70001</r:RequestID>` +
+		`<r:CommandVariant>4</r:CommandVariant><r:ServiceReference>11.3</r:ServiceReference>` +
+		`<r:ServiceReferenceVariant>11.3</r:ServiceReferenceVariant></r:Header>` +
+		`<r:Body><r:ActivateFirmware><r:ExecutionDateTime>2027-03-15T02:15:00Z</r:ExecutionDateTime>` +
+		`<r:FirmwareHash>00</r:FirmwareHash></r:ActivateFirmware></r:Body></r:Request>`
+
+	preCommand = `<Request xmlns="` + Namespace + `" schemaVersion="5.4">` +
+		`<Header><RequestID>90-B3-D5-1F-30-01-00-07:00-1B-C5-02-B0-00-4C-2E:70001</RequestID>` +
+		`<CommandVariant>5</CommandVariant><ServiceReference>11.3</ServiceReference>` +
+		`<ServiceReferenceVariant>11.3</ServiceReferenceVariant></Header>` +
+		`<Body><SignedPreCommand><ExecutionDateTime>2027-03-15T02:15:00Z</ExecutionDateTime>` +
+		`<GBCSPayload>cXVlbGw=</GBCSPayload></SignedPreCommand></Body></Request>`
+
+	powerCut = `<Response xmlns="` + Namespace + `" schemaVersion="5.4">` +
+		`<Header><RequestID>90-B3-D5-1F-30-01-00-07:00-1B-C5-02-B0-00-4C-2E:70001</RequestID>` +
+		`<ResponseID>90-B3-D5-1F-30-00-00-02:90-B3-D5-1F-30-05-00-00:1801000000777</ResponseID>` +
+		`<ResponseCode>I0</ResponseCode><ResponseDateTime>2027-02-01T13:06:41.25Z</ResponseDateTime></Header>` +
+		`<Body><DCCAlertMessage><DCCAlertCode>AD1</DCCAlertCode>` +
+		`<ThrottledAlertSequenceId>7</ThrottledAlertSequenceId><ThrottledAlertCount>3</ThrottledAlertCount>` +
+		`<DCCAlert><PowerOutageEvent><CommsHubDeviceID>00-1B-C5-02-B0-00-4C-2D</CommsHubDeviceID>` +
+		`<StartDateTime>2027-02-01T13:03:30Z</StartDateTime><MPxN>1400000000001</MPxN></PowerOutageEvent></DCCAlert>` +
+		`</DCCAlertMessage></Body></Response>`
+
+	restoration = `<Response xmlns="` + Namespace + `"><Header><ResponseCode>I0</ResponseCode></Header>` +
+		`<Body><DeviceAlertMessage><AlertCode>8f36</AlertCode></DeviceAlertMessage></Body></Response>`
+
+	activated = `<Response xmlns="` + Namespace + `"><Header><ResponseCode>I0</ResponseCode></Header>` +
+		`<Body><ResponseMessage><ServiceReferenceVariant>11.3</ServiceReferenceVariant>` +
+		`<FutureDatedDeviceAlertMessage><FutureDatedAlertCode>8F66</FutureDatedAlertCode>` +
+		`<GBCSPayload>AA==</GBCSPayload></FutureDatedDeviceAlertMessage></ResponseMessage></Body></Response>`
+)
+
+func readActivation() Message {
+	return Message{Root: RootRequest, RequestID: supplier, CommandVariant: 4, ServiceReferenceVariant: "11.3",
+		Body: BodyActivateFirmware, Execution: later}
+}
+
+func readPreCommand() Message {
+	return Message{Root: RootRequest, RequestID: supplier, CommandVariant: 5, ServiceReferenceVariant: "11.3",
+		Body: BodySignedPreCommand, Execution: later, Payload: []byte("quell")}
+}
+
+func readPowerCut() Message {
+	return Message{Root: RootResponse, RequestID: supplier, ResponseID: alert, ResponseCode: "I0", AlertCode: "AD1",
+		ResponseTime: sent, Body: BodyPowerOutage,
+		Outage: PowerOutage{CHF: 0x001BC502B0004C2D, Start: began, MPxN: "1400000000001",
+			Throttled: outage.Throttled{SequenceID: new(uint32(7)), Count: new(uint32(3))}}}
+}
+
+func TestReadSamples(t *testing.T) {
+	ad1 := readPowerCut()
+	ad1.RequestID = outage.RequestID{}
+	ad1.Outage.Throttled = outage.Throttled{}
+	cancel := readActivation()
+	cancel.RequestID.Counter = 70003
+	cancel.Execution = CancellationTime
+	answer := Message{Root: RootResponse, ResponseCode: "I0", ServiceReferenceVariant: "8.2", ResponseTime: sent,
+		RequestID: outage.RequestID{Originator: 0x90B3D51F30010007, Target: 0x90B3D51F30000002, Counter: 70009}}
+	pre := Message{Root: RootRequest, RequestID: supplier, CommandVariant: 5, ServiceReferenceVariant: "11.3", Body: BodySignedPreCommand}
+	want := map[string]Message{
+		"activate-signed.xml":   readActivation(),
+		"activate-template.xml": cancel,
+		"ad1.xml":               ad1,
+		"ad1-signed.xml":        ad1,
+		"inventory.xml":         answer,
+		"precommand.xml":        pre,
+		"precommand-signed.xml": pre,
+	}
+	for name, b := range samples(t) {
+		got, err := Read(b)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if want[name].Body == BodySignedPreCommand {
+			if n := len(got.Payload); n < 130 || got.Payload[0] != 0xDF {
+				t.Errorf("%s: payload %X", name, got.Payload)
+			}
+			got.Payload = nil
+		}
+		if !reflect.DeepEqual(got, want[name]) {
+			t.Errorf("%s: got %+v\nwant %+v", name, got, want[name])
+		}
+	}
+}
+
+// change replaces the one old in a message.
+func change(t *testing.T, message, old, new string) string {
+	t.Helper()
+	if n := strings.Count(message, old); n != 1 {
+		t.Fatalf("%q occurs %d times in %s", old, n, message)
+	}
+	return strings.Replace(message, old, new, 1)
+}
+
+func TestRead(t *testing.T) {
+	none := func(*Message) {}
+	other := func(m *Message) { *m = Message{} }
+	tests := []struct {
+		name     string
+		message  string
+		old, new string
+		want     func(*Message) // changes what the unchanged message reads as; nil: refused
+	}{
+		{"prefix and case", activation, "", "", none},
+		{"default namespace", preCommand, "", "", none},
+		{"alert", powerCut, "", "", none},
+
+		// Where elements count.
+		{"other namespace", activation, "ServiceUserGateway", "ServiceUserGateWay", other},
+		{"no namespace", powerCut, ` xmlns="` + Namespace + `"`, "", other},
+		{"other root", powerCut, powerCut, "<x>" + powerCut + "</x>", other},
+		{"other root of DUIS", powerCut, powerCut, `<S1SPAlert xmlns="` + Namespace + `"/>`, other},
+		{"leaf of another namespace", powerCut, "<MPxN>", `<MPxN xmlns="urn:x">0</MPxN><MPxN>`, none},
+		{"leaf in another place", powerCut, "<DCCAlert>", `<MPxN>0</MPxN><Header/><DCCAlert>`, none},
+		{"unknown elements", activation, "<r:Body>", `<x><r:RequestID/><r:RequestID/></x><r:Body>`, none},
+		{"hash unread", activation, ">00<", "><r:x/><", none},
+		{"request's leaf in a response", powerCut, "<ResponseCode>", "<CommandVariant>4</CommandVariant><ResponseCode>", none},
+		{"variant in a response's header", powerCut, "<ResponseCode>", "<ServiceReferenceVariant>11.3</ServiceReferenceVariant><ResponseCode>", none},
+		{"payload of no pre-command", activation, "<r:FirmwareHash>", "<r:GBCSPayload>*</r:GBCSPayload><r:FirmwareHash>", none},
+		{"body before header", restoration, "<Header><ResponseCode>I0</ResponseCode></Header>", "", func(m *Message) { m.ResponseCode = "" }},
+		{"SMETS1 alert", restoration, "<DeviceAlertMessage><AlertCode>8f36</AlertCode></DeviceAlertMessage>",
+			"<SMETS1ResponseMessage><ServiceReferenceVariant>11.3</ServiceReferenceVariant></SMETS1ResponseMessage>", func(m *Message) { m.AlertCode = "" }},
+
+		// Once only.
+		{"second leaf", powerCut, "<MPxN>", "<MPxN>1</MPxN><MPxN>", nil},
+		{"second leaf, empty", activation, "<r:RequestID>", "<r:RequestID/><r:RequestID>", nil},
+		{"second header", powerCut, "<Body>", "<Header/><Body>", nil},
+		{"second body", powerCut, "<Body>", "<Body/><Body>", nil},
+		{"second request body", activation, "<r:Body>", "<r:Body/><r:Body>", nil},
+		{"two bodies of one kind", powerCut, "<Body>", "<Body><DCCAlertMessage/>", nil},
+		{"two kinds of body", powerCut, "<Body>", "<Body><DeviceAlertMessage/>", nil},
+		{"two kinds of body, one unknown", preCommand, "<Body>", "<Body><ReadFirmwareVersion/>", nil},
+		{"two kinds of body, one foreign", preCommand, "</Body>", `<x xmlns=""/></Body>`, nil},
+		{"second event", powerCut, "<DCCAlert>", "<DCCAlert><PowerOutageEvent/>", nil},
+		{"second DCCAlert", powerCut, "<DCCAlert>", "<DCCAlert/><DCCAlert>", nil},
+		{"element within a leaf", powerCut, "<MPxN>", "<MPxN><x/>", nil},
+		{"element within a leaf of no decision", restoration, "<ResponseCode>", "<ResponseCode><x/>", nil},
+
+		// Values.
+		{"white space around", powerCut, ">AD1<", "> \t\r\nAD1&#13;&#32;\n<", none},
+		{"white space within", powerCut, ">1400000000001<", "> 14 00 <", func(m *Message) { m.Outage.MPxN = "14 00" }},
+		{"joined text", powerCut, ">AD1<", "><!-- x -->A<!-- x --><![CDATA[D]]>&#49;<!-- x --><", none},
+		{"no-break space", powerCut, ">AD1<", ">AD1\u00A0<", func(m *Message) {
+			*m = Message{Root: m.Root, RequestID: m.RequestID, ResponseID: m.ResponseID, ResponseCode: "I0", ResponseTime: sent, AlertCode: "AD1\u00A0"}
+		}},
+		{"wrapped payload", preCommand, "cXVlbGw=", "cXV&#13;\n\tlbG w=", none},
+		{"cancellation", activation, "2027-03-15T02:15:00Z", "3000-12-31T00:00:00.00Z", func(m *Message) { m.Execution = CancellationTime }},
+		{"execution in another zone", activation, "02:15:00Z", "03:15:00.0+01:00", none},
+		{"execution without zone", activation, "02:15:00Z", "02:15:00", none},
+		{"on demand", activation, "<r:ExecutionDateTime>2027-03-15T02:15:00Z</r:ExecutionDateTime>", "", func(m *Message) { m.Execution = time.Time{} }},
+		{"variant 8 of 11.3", activation, ">4<", ">8<", func(m *Message) { m.CommandVariant = 8 }},
+
+		// 11.3: strict.
+		{"11.3 without id", activation, "RequestID>90-b3-d5-1f-30-01-00-07:00-1b-c5-02-b0-00-4c-2e:70001</r:RequestID", "x/", nil},
+		{"11.3 with bad id", activation, ":70001", ":070001", nil},
+		{"11.3 with empty id", activation, "90-b3-d5-1f-30-01-00-07:00-1b-c5-02-b0-00-4c-2e:70001", "", nil},
+		{"11.3 with zero id", activation, "90-b3-d5-1f-30-01-00-07:00-1b-c5-02-b0-00-4c-2e:70001", "00-00-00-00-00-00-00-00:00-00-00-00-00-00-00-00:0", nil},
+		{"11.3 without variant", activation, "<r:CommandVariant>4</r:CommandVariant>", "", nil},
+		{"11.3 of variant 0", activation, ">4<", ">0<", nil},
+		{"11.3 of variant 9", activation, ">4<", ">9<", nil},
+		{"11.3 of bad variant", activation, ">4<", ">4.0<", nil},
+		{"11.3 of huge variant", activation, ">4<", ">4294967300<", nil},
+		{"11.3 with bad time", activation, "02:15:00Z", "24:00:00Z", nil},
+		{"11.3 with empty time", activation, "2027-03-15T02:15:00Z", "", nil},
+		{"11.3 pre-command with bad time", preCommand, "02:15:00Z", "02:15Z", nil},
+		{"11.3 with bad base64", preCommand, "cXVlbGw=", "cXVlbGw", nil},
+		{"11.3 with bits behind base64", preCommand, "cXVlbGw=", "cXVlbGx=", nil},
+		{"11.3 with base64 for URLs", preCommand, "cXVlbGw=", "cX_lbGw=", nil},
+		{"11.3 with empty payload", preCommand, "cXVlbGw=", "", nil},
+		{"11.3 without payload", preCommand, "<GBCSPayload>cXVlbGw=</GBCSPayload>", "", nil},
+		{"11.3 of another body", preCommand, preCommand, strings.ReplaceAll(preCommand, "SignedPreCommand", "ReadFirmwareVersion"),
+			func(m *Message) { m.Body, m.Execution, m.Payload = BodyOther, time.Time{}, nil }},
+
+		// Other requests: trifles are left zero.
+		{"11.2 with bad id", preCommand, preCommand, strings.NewReplacer("Variant>11.3", "Variant>11.2", ":70001", ":x").Replace(preCommand),
+			func(m *Message) { m.ServiceReferenceVariant, m.RequestID = "11.2", outage.RequestID{} }},
+		{"11.2 with bad values", preCommand, preCommand,
+			strings.NewReplacer("Variant>11.3", "Variant>11.2", ">5<", ">x<", "02:15:00Z", "25:00:00Z", "cXVlbGw=", "*").Replace(preCommand),
+			func(m *Message) {
+				m.ServiceReferenceVariant, m.CommandVariant, m.Execution, m.Payload = "11.2", 0, time.Time{}, nil
+			}},
+		{"rare variant", activation, "Variant>11.3", "Variant>4.1.1", func(m *Message) { m.ServiceReferenceVariant = "4.1.1" }},
+
+		// AD1: strict.
+		{"lower case EUI", powerCut, "00-1B-C5-02-B0-00-4C-2D", "00-1b-c5-02-b0-00-4c-2d", none},
+		{"empty MPxN", powerCut, "<MPxN>1400000000001</MPxN>", "<MPxN/>", func(m *Message) { m.Outage.MPxN = "" }},
+		{"strange MPxN", powerCut, ">1400000000001<", "> &lt;é&gt; <", func(m *Message) { m.Outage.MPxN = "<é>" }},
+		{"no ids", powerCut, powerCut, strings.NewReplacer("RequestID", "x", "ResponseID", "x").Replace(powerCut),
+			func(m *Message) { m.RequestID, m.ResponseID = outage.RequestID{}, outage.RequestID{} }},
+		{"no throttling", powerCut, powerCut, strings.NewReplacer("ThrottledAlertCount", "x", "ThrottledAlertSequenceId", "x").Replace(powerCut),
+			func(m *Message) { m.Outage.Throttled = outage.Throttled{} }},
+		{"largest count", powerCut, ">3<", ">4294967295<", func(m *Message) { m.Outage.Throttled.Count = new(uint32(4294967295)) }},
+		{"count with zeros", powerCut, ">3<", ">003<", none},
+		{"no time of response", powerCut, "2027-02-01T13:06:41.25Z", "yesterday", func(m *Message) { m.ResponseTime = time.Time{} }},
+		{"no hub", powerCut, "<CommsHubDeviceID>00-1B-C5-02-B0-00-4C-2D</CommsHubDeviceID>", "", nil},
+		{"bad hub", powerCut, "00-1B-C5-02-B0-00-4C-2D", "001BC502B0004C2D", nil},
+		{"zero hub", powerCut, "00-1B-C5-02-B0-00-4C-2D", "00-00-00-00-00-00-00-00", nil},
+		{"no start", powerCut, "<StartDateTime>2027-02-01T13:03:30Z</StartDateTime>", "", nil},
+		{"bad start", powerCut, "13:03:30Z", "13:03:60Z", nil},
+		{"no MPxN", powerCut, "<MPxN>1400000000001</MPxN>", "", nil},
+		{"no event", powerCut, powerCut, strings.ReplaceAll(powerCut, "PowerOutageEvent", "CommsHubAlert"), nil},
+		{"no alert", powerCut, powerCut, strings.ReplaceAll(powerCut, "DCCAlert>", "Alert>"), nil},
+		{"bad RequestID", powerCut, ":70001", ":-1", nil},
+		{"bad ResponseID", powerCut, ":1801000000777", "", nil},
+		{"empty ResponseID", powerCut, "90-B3-D5-1F-30-00-00-02:90-B3-D5-1F-30-05-00-00:1801000000777", "", nil},
+		{"bad sequence", powerCut, ">7<", ">+7<", nil},
+		{"empty sequence", powerCut, ">7<", "><", nil},
+		{"count too large", powerCut, ">3<", ">4294967296<", nil},
+		{"negative count", powerCut, ">3<", ">-3<", nil},
+
+		// Other alerts.
+		{"N12 with all faults", powerCut, powerCut,
+			strings.NewReplacer("AD1", "N12", ":70001", "", ":1801000000777", "", ">3<", "><", "13:03:30", "", "PowerOutageEvent", "x").Replace(powerCut),
+			func(m *Message) {
+				*m = Message{Root: m.Root, ResponseCode: "I0", ResponseTime: sent, AlertCode: "N12"}
+			}},
+		{"N12 with a power outage", powerCut, ">AD1<", ">N12<", func(m *Message) {
+			m.AlertCode, m.Body, m.Outage = "N12", BodyOther, PowerOutage{}
+		}},
+		{"ad1 in lower case", powerCut, ">AD1<", ">ad1<", func(m *Message) {
+			m.AlertCode, m.Body, m.Outage = "ad1", BodyOther, PowerOutage{}
+		}},
+		{"alert without code", powerCut, "<DCCAlertCode>AD1</DCCAlertCode>", "", func(m *Message) {
+			m.AlertCode, m.Body, m.Outage = "", BodyOther, PowerOutage{}
+		}},
+		{"restoration", restoration, "", "", none},
+		{"rare device alert", restoration, "8f36", "81a0", func(m *Message) { m.AlertCode = "81A0" }},
+		{"device alert AD1 is no DCC alert", restoration, "8f36", "AD1", func(m *Message) { m.AlertCode = "" }},
+		{"device alert not hexadecimal", restoration, "8f36", "8G36", func(m *Message) { m.AlertCode = "" }},
+		{"refused", restoration, ">I0<", ">E12<", func(m *Message) { m.ResponseCode = "E12" }},
+		{"activation done", activated, "", "", none},
+	}
+	for _, tt := range tests {
+		var want Message
+		switch tt.message {
+		case activation:
+			want = readActivation()
+		case preCommand:
+			want = readPreCommand()
+		case powerCut:
+			want = readPowerCut()
+		case restoration:
+			want = Message{Root: RootResponse, ResponseCode: "I0", AlertCode: "8F36"}
+		case activated:
+			want = Message{Root: RootResponse, ResponseCode: "I0", ServiceReferenceVariant: "11.3", AlertCode: "8F66"}
+		}
+		in := tt.message
+		if tt.old != "" {
+			in = change(t, in, tt.old, tt.new)
+		}
+		got, err := Read([]byte(in))
+		if tt.want == nil {
+			var fault *SyntaxError
+			if !errors.As(err, &fault) || fault.Offset < 0 || fault.Offset > len(in) || got.Body != BodyOther {
+				t.Errorf("%s: got %+v, %v; want a fault", tt.name, got, err)
+			}
+			continue
+		}
+		tt.want(&want)
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v\nwant %+v", tt.name, got, err, want)
+		}
+	}
+}
+
+// On a fault the header is there as far as it could be read whole.
+func TestReadPartly(t *testing.T) {
+	whole := readPowerCut()
+	cut := func(before string) Message {
+		i := strings.Index(powerCut, before)
+		m, err := Read([]byte(powerCut[:i]))
+		if err == nil {
+			t.Errorf("cut before %s: no error", before)
+		}
+		return m
+	}
+	want := Message{}
+	for _, step := range []struct {
+		before string
+		then   func()
+	}{
+		{"<Response ", func() { want.Root = RootResponse }},
+		{"70001<", func() {}},
+		{"</RequestID>", func() { want.RequestID = whole.RequestID }},
+		{"0777<", func() {}}, // an id of fewer digits would be valid, and wrong
+		{"</ResponseID>", func() { want.ResponseID = whole.ResponseID }},
+		{"</ResponseCode>", func() { want.ResponseCode = "I0" }},
+		{"</ResponseDateTime>", func() { want.ResponseTime = sent }},
+		{"</DCCAlertCode>", func() { want.AlertCode = "AD1" }},
+		{"</Response>", func() {}},
+	} {
+		if got := cut(step.before); !reflect.DeepEqual(got, want) {
+			t.Errorf("cut before %s: got %+v\nwant %+v", step.before, got, want)
+		}
+		step.then()
+	}
+	m, err := Read([]byte(strings.Replace(powerCut, ">1400000000001<", ">\xFF<", 1)))
+	if err == nil || !reflect.DeepEqual(m, want) {
+		t.Errorf("bad UTF-8: got %+v, %v", m, err)
+	}
+}
+
+func TestReadSize(t *testing.T) {
+	full := []byte(powerCut + strings.Repeat(" ", MaxSize-len(powerCut)))
+	if m, err := Read(full); err != nil || m.Body != BodyPowerOutage {
+		t.Errorf("%d octets: %v", len(full), err)
+	}
+	m, err := Read(append(full, ' '))
+	var fault *SyntaxError
+	if !errors.Is(err, ErrTooLarge) || !errors.As(err, &fault) || !reflect.DeepEqual(m, Message{}) {
+		t.Errorf("%d octets: %+v, %v", len(full)+1, m, err)
+	}
+	if !strings.Contains(ErrTooLarge.Error(), fmt.Sprint(MaxSize)) {
+		t.Errorf("%v says another size than %d", ErrTooLarge, MaxSize)
+	}
+}
+
+// Read must not keep the octets it was given, which callers use again.
+func TestReadKeepsNothing(t *testing.T) {
+	for _, in := range []string{activation, preCommand, powerCut, restoration} {
+		b := []byte(in)
+		got, _ := Read(b)
+		clear(b)
+		if want, _ := Read([]byte(in)); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: after the octets are gone: %+v", in, got)
+		}
+	}
+	// Joining text must not write to them either.
+	b := []byte(change(t, powerCut, ">AD1<", ">A<!-- x -->D<![CDATA[1]]> <"))
+	before := string(b)
+	if _, err := Read(b); err != nil || string(b) != before {
+		t.Errorf("changed to %s, %v", b, err)
+	}
+}
+
+func BenchmarkReadAD1(b *testing.B) {
+	benchmarkRead(b, "unsigned", "ad1.xml")
+	benchmarkRead(b, "signed", "ad1-signed.xml")
+}
+
+func BenchmarkReadActivation(b *testing.B) {
+	benchmarkRead(b, "service-request", "activate-signed.xml")
+	benchmarkRead(b, "pre-command", "precommand.xml")
+	benchmarkRead(b, "pre-command-signed", "precommand-signed.xml")
+}
+
+func benchmarkRead(b *testing.B, name, sample string) {
+	doc := samples(b)[sample]
+	b.Run(name, func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(doc)))
+		for b.Loop() {
+			if m, err := Read(doc); err != nil || m.Body == BodyOther {
+				b.Fatal(m, err)
+			}
+		}
+	})
+}

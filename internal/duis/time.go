@@ -1,0 +1,96 @@
+package duis
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrTime says that a text is no time as ParseTime wants it.
+var ErrTime = errors.New("duis: not an xs:dateTime such as 2026-11-23T04:15:20.123Z")
+
+// ParseTime reads an xs:dateTime: a four-digit year, an optional fraction of
+// one to nine digits, and a zone Z, ±hh:mm up to 14 hours, or none, which is
+// UTC as all times of DUIS are. It returns the instant in UTC; one outside of
+// the years 1 to 9999, or at the very start of them, where the zero Time is, is
+// refused. The error is ErrTime.
+func ParseTime(b []byte) (time.Time, error) {
+	var zero time.Time
+	if len(b) < len("2006-01-02T15:04:05") ||
+		b[4] != '-' || b[7] != '-' || b[10] != 'T' || b[13] != ':' || b[16] != ':' {
+		return zero, ErrTime
+	}
+	century, ok0 := twoDigits(b, 0)
+	year, ok1 := twoDigits(b, 2)
+	month, ok2 := twoDigits(b, 5)
+	day, ok3 := twoDigits(b, 8)
+	hour, ok4 := twoDigits(b, 11)
+	minute, ok5 := twoDigits(b, 14)
+	sec, ok6 := twoDigits(b, 17)
+	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || hour > 23 || minute > 59 || sec > 59 {
+		return zero, ErrTime
+	}
+	year += 100 * century
+
+	b = b[19:]
+	nsec := 0
+	if len(b) > 0 && b[0] == '.' {
+		i, unit := 1, 100_000_000
+		for ; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
+			if unit == 0 {
+				return zero, ErrTime // more than nanoseconds
+			}
+			nsec += int(b[i]-'0') * unit
+			unit /= 10
+		}
+		if i == 1 {
+			return zero, ErrTime
+		}
+		b = b[i:]
+	}
+
+	offset, ok := zoneOffset(b)
+	if !ok {
+		return zero, ErrTime
+	}
+	t := time.Date(year, time.Month(month), day, hour, minute, sec, nsec, time.UTC)
+	if t.Month() != time.Month(month) || t.Day() != day || year == 0 {
+		return zero, ErrTime // Date moves 30 February to March
+	}
+	t = t.Add(-offset)
+	if y := t.Year(); y < 1 || y > 9999 || t.IsZero() {
+		return zero, ErrTime
+	}
+	return t, nil
+}
+
+func zoneOffset(b []byte) (time.Duration, bool) {
+	if len(b) == 0 || len(b) == 1 && b[0] == 'Z' {
+		return 0, true
+	}
+	if len(b) != len("+00:00") || b[0] != '+' && b[0] != '-' || b[3] != ':' {
+		return 0, false
+	}
+	h, ok1 := twoDigits(b, 1)
+	m, ok2 := twoDigits(b, 4)
+	if !ok1 || !ok2 || m > 59 || h*60+m > 14*60 {
+		return 0, false
+	}
+	d := time.Duration(h)*time.Hour + time.Duration(m)*time.Minute
+	if b[0] == '-' {
+		d = -d
+	}
+	return d, true
+}
+
+func twoDigits(b []byte, i int) (n int, ok bool) {
+	hi, lo := b[i]-'0', b[i+1]-'0'
+	return int(hi)*10 + int(lo), hi <= 9 && lo <= 9
+}
+
+// appendTime appends t as ParseTime reads it, and nothing for the zero Time.
+func appendTime(b []byte, t time.Time) []byte {
+	if t.IsZero() {
+		return b
+	}
+	return t.UTC().AppendFormat(b, "2006-01-02T15:04:05.999999999Z")
+}

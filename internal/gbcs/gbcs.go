@@ -1,0 +1,299 @@
+// Package gbcs reads and writes the one message of the GB Companion
+// Specification that quell has to look into: the Activate Firmware command, use
+// case CS06, which tells a meter when to activate.
+//
+// A service user signs the pre-command that the DCC made for it. The Signed
+// Pre-Command goes south within a DUIS request as base64; what the meter gets
+// is the same with a MAC header before and a MAC behind it:
+//
+//	DD 00 00 00 00 00 00          MAC header, only of a command with MAC
+//	len 11 00000000               length of all that follows; security control, invocation counter
+//	DF                            general-signing
+//	09 01 counter(8)              transaction id: CRA flag 01 (command), originator counter
+//	08 originator(8)
+//	08 target(8)
+//	00                            no date-time
+//	02 0012                       other information: the message code
+//	len                           length of the content
+//	30 len                        SEQUENCE
+//	  04 20 hash(32)                OCTET STRING, of the manufacturer's image
+//	  02 len counter                INTEGER, the originator counter again
+//	  18 0F YYYYMMDDhhmmssZ         GeneralizedTime; absent: now; 99991231235959Z: cancel
+//	40 signature(64)              not of a bare pre-command
+//	MAC(12)                       only of a command with MAC header
+//
+// Lengths and integers are encoded as DER does: 81 nn and 82 nnnn for lengths of
+// 128 and more, and never longer than need be.
+package gbcs
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"quell/internal/outage"
+)
+
+var (
+	// ErrNotCS06 says that a message is no CS06 command: a response or an
+	// alert, or of another message code.
+	ErrNotCS06 = errors.New("gbcs: not a CS06 command")
+
+	// ErrMalformed says that a message does not have the form of GBCS.
+	ErrMalformed = errors.New("gbcs: malformed message")
+)
+
+// CS06 is what an Activate Firmware command says.
+type CS06 struct {
+	Originator outage.DeviceID
+	Target     outage.DeviceID // the meter
+	Counter    uint64          // the originator's
+	ImageHash  [32]byte
+	Order      outage.Order // At is in UTC, to the second
+}
+
+const (
+	messageCode     = 0x0012
+	craCommand      = 1
+	securityControl = 0x11 // authentication only
+	signatureSize   = 64
+	macSize         = 12
+
+	tagMAC             = 0xDD
+	tagSigned          = 0xDF
+	tagSequence        = 0x30
+	tagOctetString     = 0x04
+	tagInteger         = 0x02
+	tagGeneralizedTime = 0x18
+)
+
+// cancelTime stands for the execution time where a command cancels.
+const cancelTime = "99991231235959Z"
+
+// ReadCS06 reads a CS06 command: a pre-command, bare or signed, or the command
+// with its MAC header. It does not verify signature or MAC. The error wraps
+// ErrNotCS06 or ErrMalformed.
+func ReadCS06(payload []byte) (CS06, error) {
+	d := decoder{b: payload}
+	mac := len(payload) > 0 && payload[0] == tagMAC
+	if mac {
+		d.constant("MAC header", tagMAC, 0, 0, 0, 0, 0, 0)
+		if n := d.length(); d.err == nil && n != len(d.b) {
+			d.malformed("length behind MAC header")
+		}
+		d.constant("security header", securityControl, 0, 0, 0, 0)
+	}
+	c := d.header()
+	content := decoder{b: d.take("content", d.length())}
+	if d.err != nil {
+		return CS06{}, d.err
+	}
+	c.ImageHash, c.Order = content.activation(c.Counter)
+	if d.err = content.err; d.err != nil {
+		return CS06{}, d.err
+	}
+	if mac || len(d.b) > 0 {
+		d.constant("signature's length", signatureSize)
+		d.take("signature", signatureSize)
+	}
+	if mac {
+		d.take("MAC", macSize)
+	}
+	d.end("message")
+	if d.err != nil {
+		return CS06{}, d.err
+	}
+	return c, nil
+}
+
+// A decoder takes a message apart from the front. After its first error it
+// finds nothing but zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) malformed(what string) {
+	if d.err == nil {
+		d.err = fmt.Errorf("%w: %s", ErrMalformed, what)
+		d.b = nil
+	}
+}
+
+// take returns the next n octets; nil if there are not so many.
+func (d *decoder) take(what string, n int) []byte {
+	if d.err != nil || n > len(d.b) {
+		d.malformed(what)
+		return nil
+	}
+	t := d.b[:n]
+	d.b = d.b[n:]
+	return t
+}
+
+// constant takes octets that must be as given.
+func (d *decoder) constant(what string, octets ...byte) {
+	if !bytes.Equal(d.take(what, len(octets)), octets) {
+		d.malformed(what)
+	}
+}
+
+func (d *decoder) uint64(what string) uint64 {
+	if b := d.take(what, 8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+func (d *decoder) end(what string) {
+	if len(d.b) > 0 {
+		d.malformed("octets behind " + what)
+	}
+}
+
+// length takes a length in its shortest form.
+func (d *decoder) length() int {
+	const what = "length"
+	first := d.take(what, 1)
+	if first == nil {
+		return 0
+	}
+	n, least := int(first[0]), 0
+	switch {
+	case n == 0x81:
+		n, least = 0, 0x80
+		for _, c := range d.take(what, 1) {
+			n = int(c)
+		}
+	case n == 0x82:
+		n, least = 0, 0x100
+		for _, c := range d.take(what, 2) {
+			n = n<<8 | int(c)
+		}
+	case n >= 0x80:
+		d.malformed(what)
+	}
+	if n < least {
+		d.malformed(what)
+	}
+	return n
+}
+
+// header takes all before the content. That a message is no CS06 command shows
+// in the middle of it; only what comes before that has to be in order then.
+func (d *decoder) header() (c CS06) {
+	d.constant("tag", tagSigned)
+	d.constant("transaction id", 9)
+	if cra := d.take("transaction id", 1); cra != nil && cra[0] != craCommand {
+		d.err = fmt.Errorf("%w: CRA flag %02X", ErrNotCS06, cra[0])
+		return c
+	}
+	c.Counter = d.uint64("transaction id")
+	d.constant("originator", 8)
+	c.Originator = outage.DeviceID(d.uint64("originator"))
+	d.constant("target", 8)
+	c.Target = outage.DeviceID(d.uint64("target"))
+	d.constant("date-time", 0)
+	info := d.take("other information", d.length())
+	if d.err != nil {
+		return c
+	}
+	if len(info) >= 2 && binary.BigEndian.Uint16(info) != messageCode {
+		d.err = fmt.Errorf("%w: message code %04X", ErrNotCS06, info[:2])
+		return c
+	}
+	if len(info) != 2 {
+		d.malformed("other information")
+	}
+	return c
+}
+
+// activation takes the content of a command whose header has the given counter.
+func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order) {
+	d.constant("SEQUENCE", tagSequence)
+	if n := d.length(); d.err == nil && n != len(d.b) {
+		d.malformed("SEQUENCE")
+	}
+	d.constant("image hash", tagOctetString, byte(len(hash)))
+	copy(hash[:], d.take("image hash", len(hash)))
+	d.constant("originator counter", appendCounter(nil, counter)...)
+	if len(d.b) == 0 {
+		return hash, outage.Order{Kind: outage.OnDemand}
+	}
+	d.constant("execution time", tagGeneralizedTime, byte(len(cancelTime)))
+	at := string(d.take("execution time", len(cancelTime)))
+	d.end("execution time")
+	if at == cancelTime {
+		return hash, outage.Order{Kind: outage.Cancellation}
+	}
+	t, ok := parseTime(at)
+	if !ok {
+		d.malformed("execution time")
+	}
+	return hash, outage.Order{Kind: outage.FutureDated, At: t}
+}
+
+const timeLayout = "20060102150405Z"
+
+// parseTime reads a GeneralizedTime of the form YYYYMMDDhhmmssZ.
+func parseTime(s string) (t time.Time, ok bool) {
+	for i := range len(s) - 1 {
+		if s[i] < '0' || s[i] > '9' {
+			return t, false // time.Parse would take a fraction of a second
+		}
+	}
+	t, err := time.Parse(timeLayout, s)
+	return t, err == nil
+}
+
+// AppendCS06 appends the pre-command that says c. Of the execution time,
+// fractions of a second are cut off. Its year must have four digits, and the
+// last second of 9999 cannot be said, since it means to cancel.
+func AppendCS06(b []byte, c CS06) []byte {
+	b = append(b, tagSigned, 9, craCommand)
+	b = binary.BigEndian.AppendUint64(b, c.Counter)
+	b = append(b, 8)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Originator))
+	b = append(b, 8)
+	b = binary.BigEndian.AppendUint64(b, uint64(c.Target))
+	b = append(b, 0, 2)
+	b = binary.BigEndian.AppendUint16(b, messageCode)
+
+	fields := append(make([]byte, 0, 64), tagOctetString, byte(len(c.ImageHash)))
+	fields = append(fields, c.ImageHash[:]...)
+	fields = appendCounter(fields, c.Counter)
+	switch c.Order.Kind {
+	case outage.FutureDated:
+		fields = append(fields, tagGeneralizedTime, byte(len(timeLayout)))
+		fields = c.Order.At.UTC().AppendFormat(fields, timeLayout)
+	case outage.Cancellation:
+		fields = append(fields, tagGeneralizedTime, byte(len(cancelTime)))
+		fields = append(fields, cancelTime...)
+	}
+	// At most 62 octets, so that both lengths are single octets.
+	b = append(b, byte(len(fields)+2), tagSequence, byte(len(fields)))
+	return append(b, fields...)
+}
+
+// AppendSigned appends the Signed Pre-Command that a pre-command and its
+// signature (r and s of 32 octets each) make.
+func AppendSigned(b, preCommand []byte, signature [64]byte) []byte {
+	b = append(b, preCommand...)
+	b = append(b, signatureSize)
+	return append(b, signature[:]...)
+}
+
+// appendCounter appends n as an INTEGER of the fewest octets, which has a
+// leading zero where n would look negative.
+func appendCounter(b []byte, n uint64) []byte {
+	var octets [9]byte
+	binary.BigEndian.PutUint64(octets[1:], n)
+	i := 0
+	for i < 8 && octets[i] == 0 && octets[i+1] < 0x80 {
+		i++
+	}
+	b = append(b, tagInteger, byte(9-i))
+	return append(b, octets[i:]...)
+}
