@@ -17,6 +17,7 @@ test:
 # Write what is generated from the code; check fails when it is stale.
 generate:
 	go test ./internal/config -run '^TestGenerated$$' -update
+	go test ./internal/outage -run '^TestReasons$$' -update
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,240 @@
+package outage
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write docs/reasons.md")
+
+func TestDeviceID(t *testing.T) {
+	for text, want := range map[string]DeviceID{
+		"00-DB-12-34-56-78-90-A0": 0x00DB1234567890A0,
+		"ff-ff-Ff-fF-ff-ff-ff-ff": 1<<64 - 1,
+		"90-b3-d5-1f-30-01-00-00": 0x90B3D51F30010000,
+	} {
+		id, err := ParseDeviceID(text)
+		if err != nil || id != want || id.String() != strings.ToUpper(text) {
+			t.Errorf("%s: %s, %v", text, id, err)
+		}
+		var back DeviceID
+		if b, _ := id.MarshalText(); back.UnmarshalText(b) != nil || back != id {
+			t.Errorf("%s does not come back", text)
+		}
+	}
+	for _, text := range []string{"", "00DB1234567890A0", "00-DB-12-34-56-78-90-A", "00-DB-12-34-56-78-90-A00", "00-DB-12-34-56-78-90-G0",
+		"00_DB_12_34_56_78_90_A0", "00-DB-12-34-56-78-90:A0", " 0-DB-12-34-56-78-90-A0", "00-DB-12-34-56-78-90-A\xff"} {
+		if id, err := ParseDeviceID(text); !errors.Is(err, ErrDeviceID) || id != 0 {
+			t.Errorf("%q is taken for %s", text, id)
+		}
+	}
+}
+
+func TestRequestID(t *testing.T) {
+	const euis = "90-B3-D5-1F-30-01-00-00:00-DB-12-34-56-78-90-A0:"
+	for _, n := range []string{"0", "1", "1001", "18446744073709551615"} {
+		id, err := ParseRequestID(strings.ToLower(euis) + n)
+		if err != nil || id.String() != euis+n {
+			t.Errorf("%s: %s, %v", n, id, err)
+		}
+	}
+	for _, text := range []string{"", euis, euis + "01", euis + "-1", euis + "1x", euis + "18446744073709551616", euis + "99999999999999999999",
+		strings.Replace(euis, ":", "-", 1) + "1", "x" + euis[1:] + "1", euis[:24] + "x" + euis[25:] + "1"} {
+		if id, err := ParseRequestID(text); !errors.Is(err, ErrRequestID) || id != (RequestID{}) {
+			t.Errorf("%q is taken for %s", text, id)
+		}
+	}
+	if s := (RequestID{}).String(); s != "" {
+		t.Errorf("the zero id is %q", s)
+	}
+}
+
+func TestSMETSGeneration(t *testing.T) {
+	for text, want := range map[string]int{"SMETS2 v4.2": 2, "smets2": 2, " SMETS 2 ": 2, "2.0": 2, "v5.1": 5, "SMETS1 v1.2": 1, "1.2": 1, "": 0, "unknown": 0, "CHTS v1.0": 0, "99999999999999999999": 9999} {
+		if got := SMETSGeneration(text); got != want && !(want == 9999 && got >= 1000) {
+			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+func TestEligible(t *testing.T) {
+	good := Device{ID: 1, Type: "ESME", SMETSVersion: "SMETS2 v4.2", Manufacturer: " landis+GYR ", CHF: 2}
+	with := func(f func(*Device)) *Device { d := good; f(&d); return &d }
+	m := Manufacturers{"Other", "Landis+Gyr  "}
+	for want, c := range map[Reason]struct {
+		d      *Device
+		listed bool
+	}{
+		ReasonTracked:           {&good, true},
+		ReasonUnknownDevice:     {nil, true},
+		ReasonNotESME:           {with(func(d *Device) { d.Type = "GSME" }), true},
+		ReasonNotSMETS2:         {with(func(d *Device) { d.SMETSVersion = "SMETS1" }), true},
+		ReasonOtherManufacturer: {with(func(d *Device) { d.Manufacturer = "Landis" }), true},
+		ReasonNotListed:         {&good, false},
+		ReasonNoHub:             {with(func(d *Device) { d.CHF = 0 }), true},
+	} {
+		if ok, got := Eligible(c.d, c.listed, m); got != want || ok != (want == ReasonTracked) {
+			t.Errorf("%s: got %v %s", want, ok, got)
+		}
+	}
+}
+
+func TestDistributorOf(t *testing.T) {
+	// The check digits were worked out by hand from the published weights.
+	for mpan, want := range map[string]Distributor{
+		"1200023305967": {"12", "London", "UKPN"},
+		"2412345678907": {"24", "independent", "IDNO"},
+		"0912345678900": {"09", "", "unknown"},
+	} {
+		mpan = mpan[:12] + string('0'+byte(checkDigit(mpan)))
+		if got, valid := DistributorOf(mpan); got != want || !valid {
+			t.Errorf("%s: %+v %v", mpan, got, valid)
+		}
+	}
+	if _, valid := DistributorOf("1200023305967"); !valid {
+		t.Error("a real MPAN's check digit is refused")
+	}
+	for _, mpan := range []string{"", "1200023305966", "120002330596", "12000233059670", "12000233O5967", "1234567890"} {
+		if got, valid := DistributorOf(mpan); valid || got != (Distributor{Operator: "unknown"}) {
+			t.Errorf("%s: %+v %v", mpan, got, valid)
+		}
+	}
+}
+
+func checkDigit(mpan string) int {
+	sum := 0
+	for i, w := range []int{3, 5, 7, 13, 17, 19, 23, 29, 31, 37, 41, 43} {
+		sum += w * int(mpan[i]-'0')
+	}
+	return sum % 11 % 10
+}
+
+var base = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+// act makes an activation at minute "at", for a time in minutes from base.
+func act(id int64, at int, form Form, kind Kind, exec int) Activation {
+	o := Order{Kind: kind}
+	if kind == FutureDated {
+		o.At = base.Add(time.Duration(exec) * time.Minute)
+	}
+	a := NewActivation(RequestID{Target: 1, Counter: uint64(id)}, form, o, 2, base.Add(time.Duration(at)*time.Minute), 30*time.Minute)
+	a.ID = id
+	return a
+}
+
+func TestSettle(t *testing.T) {
+	const sr, spc = ServiceRequest, SignedPreCommand
+	withdrawn := func(a Activation) Activation { a.State = Withdrawn; return a }
+	for _, c := range []struct {
+		name string
+		acts []Activation
+		want string // for each: "stands", "by N", or "withdrawn"
+	}{
+		{"on demand extends", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, OnDemand, 0)}, "stands stands"},
+		{"future dated replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 90)}, "by 2 stands"},
+		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, FutureDated, 90)}, "stands stands"},
+		{"future dated leaves on demand", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, FutureDated, 90)}, "stands stands"},
+		{"on demand leaves what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, OnDemand, 0)}, "stands stands"},
+		{"a time in the past is on demand", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 10)}, "stands stands"},
+		{"cancelled", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, Cancellation, 0)}, "by 2 stands"},
+		{"cancelled too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, Cancellation, 0)}, "stands stands"},
+		{"on demand is not cancelled", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, spc, Cancellation, 0)}, "stands stands"},
+		{"a refused cancellation", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, Cancellation, 0))}, "stands withdrawn"},
+		{"a chain, its last refused", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, FutureDated, 61), withdrawn(act(3, 2, spc, FutureDated, 62))}, "by 2 stands withdrawn"},
+		{"a chain, its middle refused", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 1, spc, FutureDated, 61)), act(3, 2, spc, FutureDated, 62)}, "by 3 withdrawn stands"},
+		{"cancelled, then ordered again", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, Cancellation, 0), act(3, 2, spc, FutureDated, 60)}, "by 2 stands stands"},
+		{"pre-command follows its request", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 29, spc, OnDemand, 0)}, "by 2 stands"},
+		{"after its window", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 30, spc, OnDemand, 0)}, "stands stands"},
+		{"of another kind", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 1, spc, FutureDated, 60)}, "stands stands"},
+		{"request does not follow pre-command", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, sr, OnDemand, 0)}, "stands stands"},
+		{"future dated, came late", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 65, spc, FutureDated, 60)}, "by 2 stands"},
+		{"refused pre-command", []Activation{act(1, 0, sr, OnDemand, 0), withdrawn(act(2, 1, spc, OnDemand, 0))}, "stands withdrawn"},
+	} {
+		Settle(c.acts)
+		var got []string
+		for _, a := range c.acts {
+			switch {
+			case a.State == Withdrawn && !a.Standing && a.SupersededBy == 0:
+				got = append(got, "withdrawn")
+			case a.Standing && a.SupersededBy == 0:
+				got = append(got, "stands")
+			case !a.Standing:
+				got = append(got, fmt.Sprintf("by %d", a.SupersededBy))
+			default:
+				t.Errorf("%s: %+v", c.name, a)
+			}
+		}
+		if s := strings.Join(got, " "); s != c.want {
+			t.Errorf("%s: %s, want %s", c.name, s, c.want)
+		}
+	}
+}
+
+func TestDecide(t *testing.T) {
+	waits, open := act(2, 0, SignedPreCommand, FutureDated, 60), act(1, 0, SignedPreCommand, OnDemand, 0)
+	other := act(3, 20, SignedPreCommand, OnDemand, 0)
+	gone := act(4, 0, SignedPreCommand, OnDemand, 0)
+	for _, a := range []*Activation{&waits, &open, &other} {
+		a.Standing = true
+	}
+	at := func(m int, us int) time.Time {
+		return base.Add(time.Duration(m)*time.Minute + time.Duration(us)*time.Microsecond)
+	}
+	for _, c := range []struct {
+		acts   []Activation
+		at     time.Time
+		reason Reason
+		by     int64
+	}{
+		{nil, at(0, 0), ReasonNoWindow, 0},
+		{[]Activation{open}, at(0, -1), ReasonWindowNotBegun, 1},
+		{[]Activation{open}, at(0, 0), ReasonWindowOpen, 1},
+		{[]Activation{open}, at(30, -1), ReasonWindowOpen, 1},
+		{[]Activation{open}, at(30, 0), ReasonWindowOver, 1},
+		{[]Activation{other, open}, at(25, 0), ReasonWindowOpen, 1},
+		{[]Activation{other, open}, at(30, 0), ReasonWindowOpen, 3},
+		{[]Activation{waits, open}, at(40, 0), ReasonWindowNotBegun, 2},
+		{[]Activation{waits}, at(60, 0), ReasonWindowOpen, 2},
+		{[]Activation{gone}, at(0, 0), ReasonWindowWithdrawn, 4},
+		{[]Activation{act(5, 0, SignedPreCommand, Cancellation, 0)}, at(0, 0), ReasonNoWindow, 0},
+	} {
+		d, by := Decide(c.acts, c.at)
+		if d.Reason != c.reason || (d.Outcome == Suppressed) != (c.reason == ReasonWindowOpen) || (by == nil) != (c.by == 0) || by != nil && by.ID != c.by {
+			t.Errorf("at %s of %d: %+v by %+v, want %s by %d", c.at.Format(time.TimeOnly), len(c.acts), d, by, c.reason, c.by)
+		}
+	}
+}
+
+// docs/reasons.md is the set of reasons, and nothing else is.
+func TestReasons(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# Reasons\n\nWhy a message was suppressed or forwarded, or an activation tracked or not: a closed set. It stands in the header\n" +
+		"`Quell-Reason` of northbound answers, in the Service Audit Trail, in the metrics and in `quell explain`, in the order of the checks.\n" +
+		"This file is made from `internal/outage/reason.go` by `make generate`.\n\n| reason | where | meaning |\n| --- | --- | --- |\n")
+	seen := map[Reason]bool{}
+	for _, r := range Reasons {
+		where := ""
+		for i, d := range r.Directions {
+			where += strings.Repeat(", ", min(i, 1)) + string(d)
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.Reason, where, r.Text)
+		if seen[r.Reason] || r.Reason.Text() != r.Text {
+			t.Errorf("%s stands twice", r.Reason)
+		}
+		seen[r.Reason] = true
+	}
+	const file = "../../docs/reasons.md"
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if have, err := os.ReadFile(file); err != nil || string(have) != b.String() {
+		t.Errorf("%s is stale; run make generate (%v)", file, err)
+	}
+}
