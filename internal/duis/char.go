@@ -47,29 +47,30 @@ var class = func() (t [256]uint8) {
 
 // run goes to the next octet of the classes in stop, over legal characters only.
 func (s *scanner) run(stop uint8) bool {
-	for i := s.pos; i < len(s.b); {
-		c := class[s.b[i]]
-		switch {
-		case c&(stop|isOdd) == 0:
+	b := s.b
+	for i := s.pos; ; {
+		for i < len(b) && class[b[i]]&(stop|isOdd) == 0 {
 			i++
-		case c&stop != 0:
+		}
+		if i == len(b) {
+			s.fail(i, "unexpected end")
+			return false
+		}
+		if class[b[i]]&stop != 0 {
 			s.pos = i
 			return true
-		default:
-			r, n := utf8.DecodeRune(s.b[i:])
-			if r == utf8.RuneError && n == 1 {
-				s.fail(i, "invalid UTF-8")
-				return false
-			}
-			if !legal(r) {
-				s.fail(i, "illegal character")
-				return false
-			}
-			i += n
 		}
+		r, n := utf8.DecodeRune(b[i:])
+		if r == utf8.RuneError && n == 1 {
+			s.fail(i, "invalid UTF-8")
+			return false
+		}
+		if !legal(r) {
+			s.fail(i, "illegal character")
+			return false
+		}
+		i += n
 	}
-	s.fail(len(s.b), "unexpected end")
-	return false
 }
 
 func containsSpace(b []byte) bool {
@@ -153,7 +154,7 @@ func charRef(ref []byte) (r rune, ok bool) {
 			return 0, false
 		}
 	}
-	return r, len(ref) > 0 && legal(r)
+	return r, legal(r)
 }
 
 // single returns c as a text without allocating.

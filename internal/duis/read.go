@@ -168,7 +168,7 @@ func (r *reader) header(m *Message) {
 	}
 	m.RequestID, _ = outage.ParseRequestIDBytes(r.value(requestID))
 	m.ResponseID, _ = outage.ParseRequestIDBytes(r.value(responseID))
-	if n, ok := parseUint32(r.value(commandVariant)); ok && 1 <= n && n <= 8 {
+	if n, ok := parseUint32(r.value(commandVariant)); ok && n <= 8 {
 		m.CommandVariant = int(n)
 	}
 	m.ServiceReferenceVariant = intern(r.value(serviceReferenceVariant))
@@ -223,7 +223,6 @@ func (r *reader) powerOutage(m *Message) {
 		r.optional(responseID, m.ResponseID != (outage.RequestID{})) &&
 		r.optional(throttledSequenceID, sequenceOK) &&
 		r.optional(throttledCount, countOK) &&
-		r.require(powerOutageEvent, r.read.has(powerOutageEvent)) &&
 		r.require(commsHubDeviceID, o.CHF != 0) &&
 		r.require(startDateTime, !o.Start.IsZero()) &&
 		r.require(mpxn, r.read.has(mpxn))

@@ -319,6 +319,13 @@ func TestReadPartly(t *testing.T) {
 		}
 		step.then()
 	}
+	want.ResponseID = outage.RequestID{}
+	want.ResponseCode, want.ResponseTime, want.AlertCode = "", time.Time{}, ""
+	if m, err := Read([]byte(strings.Replace(powerCut, "0777<", "0<!-- x --><x/>777<", 1))); err == nil || !reflect.DeepEqual(m, want) {
+		t.Errorf("fault within an id: got %+v, %v", m, err)
+	}
+	want = whole
+	want.Body, want.Outage = BodyOther, PowerOutage{}
 	m, err := Read([]byte(strings.Replace(powerCut, ">1400000000001<", ">\xFF<", 1)))
 	if err == nil || !reflect.DeepEqual(m, want) {
 		t.Errorf("bad UTF-8: got %+v, %v", m, err)

@@ -22,16 +22,16 @@ type namespace struct {
 
 // name reads a name with or without a prefix.
 func (s *scanner) name() (q qname, ok bool) {
-	i := s.pos
+	b, i := s.b, s.pos
 	q.start, q.colon = uint32(i), uint32(i)
 	for {
-		if i == len(s.b) || class[s.b[i]]&isNameStart == 0 {
+		if i == len(b) || class[b[i]]&isNameStart == 0 {
 			s.fail(i, "no name where one must be")
 			return q, false
 		}
-		for i++; i < len(s.b) && class[s.b[i]]&isName != 0; i++ {
+		for i++; i < len(b) && class[b[i]]&isName != 0; i++ {
 		}
-		if i == len(s.b) || s.b[i] != ':' || q.colon != q.start {
+		if i == len(b) || b[i] != ':' || q.colon != q.start {
 			break
 		}
 		q.colon = uint32(i)

@@ -100,6 +100,9 @@ func (g *Gateway) Northbound() http.Handler {
 	}, proxy)
 }
 
+// serverHeaders are what net/http adds to an answer that lacks them.
+var serverHeaders = []string{"Content-Type", "Date"}
+
 type passageKey struct{}
 
 func passageOf(r *http.Request) *motorway.Passage {
@@ -134,6 +137,9 @@ func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Bod
 		if p.Tracked() {
 			// Its answer must be known even if the sender has hung up.
 			ctx = context.WithoutCancel(ctx)
+		}
+		for _, name := range serverHeaders {
+			w.Header()[name] = nil // the answer is the next hop's; nothing is added to it
 		}
 		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, passageKey{}, &p)))
 	})
@@ -196,6 +202,9 @@ func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*motorwa
 			p := passageOf(r)
 			g.m.Answered(r.Context(), p, false, nil)
 			g.m.Passed(p, 0)
+			for _, name := range serverHeaders {
+				w.Header().Del(name) // this answer is our own
+			}
 			status, cause := http.StatusBadGateway, "unreachable"
 			var timeout net.Error
 			switch {

@@ -69,8 +69,12 @@ const (
 	tagGeneralizedTime = 0x18
 )
 
-// cancelTime stands for the execution time where a command cancels.
-const cancelTime = "99991231235959Z"
+// Execution times are of this layout; cancelTime stands in for one where a
+// command cancels.
+const (
+	timeLayout = "20060102150405Z"
+	cancelTime = "99991231235959Z"
+)
 
 // ReadCS06 reads a CS06 command: a pre-command, bare or signed, or the command
 // with its MAC header. It does not verify signature or MAC. The error wraps
@@ -228,24 +232,12 @@ func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order)
 	if at == cancelTime {
 		return hash, outage.Order{Kind: outage.Cancellation}
 	}
-	t, ok := parseTime(at)
-	if !ok {
+	// In 15 octets there is no room for what Parse grants beyond the layout.
+	t, err := time.Parse(timeLayout, at)
+	if err != nil {
 		d.malformed("execution time")
 	}
 	return hash, outage.Order{Kind: outage.FutureDated, At: t}
-}
-
-const timeLayout = "20060102150405Z"
-
-// parseTime reads a GeneralizedTime of the form YYYYMMDDhhmmssZ.
-func parseTime(s string) (t time.Time, ok bool) {
-	for i := range len(s) - 1 {
-		if s[i] < '0' || s[i] > '9' {
-			return t, false // time.Parse would take a fraction of a second
-		}
-	}
-	t, err := time.Parse(timeLayout, s)
-	return t, err == nil
 }
 
 // AppendCS06 appends the pre-command that says c. Of the execution time,

@@ -209,7 +209,7 @@ func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outag
 func (m *Motorway) sayDevice(x *Explanation, d *outage.Device, listed bool) {
 	ok, reason := outage.Eligible(d, listed, m.Rules().Manufacturers)
 	x.Devices = append(x.Devices, ExplainedDevice{*d, listed, ok, reason})
-	text := fmt.Sprintf("%s is a %s of %s, model %s, SMETS version %s", d.ID, d.Type, d.Manufacturer, d.Model, d.SMETSVersion)
+	text := fmt.Sprintf("%s is %s of %s, model %s, SMETS version %s", d.ID, article(d.Type), d.Manufacturer, d.Model, d.SMETSVersion)
 	if d.CHF != 0 && d.Type != "CHF" {
 		text += fmt.Sprintf(", on hub %s", d.CHF)
 	}
@@ -291,3 +291,10 @@ func sayEntry(e *outage.Entry) string {
 }
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 UTC") }
+
+func article(deviceType string) string {
+	if strings.ContainsAny(deviceType[:min(1, len(deviceType))], "EHI") {
+		return "an " + deviceType
+	}
+	return "a " + deviceType
+}

@@ -172,7 +172,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	rules := m.Rules()
 	a, reason := m.readActivation(&p, &rules)
 	if reason == "" {
-		reason = m.record(ctx, &p, a, &rules)
+		reason = m.record(ctx, &p, &a, &rules)
 	}
 	p.Decision.Reason = reason
 	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
@@ -216,9 +216,9 @@ func (m *Motorway) readActivation(p *Passage, rules *Rules) (a outage.Activation
 	return outage.NewActivation(msg.RequestID, a.Form, command.Order, 0, p.Received, rules.Window), ""
 }
 
-// record asks the inventory whether the meter is tracked, and records the
-// activation if so.
-func (m *Motorway) record(ctx context.Context, p *Passage, a outage.Activation, rules *Rules) outage.Reason {
+// record asks the inventory whether the meter is tracked, and on which hub it
+// is, and records the activation if so.
+func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) outage.Reason {
 	wait := func() (context.Context, context.CancelFunc) {
 		return context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
 	}
@@ -227,18 +227,18 @@ func (m *Motorway) record(ctx context.Context, p *Passage, a outage.Activation, 
 	cancel()
 	if err != nil {
 		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", a.RequestID, "error", err)
-		m.Store.RecordUnresolved(ctx, a, rules.Manufacturers)
-		p.activation = &a
+		m.Store.RecordUnresolved(ctx, *a, rules.Manufacturers)
+		p.activation = a
 		return outage.ReasonStoreUnavailable
 	}
 	if ok, reason := outage.Eligible(d, listed, rules.Manufacturers); !ok {
 		return reason
 	}
 	a.CHF = d.CHF
-	p.activation = &a
+	p.activation = a
 	keep, cancel := wait()
 	defer cancel()
-	r := m.Store.Record(keep, a)
+	r := m.Store.Record(keep, *a)
 	switch {
 	case r.Remembered:
 		m.Log.Error("the store does not answer, an activation is in the journal", "request", a.RequestID, "chf", a.CHF)

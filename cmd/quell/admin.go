@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/console"
+	"quell/internal/store"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+func configFlag(fs *flag.FlagSet, environ []string) *string {
+	return fs.String("config", getenv(environ, "QUELL_CONFIG"), "the configuration `file`; default: the variable QUELL_CONFIG")
+}
+
+func getenv(environ []string, name string) string {
+	for _, e := range environ {
+		if k, v, _ := strings.Cut(e, "="); k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+// connect finds the quell that a configuration belongs to: the one that runs,
+// or else its data folder, opened for the time of one command. running says
+// which.
+func connect(ctx context.Context, file string, e *env) (c *console.Client, running bool, done func() error, err error) {
+	cfg, err := config.Load(file, e.environ)
+	if err != nil {
+		if file == "" {
+			err = fmt.Errorf("which quell? Give --config FILE, or set QUELL_CONFIG (%w)", err)
+		}
+		return nil, false, nil, err
+	}
+	c = &console.Client{Base: "http://" + cfg.Console.Listen}
+	if _, err := c.Status(ctx); err == nil {
+		return c, true, func() error { return nil }, nil
+	} else if !errors.Is(err, console.ErrNotRunning) {
+		return nil, false, nil, err
+	}
+	if _, err := os.Stat(cfg.DataDir); err != nil {
+		return nil, false, nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
+	}
+	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), nil)
+	if errors.Is(err, store.ErrInUse) {
+		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
+	}
+	if err != nil {
+		return nil, false, nil, err
+	}
+	if s.admin, err = s.listen("127.0.0.1:0", s.console.Handler()); err != nil {
+		return nil, false, nil, errors.Join(err, s.close())
+	}
+	return &console.Client{Base: s.admin.url}, false, s.close, nil
+}
+
+// whoami names the operator for the audit of what they change.
+func whoami() string {
+	name := "uid " + fmt.Sprint(os.Getuid())
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// importFiles imports files with a progress bar, if standard error is a terminal.
+func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string) (store.Import, error) {
+	var files []store.File
+	var total int64
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return store.Import{}, err
+		}
+		defer f.Close()
+		info, err := f.Stat()
+		if err != nil {
+			return store.Import{}, err
+		}
+		if info.IsDir() {
+			return store.Import{}, fmt.Errorf("%s is a folder", name)
+		}
+		total += info.Size()
+		files = append(files, store.File{Name: name, Reader: f})
+	}
+	if err, ok := e.stderr.(*os.File); ok && term.IsTerminal(int(err.Fd())) {
+		bar := progressbar.NewOptions64(total, progressbar.OptionSetDescription("importing"), progressbar.OptionSetWriter(err),
+			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+		defer bar.Finish()
+		for i := range files {
+			files[i].Reader = io.TeeReader(files[i].Reader, bar)
+		}
+	}
+	return c.Import(ctx, kind, whoami(), files)
+}
+
+func sayImport(w io.Writer, kind string, im store.Import, running bool) {
+	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
+	if running {
+		fmt.Fprintln(w, "In force on the running quell now.")
+	} else {
+		fmt.Fprintln(w, "No quell is running; in force at its next start.")
+	}
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/console"
+	"quell/internal/sim"
+
+	"github.com/schollz/progressbar/v3"
+	"golang.org/x/term"
+)
+
+var demoCommand = command{
+	name: "demo", usage: "[--stay]", short: "See quell at work: a small town, real messages, half a minute",
+	run: demo,
+}
+
+// demoWindow is the window's length in the demo.
+const demoWindow = 4 * time.Second
+
+func demo(ctx context.Context, e *env, args []string) error {
+	fs := e.flags("Starts quell with a window of seconds on free ports of this machine, stand-ins for its next hops, and drives\n" +
+		"DUIS messages through it. The exit status is 1 if anything came out other than expected.")
+	stay := fs.Bool("stay", false, "leave it running when done, until interrupted")
+	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
+		return orUsage(err, "takes no arguments")
+	}
+	dir, err := os.MkdirTemp("", "quell-demo-")
+	if err != nil {
+		return err
+	}
+	d, err := startDemo(ctx, dir)
+	if err != nil {
+		return err
+	}
+	err = d.run(ctx, e)
+	if err == nil && *stay {
+		fmt.Fprintf(e.stdout, "\nStill running; interrupt it to end.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
+			d.configFile, d.sys.south.url, d.sys.north.url, d.sys.admin.url)
+		<-ctx.Done()
+	}
+	return errors.Join(err, d.close())
+}
+
+// A demonstration is a quell between stand-ins.
+type demonstration struct {
+	dir, configFile string
+	town            *sim.Town
+	south, north    *sim.NextHop
+	hops            []*http.Server
+	sys             *system
+	log             *os.File
+}
+
+func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
+	d = &demonstration{dir: dir, town: sim.NewTown(1), south: sim.NewDSP(), north: sim.NewServiceUsers()}
+	cfg := config.Default()
+	cfg.DataDir = filepath.Join(dir, "data")
+	cfg.Window = config.Duration(demoWindow)
+	cfg.DeviceList = filepath.Join(dir, "device-list.txt")
+	cfg.Inventory = []string{filepath.Join(dir, "inventory.csv")}
+	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
+		return nil, err
+	}
+	if cfg.Northbound.NextHop, err = d.hop(d.north); err != nil {
+		return nil, err
+	}
+	for _, addr := range []*string{&cfg.Southbound.Listen, &cfg.Northbound.Listen, &cfg.Console.Listen} {
+		*addr = "127.0.0.1:0"
+	}
+	if err := writeFile(cfg.DeviceList, d.town.WriteDeviceList); err != nil {
+		return nil, err
+	}
+	if err := writeFile(cfg.Inventory[0], d.town.WriteInventory); err != nil {
+		return nil, err
+	}
+	if d.log, err = os.Create(filepath.Join(dir, "quell.log")); err != nil {
+		return nil, err
+	}
+	if d.sys, err = start(ctx, cfg, slog.New(slog.NewTextHandler(d.log, nil)), nil); err != nil {
+		return nil, err
+	}
+	// Enough for the other commands to find it.
+	u, err := url.Parse(d.sys.admin.url)
+	if err != nil {
+		return nil, err
+	}
+	d.configFile = filepath.Join(dir, "quell.yaml")
+	text := fmt.Sprintf("data_dir: %s\nsouthbound: {next_hop: %q}\nnorthbound: {next_hop: %q}\nconsole: {listen: %q}\n", cfg.DataDir, cfg.Southbound.NextHop, cfg.Northbound.NextHop, u.Host)
+	return d, os.WriteFile(d.configFile, []byte(text), 0o600)
+}
+
+func (d *demonstration) hop(h http.Handler) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	d.hops = append(d.hops, srv)
+	go srv.Serve(l) // ends with close
+	return "http://" + l.Addr().String(), nil
+}
+
+func writeFile(name string, write func(io.Writer) error) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
+}
+
+func (d *demonstration) close() error {
+	err := d.sys.close()
+	for _, h := range d.hops {
+		err = errors.Join(err, h.Close())
+	}
+	return errors.Join(err, d.log.Close())
+}
+
+// run drives the messages and prints what came of them.
+func (d *demonstration) run(ctx context.Context, e *env) error {
+	fmt.Fprintf(e.stdout, "quell stands between %s and its next hops; a window is %v here, 30m in earnest.\n\n", "a town's Service Users and hubs", demoWindow)
+	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.south.url, North: d.sys.north.url, Window: demoWindow}, d.south, d.north, d.town, progress(e))
+	if err != nil {
+		return err
+	}
+	differ := 0
+	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "KIND\tSENT\tEXPECTED\tCAME OUT\t")
+	for _, k := range kinds {
+		verdict := "ok"
+		if !k.OK {
+			verdict = "DIFFERENT"
+			differ++
+		}
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", k.Name, k.Sent, k.Expected, k.Got, verdict)
+	}
+	t.Flush()
+	for _, k := range kinds {
+		for _, line := range k.Detail {
+			fmt.Fprintf(e.stdout, "  %s: %s\n", k.Name, line)
+		}
+	}
+	if err := d.lastEntries(ctx, e); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/audit/trail.jsonl (the Service Audit Trail),\nquell.log, inventory.csv, device-list.txt.\n", d.dir)
+	if differ > 0 {
+		return fmt.Errorf("%d of %d kinds came out other than expected", differ, len(kinds))
+	}
+	fmt.Fprintf(e.stdout, "All %d kinds came out as expected.\n", len(kinds))
+	return nil
+}
+
+// lastEntries prints the end of the suppression log, as the console tells it.
+func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
+	c := console.Client{Base: d.sys.admin.url}
+	log, err := c.Suppressions(ctx, 0, 10_000)
+	if err != nil {
+		return err
+	}
+	last := log.Entries[max(0, len(log.Entries)-5):]
+	fmt.Fprintf(e.stdout, "\nThe suppression log has %d entries; the last %d:\n", len(log.Entries), len(last))
+	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SEQ\tHUB\tMPxN\tDISTRIBUTOR\tRECEIVED\tWINDOW\tMODE\tOUTCOME\tEVIDENCE OF A GENUINE OUTAGE")
+	const clock = "15:04:05.000"
+	for _, x := range last {
+		var evidence []string
+		if x.StartedBefore {
+			evidence = append(evidence, "started before activation")
+		}
+		if x.Repeated {
+			evidence = append(evidence, "repeated in window")
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s to %s\t%s\t%s\t%s\n", x.Seq, x.CHF, x.MPxN, x.Distributor, x.Received.Format(clock),
+			x.WindowStart.Format(clock), x.WindowEnd.Format(clock), x.Mode, x.Outcome, strings.Join(evidence, ", "))
+	}
+	return t.Flush()
+}
+
+// progress shows a bar on a terminal, and nothing elsewhere.
+func progress(e *env) func(done, total int, what string) {
+	f, ok := e.stdout.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(int, int, string) {}
+	}
+	var bar *progressbar.ProgressBar
+	return func(done, total int, what string) {
+		if bar == nil {
+			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+		}
+		bar.Describe(what)
+		bar.Set(done)
+	}
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+
+	"quell/internal/console"
+	"quell/internal/outage"
+)
+
+var devicesCommand = command{
+	name: "devices", usage: "import FILE | list | check ID... [--config FILE]", short: "Import, list or check the device list: the meters to track",
+	run: func(ctx context.Context, e *env, args []string) error {
+		fs := e.flags("FILE has one EUI-64 a line; a header and # comments are allowed. It takes the place of the list in force.\n" +
+			"check says for each device whether it stands in the list and would be tracked; the exit status is 1 if one would not.")
+		file := configFlag(fs, e.environ)
+		rest, err := parse(fs, args)
+		if err != nil || len(rest) == 0 {
+			return orUsage(err, "say what to do: import, list or check")
+		}
+		do, ok := map[string]func(context.Context, *env, *console.Client, bool, []string) error{
+			"import": importDevices, "list": listDevices, "check": checkDevices}[rest[0]]
+		if !ok || (rest[0] == "list") != (len(rest) == 1) || rest[0] == "import" && len(rest) != 2 {
+			return errUsage{"say what to do: import FILE, list, or check ID..."}
+		}
+		c, running, done, err := connect(ctx, *file, e)
+		if err != nil {
+			return err
+		}
+		return firstOf(do(ctx, e, c, running, rest[1:]), done())
+	},
+}
+
+func firstOf(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func importDevices(ctx context.Context, e *env, c *console.Client, running bool, names []string) error {
+	im, err := importFiles(ctx, e, c, "devices", names)
+	if err != nil {
+		return err
+	}
+	sayImport(e.stdout, "device list", im, running)
+	return nil
+}
+
+func listDevices(ctx context.Context, e *env, c *console.Client, _ bool, _ []string) error {
+	w := bufio.NewWriter(e.stdout)
+	defer w.Flush()
+	for after := ""; ; {
+		page, err := c.Devices(ctx, after, 10_000)
+		if err != nil {
+			return err
+		}
+		if after == "" {
+			if page.List.No == 0 {
+				return errors.New("there is no device list")
+			}
+			fmt.Fprintf(w, "# %d devices from %s, SHA-256 %s, since %s by %s\n", page.List.Rows, page.List.Source, page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), page.List.Who)
+		}
+		for _, id := range page.Devices {
+			fmt.Fprintln(w, id)
+		}
+		if after = page.Next; after == "" {
+			return nil
+		}
+	}
+}
+
+func checkDevices(ctx context.Context, e *env, c *console.Client, _ bool, ids []string) error {
+	var missing int
+	for _, text := range ids {
+		id, err := outage.ParseDeviceID(text)
+		if err != nil {
+			return fmt.Errorf("%q is %w", text, err)
+		}
+		d, err := c.Check(ctx, id)
+		if err != nil {
+			return err
+		}
+		listed, tracked := "listed", "tracked"
+		if !d.Listed {
+			listed = "not listed"
+		}
+		if !d.Tracked {
+			tracked = "not tracked"
+			missing++
+		}
+		fmt.Fprintf(e.stdout, "%s  %s, %s: %s\n", id, listed, tracked, d.Text)
+	}
+	if missing > 0 {
+		return fmt.Errorf("%d of %d devices would not be tracked", missing, len(ids))
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+package main
+
+import (
+	"context"
+	"strings"
+
+	"quell/internal/inventory"
+)
+
+var inventoryCommand = command{
+	name: "inventory", usage: "import [--config FILE] FILE...", short: "Import what devices there are",
+	run: func(ctx context.Context, e *env, args []string) error {
+		fs := e.flags("Takes CSV with the columns " + strings.Join(inventory.Columns, ",") + ", or DUIS DSPInventory XML as\nService Request 8.2 returns it. All files are imported, or none; devices that are known are replaced, others stay.")
+		file := configFlag(fs, e.environ)
+		rest, err := parse(fs, args)
+		if err != nil || len(rest) < 2 || rest[0] != "import" {
+			return orUsage(err, "say what to import")
+		}
+		c, running, done, err := connect(ctx, *file, e)
+		if err != nil {
+			return err
+		}
+		im, err := importFiles(ctx, e, c, "inventory", rest[1:])
+		if err := firstOf(err, done()); err != nil {
+			return err
+		}
+		sayImport(e.stdout, "inventory", im, running)
+		return nil
+	},
+}

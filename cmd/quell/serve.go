@@ -1,0 +1,371 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/console"
+	"quell/internal/gateway"
+	"quell/internal/inventory"
+	"quell/internal/motorway"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+)
+
+var serveCommand = command{
+	name: "serve", usage: "[--config FILE]", short: "Run quell in the motorway, until it gets SIGTERM or SIGINT",
+	run: serve,
+}
+
+func serve(ctx context.Context, e *env, args []string) error {
+	fs := e.flags("SIGHUP makes it read the configuration again.")
+	file := configFlag(fs, e.environ)
+	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
+		return orUsage(err, "takes no arguments")
+	}
+	cfg, err := config.Load(*file, e.environ)
+	if err != nil {
+		return fmt.Errorf("the configuration is not valid:\n%w", err)
+	}
+	log := slog.New(slog.NewTextHandler(e.stderr, nil))
+	s, err := start(ctx, cfg, log, nil)
+	if err != nil {
+		return err
+	}
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-hangup:
+			changed, err := config.Load(*file, e.environ)
+			if err != nil {
+				log.Error("the configuration is not valid, the one before stays in force", "error", err)
+				continue
+			}
+			s.reload(ctx, changed)
+		case err := <-s.failed:
+			return errors.Join(err, s.close())
+		case <-ctx.Done():
+			log.Info("stopping: what was accepted is finished first")
+			return s.close()
+		}
+	}
+}
+
+// system is a running quell.
+type system struct {
+	log     *slog.Logger
+	cfg     atomic.Pointer[config.Config]
+	store   *store.Store
+	m       *motorway.Motorway
+	trail   *motorway.Trail
+	gateway *gateway.Gateway
+	console *console.Console
+	keep    atomic.Pointer[[2]time.Duration] // windows, log
+
+	south, north, admin *server
+	failed              chan error // a listener that ended by itself
+	stop                context.CancelFunc
+	background          sync.WaitGroup
+}
+
+type server struct {
+	*http.Server
+	url string
+}
+
+// stopTimeout bounds the wait for messages under way at the end: longer than
+// the gateway waits for a next hop.
+const stopTimeout = 90 * time.Second
+
+// housekeepEvery is the pause between housekeepings.
+const housekeepEvery = time.Hour
+
+// open opens the parts of a system that work without listeners.
+func open(ctx context.Context, cfg config.Config, log *slog.Logger, change func(*store.Options)) (*system, error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	metrics := motorway.NewMetrics(registry)
+	opts := store.Options{Dir: cfg.DataDir, Log: log, OnCommit: metrics.Committed}
+	if change != nil {
+		change(&opts)
+	}
+	st, err := store.Open(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	m := &motorway.Motorway{Store: st, Now: time.Now, Log: log, Metrics: metrics}
+	m.Watch(registry)
+	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3)}
+	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured}
+	s.apply(cfg)
+	return s, nil
+}
+
+// start starts a system: it returns when its listeners are open.
+func start(ctx context.Context, cfg config.Config, log *slog.Logger, change func(*store.Options)) (_ *system, err error) {
+	s, err := open(ctx, cfg, log, change)
+	if err != nil {
+		return nil, err
+	}
+	ctx, s.stop = context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	s.trail = motorway.OpenTrail(cfg.DataDir, log)
+	s.trail.Enable(cfg.AuditTrail.Enabled)
+	s.m.Trail = s.trail
+	if s.store.Switch() == "" {
+		if _, err := s.store.SetSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.load(ctx, &cfg); err != nil {
+		return nil, err
+	}
+	for _, l := range []struct {
+		at   **server
+		name string
+		addr string
+		h    http.Handler
+	}{
+		{&s.admin, "console", cfg.Console.Listen, s.console.Handler()},
+		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
+		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
+	} {
+		if *l.at, err = s.listen(l.addr, l.h); err != nil {
+			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
+		}
+	}
+	s.background.Go(func() { s.housekeep(ctx) })
+	list, err := s.store.LastImport(ctx, "devices")
+	if err != nil {
+		return nil, err
+	}
+	log.Info("quell runs", "version", version(), "switch", s.store.Switch(), "southbound", s.south.url, "northbound", s.north.url, "console", s.admin.url,
+		"device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
+	return s, nil
+}
+
+func (s *system) listen(addr string, h http.Handler) (*server, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	srv := &server{&http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}, "http://" + l.Addr().String()}
+	go func() {
+		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.failed <- fmt.Errorf("listener %s: %w", addr, err)
+		}
+	}()
+	return srv, nil
+}
+
+// close stops gracefully: listeners take no more, messages under way are
+// finished, and what waits for the store is committed.
+func (s *system) close() error {
+	s.console.Drain()
+	if s.stop != nil {
+		s.stop()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+	defer cancel()
+	var wg sync.WaitGroup
+	var errs [3]error
+	for i, srv := range []*server{s.south, s.north, s.admin} {
+		if srv != nil {
+			wg.Go(func() { errs[i] = srv.Shutdown(ctx) })
+		}
+	}
+	wg.Wait()
+	s.background.Wait()
+	err := errors.Join(append(errs[:], s.store.Close())...)
+	if s.trail != nil {
+		err = errors.Join(err, s.trail.Close())
+	}
+	return err
+}
+
+// apply puts into force what a configuration says that can change while
+// traffic passes.
+func (s *system) apply(cfg config.Config) {
+	s.cfg.Store(&cfg)
+	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
+		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout)})
+	south, _ := url.Parse(cfg.Southbound.NextHop) // the configuration is checked
+	north, _ := url.Parse(cfg.Northbound.NextHop)
+	s.gateway.SetNextHops(south, north)
+	if s.trail != nil {
+		s.trail.Enable(cfg.AuditTrail.Enabled)
+	}
+	s.keep.Store(&[2]time.Duration{time.Duration(cfg.Housekeeping.KeepWindows), time.Duration(cfg.Housekeeping.KeepLog)})
+}
+
+// reload takes over what it can of a changed configuration. The files of
+// inventory and device list are looked at in any case, and imported if they
+// changed, beside the traffic.
+func (s *system) reload(ctx context.Context, cfg config.Config) {
+	live, restart := config.Changes(*s.cfg.Load(), cfg)
+	s.apply(cfg)
+	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
+	s.background.Go(func() {
+		if err := s.load(ctx, &cfg); err != nil {
+			s.log.Error("import failed, what was in force stays", "error", err)
+		}
+	})
+}
+
+// configured names the key that says where the inventory or the devices come
+// from; "" if they are imported by command.
+func (s *system) configured(kind string) string {
+	cfg := s.cfg.Load()
+	switch {
+	case kind == "devices" && cfg.DeviceList != "":
+		return "device_list"
+	case kind == "inventory" && len(cfg.Inventory) > 0:
+		return "inventory"
+	}
+	return ""
+}
+
+// load imports the device list and the inventory that the configuration names,
+// or the device list that is built in, unless they are in force already.
+func (s *system) load(ctx context.Context, cfg *config.Config) error {
+	const who = "quell"
+	list, err := s.store.LastImport(ctx, "devices")
+	if err != nil {
+		return err
+	}
+	builtin, size := inventory.Builtin()
+	switch {
+	case cfg.DeviceList != "":
+		err = s.loadFiles([]string{cfg.DeviceList}, list.SHA256, "devices", func(next func() (store.File, error)) (store.Import, error) {
+			f, err := next()
+			if err != nil {
+				return store.Import{}, err
+			}
+			return s.store.ImportList(ctx, who, time.Now(), f)
+		})
+	case size > 0 && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()):
+		_, err = s.store.ImportList(ctx, who, time.Now(), store.File{Name: builtinSource, Reader: builtin})
+	}
+	if err != nil {
+		return fmt.Errorf("device_list: %w", err)
+	}
+	if len(cfg.Inventory) == 0 {
+		return nil
+	}
+	have, err := s.store.LastImport(ctx, "inventory")
+	if err == nil {
+		err = s.loadFiles(cfg.Inventory, have.SHA256, "inventory", func(next func() (store.File, error)) (store.Import, error) {
+			return s.store.ImportInventory(ctx, who, time.Now(), next)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("inventory: %w", err)
+	}
+	return nil
+}
+
+// builtinSource names the built-in device list as the source of an import.
+const builtinSource = "built in"
+
+func digestBuiltin() string {
+	list, _ := inventory.Builtin()
+	sum := sha256.New()
+	io.Copy(sum, list)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// loadFiles imports files unless they are what is in force, by their digest.
+func (s *system) loadFiles(names []string, have, kind string, run func(func() (store.File, error)) (store.Import, error)) error {
+	var current io.Closer = io.NopCloser(nil)
+	files := func() func() (store.File, error) {
+		left := names
+		return func() (store.File, error) {
+			current.Close()
+			if len(left) == 0 {
+				return store.File{}, io.EOF
+			}
+			f, err := os.Open(left[0])
+			if err != nil {
+				return store.File{}, err
+			}
+			current, left = f, left[1:]
+			return store.File{Name: f.Name(), Reader: f}, nil
+		}
+	}
+	defer func() { current.Close() }()
+	sum := sha256.New()
+	for next := files(); ; {
+		f, err := next()
+		if err == nil {
+			_, err = io.Copy(sum, f)
+		}
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if hex.EncodeToString(sum.Sum(nil)) == have {
+		return nil
+	}
+	s.log.Info("importing", "kind", kind, "files", names)
+	im, err := run(files())
+	if err == nil {
+		s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
+	}
+	return err
+}
+
+// housekeep deletes what is old, now and every hour, until ctx ends.
+func (s *system) housekeep(ctx context.Context) {
+	for {
+		keep := s.keep.Load()
+		now := time.Now()
+		h, err := s.store.Housekeep(ctx, now.Add(-keep[0]), now.Add(-keep[1]))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Error("housekeeping", "error", err)
+		case h != store.Housekeeping{}:
+			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes)
+		}
+		select {
+		case <-time.After(housekeepEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func orUsage(err error, text string) error {
+	if err != nil {
+		return err
+	}
+	return errUsage{text}
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"quell/internal/console"
+	"quell/internal/outage"
+)
+
+var switchCommand = command{
+	name: "switch", usage: "on|shadow|off --why TEXT [--config FILE]", short: "Turn the feature switch",
+	run: func(ctx context.Context, e *env, args []string) error {
+		fs := e.flags("on: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nWho, when and why are kept.")
+		file := configFlag(fs, e.environ)
+		why := fs.String("why", "", "the reason, for the audit; required")
+		rest, err := parse(fs, args)
+		if err != nil || len(rest) != 1 || !outage.Switch(rest[0]).Valid() {
+			return orUsage(err, "say on, shadow or off")
+		}
+		if strings.TrimSpace(*why) == "" {
+			return errUsage{"say why: --why TEXT"}
+		}
+		c, running, done, err := connect(ctx, *file, e)
+		if err != nil {
+			return err
+		}
+		out, err := c.TurnSwitch(ctx, console.Turn{Switch: outage.Switch(rest[0]), Who: whoami(), Why: *why})
+		if err := firstOf(err, done()); err != nil {
+			return err
+		}
+		fmt.Fprintf(e.stdout, "The switch is %s now; it was %s.\n", out.New, orNone(string(out.Old)))
+		if !running {
+			fmt.Fprintln(e.stdout, "No quell is running; this counts at its next start.")
+		}
+		return nil
+	},
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "not set"
+	}
+	return s
+}

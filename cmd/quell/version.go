@@ -1,0 +1,62 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"runtime/debug"
+
+	"quell/internal/config"
+	"quell/internal/console"
+	"quell/internal/inventory"
+)
+
+// release is set by "make build"; an ordinary build knows its module version.
+var release string
+
+func version() string {
+	if release != "" {
+		return release
+	}
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
+
+var versionCommand = command{
+	name: "version", usage: "[--config FILE]", short: "Print the version, and the device list built in and in force",
+	run: func(ctx context.Context, e *env, args []string) error {
+		fs := e.flags("")
+		file := configFlag(fs, e.environ)
+		if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
+			return orUsage(err, "takes no arguments")
+		}
+		fmt.Fprintf(e.stdout, "quell %s, %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		if _, size := inventory.Builtin(); size > 0 {
+			fmt.Fprintf(e.stdout, "device list built in: SHA-256 %s\n", digestBuiltin())
+		} else {
+			fmt.Fprintln(e.stdout, "device list built in: none")
+		}
+		cfg, err := config.Load(*file, e.environ)
+		if err != nil {
+			if *file == "" {
+				fmt.Fprintln(e.stdout, "device list in force: unknown, since no configuration says which quell (--config FILE or QUELL_CONFIG)")
+				return nil
+			}
+			return err
+		}
+		c := console.Client{Base: "http://" + cfg.Console.Listen}
+		s, err := c.Status(ctx)
+		switch {
+		case err != nil:
+			fmt.Fprintf(e.stdout, "device list in force: unknown, no quell answers at %s\n", cfg.Console.Listen)
+		case s.DeviceList.No == 0:
+			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): none\n", cfg.Console.Listen, s.Version)
+		default:
+			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): %d devices from %s, SHA-256 %s\n",
+				cfg.Console.Listen, s.Version, s.DeviceList.Rows, s.DeviceList.Source, s.DeviceList.SHA256)
+		}
+		return nil
+	},
+}
