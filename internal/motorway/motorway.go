@@ -98,10 +98,11 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	return p
 }
 
+func forward(r outage.Reason) outage.Decision {
+	return outage.Decision{Outcome: outage.Forwarded, Reason: r}
+}
+
 func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decision {
-	forward := func(r outage.Reason) outage.Decision {
-		return outage.Decision{Outcome: outage.Forwarded, Reason: r}
-	}
 	sw := m.Store.Switch()
 	if sw == outage.SwitchOff {
 		return forward(outage.ReasonSwitchedOff)
@@ -116,6 +117,11 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	if p.Message.Root != duis.RootResponse || p.Message.Body != duis.BodyPowerOutage {
 		return forward(outage.ReasonNotAD1)
 	}
+	return m.decideAlert(ctx, p, sw)
+}
+
+// decideAlert decides on an AD1 that was read.
+func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
 		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}

@@ -83,13 +83,12 @@ func (q *queue) take() (b batch, more bool) {
 	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.background) > 0
 }
 
-// cut takes up to n from the front of s. The rest is copied when all is not
-// taken, so that the front does not keep memory.
+// cut takes up to n from the front of s.
 func cut[T any](s []T, n int) (front, rest []T) {
 	if len(s) <= n {
 		return s, nil
 	}
-	return s[:n:n], append([]T(nil), s[n:]...)
+	return s[:n:n], s[n:]
 }
 
 // do runs f in the next transaction and waits for its commit. The error is

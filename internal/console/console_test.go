@@ -1,0 +1,170 @@
+package console
+
+import (
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/motorway"
+	"quell/internal/outage"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+const (
+	meter = outage.DeviceID(0x00DB1234567890A0)
+	hub   = outage.DeviceID(0x88738457002F961E)
+)
+
+func newConsole(t *testing.T) (*Console, *httptest.Server) {
+	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	r := prometheus.NewRegistry()
+	log := slog.New(slog.DiscardHandler)
+	m := &motorway.Motorway{Store: st, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
+	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
+	m.Watch(r)
+	c := &Console{Motorway: m, Metrics: r, Log: log, Version: "v0"}
+	srv := httptest.NewServer(c.Handler())
+	t.Cleanup(srv.Close)
+	return c, srv
+}
+
+func TestStatusOfErrors(t *testing.T) {
+	c, srv := newConsole(t)
+	c.Configured = func(kind string) string {
+		if kind == "devices" {
+			return "device_list"
+		}
+		return ""
+	}
+	form := func(text string) (string, io.Reader) {
+		const b = "xyz"
+		return "multipart/form-data; boundary=" + b, strings.NewReader("--" + b + "\r\nContent-Disposition: form-data; name=\"file\"; filename=\"f.csv\"\r\n\r\n" + text + "\r\n--" + b + "--\r\n")
+	}
+	const head = "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
+	row := meter.String() + ",ESME,SMETS2,Landis+Gyr,E470," + hub.String() + ",\n"
+	for _, x := range []struct {
+		method, path, body string
+		header             [2]string
+		status             int
+		says               string
+	}{
+		{"GET", "/healthz", "", [2]string{}, 200, "ok"},
+		{"GET", "/readyz", "", [2]string{}, 200, "there is no device list: nothing is tracked"},
+		{"GET", "/metrics", "", [2]string{}, 200, "quell_store_up 1"},
+		{"GET", "/nowhere", "", [2]string{}, 404, ""},
+		{"POST", "/api/v1/suppressions", "", [2]string{}, 405, ""},
+		{"GET", "/api/v1/suppressions", "", [2]string{}, 200, `"entries": []`},
+		{"GET", "/api/v1/suppressions?limit=0", "", [2]string{}, 400, "from 1 to 10000"},
+		{"GET", "/api/v1/suppressions?after=x", "", [2]string{}, 400, "after"},
+		{"GET", "/api/v1/activations", "", [2]string{}, 400, "either"},
+		{"GET", "/api/v1/activations?chf=1", "", [2]string{}, 400, "EUI-64"},
+		{"GET", "/api/v1/activations?chf=" + hub.String(), "", [2]string{}, 200, `"activations": []`},
+		{"GET", "/api/v1/explain?id=x", "", [2]string{}, 400, "not an EUI-64"},
+		{"GET", "/api/v1/explain?id=1&at=noon", "", [2]string{}, 400, "at="},
+		{"GET", "/api/v1/devices/x", "", [2]string{}, 400, "EUI-64"},
+		{"GET", "/api/v1/devices/" + meter.String(), "", [2]string{}, 200, "unknown-device"},
+		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a"}`, [2]string{}, 400, "why"},
+		{"PUT", "/api/v1/switch", `{"switch":"no","who":"a","why":"b"}`, [2]string{}, 400, "on, shadow or off"},
+		{"PUT", "/api/v1/switch", `{"swich":"off"}`, [2]string{}, 400, "swich"},
+		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
+		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "elsewhere.example"}, 403, "name"},
+		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "localhost:1"}, 200, `"new": "off"`},
+		{"POST", "/api/v1/inventory?who=a", "FORM" + head + row, [2]string{}, 200, `"rows": 1`},
+		{"POST", "/api/v1/inventory", "FORM" + head + row, [2]string{}, 400, "who"},
+		{"POST", "/api/v1/inventory?who=a", head, [2]string{}, 400, "multipart"},
+		{"POST", "/api/v1/inventory?who=a", "FORM" + head + "x\n", [2]string{}, 422, "f.csv: line 2"},
+		{"POST", "/api/v1/inventory?who=a", "FORM" + head + row + row, [2]string{}, 422, "twice: " + meter.String()},
+		{"POST", "/api/v1/devices?who=a", "FORM" + meter.String(), [2]string{}, 409, "device_list comes from the configuration"},
+		{"GET", "/api/v1/devices/" + meter.String(), "", [2]string{}, 200, "not-listed"},
+	} {
+		var body io.Reader = strings.NewReader(x.body)
+		kind := ""
+		if text, ok := strings.CutPrefix(x.body, "FORM"); ok {
+			kind, body = form(text)
+		}
+		req, err := http.NewRequest(x.method, srv.URL+x.path, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", kind)
+		if x.header[0] == "Host" {
+			req.Host = x.header[1]
+		} else if x.header[0] != "" {
+			req.Header.Set(x.header[0], x.header[1])
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != x.status || !strings.Contains(string(text), x.says) {
+			t.Errorf("%s %s %q: %d, want %d and %q:\n%s", x.method, x.path, x.body, res.StatusCode, x.status, x.says, text)
+		}
+	}
+	c.Drain()
+	if res, err := http.Get(srv.URL + "/readyz"); err != nil || res.StatusCode != 503 {
+		t.Errorf("draining: %v %v", res, err)
+	}
+	c.Motorway.Store.Close()
+	if res, err := http.Get(srv.URL + "/api/v1/suppressions"); err != nil || res.StatusCode != 503 {
+		t.Errorf("without a store: %v %v", res, err)
+	}
+}
+
+func TestClient(t *testing.T) {
+	c, srv := newConsole(t)
+	client := Client{Base: srv.URL}
+	if _, err := client.Import(t.Context(), "devices", "alice", []store.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}); err != nil {
+		t.Fatal(err)
+	}
+	var got []outage.DeviceID
+	for after, more := "", true; more; more = after != "" {
+		page, err := client.Devices(t.Context(), after, 1)
+		if err != nil || page.List.Rows != 2 || page.List.Who != "alice" {
+			t.Fatal(page, err)
+		}
+		got = append(got, page.Devices...)
+		after = page.Next
+	}
+	if len(got) != 2 {
+		t.Errorf("pages: %v", got)
+	}
+	if d, err := client.Check(t.Context(), meter); err != nil || !d.Listed || d.Known || d.Tracked {
+		t.Errorf("%+v %v", d, err)
+	}
+	id := outage.RequestID{Originator: hub, Target: meter, Counter: 1}
+	c.Motorway.Store.Record(t.Context(), outage.NewActivation(id, outage.ServiceRequest, outage.Order{Kind: outage.OnDemand}, hub, t0, time.Hour))
+	if _, err := c.Motorway.Store.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: hub, OutageStart: t0, Received: t0}, outage.Shadow, 0); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := client.Suppressions(t.Context(), 0, 10); err != nil || len(log.Entries) != 1 || log.Next != 1 || log.Entries[0].Outcome != outage.Shadow {
+		t.Errorf("%+v %v", log, err)
+	}
+	if x, err := client.Explain(t.Context(), hub.String(), t0); err != nil || x.Verdicts[hub.String()].Reason != outage.ReasonWindowOpen {
+		t.Errorf("%+v %v", x, err)
+	}
+	if x, err := client.Explain(t.Context(), hub.String(), time.Time{}); err != nil || !x.At.Equal(t0.Add(time.Minute)) {
+		t.Errorf("without a time: %+v %v", x, err)
+	}
+	if s, err := client.Status(t.Context()); err != nil || s.WindowsOpen != 1 {
+		t.Errorf("%+v %v", s, err)
+	}
+	srv.Close()
+	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
+		t.Errorf("%v", err)
+	}
+}

@@ -1,0 +1,220 @@
+package motorway
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/duis"
+	"quell/internal/outage"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+
+const (
+	supplier = outage.DeviceID(0x90B3D51F30010000)
+	theHub   = outage.DeviceID(0x88738457002F961E)
+	theMeter = outage.DeviceID(0x00DB1234567890A0)
+	gasMeter = outage.DeviceID(0x00DB1234567890A1)
+	theMPAN  = "1200023305967"
+)
+
+type system struct {
+	*Motorway
+	dir string
+	now time.Time
+}
+
+func newMotorway(t testing.TB) *system {
+	s := &system{dir: t.TempDir(), now: t0}
+	st, err := store.Open(t.Context(), store.Options{Dir: s.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	log := slog.New(slog.DiscardHandler)
+	s.Motorway = &Motorway{Store: st, Now: func() time.Time { return s.now }, Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Trail: OpenTrail(s.dir, log)}
+	t.Cleanup(func() { s.Trail.Close() })
+	s.Trail.Enable(true)
+	s.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
+		ClockTolerance: time.Minute, StoreTimeout: 10 * time.Second})
+	if _, err := st.SetSwitch(t.Context(), outage.SwitchOn, "a test", "to begin", t0); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func (s *system) town(t testing.TB) {
+	text := fmt.Sprintf("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s\n%s,GSME,SMETS2,Landis+Gyr,G370,%s,\n%s,CHF,CHTS,X,Y,,\n",
+		theMeter, theHub, theMPAN, gasMeter, theHub, theHub)
+	files := []store.File{{Name: "inventory", Reader: strings.NewReader(text)}}
+	if _, err := s.Store.ImportInventory(t.Context(), "a test", t0, func() (store.File, error) {
+		if len(files) == 0 {
+			return store.File{}, io.EOF
+		}
+		f := files[0]
+		files = nil
+		return f, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Store.ImportList(t.Context(), "a test", t0, store.File{Name: "list", Reader: strings.NewReader(theMeter.String())}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func request(counter uint64) outage.RequestID {
+	return outage.RequestID{Originator: supplier, Target: theMeter, Counter: counter}
+}
+
+func ad1(counter uint64, hub outage.DeviceID, began time.Time) []byte {
+	id := outage.RequestID{Originator: hub, Target: supplier, Counter: counter}
+	return duis.AppendPowerOutage(nil, id, began, duis.PowerOutage{CHF: hub, Start: began, MPxN: theMPAN})
+}
+
+func whole(text []byte) Body { return Body{XML: true, Head: text} }
+
+// An analyst asks about an address, a tester about a request, an operator
+// about a hub: each gets the same story.
+func TestExplain(t *testing.T) {
+	s := newMotorway(t)
+	s.town(t)
+	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), outage.Order{Kind: outage.OnDemand}, [32]byte{})))
+	if p.Decision.Reason != outage.ReasonTracked {
+		t.Fatal(p.Decision)
+	}
+	s.Answered(t.Context(), &p, true, duis.AppendAnswer(nil, request(1), t0, "I99"))
+	s.now = t0.Add(5 * time.Minute)
+	if p := s.Northbound(t.Context(), whole(ad1(7, theHub, t0.Add(-time.Hour)))); p.Decision.Outcome != outage.Suppressed {
+		t.Fatal(p.Decision)
+	}
+	s.now = t0.Add(31 * time.Minute)
+	if p := s.Northbound(t.Context(), whole(ad1(8, theHub, s.now))); p.Decision.Reason != outage.ReasonWindowOver {
+		t.Fatal(p.Decision)
+	}
+	alert := outage.RequestID{Originator: theHub, Target: supplier, Counter: 7}.String()
+	const (
+		entry   = "was suppressed (entry 1): within the window 2026-03-01 10:00:00.000 UTC to 2026-03-01 10:30:00.000 UTC"
+		genuine = "before the window: it may have been genuine"
+		window  = "has the window 2026-03-01 10:00:00.000 UTC to 2026-03-01 10:30:00.000 UTC"
+		tracked = "is tracked: all conditions hold"
+	)
+	for _, c := range []struct {
+		id   string
+		at   time.Duration
+		says []string
+	}{
+		{theHub.String(), 40 * time.Minute, []string{entry, genuine, window + "; over", "would go forward: the window of the activation on the hub is over"}},
+		{strings.ToLower(theHub.String()), 10 * time.Minute, []string{window + "; open", "would be suppressed"}},
+		{theMeter.String(), 10 * time.Minute, []string{"is an ESME of Landis+Gyr", tracked, entry, window, "would be suppressed"}},
+		{gasMeter.String(), 10 * time.Minute, []string{"is a GSME", "not tracked: the device is not an ESME", "would be suppressed"}},
+		{theMPAN, 10 * time.Minute, []string{tracked, entry, window, "would be suppressed"}},
+		{request(1).String(), 10 * time.Minute, []string{entry, window, "would be suppressed"}},
+		{request(2).String(), 10 * time.Minute, []string{"No activation is recorded under request id", tracked}},
+		{alert, 10 * time.Minute, []string{entry, genuine, window}},
+		{outage.RequestID{Originator: theHub, Target: supplier, Counter: 8}.String(), 0, []string{"was forwarded: the window of the activation on the hub is over"}},
+		{supplier.String(), 0, []string{"does not know the device", "would go forward: no activation is known for the hub"}},
+		{"999", 0, []string{"Nothing is known of 999"}},
+		{"content:00", 0, []string{"Nothing is known"}},
+	} {
+		x, err := s.Explain(t.Context(), c.id, t0.Add(c.at))
+		if err != nil {
+			t.Errorf("%s: %v", c.id, err)
+			continue
+		}
+		text := strings.Join(x.Text, "\n")
+		for _, want := range c.says {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: does not say %q:\n%s", c.id, want, text)
+			}
+		}
+	}
+	for _, id := range []string{"", "x", "12345678901234", "00-DB"} {
+		if _, err := s.Explain(t.Context(), id, t0); !errors.Is(err, ErrNotAnID) {
+			t.Errorf("%q: %v", id, err)
+		}
+	}
+}
+
+// The trail has the ids, never the MPxN, and a line only for what passed.
+func TestTrail(t *testing.T) {
+	s := newMotorway(t)
+	p := s.Northbound(t.Context(), whole(ad1(1, theHub, t0)))
+	s.Passed(&p, 503)
+	s.Trail.Enable(false)
+	s.Passed(&p, 200)
+	text, err := os.ReadFile(filepath.Join(s.dir, "audit", "trail.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var line TrailLine
+	if err := json.Unmarshal(text, &line); err != nil {
+		t.Fatal(err)
+	}
+	want := TrailLine{Time: t0, Direction: outage.North, ResponseID: outage.RequestID{Originator: theHub, Target: supplier, Counter: 1}.String(), AlertCode: "AD1",
+		Reason: outage.ReasonNoWindow, Status: 503}
+	if line != want || strings.Contains(string(text), theMPAN) {
+		t.Errorf("%s", text)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	s := newMotorway(t)
+	s.town(t)
+	r := prometheus.NewRegistry()
+	s.Watch(r)
+	order := outage.Order{Kind: outage.FutureDated, At: t0.Add(time.Hour)}
+	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), order, [32]byte{})))
+	s.Northbound(t.Context(), whole([]byte("<rubbish")))
+	q := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(2), order, [32]byte{})))
+	s.Answered(t.Context(), &q, true, duis.AppendAnswer(nil, request(2), t0, "E4"))
+	s.Answered(t.Context(), &p, true, nil)
+	for name, c := range map[string]struct {
+		got, want float64
+	}{
+		"tracked":    {testutil.ToFloat64(s.Metrics.Activations.WithLabelValues("future-dated", "tracked")), 2},
+		"withdrawn":  {testutil.ToFloat64(s.Metrics.Withdrawn), 1},
+		"unreadable": {testutil.ToFloat64(s.Metrics.Northbound.WithLabelValues("forwarded", "unreadable")), 1},
+		"fail open":  {testutil.ToFloat64(s.Metrics.FailOpen.WithLabelValues("unreadable")), 1},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", name, c.got, c.want)
+		}
+	}
+	want := "# HELP quell_windows Windows that stand, by state: open, or pending (not begun).\n# TYPE quell_windows gauge\nquell_windows{state=\"open\"} 0\nquell_windows{state=\"pending\"} 1\n"
+	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "quell_windows"); err != nil {
+		t.Error(err)
+	}
+}
+
+// BenchmarkDecide is the decision on an AD1 that was read, of a hub without a
+// window, with the note that it was forwarded. How the one part of it that
+// depends on the number of windows grows with it, the store's BenchmarkIndex
+// tells.
+func BenchmarkDecide(b *testing.B) {
+	s := newMotorway(b)
+	m, err := duis.Read(ad1(1, theHub, t0))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		p := Passage{Message: m, Received: t0}
+		if d := s.decideAlert(ctx, &p, outage.SwitchOn); d.Reason != outage.ReasonNoWindow {
+			b.Fatal(d)
+		}
+	}
+}
