@@ -17,6 +17,7 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/outage"
 	"quell/internal/sim"
 
 	"github.com/schollz/progressbar/v3"
@@ -70,6 +71,7 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	cfg := config.Default()
 	cfg.DataDir = filepath.Join(dir, "data")
 	cfg.Window = config.Duration(demoWindow)
+	cfg.StoreTimeout = config.Duration(time.Second) // a busy machine shall not make alerts go forward
 	cfg.DeviceList = filepath.Join(dir, "device-list.txt")
 	cfg.Inventory = []string{filepath.Join(dir, "inventory.csv")}
 	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
@@ -165,19 +167,24 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	return nil
 }
 
-// lastEntries prints the end of the suppression log, as the console tells it.
+// lastEntries prints what is most telling of the suppression log, by the console.
 func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
 	c := console.Client{Base: d.sys.admin.url}
 	log, err := c.Suppressions(ctx, 0, 10_000)
 	if err != nil {
 		return err
 	}
-	last := log.Entries[max(0, len(log.Entries)-5):]
-	fmt.Fprintf(e.stdout, "\nThe suppression log has %d entries; the last %d:\n", len(log.Entries), len(last))
+	var show []outage.Entry
+	for i, x := range log.Entries {
+		if x.StartedBefore || i >= len(log.Entries)-5 {
+			show = append(show, x)
+		}
+	}
+	fmt.Fprintf(e.stdout, "\nThe suppression log has %d entries; the last 5, and those of outages that began before the activation:\n", len(log.Entries))
 	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SEQ\tHUB\tMPxN\tDISTRIBUTOR\tRECEIVED\tWINDOW\tMODE\tOUTCOME\tEVIDENCE OF A GENUINE OUTAGE")
 	const clock = "15:04:05.000"
-	for _, x := range last {
+	for _, x := range show {
 		var evidence []string
 		if x.StartedBefore {
 			evidence = append(evidence, "started before activation")
