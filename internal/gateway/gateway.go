@@ -135,8 +135,12 @@ func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Bod
 		}
 		ctx := r.Context()
 		if p.Tracked() {
-			// Its answer must be known even if the sender has hung up.
-			ctx = context.WithoutCancel(ctx)
+			// Its answer must be known even if the sender has hung up. A
+			// context that cannot end would not do: ReverseProxy would then
+			// watch the sender's connection itself.
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
+			defer cancel()
 		}
 		for _, name := range serverHeaders {
 			w.Header()[name] = nil // the answer is the next hop's; nothing is added to it

@@ -278,7 +278,7 @@ func sayEntry(e *outage.Entry) string {
 	case outage.Shadow:
 		text += " would have been suppressed, but went forward since the switch was on shadow"
 	case outage.Forwarded:
-		text += " was meant to be suppressed, but went forward since the store did not answer in time"
+		text += " was meant to be suppressed, but went forward all the same, since the store did not answer in time or the switch was turned off"
 	}
 	text += fmt.Sprintf(" (entry %d): within the window %s to %s of request %s for meter %s, %s.", e.Seq, stamp(e.WindowStart), stamp(e.WindowEnd), e.RequestID, e.ESME, e.Mode)
 	if e.StartedBefore {

@@ -104,17 +104,24 @@ func forward(r outage.Reason) outage.Decision {
 
 func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decision {
 	sw := m.Store.Switch()
+	var reason outage.Reason
+	p.Message, reason = read(b)
+	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
 	if sw == outage.SwitchOff {
+		if isAD1 {
+			// It may be the retry of an alert whose entry says suppressed, and
+			// may be sent again when the switch is on.
+			m.noteForwarded(p, outage.ReasonSwitchedOff)
+		}
 		return forward(outage.ReasonSwitchedOff)
 	}
-	var reason outage.Reason
-	if p.Message, reason = read(b); reason != "" {
+	if reason != "" {
 		if reason == outage.ReasonUnreadable {
 			m.Metrics.FailOpen.WithLabelValues("unreadable").Inc()
 		}
 		return forward(reason)
 	}
-	if p.Message.Root != duis.RootResponse || p.Message.Body != duis.BodyPowerOutage {
+	if !isAD1 {
 		return forward(outage.ReasonNotAD1)
 	}
 	return m.decideAlert(ctx, p, sw)
@@ -123,13 +130,12 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 // decideAlert decides on an AD1 that was read.
 func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
-	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
-		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	if !m.Store.MayHold(o.CHF) {
-		m.Store.Note(store.Forwarded{AlertID: alert.ID, CHF: o.CHF, Received: p.Received, Reason: outage.ReasonNoWindow})
+		m.noteForwarded(p, outage.ReasonNoWindow)
 		return forward(outage.ReasonNoWindow)
 	}
-
+	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
+		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	outcome := outage.Suppressed
 	if sw == outage.SwitchShadow {
 		outcome = outage.Shadow
@@ -158,17 +164,22 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	return d.Decision
 }
 
+// noteForwarded has the store remember an AD1 that it was not asked about.
+func (m *Motorway) noteForwarded(p *Passage, r outage.Reason) {
+	m.Store.Note(store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, Received: p.Received, Reason: r})
+}
+
 // Southbound looks at a message that goes south, and records the activation
 // that a tracked 11.3 asks for, before the message is forwarded. When the next
 // hop has answered, or could not be reached, Answered is to be called.
 func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	p := Passage{Direction: outage.South, Received: m.receipt()}
 	p.Decision.Outcome = outage.Forwarded
+	p.Message, p.Decision.Reason = read(b)
 	if m.Store.Switch() == outage.SwitchOff {
 		p.Decision.Reason = outage.ReasonSwitchedOff
-		return p
 	}
-	if p.Message, p.Decision.Reason = read(b); p.Decision.Reason != "" {
+	if p.Decision.Reason != "" {
 		return p
 	}
 	if p.Message.Root != duis.RootRequest || p.Message.ServiceReferenceVariant != "11.3" {

@@ -18,7 +18,7 @@ type ReasonText struct {
 // Reasons is the closed set of reasons, in the order of the checks.
 // docs/reasons.md is made from it.
 var Reasons = []ReasonText{
-	{ReasonSwitchedOff, []Direction{North, South}, "the switch is off: the message was not looked at"},
+	{ReasonSwitchedOff, []Direction{North, South}, "the switch is off"},
 	{ReasonNotXML, []Direction{North, South}, "the message has no body of an XML media type, or it is compressed, or the method is not POST"},
 	{ReasonTooLarge, []Direction{North, South}, "the message is longer than 64 KiB, which no AD1 and no 11.3 is"},
 	{ReasonUnreadable, []Direction{North, South}, "the message is no well-formed DUIS, or lacks a field that the decision needs"},

@@ -12,8 +12,8 @@ import (
 // them all.
 const maxBatch = 1000
 
-// maxNotes bounds the forwarded alerts that wait to be noted while the store
-// does not answer; about 20 MB.
+// maxNotes bounds the forwarded alerts that wait to be noted while a batch is
+// under way; about 20 MB.
 const maxNotes = 100_000
 
 // queue is what waits for the committer.
@@ -183,8 +183,10 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	}
 	start := time.Now()
 	err := inTx(ctx, s.conn, func() error {
-		if err := s.insertForwarded(ctx, b.notes); err != nil {
-			return err
+		for i := range b.notes {
+			if err := s.correct(ctx, &b.notes[i]); err != nil {
+				return err
+			}
 		}
 		for _, t := range b.tasks {
 			if err := t.run(ctx); err != nil {
@@ -212,8 +214,8 @@ type refusal struct{ err error }
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
-// finish tells the waiting what became of a batch, and keeps its notes for the
-// next if it failed.
+// finish tells the waiting what became of a batch. If it failed, its notes go
+// to the journal.
 func (s *Store) finish(b *batch, err error) {
 	var refused *refusal
 	switch {
@@ -224,7 +226,7 @@ func (s *Store) finish(b *batch, err error) {
 			s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)
 		}
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		s.keepNotes(b.notes)
+		s.journal.keep(b.notes)
 	case !b.empty() && s.down.Swap(false):
 		s.opts.Log.Info("the store answers again")
 	}
@@ -241,21 +243,9 @@ func (s *Store) finish(b *batch, err error) {
 	}
 }
 
-func (s *Store) keepNotes(notes []Forwarded) {
-	if len(notes) == 0 {
-		return
-	}
-	s.queue.mu.Lock()
-	defer s.queue.mu.Unlock()
-	if room := maxNotes - len(s.queue.notes); len(notes) > room {
-		s.queue.lostNotes += len(notes) - room
-		notes = notes[:room]
-	}
-	s.queue.notes = append(notes[:len(notes):len(notes)], s.queue.notes...)
-}
-
-// Note remembers that an alert was forwarded, so that its retry is forwarded
-// too. It does not wait: an alert that is queued later finds the note.
+// Note remembers that an alert was forwarded without being asked about, so that
+// its retry is forwarded too; if it has an entry, that is corrected. It does not
+// wait: an alert that is queued later finds the note.
 func (s *Store) Note(f Forwarded) {
 	s.queue.push(func() {
 		if len(s.queue.notes) < maxNotes {

@@ -180,26 +180,22 @@ func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outa
 	return entries, err
 }
 
-// decidedBefore says why an alert got no new entry: it has one, it was
-// forwarded, or no window is open.
+// decidedBefore says why an alert got no new entry: it was forwarded, it has an
+// entry, or no window is open.
 func (s *Store) decidedBefore(ctx context.Context, a *outage.Alert) (Decision, error) {
-	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ?`, a.ID))
-	if err != nil {
-		return Decision{}, err
-	}
-	for _, e := range entries {
-		reason := outage.ReasonWindowOpen
-		if e.Outcome == outage.Forwarded {
-			reason = outage.ReasonStoreUnavailable
-		}
-		return Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: reason}, Entry: e, Retry: true}, nil
-	}
 	before, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE alert_id = ?`, a.ID))
 	if err != nil {
 		return Decision{}, err
 	}
 	for _, f := range before {
 		return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: f.Reason}, Retry: true}, nil
+	}
+	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ?`, a.ID))
+	if err != nil {
+		return Decision{}, err
+	}
+	for _, e := range entries {
+		return Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: outage.ReasonWindowOpen}, Entry: e, Retry: true}, nil
 	}
 	acts, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE chf = ?`, int64(a.CHF)))
 	if err != nil {
@@ -230,9 +226,12 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 	return nil
 }
 
-// correct notes an alert that went forward while its decision was abandoned,
-// and corrects its entry if there is one.
+// correct notes an alert that went forward, and corrects its entry if there is
+// one. A hub that is not in the index has no entries.
 func (s *Store) correct(ctx context.Context, f *Forwarded) error {
+	if !s.index.has(f.CHF) {
+		return s.insertForwarded(ctx, []Forwarded{*f})
+	}
 	if _, err := s.conn.ExecContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ?`,
 		string(outage.Forwarded), f.AlertID, string(outage.Suppressed)); err != nil {
 		return err

@@ -39,7 +39,7 @@ type record struct {
 	Answer   *outage.Activation `json:"answer,omitempty"` // the next hop's answer to this activation
 	Accepted bool               `json:"accepted,omitempty"`
 
-	Forwarded *Forwarded `json:"forwarded,omitempty"` // went forward while its decision was abandoned
+	Forwarded *Forwarded `json:"forwarded,omitempty"` // went forward, whatever the store was going to say
 }
 
 // journal is the node's file of what must not be forgotten while the store
@@ -198,6 +198,21 @@ func (j *journal) hold(group []*appended, err error) {
 	}
 	j.log.Error("THE JOURNAL CANNOT BE WRITTEN; what it should hold is in memory only, and lost if this process ends",
 		"file", j.path, "error", err, "held", len(j.held), "lost", j.dropped)
+}
+
+// keep writes notes that the store did not take. Nobody waits for them; the
+// committer calls it between two batches.
+func (j *journal) keep(notes []Forwarded) {
+	if len(notes) == 0 {
+		return
+	}
+	group := make([]*appended, len(notes))
+	for i := range notes {
+		group[i] = &appended{record: record{Forwarded: &notes[i]}}
+	}
+	if err := j.write(group); err != nil {
+		j.hold(group, err)
+	}
 }
 
 // scan reads records from an offset on, at most n (all if negative), and
