@@ -165,7 +165,7 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 		return s, fmt.Errorf("%q is %w", id, ErrNotAnID)
 	}
 	s.find = store.Find{MPxN: id}
-	devices, err := m.Store.Devices(ctx, store.Find{MPxN: id}, explainLimit)
+	devices, err := m.Store.DevicesAt(ctx, id, explainLimit)
 	for _, d := range devices {
 		_, listed, err := m.Store.Device(ctx, d.ID)
 		if err != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -207,20 +206,10 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	s.finish(b, err)
 }
 
-// refusal is an error of a background task that says nothing about the store's
-// health. Urgent tasks share a transaction, and have none.
-type refusal struct{ err error }
-
-func (r *refusal) Error() string { return r.err.Error() }
-func (r *refusal) Unwrap() error { return r.err }
-
 // finish tells the waiting what became of a batch. If it failed, its notes go
 // to the journal.
 func (s *Store) finish(b *batch, err error) {
-	var refused *refusal
 	switch {
-	case errors.As(err, &refused):
-		err = refused.err
 	case err != nil:
 		if !s.down.Swap(true) {
 			s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -203,7 +202,9 @@ func (s *Store) decidedBefore(ctx context.Context, a *outage.Alert) (Decision, e
 	}
 	decision, _ := outage.Decide(acts, a.Received)
 	if decision.Outcome != outage.Forwarded {
-		return Decision{}, errors.New("store: decideSQL and outage.Decide disagree")
+		// decideSQL found no open window, and the rules find one.
+		s.opts.Log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
+		return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonStoreUnavailable}}, nil
 	}
 	return Decision{Decision: decision}, nil
 }

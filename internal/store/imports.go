@@ -9,6 +9,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -39,25 +41,18 @@ type File struct {
 // ImportInventory takes the devices of the files that next yields, until it
 // returns io.EOF, into the inventory: all of them, or none if there is a fault
 // in any. Devices that the inventory knows already are replaced, others stay.
-// Faults of a file are inventory.LineErrors, wrapped with the file's name;
-// ErrUnavailable is the store's.
-//
-// The rows are written in small transactions behind all that is urgent, and
-// come into force in the last.
+// Faults of a file are inventory.LineErrors, wrapped with the file's name, or
+// ErrTwice; ErrUnavailable is the store's, ErrImporting another import's.
 func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error)) (Import, error) {
-	const insert = `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn)
-		SELECT ?1, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM json_each(?2) WHERE TRUE
-		ON CONFLICT DO NOTHING`
-	im := &importer{store: s, insert: insert, unique: true}
-	out, err := im.run(ctx, "inventory", who, at, next, func(r io.Reader) error {
+	out, err := s.runImport(ctx, "inventory", who, at, next, func(r io.Reader, g *stage) error {
 		return inventory.ReadDevices(r, func(d outage.Device) error {
-			return im.add(ctx, d.ID, func(b []byte) []byte {
-				for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
-					b = appendJSON(append(b, ','), text)
-				}
-				b = strconv.AppendInt(append(b, ','), int64(d.CHF), 10)
-				return appendJSON(append(b, ','), d.MPxN)
-			})
+			row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
+			for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
+				row = appendJSON(append(row, ','), text)
+			}
+			row = strconv.AppendInt(append(row, ','), int64(d.CHF), 10)
+			row = append(appendJSON(append(row, ','), d.MPxN), ']')
+			return g.add(d.ID, d.MPxN, row)
 		})
 	})
 	if err == nil {
@@ -67,21 +62,18 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 }
 
 // ImportList puts the device list of a file into force in place of the one
-// before, or leaves that if there is a fault in the file.
+// before, or leaves that if there is a fault in the file. A device that stands
+// twice counts once. Errors are those of ImportInventory.
 func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File) (Import, error) {
-	const insert = `INSERT INTO device_list (import_no, device_id) SELECT ?1, value->>0 FROM json_each(?2) WHERE TRUE ON CONFLICT DO NOTHING`
-	im := &importer{store: s, insert: insert}
 	files := []File{f}
-	out, err := im.run(ctx, "devices", who, at, func() (File, error) {
+	out, err := s.runImport(ctx, "devices", who, at, func() (File, error) {
 		if len(files) == 0 {
 			return File{}, io.EOF
 		}
 		f, files = files[0], nil
 		return f, nil
-	}, func(r io.Reader) error {
-		return inventory.ReadList(r, func(id outage.DeviceID) error {
-			return im.add(ctx, id, func(b []byte) []byte { return b })
-		})
+	}, func(r io.Reader, g *stage) error {
+		return inventory.ReadList(r, func(id outage.DeviceID) error { return g.add(id, "", nil) })
 	})
 	if err == nil {
 		err = s.dropOldLists(ctx)
@@ -89,152 +81,224 @@ func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File
 	return out, err
 }
 
-// ErrImporting says that another import is under way.
-var ErrImporting = errors.New("another import is under way")
+var (
+	// ErrImporting says that another import is under way.
+	ErrImporting = errors.New("another import is under way")
+	// ErrTwice says that an inventory names a device twice.
+	ErrTwice = errors.New("a device stands twice")
+)
 
-// importer collects rows and writes them in batches.
-type importer struct {
-	store  *Store
-	insert string
-	unique bool // the same device twice is a fault
-	no     int64
-	rows   int
-	buf    []byte // JSON array of the rows that wait
-	ids    []outage.DeviceID
-}
-
-// run makes an import of what read finds in the files.
-func (im *importer) run(ctx context.Context, kind, who string, at time.Time, next func() (File, error), read func(io.Reader) error) (Import, error) {
-	s := im.store
+// runImport stages what read finds in the files, which changes nothing of the
+// store, and then loads it in order of the device: in small transactions behind
+// all that is urgent, the last of which puts it into force.
+func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, next func() (File, error), read func(io.Reader, *stage) error) (Import, error) {
 	if !s.importing.TryLock() {
 		return Import{}, ErrImporting
 	}
 	defer s.importing.Unlock()
-	if err := im.begin(ctx, kind, who, at); err != nil {
-		return Import{}, err
+	g, err := openStage(ctx, filepath.Join(s.opts.Dir, "import.tmp"))
+	if err != nil {
+		return Import{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
-	sum, source := sha256.New(), ""
+	defer g.close()
+	im := Import{At: at, Who: who}
+	sum := sha256.New()
 	for {
 		f, err := next()
 		if err == io.EOF {
-			err = im.flush(ctx)
-			if err == nil {
-				out := Import{No: im.no, Source: source, SHA256: hex.EncodeToString(sum.Sum(nil)), Rows: im.rows, At: at, Who: who}
-				return out, im.finish(ctx, kind, out)
-			}
-		} else if err == nil {
-			if source != "" {
-				source += ", "
-			}
-			source += f.Name
-			if err = read(io.TeeReader(f, sum)); err == nil {
-				// What the reader left unread belongs to the digest too.
-				_, err = io.Copy(sum, f)
-			}
-			if err != nil {
-				err = fmt.Errorf("%s: %w", f.Name, err)
-			}
+			break
 		}
 		if err != nil {
-			// The rows are garbage already; they go now, or at the next import.
-			s.drop(context.WithoutCancel(ctx), im.no)
 			return Import{}, err
 		}
+		if im.Source != "" {
+			im.Source += ", "
+		}
+		im.Source += f.Name
+		if err = read(io.TeeReader(f, sum), g); err == nil {
+			_, err = io.Copy(sum, f) // what the reader left unread belongs to the digest too
+		}
+		if err != nil {
+			return Import{}, fmt.Errorf("%s: %w", f.Name, err)
+		}
 	}
+	im.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	if im.No, err = s.beginImport(ctx, kind, &im); err != nil {
+		return Import{}, err
+	}
+	err = s.loadStaged(ctx, kind, g, &im)
+	if err == nil {
+		err = s.finishImport(ctx, kind, &im)
+	}
+	if err != nil {
+		// Its rows are garbage already; they go now, or at the next import.
+		s.drop(context.WithoutCancel(ctx), im.No)
+		return Import{}, err
+	}
+	return im, nil
 }
 
-func (im *importer) begin(ctx context.Context, kind, who string, at time.Time) error {
-	s := im.store
-	// What is still running now was cut off by a crash.
+// loadStaged loads what is staged, and counts the devices.
+func (s *Store) loadStaged(ctx context.Context, kind string, g *stage, im *Import) error {
+	if kind == "devices" {
+		l := &load{store: s, no: im.No, insert: `INSERT INTO device_list (import_no, device_id) SELECT ?1, value FROM json_each(?2)`}
+		last, first := int64(0), true
+		err := g.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
+			if id == last && !first {
+				return nil
+			}
+			last, first = id, false
+			im.Rows++
+			return l.add(ctx, strconv.AppendInt(nil, id, 10))
+		})
+		return firstErr(err, l.flush(ctx))
+	}
+	l := &load{store: s, no: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn)
+		SELECT ?1, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM json_each(?2)`}
+	last := int64(0) // no device has the id 0
+	err := g.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
+		if id == last {
+			return fmt.Errorf("%w: %s", ErrTwice, outage.DeviceID(id))
+		}
+		last = id
+		im.Rows++
+		return l.add(ctx, []byte(row))
+	})
+	if err := firstErr(err, l.flush(ctx)); err != nil {
+		return err
+	}
+	l.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, value->>0, value->>1 FROM json_each(?2)`
+	err = g.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
+		return l.add(ctx, append(appendJSON(append(strconv.AppendInt([]byte("["), id, 10), ','), mpxn), ']'))
+	})
+	return firstErr(err, l.flush(ctx))
+}
+
+func firstErr(a, b error) error {
+	if a != nil {
+		return a
+	}
+	return b
+}
+
+// load writes rows, JSON values, in batches.
+type load struct {
+	store  *Store
+	insert string
+	no     int64
+	buf    []byte
+	n      int
+}
+
+func (l *load) add(ctx context.Context, row []byte) error {
+	l.buf = append(append(l.buf, "[,"[min(l.n, 1)]), row...)
+	if l.n++; l.n < importBatch {
+		return nil
+	}
+	return l.flush(ctx)
+}
+
+func (l *load) flush(ctx context.Context) error {
+	if l.n == 0 {
+		return nil
+	}
+	err := l.store.doLater(ctx, func(ctx context.Context) error {
+		_, err := l.store.conn.ExecContext(ctx, l.insert, l.no, string(append(l.buf, ']')))
+		return err
+	}, nil)
+	l.buf, l.n = l.buf[:0], 0
+	return err
+}
+
+// stage is a database of its own, beside the store's, in which an import is
+// collected and sorted without holding up anything. It need not outlast a crash.
+type stage struct {
+	path string
+	db   *sql.DB
+	tx   *sql.Tx
+	put  *sql.Stmt
+}
+
+func openStage(ctx context.Context, path string) (*stage, error) {
+	os.Remove(path) // of an import that a crash cut off
+	db, err := sql.Open("sqlite", dsn(path, "journal_mode(OFF)", "synchronous(OFF)", "cache_size(-16384)", "temp_store(FILE)"))
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(1)
+	g := &stage{path: path, db: db}
+	if _, err = db.ExecContext(ctx, `CREATE TABLE staged (id INTEGER NOT NULL, mpxn TEXT NOT NULL, row TEXT NOT NULL)`); err == nil {
+		if g.tx, err = db.BeginTx(ctx, nil); err == nil {
+			g.put, err = g.tx.PrepareContext(ctx, `INSERT INTO staged (id, mpxn, row) VALUES (?, ?, ?)`)
+		}
+	}
+	if err != nil {
+		g.close()
+		return nil, err
+	}
+	return g, nil
+}
+
+func (g *stage) close() {
+	g.db.Close()
+	os.Remove(g.path)
+}
+
+func (g *stage) add(id outage.DeviceID, mpxn string, row []byte) error {
+	_, err := g.put.Exec(int64(id), mpxn, string(row))
+	return err
+}
+
+func (g *stage) each(ctx context.Context, query string, yield func(id int64, text string) error) error {
+	rows, err := g.tx.QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id int64
+		var text string
+		if err := rows.Scan(&id, &text); err != nil {
+			return err
+		}
+		if err := yield(id, text); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// beginImport gives an import its number, and drops what a crash left of others.
+func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no int64, err error) {
 	var left []int64
-	err := s.doLater(ctx, func(ctx context.Context) error {
-		rows, err := s.conn.QueryContext(ctx, `SELECT no FROM import WHERE kind = ? AND state = 'running'`, kind)
+	err = s.doLater(ctx, func(ctx context.Context) error {
+		rows, err := s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state = 'running'`)
 		left, err = scan(rows, err, func(rows *sql.Rows) (no int64, err error) { return no, rows.Scan(&no) })
 		if err != nil {
 			return err
 		}
-		return s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, '', '', 0, ?, ?, 'running') RETURNING no`,
-			kind, micros(at), who).Scan(&im.no)
+		return s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, ?, ?, 0, ?, ?, 'running') RETURNING no`,
+			kind, im.Source, im.SHA256, micros(im.At), im.Who).Scan(&no)
 	}, nil)
 	for _, no := range left {
 		if err == nil {
 			err = s.drop(ctx, no)
 		}
 	}
-	return err
+	return no, err
 }
 
-// add adds one row: the device's id, and what more appends.
-func (im *importer) add(ctx context.Context, id outage.DeviceID, more func([]byte) []byte) error {
-	im.buf = append(im.buf, "[,"[min(len(im.ids), 1)], '[')
-	im.buf = strconv.AppendInt(im.buf, int64(id), 10)
-	im.buf = append(more(im.buf), ']')
-	im.ids = append(im.ids, id)
-	if len(im.ids) < importBatch {
-		return nil
-	}
-	return im.flush(ctx)
-}
-
-func (im *importer) flush(ctx context.Context) error {
-	if len(im.ids) == 0 {
-		return nil
-	}
-	s := im.store
-	err := s.doLater(ctx, func(ctx context.Context) error {
-		res, err := s.conn.ExecContext(ctx, im.insert, im.no, string(append(im.buf, ']')))
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return err
-		}
-		if im.rows += int(n); im.unique && int(n) < len(im.ids) {
-			return &refusal{ErrTwice}
-		}
-		return nil
-	}, nil)
-	if errors.Is(err, ErrTwice) {
-		err = im.twice(ctx)
-	}
-	im.buf, im.ids = im.buf[:0], im.ids[:0]
-	return err
-}
-
-// ErrTwice says that an inventory names a device twice.
-var ErrTwice = errors.New("a device stands twice")
-
-// twice names the device of the refused batch that stands twice, in it or
-// before it.
-func (im *importer) twice(ctx context.Context) error {
-	seen := map[outage.DeviceID]bool{}
-	for _, id := range im.ids {
-		var before bool
-		err := im.store.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM inventory WHERE device_id = ? AND import_no = ?)`, int64(id), im.no).Scan(&before)
-		if err != nil {
-			return wrapRead(err)
-		}
-		if before || seen[id] {
-			return fmt.Errorf("%w: %s", ErrTwice, id)
-		}
-		seen[id] = true
-	}
-	return ErrTwice
-}
-
-func (im *importer) finish(ctx context.Context, kind string, out Import) error {
-	s := im.store
+// finishImport puts an import into force.
+func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error {
 	return s.doLater(ctx, func(ctx context.Context) error {
 		old, err := lastImport(ctx, s.conn, kind)
 		if err != nil {
 			return err
 		}
-		if _, err := s.conn.ExecContext(ctx, `UPDATE import SET source = ?, sha256 = ?, rows = ?, state = 'done' WHERE no = ? AND state = 'running'`,
-			out.Source, out.SHA256, out.Rows, out.No); err != nil {
+		if _, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done' WHERE no = ?`, im.Rows, im.No); err != nil {
 			return err
 		}
-		return s.insertEvent(ctx, Event{At: out.At, Who: out.Who, What: kind, Old: old.SHA256, New: out.SHA256, Why: out.Source})
+		return s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source})
 	}, nil)
 }
 
@@ -329,17 +393,26 @@ func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) err
 		if !to.Valid {
 			return nil
 		}
-		rows, err := s.reader.QueryContext(ctx, `SELECT device_id, import_no FROM inventory WHERE device_id BETWEEN ? AND ? AND `+cond,
+		rows, err := s.reader.QueryContext(ctx, `SELECT device_id, import_no, mpxn FROM inventory WHERE device_id BETWEEN ? AND ? AND `+cond,
 			append([]any{from, to.Int64}, args...)...)
-		found, err := scan(rows, err, func(rows *sql.Rows) (k [2]int64, err error) { return k, rows.Scan(&k[0], &k[1]) })
+		found, err := scan(rows, err, func(rows *sql.Rows) (k [3]any, err error) {
+			var id, no int64
+			var mpxn string
+			err = rows.Scan(&id, &no, &mpxn)
+			return [3]any{id, no, mpxn}, err
+		})
 		if err != nil {
 			return wrapRead(err)
 		}
 		for len(found) > 0 {
-			var some [][2]int64
+			var some [][3]any
 			some, found = cut(found, importBatch)
-			keys, _ := json.Marshal(some) // numbers always marshal
+			keys, _ := json.Marshal(some) // numbers and text always marshal
 			if err := s.doLater(ctx, func(ctx context.Context) error {
+				if _, err := s.conn.ExecContext(ctx, `DELETE FROM supply_point WHERE (mpxn, import_no, device_id) IN
+					(SELECT value->>2, value->>1, value->>0 FROM json_each(?))`, string(keys)); err != nil {
+					return err
+				}
 				_, err := s.conn.ExecContext(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT value->>0, value->>1 FROM json_each(?))`, string(keys))
 				return err
 			}, nil); err != nil {

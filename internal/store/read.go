@@ -167,10 +167,10 @@ func device(ctx context.Context, q querier, id outage.DeviceID) (d *outage.Devic
 	return d, err == nil, err
 }
 
-// Devices returns up to limit devices of the inventory on a hub, or at an MPxN.
-func (s *Store) Devices(ctx context.Context, f Find, limit int) ([]outage.Device, error) {
-	cond, args := where("d.chf", int64(f.CHF), "d.mpxn", f.MPxN)
-	list, err := scanDevices(s.reader.QueryContext(ctx, `SELECT `+deviceColumns+` FROM inventory d WHERE `+cond+` AND `+newest+`
-		ORDER BY d.device_id LIMIT ?`, append(args, limit)...))
+// DevicesAt returns up to limit devices of the inventory at an MPxN.
+func (s *Store) DevicesAt(ctx context.Context, mpxn string, limit int) ([]outage.Device, error) {
+	list, err := scanDevices(s.reader.QueryContext(ctx, `SELECT `+deviceColumns+` FROM inventory d
+		JOIN supply_point p ON p.device_id = d.device_id AND p.import_no = d.import_no
+		WHERE p.mpxn = ? AND p.mpxn <> '' AND `+newest+` ORDER BY d.device_id LIMIT ?`, mpxn, limit))
 	return list, wrapRead(err)
 }

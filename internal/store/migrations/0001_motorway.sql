@@ -109,8 +109,14 @@ CREATE TABLE inventory (
     mpxn          TEXT    NOT NULL,
     PRIMARY KEY (device_id, import_no)
 ) WITHOUT ROWID;
-CREATE INDEX inventory_chf ON inventory (chf) WHERE chf <> 0;
-CREATE INDEX inventory_mpxn ON inventory (mpxn) WHERE mpxn <> '';
+-- An index of the inventory by MPxN, as a table that an import can fill in its
+-- own order: an index of the engine would be written at random.
+CREATE TABLE supply_point (
+    mpxn      TEXT    NOT NULL,
+    import_no INTEGER NOT NULL,
+    device_id INTEGER NOT NULL,
+    PRIMARY KEY (mpxn, import_no, device_id)
+) WITHOUT ROWID;
 
 CREATE TABLE device_list (
     import_no INTEGER NOT NULL,
