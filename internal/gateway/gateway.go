@@ -9,11 +9,13 @@ package gateway
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -78,11 +80,14 @@ func (g *Gateway) Southbound() http.Handler {
 			return
 		}
 		head, err := peek(&res.Body, res.ContentLength)
+		if err == nil {
+			head, err = plain(head, res.Header.Get("Content-Encoding"))
+		}
 		delivered := res.StatusCode >= 200 && res.StatusCode < 300 && err == nil
 		g.m.Answered(res.Request.Context(), p, delivered, head)
 	})
-	return g.handler(func(ctx context.Context, _ http.Header, b motorway.Body) (motorway.Passage, bool) {
-		return g.m.Southbound(ctx, b), false
+	return g.handler(func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
+		return g.m.Southbound(ctx, b), nil
 	}, proxy)
 }
 
@@ -92,16 +97,36 @@ func (g *Gateway) Northbound() http.Handler {
 		res.Header.Del(DecisionHeader)
 		res.Header.Del(ReasonHeader)
 	})
-	return g.handler(func(ctx context.Context, h http.Header, b motorway.Body) (motorway.Passage, bool) {
+	return g.handler(func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
 		p := g.m.Northbound(ctx, b)
-		h.Set(DecisionHeader, string(p.Decision.Outcome))
-		h.Set(ReasonHeader, string(p.Decision.Reason))
-		return p, p.Decision.Outcome == outage.Suppressed
+		return p, http.Header{DecisionHeader: {string(p.Decision.Outcome)}, ReasonHeader: {string(p.Decision.Reason)}}
 	}, proxy)
 }
 
-// serverHeaders are what net/http adds to an answer that lacks them.
-var serverHeaders = []string{"Content-Type", "Date"}
+// answerWriter writes the answer to a sender. Its headers are put in when it begins:
+// ReverseProxy forgets what was set before a status of 1xx.
+type answerWriter struct {
+	http.ResponseWriter
+	header http.Header
+	own    bool // quell's own answer, not the next hop's
+}
+
+func (a *answerWriter) WriteHeader(status int) {
+	if status >= 200 {
+		h := a.Header()
+		maps.Copy(h, a.header)
+		// net/http would add these to an answer of the next hop that lacks them.
+		for _, name := range []string{"Content-Type", "Date"} {
+			if _, ok := h[name]; !ok && !a.own {
+				h[name] = nil
+			}
+		}
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 type passageKey struct{}
 
@@ -109,9 +134,9 @@ func passageOf(r *http.Request) *motorway.Passage {
 	return r.Context().Value(passageKey{}).(*motorway.Passage)
 }
 
-// handler looks at each message by the function decide, and passes it on to
-// the proxy unless it is suppressed.
-func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Body) (p motorway.Passage, suppressed bool), proxy http.Handler) http.Handler {
+// handler looks at each message by the function decide, which also gives the
+// headers of the answer, and passes it on to the proxy unless it is suppressed.
+func (g *Gateway) handler(decide func(context.Context, motorway.Body) (motorway.Passage, http.Header), proxy http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b := motorway.Body{XML: isXML(r)}
 		if b.XML {
@@ -128,9 +153,11 @@ func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Bod
 				r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(head)), nil }
 			}
 		}
-		p, suppressed := decide(r.Context(), w.Header(), b)
-		if suppressed {
-			w.WriteHeader(http.StatusOK)
+		p, header := decide(r.Context(), b)
+		out := &answerWriter{ResponseWriter: w, header: header}
+		if p.Decision.Outcome == outage.Suppressed {
+			out.own = true
+			out.WriteHeader(http.StatusOK)
 			return
 		}
 		ctx := r.Context()
@@ -142,10 +169,7 @@ func (g *Gateway) handler(decide func(context.Context, http.Header, motorway.Bod
 			ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 			defer cancel()
 		}
-		for _, name := range serverHeaders {
-			w.Header()[name] = nil // the answer is the next hop's; nothing is added to it
-		}
-		proxy.ServeHTTP(w, r.WithContext(context.WithValue(ctx, passageKey{}, &p)))
+		proxy.ServeHTTP(out, r.WithContext(context.WithValue(ctx, passageKey{}, &p)))
 	})
 }
 
@@ -188,6 +212,26 @@ func peek(body *io.ReadCloser, length int64) ([]byte, error) {
 	return seen, err
 }
 
+// plain is the beginning of an answer without its compression. The error says
+// that it cannot be read: whether the next hop took the message is then unknown.
+func plain(head []byte, encoding string) ([]byte, error) {
+	switch strings.ToLower(encoding) {
+	case "", "identity":
+		return head, nil
+	case "gzip", "x-gzip":
+		z, err := gzip.NewReader(bytes.NewReader(head))
+		if err != nil {
+			return nil, err
+		}
+		text, err := io.ReadAll(io.LimitReader(z, motorway.Look))
+		if errors.Is(err, io.ErrUnexpectedEOF) && len(text) > 0 {
+			err = nil // it is longer than was looked at
+		}
+		return text, err
+	}
+	return nil, fmt.Errorf("an answer in content encoding %q cannot be read", encoding)
+}
+
 // proxy makes the reverse proxy of a direction. answered sees the next hop's
 // answer before the caller does.
 func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*motorway.Passage, *http.Response)) *httputil.ReverseProxy {
@@ -206,9 +250,7 @@ func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*motorwa
 			p := passageOf(r)
 			g.m.Answered(r.Context(), p, false, nil)
 			g.m.Passed(p, 0)
-			for _, name := range serverHeaders {
-				w.Header().Del(name) // this answer is our own
-			}
+			w.(*answerWriter).own = true
 			status, cause := http.StatusBadGateway, "unreachable"
 			var timeout net.Error
 			switch {

@@ -201,7 +201,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 // if nothing in it speaks against tracking.
 func (m *Motorway) readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Reason) {
 	msg := &p.Message
-	order := msg.Order()
+	order := precise(msg.Order())
 	a = outage.NewActivation(msg.RequestID, "", order, 0, p.Received, rules.Window)
 	switch {
 	case msg.Body == duis.BodyActivateFirmware && msg.CommandVariant == 4:
@@ -226,11 +226,17 @@ func (m *Motorway) readActivation(p *Passage, rules *Rules) (a outage.Activation
 		return a, outage.ReasonTargetMismatch
 	}
 	// The payload is what the meter will obey.
-	if order.Kind != outage.OnDemand && (order.Kind != command.Order.Kind || !order.At.Equal(command.Order.At)) {
+	if order.Kind != outage.OnDemand && order != precise(command.Order) {
 		m.Log.Warn("an 11.3 says two execution times, the payload's counts", "request", msg.RequestID,
 			"xml", order.Kind, "xml_time", order.At, "payload", command.Order.Kind, "payload_time", command.Order.At)
 	}
-	return outage.NewActivation(msg.RequestID, a.Form, command.Order, 0, p.Received, rules.Window), ""
+	return outage.NewActivation(msg.RequestID, a.Form, precise(command.Order), 0, p.Received, rules.Window), ""
+}
+
+// precise is an order with its time as the store keeps it.
+func precise(o outage.Order) outage.Order {
+	o.At = o.At.UTC().Truncate(store.Precision)
+	return o
 }
 
 // record asks the inventory whether the meter is tracked, and on which hub it
@@ -278,7 +284,7 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, ans
 		return
 	}
 	// What can be read of an answer is enough to refuse.
-	msg, _ := duis.Read(answer)
+	msg, _ := duis.Read(answer[:min(len(answer), duis.MaxSize)])
 	accepted := delivered && !strings.HasPrefix(msg.ResponseCode, "E")
 	if !accepted {
 		m.Log.Info("activation withdrawn", "request", p.activation.RequestID, "esme", p.activation.ESME, "delivered", delivered, "response_code", msg.ResponseCode)

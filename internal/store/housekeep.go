@@ -10,7 +10,7 @@ import (
 
 // housekeepBatch is how many rows one transaction deletes: few, since
 // decisions wait for it.
-const housekeepBatch = 500
+const housekeepBatch = 250
 
 // Housekeeping says what Housekeep deleted.
 type Housekeeping struct {

@@ -20,7 +20,7 @@ import (
 
 // importBatch is how many rows one transaction of an import writes: few, since
 // decisions wait for it.
-const importBatch = 1000
+const importBatch = 250
 
 // Import is one import of the inventory or of a device list.
 type Import struct {
@@ -386,7 +386,7 @@ func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) err
 	for more {
 		var to sql.NullInt64
 		err := s.reader.QueryRowContext(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?)`,
-			from, 5*importBatch).Scan(&to)
+			from, 20*importBatch).Scan(&to)
 		if err != nil {
 			return wrapRead(err)
 		}
