@@ -15,4 +15,5 @@ if [[ -n ${DEVICE_LIST:-} ]]; then
 	flags=(-overlay "$overlay")
 	go test "${flags[@]}" -run '^TestBuiltin$' ./internal/inventory
 fi
-go build -trimpath "${flags[@]}" -o bin/quell ./cmd/quell
+release=$(git describe --tags --always --dirty 2>/dev/null || true)
+go build -trimpath -ldflags "-X main.release=$release" "${flags[@]}" -o bin/quell ./cmd/quell

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"quell/internal/duis"
@@ -80,7 +81,7 @@ func check(d *outage.Device) error {
 	case d.ID == 0:
 		return errors.New("device_id is zero")
 	case !slices.Contains(Types, d.Type):
-		return fmt.Errorf("device_type %q is not one of %q", d.Type, Types)
+		return fmt.Errorf("device_type %q is not one of %s", d.Type, strings.Join(Types, ", "))
 	}
 	// The lengths are those of SMETSCHTSVersion, DeviceManufacturer, DeviceModel and MPxN.
 	return cmp.Or(

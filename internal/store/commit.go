@@ -182,10 +182,8 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	}
 	start := time.Now()
 	err := inTx(ctx, s.conn, func() error {
-		for i := range b.notes {
-			if err := s.correct(ctx, &b.notes[i]); err != nil {
-				return err
-			}
+		if err := s.correct(ctx, b.notes...); err != nil {
+			return err
 		}
 		for _, t := range b.tasks {
 			if err := t.run(ctx); err != nil {

@@ -217,25 +217,35 @@ type Forwarded struct {
 	Reason   outage.Reason   `json:"reason"`
 }
 
+// insertForwarded inserts the notes of alerts that have none.
 func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
+	if len(list) == 0 {
+		return nil
+	}
+	rows := make([]byte, 0, 160*len(list))
+	for i, f := range list {
+		rows = append(rows, "[,"[min(i, 1)], '[')
+		rows = append(appendJSON(rows, f.AlertID), ',')
+		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
+		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
+		rows = append(appendJSON(rows, string(f.Reason)), ']')
+	}
+	_, err := s.conn.ExecContext(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason)
+		SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
+	return err
+}
+
+// correct notes alerts that went forward, and corrects the entries of those that
+// have one.
+func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
 	for _, f := range list {
-		if _, err := s.conn.ExecContext(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING`,
-			f.AlertID, int64(f.CHF), micros(f.Received), string(f.Reason)); err != nil {
+		if !s.index.has(f.CHF) {
+			continue // a hub that is not in the index has no entries
+		}
+		if _, err := s.conn.ExecContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ?`,
+			string(outage.Forwarded), f.AlertID, string(outage.Suppressed)); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// correct notes an alert that went forward, and corrects its entry if there is
-// one. A hub that is not in the index has no entries.
-func (s *Store) correct(ctx context.Context, f *Forwarded) error {
-	if !s.index.has(f.CHF) {
-		return s.insertForwarded(ctx, []Forwarded{*f})
-	}
-	if _, err := s.conn.ExecContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ?`,
-		string(outage.Forwarded), f.AlertID, string(outage.Suppressed)); err != nil {
-		return err
-	}
-	return s.insertForwarded(ctx, []Forwarded{*f})
+	return s.insertForwarded(ctx, list)
 }

@@ -395,7 +395,7 @@ func (s *Store) play(ctx context.Context, list []record) error {
 			case r.Answer != nil:
 				err = s.settleActivation(ctx, r.Answer, r.Accepted)
 			case r.Forwarded != nil:
-				err = s.correct(ctx, r.Forwarded)
+				err = s.correct(ctx, *r.Forwarded)
 			}
 			if err != nil {
 				return err
