@@ -1,0 +1,299 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quell/internal/motorway"
+	"quell/internal/outage"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Times that messages wait for the store: long enough for a busy machine, and
+// short where the store stalls.
+const (
+	patient   = 20 * time.Second
+	impatient = 50 * time.Millisecond
+)
+
+// world is one whole gateway: store, motorway, listeners and next hops.
+type world struct {
+	*testing.T
+	dir   string
+	clock atomic.Pointer[time.Time]
+	rules motorway.Rules
+	first outage.Switch // position at the first start
+	logs  logs
+
+	store *store.Store
+	m     *motorway.Motorway
+	gw    *Gateway
+	front map[outage.Direction]*httptest.Server
+	hops  map[outage.Direction]*hop
+
+	before, after atomic.Pointer[chan struct{}] // a batch of decisions waits here, before and after its commit
+	unlock        func()                        // releases the lock on the database; nil if it is not held
+	trailRead     int
+}
+
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, dir: t.TempDir(), first: outage.SwitchOn, hops: map[outage.Direction]*hop{}}
+	w.rules = motorway.Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, ClockTolerance: time.Minute,
+		Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand}, StoreTimeout: patient}
+	w.hops[outage.South] = newHop(t, answer{status: 200, code: "I99"})
+	w.hops[outage.North] = newHop(t, answer{status: 200})
+	return w
+}
+
+func (w *world) started() bool { return w.store != nil }
+
+func (w *world) now() time.Time { return *w.clock.Load() }
+
+func (w *world) setRules() {
+	if w.m != nil {
+		w.m.SetRules(w.rules)
+	}
+}
+
+// start opens the world for the first time.
+func (w *world) start(inventory, list string) error {
+	if w.clock.Load() == nil {
+		w.clock.Store(new(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)))
+	}
+	if err := w.open(); err != nil {
+		return err
+	}
+	w.Cleanup(w.close)
+	files := []store.File{{Name: "inventory.csv", Reader: strings.NewReader(inventory)}}
+	_, err := w.store.ImportInventory(w.Context(), "setup", w.now(), func() (f store.File, err error) {
+		if len(files) == 0 {
+			return f, io.EOF
+		}
+		f, files = files[0], nil
+		return f, nil
+	})
+	if err != nil {
+		return err
+	}
+	if _, err := w.store.ImportList(w.Context(), "setup", w.now(), store.File{Name: "devices.txt", Reader: strings.NewReader(list)}); err != nil {
+		return err
+	}
+	_, err = w.store.SetSwitch(w.Context(), w.first, "setup", "first value", w.now())
+	return err
+}
+
+// open opens everything in the data folder.
+func (w *world) open() (err error) {
+	gate := func(g *atomic.Pointer[chan struct{}]) {
+		if c := g.Load(); c != nil {
+			<-*c
+		}
+	}
+	w.store, err = store.Open(context.Background(), store.Options{Dir: w.dir,
+		BeforeCommit: func() { gate(&w.before) },
+		OnCommit: func(decisions int, _ time.Duration, err error) {
+			if decisions > 0 && err == nil {
+				gate(&w.after)
+			}
+		}})
+	if err != nil {
+		return err
+	}
+	w.m = &motorway.Motorway{Store: w.store, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(prometheus.NewRegistry()),
+		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
+	w.m.Trail.Enable(true)
+	w.m.SetRules(w.rules)
+	w.gw = New(w.m, slog.New(slog.DiscardHandler))
+	w.direct()
+	w.front = map[outage.Direction]*httptest.Server{
+		outage.South: httptest.NewServer(w.gw.Southbound()),
+		outage.North: httptest.NewServer(w.gw.Northbound()),
+	}
+	return nil
+}
+
+// direct tells the gateway where its next hops are.
+func (w *world) direct() {
+	w.gw.SetNextHops(w.hops[outage.South].where(), w.hops[outage.North].where())
+}
+
+func (w *world) closeFront() {
+	for _, s := range w.front {
+		s.Close()
+	}
+	w.gw.transport.(*http.Transport).CloseIdleConnections()
+}
+
+func (w *world) close() {
+	w.openGates()
+	for _, h := range w.hops {
+		h.releaseAll()
+	}
+	w.closeFront()
+	w.release()
+	w.store.Close()
+	w.m.Trail.Close()
+}
+
+func (w *world) openGates() {
+	for _, g := range []*atomic.Pointer[chan struct{}]{&w.before, &w.after} {
+		if c := g.Swap(nil); c != nil {
+			close(*c)
+		}
+	}
+}
+
+// lock takes the database's write lock from outside, as a backup may.
+func (w *world) lock() {
+	db, err := sql.Open("sqlite", "file:"+filepath.Join(w.dir, "quell.db")+"?_txlock=immediate&_pragma=busy_timeout(20000)")
+	if err != nil {
+		w.Fatal(err)
+	}
+	tx, err := db.Begin()
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.unlock = func() {
+		w.unlock = nil
+		tx.Rollback()
+		db.Close()
+	}
+}
+
+func (w *world) release() {
+	if w.unlock != nil {
+		w.unlock()
+	}
+}
+
+// settled waits until the store has taken all that waits, journal included.
+func (w *world) settled() {
+	w.Helper()
+	w.eventually("the store answers, and nothing is pending", func() bool {
+		return w.store.Check(w.Context()) == nil && w.store.Pending() == 0 && w.store.Available()
+	})
+}
+
+func (w *world) eventually(what string, cond func() bool) {
+	w.Helper()
+	for deadline := time.Now().Add(time.Minute); !cond(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			w.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// restart closes everything and opens it again in the same folder. A crash
+// leaves the folder as it is at this instant.
+func (w *world) restart(crash bool) error {
+	if crash {
+		dir := w.TempDir()
+		if err := copyFolder(dir, w.dir); err != nil {
+			return err
+		}
+		w.close()
+		w.dir = dir
+	} else {
+		w.closeFront()
+		w.store.Close() // under the lock, if that is held
+		w.m.Trail.Close()
+		w.release()
+	}
+	w.rules.StoreTimeout = patient
+	if err := w.open(); err != nil {
+		return err
+	}
+	w.settled()
+	return nil
+}
+
+func copyFolder(to, from string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		name, _ := filepath.Rel(from, path)
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, name), 0o700)
+		case strings.HasSuffix(name, "-shm"):
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(to, name), text, 0o600)
+	})
+}
+
+// trail returns the lines of the audit trail that were not read yet, or all.
+func (w *world) trail(all bool) (list []motorway.TrailLine) {
+	w.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, "audit", "trail.jsonl"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		w.Fatal(err)
+	}
+	lines := bytes.SplitAfter(text, []byte("\n"))
+	lines = lines[:len(lines)-1]
+	from := w.trailRead
+	if w.trailRead = len(lines); all {
+		from = 0
+	}
+	for _, line := range lines[from:] {
+		var l motorway.TrailLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			w.Fatalf("audit trail: %v: %s", err, line)
+		}
+		list = append(list, l)
+	}
+	return list
+}
+
+// logs collects what the motorway logs: warnings, and all text.
+type logs struct {
+	mu       sync.Mutex
+	warnings []string
+	text     strings.Builder
+}
+
+func (l *logs) Enabled(context.Context, slog.Level) bool { return true }
+func (l *logs) WithAttrs([]slog.Attr) slog.Handler       { return l }
+func (l *logs) WithGroup(string) slog.Handler            { return l }
+
+func (l *logs) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.Level >= slog.LevelWarn {
+		l.warnings = append(l.warnings, r.Message)
+	}
+	fmt.Fprint(&l.text, r.Message)
+	r.Attrs(func(a slog.Attr) bool { fmt.Fprintf(&l.text, " %s=%v", a.Key, a.Value); return true })
+	l.text.WriteByte('\n')
+	return nil
+}
+
+func (l *logs) takeWarnings() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	list := l.warnings
+	l.warnings = nil
+	return list
+}
