@@ -326,7 +326,13 @@ func TestGracefulStop(t *testing.T) {
 	}()
 	<-arrived
 	p.Process.Signal(syscall.SIGTERM)
-	wait(t, "it takes no new messages", func() bool { _, err := http.Get(p.north); return err != nil })
+	wait(t, "it takes no new connections", func() bool {
+		c, err := net.Dial("tcp", strings.TrimPrefix(p.north, "http://"))
+		if err == nil {
+			c.Close()
+		}
+		return err != nil
+	})
 	answer <- true
 	if s := <-got; s != "late" {
 		t.Errorf("the sender got %q", s)

@@ -50,15 +50,22 @@ func (m *message) content() (io.Reader, int) {
 	return io.LimitReader(&pattern{}, int64(m.size)), m.size
 }
 
-// pattern is an endless body that does not repeat at once.
-type pattern struct{ n uint32 }
+// pattern is an endless body whose repeats do not fall on any buffer's length.
+type pattern struct{ off int }
+
+var patternBlock = func() (b [65537]byte) {
+	n := uint32(1)
+	for i := range b {
+		n = n*1664525 + 1013904223
+		b[i] = byte(n >> 24)
+	}
+	return b
+}()
 
 func (p *pattern) Read(b []byte) (int, error) {
-	for i := range b {
-		p.n = p.n*1664525 + 1013904223
-		b[i] = byte(p.n >> 24)
-	}
-	return len(b), nil
+	n := copy(b, patternBlock[p.off:])
+	p.off = (p.off + n) % len(patternBlock)
+	return n, nil
 }
 
 // write writes the message, and nothing that was not asked for.
