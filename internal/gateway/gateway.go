@@ -169,6 +169,12 @@ func (g *Gateway) handler(decide func(context.Context, motorway.Body) (motorway.
 			ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 			defer cancel()
 		}
+		// Otherwise net/http would read and close what is left of the body as
+		// soon as the answer begins, and the transport, which still reads it,
+		// would take that for a failure and cut the answer off.
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			g.log.Warn("an answer that begins before its message has ended may be cut off", "error", err)
+		}
 		proxy.ServeHTTP(out, r.WithContext(context.WithValue(ctx, passageKey{}, &p)))
 	})
 }

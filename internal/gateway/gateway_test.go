@@ -158,6 +158,69 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
+// TestEarlyAnswer: the next hop answers while the sender still sends, and the
+// sender goes on only when the answer has begun.
+func TestEarlyAnswer(t *testing.T) {
+	const size, first = 4 << 20, 128 << 10
+	w := startedWorld(t)
+	next := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(rw).EnableFullDuplex()
+		io.CopyN(rw, r.Body, first)
+		http.NewResponseController(rw).Flush()
+		io.Copy(rw, r.Body)
+	}))
+	t.Cleanup(next.Close)
+	u, _ := url.Parse(next.URL)
+	w.gw.SetNextHops(u, u)
+	for _, d := range []outage.Direction{outage.South, outage.North} {
+		for _, kind := range []string{"application/xml", "application/octet-stream"} {
+			for _, length := range []int64{-1, size} {
+				t.Run(fmt.Sprintf("%s %s length=%d", d, kind, length), func(t *testing.T) {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					defer cancel()
+					sent, want := io.LimitReader(&pattern{}, size), io.LimitReader(&pattern{}, size)
+					r, out := io.Pipe()
+					goOn := make(chan struct{})
+					go func() {
+						io.CopyN(out, sent, 2*first)
+						select {
+						case <-goOn:
+						case <-ctx.Done():
+							out.CloseWithError(ctx.Err())
+						}
+						io.Copy(out, sent)
+						out.Close()
+					}()
+					req, err := http.NewRequestWithContext(ctx, "POST", w.front[d].URL, r)
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Content-Type", kind)
+					req.ContentLength = length
+					res, err := http.DefaultClient.Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer res.Body.Close()
+					head, err := io.ReadAll(io.LimitReader(res.Body, first))
+					if err != nil {
+						t.Fatal(err)
+					}
+					close(goOn)
+					rest, err := io.ReadAll(res.Body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					whole, _ := io.ReadAll(want)
+					if !bytes.Equal(append(head, rest...), whole) {
+						t.Errorf("%d octets came back, not those that were sent", len(head)+len(rest))
+					}
+				})
+			}
+		}
+	}
+}
+
 // TestManyAtOnce sends alerts in parallel, each twice at the same time: what
 // came in is what was forwarded and what was suppressed, and the two of an
 // alert met the same fate.
