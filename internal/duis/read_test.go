@@ -1,8 +1,11 @@
 package duis
 
 import (
+	"bytes"
+	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"reflect"
 	"strings"
 	"testing"
@@ -368,6 +371,20 @@ func TestReadKeepsNothing(t *testing.T) {
 func BenchmarkReadAD1(b *testing.B) {
 	benchmarkRead(b, "unsigned", "ad1.xml")
 	benchmarkRead(b, "signed", "ad1-signed.xml")
+	// The measure of the machine: encoding/xml's tokens, and nothing made of them.
+	doc := samples(b)["ad1.xml"]
+	b.Run("encoding-xml", func(b *testing.B) {
+		for b.Loop() {
+			d := xml.NewDecoder(bytes.NewReader(doc))
+			for {
+				if _, err := d.Token(); err == io.EOF {
+					break
+				} else if err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+	})
 }
 
 func BenchmarkReadActivation(b *testing.B) {

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"quell/internal/duis"
@@ -37,9 +38,12 @@ type system struct {
 	now time.Time
 }
 
-func newMotorway(t testing.TB) *system {
+func newMotorway(t testing.TB) *system { return newMotorwayOn(t, store.Options{}) }
+
+func newMotorwayOn(t testing.TB, o store.Options) *system {
 	s := &system{dir: t.TempDir(), now: t0}
-	st, err := store.Open(t.Context(), store.Options{Dir: s.dir})
+	o.Dir = s.dir
+	st, err := store.Open(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +150,49 @@ func TestExplain(t *testing.T) {
 			t.Errorf("%q: %v", id, err)
 		}
 	}
+}
+
+// A store that stalls is waited for as long as store_timeout says, to the
+// nanosecond of a clock that only this test moves, by an alert and by an
+// activation; both then go on.
+func TestStoreTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stall, free := false, make(chan struct{})
+		s := newMotorwayOn(t, store.Options{BeforeCommit: func() {
+			if stall {
+				<-free
+			}
+		}})
+		s.town(t)
+		rules := s.Rules()
+		rules.StoreTimeout = 250 * time.Millisecond
+		s.SetRules(rules)
+		activate := func(counter uint64) outage.Reason {
+			text := duis.AppendActivateFirmware(nil, request(counter), outage.Order{Kind: outage.OnDemand}, [32]byte{})
+			p := s.Southbound(t.Context(), whole(text))
+			return p.Decision.Reason
+		}
+		if r := activate(1); r != outage.ReasonTracked {
+			t.Fatal(r)
+		}
+		s.now = t0.Add(time.Minute)
+		stall = true
+		began := time.Now()
+		if p := s.Northbound(t.Context(), whole(ad1(1, theHub, s.now))); p.Decision != forward(outage.ReasonStoreUnavailable) {
+			t.Error(p.Decision)
+		}
+		if waited := time.Since(began); waited != rules.StoreTimeout {
+			t.Errorf("the alert waited %v, want %v", waited, rules.StoreTimeout)
+		}
+		began = time.Now()
+		if r := activate(2); r != outage.ReasonStoreUnavailable {
+			t.Error(r)
+		}
+		if waited := time.Since(began); waited != rules.StoreTimeout {
+			t.Errorf("the activation waited %v, want %v", waited, rules.StoreTimeout)
+		}
+		close(free)
+	})
 }
 
 // The trail has the ids, never the MPxN, and a line only for what passed.
