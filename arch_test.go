@@ -29,6 +29,8 @@ var imports = map[string][]string{
 	"internal/inventory": {"internal/duis", "internal/outage"},
 	"internal/store":     {"internal/inventory", "internal/outage"},
 	"internal/motorway":  {"internal/store", "internal/duis", "internal/gbcs", "internal/inventory", "internal/outage"},
+	"internal/remote":    {},
+	"internal/report":    {"internal/store", "internal/remote", "internal/outage"},
 	"internal/gateway":   {"internal/motorway", "internal/outage"},
 	"internal/console":   {"internal/motorway", "internal/store", "internal/inventory", "internal/outage"},
 	"internal/sim":       {"internal/duis", "internal/gbcs", "internal/outage"},
@@ -46,6 +48,7 @@ var only = map[string][]string{
 	"database/sql":       {"internal/store"},
 	"modernc.org/sqlite": {"internal/store"},
 	"go.yaml.in/yaml":    {"internal/config"},
+	"github.com/rclone":  {"internal/remote"},
 }
 
 // pure packages do no I/O, read no environment and write no log.

@@ -98,15 +98,31 @@ func importFiles(ctx context.Context, e *env, c *console.Client, kind string, na
 		total += info.Size()
 		files = append(files, store.File{Name: name, Reader: f})
 	}
-	if err, ok := e.stderr.(*os.File); ok && term.IsTerminal(int(err.Fd())) {
-		bar := progressbar.NewOptions64(total, progressbar.OptionSetDescription("importing"), progressbar.OptionSetWriter(err),
-			progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
-		defer bar.Finish()
-		for i := range files {
-			files[i].Reader = io.TeeReader(files[i].Reader, bar)
-		}
+	read, done := bar(e, total, "importing")
+	defer done()
+	for i := range files {
+		files[i].Reader = io.TeeReader(files[i].Reader, tick(read))
 	}
 	return c.Import(ctx, kind, whoami(), files)
+}
+
+// tick is a writer that only counts.
+type tick func(octets int)
+
+func (t tick) Write(p []byte) (int, error) {
+	t(len(p))
+	return len(p), nil
+}
+
+// bar shows a progress bar of octets, if standard error is a terminal.
+func bar(e *env, total int64, what string) (read func(octets int), done func()) {
+	f, ok := e.stderr.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return func(int) {}, func() {}
+	}
+	b := progressbar.NewOptions64(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(f),
+		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
+	return func(octets int) { b.Add(octets) }, func() { b.Finish() }
 }
 
 func sayImport(w io.Writer, kind string, im store.Import, running bool) {

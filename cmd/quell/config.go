@@ -24,7 +24,7 @@ var configCommand = command{
 			fmt.Fprint(e.stdout, config.DefaultYAML())
 			return nil
 		case "check":
-			if _, err := config.Load(*file, e.environ); err != nil {
+			if _, err := loadConfig(*file, e.environ, true); err != nil {
 				return fmt.Errorf("not valid:\n%w", err)
 			}
 			fmt.Fprintln(e.stdout, "The configuration is valid.")

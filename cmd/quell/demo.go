@@ -74,6 +74,8 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	cfg.StoreTimeout = config.Duration(time.Second) // a busy machine shall not make alerts go forward
 	cfg.DeviceList = filepath.Join(dir, "device-list.txt")
 	cfg.Inventory = []string{filepath.Join(dir, "inventory.csv")}
+	cfg.Report.PerDistributor = true
+	cfg.Report.Remotes = []config.Remote{{Name: "folder", Target: filepath.Join(dir, "delivered")}}
 	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
 		return nil, err
 	}
@@ -159,12 +161,36 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	if err := d.lastEntries(ctx, e); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/audit/trail.jsonl (the Service Audit Trail),\nquell.log, inventory.csv, device-list.txt.\n", d.dir)
+	if err := d.report(ctx, e); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt.\n", d.dir)
 	if differ > 0 {
 		return fmt.Errorf("%d of %d kinds came out other than expected", differ, len(kinds))
 	}
 	fmt.Fprintf(e.stdout, "All %d kinds came out as expected.\n", len(kinds))
 	return nil
+}
+
+// report has a report cut and delivered to a folder, and verifies what came
+// there as its receiver would.
+func (d *demonstration) report(ctx context.Context, e *env) error {
+	c := console.Client{Base: d.sys.admin.url}
+	r, err := c.CutReport(ctx)
+	if err != nil {
+		return err
+	}
+	if r, err = awaitDelivery(ctx, &c, r, ""); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nThe log leaves as a report. Its consolidated file goes to a folder, as it would by SFTP or to SharePoint:\n\n")
+	printReport(e.stdout, r)
+	delivered := filepath.Join(d.dir, "delivered")
+	fmt.Fprintf(e.stdout, "\nquell report verify %s\n", delivered)
+	if pending(r, "") {
+		return errors.New("the report was not delivered")
+	}
+	return verifyReports(e, []string{delivered})
 }
 
 // lastEntries prints what is most telling of the suppression log, by the console.

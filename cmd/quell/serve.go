@@ -23,6 +23,7 @@ import (
 	"quell/internal/gateway"
 	"quell/internal/inventory"
 	"quell/internal/motorway"
+	"quell/internal/report"
 	"quell/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,7 +41,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
 	}
-	cfg, err := config.Load(*file, e.environ)
+	cfg, err := loadConfig(*file, e.environ, true)
 	if err != nil {
 		return fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
@@ -55,7 +56,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 	for {
 		select {
 		case <-hangup:
-			changed, err := config.Load(*file, e.environ)
+			changed, err := loadConfig(*file, e.environ, false)
 			if err != nil {
 				log.Error("the configuration is not valid, the one before stays in force", "error", err)
 				continue
@@ -79,11 +80,13 @@ type system struct {
 	trail   *motorway.Trail
 	gateway *gateway.Gateway
 	console *console.Console
+	reports *report.Reporter
 	keep    atomic.Pointer[[2]time.Duration] // windows, log
 
 	south, north, admin *server
 	failed              chan error // a listener that ended by itself
 	stop                context.CancelFunc
+	stopReports         func() // of the reporter that runs
 	background          sync.WaitGroup
 }
 
@@ -114,8 +117,10 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger, change func(
 	}
 	m := &motorway.Motorway{Store: st, Now: time.Now, Log: log, Metrics: metrics}
 	m.Watch(registry)
-	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3)}
-	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured}
+	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3), stopReports: func() {}}
+	s.reports = newReporter(s, cfg, registry)
+	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured,
+		Reporting: reporting(s.reports, st)}
 	s.apply(cfg)
 	return s, nil
 }
@@ -158,6 +163,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, change func
 		}
 	}
 	s.background.Go(func() { s.housekeep(ctx) })
+	s.deliver(ctx)
 	list, err := s.store.LastImport(ctx, "devices")
 	if err != nil {
 		return nil, err
@@ -219,6 +225,7 @@ func (s *system) apply(cfg config.Config) {
 	if s.trail != nil {
 		s.trail.Enable(cfg.AuditTrail.Enabled)
 	}
+	s.reports.Set(reportSettings(cfg))
 	s.keep.Store(&[2]time.Duration{time.Duration(cfg.Housekeeping.KeepWindows), time.Duration(cfg.Housekeeping.KeepLog)})
 }
 
@@ -228,6 +235,7 @@ func (s *system) apply(cfg config.Config) {
 func (s *system) reload(ctx context.Context, cfg config.Config) {
 	live, restart := config.Changes(*s.cfg.Load(), cfg)
 	s.apply(cfg)
+	s.deliver(ctx)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
 	s.background.Go(func() {
 		if err := s.load(ctx, &cfg); err != nil {
@@ -346,7 +354,7 @@ func (s *system) housekeep(ctx context.Context) {
 	for {
 		keep := s.keep.Load()
 		now := time.Now()
-		h, err := s.store.Housekeep(ctx, now.Add(-keep[0]), now.Add(-keep[1]))
+		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-keep[0]), LogBefore: now.Add(-keep[1]), Remotes: s.reports.Remotes()})
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -7,6 +7,7 @@
 package config
 
 import (
+	"cmp"
 	_ "embed"
 	"reflect"
 	"time"
@@ -119,6 +120,58 @@ type Config struct {
 		Enabled bool `yaml:"enabled" reload:"live"`
 	} `yaml:"audit_trail"`
 
+	// Reports: files with the entries of the suppression log, and where they go.
+	// They are kept in the folder reports of data_dir.
+	Report struct {
+		// What this system is called in its reports and in the names of their
+		// files: up to 40 letters, digits and hyphens.
+		// Default: quell.
+		SystemID string `yaml:"system_id" reload:"live"`
+
+		// How often a report is cut, at round times in UTC: with 1h on the hour.
+		// At least 1s; a part of a day without remainder, or whole days.
+		// Default: 1h.
+		Every Duration `yaml:"every" reload:"live"`
+
+		// The size of a file before which a report is cut early. At least 64KiB.
+		// Default: 10MiB.
+		MaxBytes Size `yaml:"max_bytes" reload:"live"`
+
+		// Whether a time in which nothing was logged yields a file that says so.
+		// Default: true.
+		Empty bool `yaml:"empty" reload:"live"`
+
+		// Whether there is, beside the consolidated file, one for each distributor.
+		// Default: false.
+		PerDistributor bool `yaml:"per_distributor" reload:"live"`
+
+		// The rclone configuration file that targets are looked up in; it may be
+		// encrypted. Empty: the place where rclone looks for it by itself. Remotes
+		// may also be defined by variables such as RCLONE_CONFIG_ESI_TYPE.
+		// Default: empty.
+		RcloneConfig string `yaml:"rclone_config" reload:"restart"`
+
+		// Where files go: a list of {name, target, filter}. A name is up to 40
+		// small letters, digits and hyphens. A target is written as for rclone:
+		// "esi:/inbound/poas", a connection string or a folder, of the backends
+		// local, sftp, webdav, onedrive, s3 and azureblob. Secrets do not belong
+		// here, but into rclone's configuration or environment. A filter is
+		// consolidated, which is the default, a distributor's id such as "14", or
+		// unknown; the last two need per_distributor.
+		// Default: empty.
+		Remotes []Remote `yaml:"remotes" reload:"live"`
+
+		// How long a report may be on its way before it is an error in the log
+		// and a metric. More than 0.
+		// Default: 1h.
+		AlarmAfter Duration `yaml:"alarm_after" reload:"live"`
+
+		// How long files are kept in data_dir, from the end of their period on. A
+		// file that a remote has not confirmed is kept until then. More than 0.
+		// Default: 90d.
+		Keep Duration `yaml:"keep" reload:"live"`
+	} `yaml:"report"`
+
 	// What is forgotten, and when. Housekeeping runs every hour.
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent
@@ -126,11 +179,23 @@ type Config struct {
 		// Default: 7d.
 		KeepWindows Duration `yaml:"keep_windows" reload:"live"`
 
-		// How long an entry of the suppression log is kept. More than 0.
+		// How long an entry of the suppression log is kept. One that is in no
+		// report yet, or in one that a remote has not confirmed, is kept longer.
+		// More than 0.
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live"`
 	} `yaml:"housekeeping"`
 }
+
+// Remote is one item of report.remotes.
+type Remote struct {
+	Name   string `yaml:"name"`
+	Target string `yaml:"target"`
+	Filter string `yaml:"filter"`
+}
+
+// Takes is the filter, or its default.
+func (r Remote) Takes() string { return cmp.Or(r.Filter, "consolidated") }
 
 // Default is the configuration with every default, and so without the two next
 // hops that it needs to be valid.
@@ -148,6 +213,12 @@ func Default() Config {
 	c.Northbound.Listen = "127.0.0.1:8089"
 	c.Console.Listen = "127.0.0.1:8080"
 	c.AuditTrail.Enabled = true
+	c.Report.SystemID = "quell"
+	c.Report.Every = Duration(time.Hour)
+	c.Report.MaxBytes = 10 << 20
+	c.Report.Empty = true
+	c.Report.AlarmAfter = Duration(time.Hour)
+	c.Report.Keep = Duration(90 * day)
 	c.Housekeeping.KeepWindows = Duration(7 * day)
 	c.Housekeeping.KeepLog = Duration(400 * day)
 	return c

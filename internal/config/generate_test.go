@@ -189,8 +189,9 @@ A YAML file, overridden by the environment. Everything is optional but the two n
 a file with every default, ` + "`quell config check`" + ` says what is wrong with one, all at once and by line. Unknown keys are refused,
 and so are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, and QUELL_TEST_….
 
-Durations are written with the units d (24 hours), h, m, s, ms, us and ns, as in 250ms, 90s, 30m, 7d and 1d12h. In an
-environment variable the items of a list are separated by commas; a variable that is set to nothing sets its key to nothing.
+Durations are written with the units d (24 hours), h, m, s, ms, us and ns, as in 250ms, 90s, 30m, 7d and 1d12h; sizes as
+10MiB, 500kB or 65536. In an environment variable the items of a list are separated by commas, and a list whose items have keys
+is written as YAML, ` + "`[{name: esi, target: \"esi:/inbound/poas\"}]`" + `; a variable that is set to nothing sets its key to nothing.
 
 On SIGHUP the file is read again. If there is any fault in it, all stays as it was. A value whose column SIGHUP says *live* is taken
 over; a changed one that says *restart* is named in the log and waits for a restart; *first value* counts only for a new store.
@@ -226,6 +227,8 @@ func typeName(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[Duration]():
 		return "duration"
+	case t == reflect.TypeFor[Size]():
+		return "size"
 	case t == reflect.TypeFor[outage.Switch]():
 		return "on, shadow, off"
 	case t.Kind() == reflect.Bool:

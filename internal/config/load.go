@@ -220,8 +220,11 @@ func (l *loader) keys() []string {
 
 // setNode sets v, the value of a key, to what a YAML node says.
 func setNode(v reflect.Value, n *yaml.Node) error {
+	if v.Kind() == reflect.Struct {
+		return setItem(v, n)
+	}
 	if v.Kind() != reflect.Slice {
-		if n.Kind != yaml.ScalarNode || n.ShortTag() != scalarTag(v) {
+		if n.Kind != yaml.ScalarNode || !slices.Contains(scalarTags(v), n.ShortTag()) {
 			return fmt.Errorf("want %s, have %s", want(v.Type()), describe(n))
 		}
 		return setText(v, n.Value)
@@ -242,15 +245,51 @@ func setNode(v reflect.Value, n *yaml.Node) error {
 	return nil
 }
 
-func scalarTag(v reflect.Value) string {
-	if v.Kind() == reflect.Bool {
-		return "!!bool"
+func scalarTags(v reflect.Value) []string {
+	switch {
+	case v.Kind() == reflect.Bool:
+		return []string{"!!bool"}
+	case v.Type() == reflect.TypeFor[Size]():
+		return []string{"!!str", "!!int"}
 	}
-	return "!!str"
+	return []string{"!!str"}
+}
+
+// setItem sets v, an item with fields of its own.
+func setItem(v reflect.Value, n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	var known []string
+	fields := map[string]reflect.Value{}
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("yaml")
+		known = append(known, name)
+		fields[name] = v.Field(i)
+	}
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("want the keys %s, have %s", strings.Join(known, ", "), describe(n))
+	}
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := n.Content[i].Value, n.Content[i+1]
+		f, ok := fields[key]
+		if !ok {
+			return fmt.Errorf("unknown key %q%s", key, hint(key, known))
+		}
+		if seen[key] {
+			return fmt.Errorf("%s: a second time", key)
+		}
+		seen[key] = true
+		if err := setNode(f, value); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	return nil
 }
 
 // setText sets v, the value of a key, to what a text says; the items of a list
-// are separated by commas.
+// are separated by commas, unless they have fields: then it is YAML.
 func setText(v reflect.Value, s string) error {
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(s))
@@ -265,6 +304,13 @@ func setText(v reflect.Value, s string) error {
 		v.SetZero()
 		if strings.TrimSpace(s) == "" {
 			return nil
+		}
+		if v.Type().Elem().Kind() == reflect.Struct {
+			var doc yaml.Node
+			if err := yaml.Unmarshal([]byte(s), &doc); err != nil || len(doc.Content) == 0 {
+				return errors.New("want YAML such as [{name: esi, target: \"esi:/inbound/poas\"}]")
+			}
+			return setNode(v, doc.Content[0])
 		}
 		for item := range strings.SplitSeq(s, ",") {
 			e := reflect.New(v.Type().Elem()).Elem()
@@ -282,6 +328,8 @@ func want(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[Duration]():
 		return "a duration such as 30m"
+	case t == reflect.TypeFor[Size]():
+		return "a size such as 10MiB"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
 	case t.Kind() == reflect.Slice:

@@ -6,8 +6,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"quell/internal/outage"
 )
@@ -71,9 +73,60 @@ func (c *Config) faults() (faults []fault) {
 			"console.insecure: true opens it to whoever reaches it", c.Console.Listen)
 	}
 	check("console.listen", err)
+	c.reportFaults(check)
 	check("housekeeping.keep_windows", positive(c.Housekeeping.KeepWindows))
 	check("housekeeping.keep_log", positive(c.Housekeeping.KeepLog))
 	return faults
+}
+
+// minReport is the least report.max_bytes: a file begins with some records
+// besides its entries.
+const minReport = Size(64 << 10)
+
+var (
+	systemID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,40}$`)
+	remoteName = regexp.MustCompile(`^[a-z0-9-]{1,40}$`)
+)
+
+func (c *Config) reportFaults(check func(key string, err error)) {
+	r := &c.Report
+	if !systemID.MatchString(r.SystemID) {
+		check("report.system_id", fmt.Errorf("%q is not 1 to 40 letters, digits and hyphens", r.SystemID))
+	}
+	if every := time.Duration(r.Every); every < time.Second || day%every != 0 && every%day != 0 {
+		check("report.every", fmt.Errorf("%s is not at least 1s and a part of a day without remainder, or whole days", r.Every))
+	}
+	if r.MaxBytes < minReport {
+		check("report.max_bytes", fmt.Errorf("%s is less than %s", r.MaxBytes, minReport))
+	}
+	check("report.remotes", remotes(r.Remotes, r.PerDistributor))
+	check("report.alarm_after", positive(r.AlarmAfter))
+	check("report.keep", positive(r.Keep))
+}
+
+// remotes does not repeat targets, which may hold a password.
+func remotes(list []Remote, perDistributor bool) error {
+	seen := map[string]bool{}
+	for i, r := range list {
+		fault := func(format string, args ...any) error {
+			return fmt.Errorf("item %d: "+format, append([]any{i + 1}, args...)...)
+		}
+		switch takes := r.Takes(); {
+		case !remoteName.MatchString(r.Name):
+			return fault("name: %q is not 1 to 40 small letters, digits and hyphens", r.Name)
+		case seen[r.Name]:
+			return fault("name: %q a second time", r.Name)
+		case nonEmpty(r.Target) != nil:
+			return fault("target: must not be empty")
+		case takes == "consolidated":
+		case takes != outage.UnknownDistributor && !outage.IsDistributor(takes):
+			return fault("filter: %q is not consolidated, unknown, or the id of a distributor such as \"14\"", r.Filter)
+		case !perDistributor:
+			return fault("filter: %q needs report.per_distributor: true", r.Filter)
+		}
+		seen[r.Name] = true
+	}
+	return nil
 }
 
 func nonEmpty(s string) error {

@@ -28,12 +28,23 @@ type Client struct {
 }
 
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader, out any) error {
-	if len(query) > 0 {
-		path += "?" + query.Encode()
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.Base+path, body)
+	res, err := c.open(ctx, method, path, query, kind, body)
 	if err != nil {
 		return err
+	}
+	defer res.Close()
+	return json.NewDecoder(res).Decode(out)
+}
+
+// open returns the body of an answer with success.
+func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (io.ReadCloser, error) {
+	url := c.Base + path
+	if len(query) > 0 {
+		url += "?" + query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
+	if err != nil {
+		return nil, err
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
@@ -42,17 +53,17 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrNotRunning, err)
+		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	}
+	if res.StatusCode == http.StatusOK {
+		return res.Body, nil
 	}
 	defer res.Body.Close()
-	if res.StatusCode != http.StatusOK {
-		var e struct{ Error string }
-		if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
-			return fmt.Errorf("%s %s answered %s; is it quell's console?", method, path, res.Status)
-		}
-		return errors.New(e.Error)
+	var e struct{ Error string }
+	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
+		return nil, fmt.Errorf("%s %s answered %s; is it quell's console?", method, path, res.Status)
 	}
-	return json.NewDecoder(res.Body).Decode(out)
+	return nil, errors.New(e.Error)
 }
 
 // Status asks how the system is.
@@ -116,4 +127,47 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []store.Fil
 	defer r.Close()
 	err = c.call(ctx, "POST", "/api/v1/"+kind, url.Values{"who": {who}}, form.FormDataContentType(), r, &out)
 	return out, err
+}
+
+// Reports asks for up to limit reports with numbers below before, the latest
+// first.
+func (c *Client) Reports(ctx context.Context, before int64, limit int) (out Reports, err error) {
+	q := url.Values{"before": {strconv.FormatInt(before, 10)}, "limit": {strconv.Itoa(limit)}}
+	return out, c.call(ctx, "GET", "/api/v1/reports", q, "", nil, &out)
+}
+
+// Report asks for one report.
+func (c *Client) Report(ctx context.Context, no int64) (out store.Report, err error) {
+	return out, c.call(ctx, "GET", fmt.Sprintf("/api/v1/reports/%d", no), nil, "", nil, &out)
+}
+
+// CutReport has a report cut now.
+func (c *Client) CutReport(ctx context.Context) (out store.Report, err error) {
+	return out, c.call(ctx, "POST", "/api/v1/reports", nil, "", nil, &out)
+}
+
+// SendReport has a report delivered again, to one remote or, if the name is
+// empty, to all. It does not wait until that is done.
+func (c *Client) SendReport(ctx context.Context, no int64, remote string) (out store.Report, err error) {
+	return out, c.call(ctx, "POST", fmt.Sprintf("/api/v1/reports/%d/send", no), url.Values{"remote": {remote}}, "", nil, &out)
+}
+
+// Export writes the entries received in [from, to) to w; a zero time is no
+// bound.
+func (c *Client) Export(ctx context.Context, w io.Writer, format string, from, to time.Time) error {
+	q := url.Values{"format": {format}}
+	for name, t := range map[string]time.Time{"from": from, "to": to} {
+		if !t.IsZero() {
+			q.Set(name, t.Format(time.RFC3339Nano))
+		}
+	}
+	res, err := c.open(ctx, "GET", "/api/v1/export", q, "", nil)
+	if err != nil {
+		return err
+	}
+	defer res.Close()
+	if _, err = io.Copy(w, res); err != nil {
+		return fmt.Errorf("the export is not complete: %w", err)
+	}
+	return nil
 }

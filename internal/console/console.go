@@ -47,6 +47,7 @@ type Console struct {
 	// Configured names the configuration key, if any, that says where the
 	// "inventory" or the "devices" come from; they cannot be imported then.
 	Configured func(kind string) string
+	Reporting  Reporting
 
 	draining atomic.Bool
 }
@@ -90,6 +91,7 @@ func (c *Console) Handler() http.Handler {
 	mux.HandleFunc("POST /api/v1/devices", c.try(c.importDevices))
 	mux.HandleFunc("GET /api/v1/devices", c.try(c.listDevices))
 	mux.HandleFunc("GET /api/v1/devices/{id}", c.try(c.checkDevice))
+	c.reportRoutes(mux)
 	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux))
 }
 
@@ -142,33 +144,40 @@ func (c *Console) status(r *http.Request) Status {
 // badRequest marks an error as the caller's.
 type badRequest struct{ error }
 
-// try is a handler that answers a value or an error; the status of each kind
-// of error is decided here and nowhere else.
+// try is a handler that answers a value or an error.
 func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
-		if err == nil {
-			writeJSON(w, v)
+		if err != nil {
+			c.fail(w, r, err)
 			return
 		}
-		status := http.StatusInternalServerError
-		var bad badRequest
-		var lines *inventory.LineErrors
-		switch {
-		case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
-			status = http.StatusBadRequest
-		case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting):
-			status = http.StatusConflict
-		case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
-			status = http.StatusUnprocessableEntity
-		case errors.Is(err, store.ErrUnavailable):
-			status = http.StatusServiceUnavailable
-		}
-		if status >= 500 {
-			c.Log.Error("console", "path", r.URL.Path, "error", err)
-		}
-		writeError(w, status, err)
+		writeJSON(w, v)
 	}
+}
+
+// fail answers an error; the status of each kind of error is decided here and
+// nowhere else.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := http.StatusInternalServerError
+	var bad badRequest
+	var lines *inventory.LineErrors
+	switch {
+	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
+		status = http.StatusBadRequest
+	case errors.Is(err, store.ErrNoReport), errors.Is(err, ErrNotFound):
+		status = http.StatusNotFound
+	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting):
+		status = http.StatusConflict
+	case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
+		status = http.StatusUnprocessableEntity
+	case errors.Is(err, store.ErrUnavailable):
+		status = http.StatusServiceUnavailable
+	}
+	if status >= 500 {
+		c.Log.Error("console", "path", r.URL.Path, "error", err)
+	}
+	writeError(w, status, err)
 }
 
 func writeError(w http.ResponseWriter, status int, err error) {

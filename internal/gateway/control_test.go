@@ -58,6 +58,7 @@ func (p *player) control(clauses []clause) bool {
 		"store stalls after its commit":        func() { p.stall(func() { p.w.after.Store(new(make(chan struct{}))) }) },
 		"store answers again":                  func() { p.resume(true) },
 		"store answers again and nobody waits": func() { p.resume(false) },
+		"report":                               p.report,
 		"restart":                              func() { p.restart(false) },
 		"crash and restart":                    func() { p.restart(true) },
 	}[c.String()]
@@ -155,13 +156,31 @@ func (p *player) housekeep(clauses []clause) bool {
 			keep = append(keep, p.span(w[0]))
 		}
 	}
-	h, err := p.w.store.Housekeep(p.Context(), p.now.Add(-keep[0]), p.now.Add(-keep[1]))
+	h, err := p.w.store.Housekeep(p.Context(), store.Limits{WindowsBefore: p.now.Add(-keep[0]), LogBefore: p.now.Add(-keep[1])})
 	if err != nil {
 		p.fail("housekeeping: %v", err)
 	}
 	p.pruned = p.pruned || h.Entries > 0
 	p.say("-> deleted: %d activations, %d entries, %d notes of forwarded alerts", h.Activations, h.Entries, h.Notes)
 	return true
+}
+
+// report cuts a report of the whole log, whose file counts as written.
+func (p *player) report() {
+	last, err := p.w.store.LastReport(p.Context())
+	if err != nil {
+		p.fail("report: %v", err)
+	}
+	r, err := p.w.store.Cut(p.Context(), store.Cut{After: last.No, SystemID: "timeline", Cause: store.CauseAsked, End: p.now, At: p.now,
+		LastSeq: p.lastEntry, Name: func(store.Report, store.ReportFile) string { return "file" }})
+	if err != nil {
+		p.fail("report: %v", err)
+	}
+	r.Files[0].SHA256 = "as if"
+	if err := p.w.store.Written(p.Context(), r.No, r.Files, p.now); err != nil {
+		p.fail("report: %v", err)
+	}
+	p.say("-> report %d: entries %d to %d", r.No, r.FirstSeq, r.LastSeq)
 }
 
 func (p *player) log() {

@@ -1,5 +1,7 @@
 package outage
 
+import "strconv"
+
 // Distributor is the Electricity Distributor of an MPAN's area.
 type Distributor struct {
 	ID       string // the MPAN's first two digits; "" if the MPAN is not valid
@@ -23,6 +25,29 @@ func DistributorOf(mpan string) (d Distributor, valid bool) {
 		return Distributor{ID: id, Area: "independent", Operator: "IDNO"}, true
 	}
 	return Distributor{ID: id, Operator: "unknown"}, true
+}
+
+// UnknownDistributor stands for the distributor of entries whose MPxN names none
+// that is known.
+const UnknownDistributor = "unknown"
+
+// Stream is the distributor that the entry is reported to: its id, or
+// UnknownDistributor.
+func (e *Entry) Stream() string {
+	if !IsDistributor(e.Distributor) {
+		return UnknownDistributor
+	}
+	return e.Distributor
+}
+
+// IsDistributor reports whether id is that of a distributor: a licensed one, or
+// of the range of the independent ones.
+func IsDistributor(id string) bool {
+	if _, licensed := distributors[id]; licensed {
+		return true
+	}
+	n, err := strconv.ParseUint(id, 10, 8)
+	return err == nil && len(id) == 2 && n >= 24
 }
 
 func validMPAN(s string) bool {

@@ -236,15 +236,22 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 }
 
 // correct notes alerts that went forward, and corrects the entries of those that
-// have one.
+// have one. A report that has the entry already says so later, by the
+// correction.
 func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
 	for _, f := range list {
 		if !s.index.has(f.CHF) {
 			continue // a hub that is not in the index has no entries
 		}
-		if _, err := s.conn.ExecContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ?`,
-			string(outage.Forwarded), f.AlertID, string(outage.Suppressed)); err != nil {
+		seqs, err := numbers(s.conn.QueryContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ? RETURNING seq`,
+			string(outage.Forwarded), f.AlertID, string(outage.Suppressed)))
+		if err != nil {
 			return err
+		}
+		for _, seq := range seqs {
+			if _, err := s.conn.ExecContext(ctx, `INSERT INTO correction (seq, at) VALUES (?, ?)`, seq, micros(f.Received)); err != nil {
+				return err
+			}
 		}
 	}
 	return s.insertForwarded(ctx, list)

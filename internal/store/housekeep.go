@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"time"
 
 	"quell/internal/outage"
@@ -17,17 +16,34 @@ type Housekeeping struct {
 	Activations, Entries, Notes int
 }
 
-// Housekeep deletes activations whose windows have been over since before
-// windowsBefore (cancellations by their receipt), and log entries and notes of
-// forwarded alerts received before logBefore. It works in small transactions
-// behind whatever else waits, until nothing is left to do or ctx ends.
-func (s *Store) Housekeep(ctx context.Context, windowsBefore, logBefore time.Time) (h Housekeeping, err error) {
-	purge := func(count *int, query string, before time.Time) error {
+// Limits says what Housekeep may delete.
+type Limits struct {
+	// Windows that have been over since before this instant, and
+	// cancellations received before it.
+	WindowsBefore time.Time
+	// Log entries and notes of forwarded alerts received before this instant.
+	LogBefore time.Time
+	// The remotes in use: an entry is kept until each of them that is to have
+	// it has confirmed it.
+	Remotes []string
+}
+
+// Housekeep deletes what is old, but no entry that is not in a report. It works
+// in small transactions behind whatever else waits, until nothing is left to do
+// or ctx ends.
+func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
+	// It only grows while this runs, unless a report is asked to be sent again.
+	out, err := reported(ctx, s.reader, l.Remotes)
+	if err != nil {
+		return h, wrapRead(err)
+	}
+	corrections := 0
+	purge := func(count *int, query string, args ...any) error {
 		for {
 			var gone []outage.DeviceID
 			n := 0
 			err := s.doLater(ctx, func(ctx context.Context) (err error) {
-				gone, n, err = s.purge(ctx, query, before)
+				gone, n, err = s.purge(ctx, query, args...)
 				return err
 			}, func() {
 				for _, chf := range gone {
@@ -41,20 +57,22 @@ func (s *Store) Housekeep(ctx context.Context, windowsBefore, logBefore time.Tim
 		}
 	}
 	for _, step := range []struct {
-		count  *int
-		query  string
-		before time.Time
+		count *int
+		query string
+		args  []any
 	}{
 		{&h.Activations, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
-			WHERE ends_at < ?1 AND received_at < ?1 ORDER BY ends_at LIMIT ?2) RETURNING chf`, windowsBefore},
+			WHERE ends_at < ?1 AND received_at < ?1 ORDER BY ends_at LIMIT ?2) RETURNING chf`, []any{micros(l.WindowsBefore), housekeepBatch}},
 		// Entries are numbered about in order of receipt. Only the first are
 		// looked at: a look through the whole log would hold up decisions.
 		{&h.Entries, `DELETE FROM suppression WHERE received_at < ?1 AND seq IN (SELECT seq FROM suppression
-			ORDER BY seq LIMIT ?2) RETURNING chf`, logBefore},
+			WHERE seq <= ?3 ORDER BY seq LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch, out}},
+		{&corrections, `DELETE FROM correction WHERE id IN (SELECT id FROM correction c
+			WHERE NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) LIMIT ?1) RETURNING 0`, []any{housekeepBatch}},
 		{&h.Notes, `DELETE FROM forwarded WHERE alert_id IN (SELECT alert_id FROM forwarded
-			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, logBefore},
+			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
 	} {
-		if err := purge(step.count, step.query, step.before); err != nil {
+		if err := purge(step.count, step.query, step.args...); err != nil {
 			return h, err
 		}
 	}
@@ -62,9 +80,8 @@ func (s *Store) Housekeep(ctx context.Context, windowsBefore, logBefore time.Tim
 }
 
 // purge runs one delete, and says of which hubs nothing is left to ask for.
-func (s *Store) purge(ctx context.Context, query string, before time.Time) (gone []outage.DeviceID, n int, err error) {
-	rows, err := s.conn.QueryContext(ctx, query, micros(before), housekeepBatch)
-	hubs, err := scan(rows, err, func(rows *sql.Rows) (chf int64, err error) { return chf, rows.Scan(&chf) })
+func (s *Store) purge(ctx context.Context, query string, args ...any) (gone []outage.DeviceID, n int, err error) {
+	hubs, err := numbers(s.conn.QueryContext(ctx, query, args...))
 	if err != nil {
 		return nil, 0, err
 	}

@@ -26,15 +26,20 @@ func (s *Store) insertEvent(ctx context.Context, e Event) error {
 	return err
 }
 
-// Events returns the last n events, the latest first.
-func (s *Store) Events(ctx context.Context, n int) ([]Event, error) {
-	rows, err := s.reader.QueryContext(ctx, `SELECT id, at, who, what, old_value, new_value, why FROM event ORDER BY id DESC LIMIT ?`, n)
-	list, err := scan(rows, err, func(rows *sql.Rows) (e Event, err error) {
+const eventColumns = `id, at, who, what, old_value, new_value, why`
+
+func scanEvents(rows *sql.Rows, err error) ([]Event, error) {
+	return scan(rows, err, func(rows *sql.Rows) (e Event, err error) {
 		var at int64
 		err = rows.Scan(&e.ID, &at, &e.Who, &e.What, &e.Old, &e.New, &e.Why)
 		e.At = instant(at)
 		return e, err
 	})
+}
+
+// Events returns the last n events, the latest first.
+func (s *Store) Events(ctx context.Context, n int) ([]Event, error) {
+	list, err := scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event ORDER BY id DESC LIMIT ?`, n))
 	return list, wrapRead(err)
 }
 

@@ -243,7 +243,7 @@ func TestSameAlertSameDecision(t *testing.T) {
 		// The same after a restart, and after the window has been housekept.
 		s.Close()
 		s = openIn(t, dir)
-		if h, err := s.Housekeep(t.Context(), t0.Add(1000*time.Hour), t0.Add(-time.Hour)); err != nil || h.Entries+h.Notes > 0 {
+		if h, err := s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(1000 * time.Hour), LogBefore: t0.Add(-time.Hour)}); err != nil || h.Entries+h.Notes > 0 {
 			t.Fatal(h, err)
 		}
 		if !s.MayHold(hub(1)) {
@@ -341,11 +341,11 @@ func TestHousekeep(t *testing.T) {
 	s.Record(t.Context(), futureDated(2, 3, t0, t0.Add(1000*time.Hour)))
 
 	over := t0.Add(30 * time.Minute)
-	h, err := s.Housekeep(t.Context(), over, t0)
+	h, err := s.Housekeep(t.Context(), Limits{WindowsBefore: over, LogBefore: t0})
 	if err != nil || h != (Housekeeping{Activations: 1}) { // the cancellation
 		t.Fatalf("%+v %v", h, err)
 	}
-	h, err = s.Housekeep(t.Context(), over.Add(time.Microsecond), t0)
+	h, err = s.Housekeep(t.Context(), Limits{WindowsBefore: over.Add(time.Microsecond), LogBefore: t0})
 	if err != nil || h != (Housekeeping{Activations: n}) {
 		t.Fatalf("%+v %v", h, err)
 	}
@@ -354,8 +354,14 @@ func TestHousekeep(t *testing.T) {
 			t.Errorf("MayHold(hub %d) = %v", i, got)
 		}
 	}
-	h, err = s.Housekeep(t.Context(), t0, t0.Add(time.Microsecond))
-	if err != nil || h != (Housekeeping{Entries: 1, Notes: n}) || s.MayHold(hub(0)) {
+	logged := Limits{WindowsBefore: t0, LogBefore: t0.Add(time.Microsecond)}
+	h, err = s.Housekeep(t.Context(), logged)
+	if err != nil || h != (Housekeeping{Notes: n}) || !s.MayHold(hub(0)) {
+		t.Fatalf("an entry that is in no report: %+v %v", h, err)
+	}
+	writeReport(t, s, 1)
+	h, err = s.Housekeep(t.Context(), logged)
+	if err != nil || h != (Housekeeping{Entries: 1}) || s.MayHold(hub(0)) {
 		t.Fatalf("%+v %v", h, err)
 	}
 	// Numbers go on where they were.

@@ -1,0 +1,298 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"quell/internal/console"
+	"quell/internal/report"
+	"quell/internal/store"
+
+	"github.com/dustin/go-humanize"
+	"golang.org/x/term"
+)
+
+var reportCommand = command{
+	name: "report", usage: "list | show N | cut | send N [--remote R] | verify FILE|DIR... | export --format csv|jsonl|parquet [--from T] [--to T]",
+	short: "List, cut, send and verify reports of the suppression log, or export it",
+	run:   runReport,
+}
+
+const reportHelp = `list     the last reports, and what has become of them
+show     one report: its files, and how far each has got to each remote
+cut      a report of what is in none yet, now
+send     a report's files again, to all remotes or to one
+verify   report files or folders of them, by themselves: the first fault is told
+         with its place, and the exit status is 1; needs no configuration
+export   log entries to standard output, received from T (included) up to T
+         (not included), such as 2026-03-01 or 2026-03-01T10:00:00Z`
+
+func runReport(ctx context.Context, e *env, args []string) error {
+	fs := e.flags(reportHelp)
+	file := configFlag(fs, e.environ)
+	remote := fs.String("remote", "", "send: to this `remote` only")
+	format := fs.String("format", "csv", "export: the `format`")
+	from, to := instant{}, instant{}
+	fs.Var(&from, "from", "export: the first `instant`")
+	fs.Var(&to, "to", "export: the `instant` behind the last")
+	rest, err := parse(fs, args)
+	if err != nil || len(rest) == 0 {
+		return orUsage(err, "say what to do: list, show, cut, send, verify or export")
+	}
+	what, rest := rest[0], rest[1:]
+	if what == "verify" {
+		return verifyReports(e, rest)
+	}
+	do, ok := map[string]func(*console.Client, bool, int64) error{
+		"list": func(c *console.Client, _ bool, _ int64) error { return listReports(ctx, e, c) },
+		"show": func(c *console.Client, _ bool, no int64) error { return showReport(ctx, e, c, no) },
+		"cut":  func(c *console.Client, running bool, _ int64) error { return cutReport(ctx, e, c, running) },
+		"send": func(c *console.Client, running bool, no int64) error {
+			return sendReport(ctx, e, c, running, no, *remote)
+		},
+		"export": func(c *console.Client, _ bool, _ int64) error {
+			return exportEntries(ctx, e, c, *format, from.Time, to.Time)
+		},
+	}[what]
+	if !ok {
+		return errUsage{fmt.Sprintf("there is no %q; say list, show, cut, send, verify or export", what)}
+	}
+	var no int64
+	if what == "show" || what == "send" {
+		if len(rest) != 1 {
+			return errUsage{what + " needs the number of a report"}
+		}
+		if no, err = strconv.ParseInt(rest[0], 10, 64); err != nil || no < 1 {
+			return errUsage{fmt.Sprintf("%q is not the number of a report", rest[0])}
+		}
+	} else if len(rest) != 0 {
+		return errUsage{what + " takes no arguments"}
+	}
+	c, running, done, err := connect(ctx, *file, e)
+	if err != nil {
+		return err
+	}
+	return firstOf(do(c, running, no), done())
+}
+
+// instant is a flag: an RFC 3339 time, or a date, which is its first instant in UTC.
+type instant struct{ time.Time }
+
+func (i *instant) String() string { return "" }
+
+func (i *instant) Set(s string) (err error) {
+	if i.Time, err = time.Parse(time.DateOnly, s); err != nil {
+		if i.Time, err = time.Parse(time.RFC3339, s); err != nil {
+			return errors.New("not an instant such as 2026-03-01 or 2026-03-01T10:00:00Z")
+		}
+	}
+	return nil
+}
+
+// stamp writes an instant of a report for people.
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
+
+func listReports(ctx context.Context, e *env, c *console.Client) error {
+	const last = 20
+	list, err := c.Reports(ctx, 1<<62, last)
+	if err != nil {
+		return err
+	}
+	if len(list.Reports) == 0 {
+		fmt.Fprintln(e.stdout, "There are no reports yet.")
+		return nil
+	}
+	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "REPORT\tFROM (UTC)\tTO\tENTRIES\tCAUSE\tFILES\tSIZE\tDELIVERY")
+	for _, r := range list.Reports {
+		var size int64
+		var deliveries []string
+		for _, f := range r.Files {
+			size += f.Size
+			for _, d := range f.Deliveries {
+				deliveries = append(deliveries, d.Remote+" "+deliveryState(d))
+			}
+		}
+		fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", r.No, stamp(r.Start), stamp(r.End), r.LastSeq-r.FirstSeq+1, r.Cause, len(r.Files),
+			humanize.IBytes(uint64(size)), strings.Join(deliveries, ", "))
+	}
+	if len(list.Reports) == last {
+		defer fmt.Fprintf(e.stdout, "These are the last %d. GET /api/v1/reports?before=%d of the console has those before.\n", last, list.Next)
+	}
+	return t.Flush()
+}
+
+func deliveryState(d store.Delivery) string {
+	if d.State == store.StateConfirmed || d.Tries == 0 {
+		return string(d.State)
+	}
+	return fmt.Sprintf("%s after %d tries", d.State, d.Tries)
+}
+
+func showReport(ctx context.Context, e *env, c *console.Client, no int64) error {
+	r, err := c.Report(ctx, no)
+	if err != nil {
+		return err
+	}
+	printReport(e.stdout, r)
+	return nil
+}
+
+func printReport(w io.Writer, r store.Report) {
+	fmt.Fprintf(w, "Report %d of %s, %s to %s UTC, cut at %s (%s)\n", r.No, r.SystemID, stamp(r.Start), stamp(r.End), stamp(r.CutAt), r.Cause)
+	switch n := r.LastSeq - r.FirstSeq + 1; n {
+	case 0:
+		fmt.Fprintln(w, "No entries")
+	case 1:
+		fmt.Fprintf(w, "1 entry: number %d\n", r.FirstSeq)
+	default:
+		fmt.Fprintf(w, "%d entries: numbers %d to %d\n", n, r.FirstSeq, r.LastSeq)
+	}
+	fmt.Fprintf(w, "The switch was %s; device list SHA-256 %s\n", r.Switch, orDash(r.DeviceList))
+	for _, f := range r.Files {
+		fmt.Fprintf(w, "\n%s\n", f.Name)
+		if f.SHA256 == "" {
+			fmt.Fprintln(w, "  cut, not written yet")
+		} else {
+			fmt.Fprintf(w, "  %d entries, %d octets, SHA-256 %s\n", f.Records, f.Size, f.SHA256)
+		}
+		for _, d := range f.Deliveries {
+			fmt.Fprintf(w, "  to %s: %s, %s", d.Remote, d.State, stamp(d.At))
+			if d.Tries > 0 {
+				fmt.Fprintf(w, ", tries %d", d.Tries)
+			}
+			fmt.Fprintln(w)
+			if d.Error != "" {
+				fmt.Fprintf(w, "    last error: %s\n", d.Error)
+			}
+		}
+	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func cutReport(ctx context.Context, e *env, c *console.Client, running bool) error {
+	r, err := c.CutReport(ctx)
+	if err != nil {
+		return err
+	}
+	printReport(e.stdout, r)
+	if !running {
+		fmt.Fprintln(e.stdout, "\nNo quell is running; the report is delivered at its next start.")
+	}
+	return nil
+}
+
+// sendWait bounds the wait for what becomes of a delivery.
+const sendWait = 30 * time.Second
+
+func sendReport(ctx context.Context, e *env, c *console.Client, running bool, no int64, remote string) error {
+	r, err := c.SendReport(ctx, no, remote)
+	if err != nil {
+		return err
+	}
+	if !running {
+		fmt.Fprintln(e.stdout, "No quell is running; the report is delivered at its next start.")
+		return nil
+	}
+	if r, err = awaitDelivery(ctx, c, r, remote); err != nil {
+		return err
+	}
+	printReport(e.stdout, r)
+	if pending(r, remote) {
+		return errors.New("not confirmed yet; it is tried on")
+	}
+	return nil
+}
+
+// awaitDelivery waits until a report's files are confirmed by a remote, or all
+// if the name is empty; or a try has failed; or it has waited long enough.
+func awaitDelivery(ctx context.Context, c *console.Client, r store.Report, remote string) (store.Report, error) {
+	for deadline := time.Now().Add(sendWait); pending(r, remote) && !failed(r, remote) && time.Now().Before(deadline); {
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return r, ctx.Err()
+		}
+		var err error
+		if r, err = c.Report(ctx, r.No); err != nil {
+			return r, err
+		}
+	}
+	return r, nil
+}
+
+// pending reports whether a delivery is not confirmed.
+func pending(r store.Report, remote string) bool {
+	return anyDelivery(r, remote, func(d store.Delivery) bool { return d.State != store.StateConfirmed })
+}
+
+// failed reports whether the last try of a delivery failed.
+func failed(r store.Report, remote string) bool {
+	return anyDelivery(r, remote, func(d store.Delivery) bool { return d.Error != "" })
+}
+
+func anyDelivery(r store.Report, remote string, is func(store.Delivery) bool) bool {
+	for _, f := range r.Files {
+		for _, d := range f.Deliveries {
+			if (remote == "" || d.Remote == remote) && is(d) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func exportEntries(ctx context.Context, e *env, c *console.Client, format string, from, to time.Time) error {
+	f, err := report.ParseFormat(format)
+	if err != nil {
+		return errUsage{"--format " + err.Error()}
+	}
+	if out, ok := e.stdout.(*os.File); ok && f == report.Parquet && term.IsTerminal(int(out.Fd())) {
+		return errUsage{"Parquet is not for a terminal; write it to a file: > FILE"}
+	}
+	w := bufio.NewWriter(e.stdout)
+	if err := c.Export(ctx, w, format, from, to); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func verifyReports(e *env, paths []string) error {
+	if len(paths) == 0 {
+		return errUsage{"verify needs files, or folders of them"}
+	}
+	files, size, err := report.Find(paths)
+	if err != nil {
+		return err
+	}
+	read, done := bar(e, size, "verifying")
+	chains, err := report.Verify(files, read)
+	done()
+	if err != nil {
+		return err
+	}
+	for _, c := range chains {
+		last := c.Newest
+		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d, %d files, %d entries, up to %s UTC and number %d\n",
+			c.System, c.Stream, c.First, c.Last, c.Files, c.Entries, stamp(last.End), last.LastSeq)
+		if !c.Complete {
+			fmt.Fprintf(e.stdout, "  What came before %d is not among these files: %s\n", c.First, c.Before)
+		}
+	}
+	fmt.Fprintln(e.stdout, "All sound: nothing is missing, changed or twice.")
+	return nil
+}

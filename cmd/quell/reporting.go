@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/console"
+	"quell/internal/remote"
+	"quell/internal/report"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// loadConfig is config.Load for those who deliver: it also checks the targets
+// of remotes, without reaching them. first says that rclone's configuration is
+// the one that cfg names; later it stays what it was.
+func loadConfig(file string, environ []string, first bool) (config.Config, error) {
+	cfg, err := config.Load(file, environ)
+	if err != nil {
+		return cfg, err
+	}
+	if first {
+		if err := remote.Configure(cfg.Report.RcloneConfig); err != nil {
+			return cfg, fmt.Errorf("report.rclone_config: %w", err)
+		}
+	}
+	var errs []error
+	for i, r := range cfg.Report.Remotes {
+		if err := remote.Check(r.Target); err != nil {
+			errs = append(errs, fmt.Errorf("report.remotes: item %d (%s): %w", i+1, r.Name, err))
+		}
+	}
+	return cfg, errors.Join(errs...)
+}
+
+func newReporter(s *system, cfg config.Config, registry prometheus.Registerer) *report.Reporter {
+	return &report.Reporter{Store: s.store, Dir: filepath.Join(cfg.DataDir, "reports"), Now: time.Now, Log: s.log, Metrics: report.NewMetrics(registry)}
+}
+
+// reportSettings are what a configuration says of reports.
+func reportSettings(cfg config.Config) report.Settings {
+	s := report.Settings{SystemID: cfg.Report.SystemID, Every: time.Duration(cfg.Report.Every), MaxBytes: int64(cfg.Report.MaxBytes), Empty: cfg.Report.Empty,
+		PerDistributor: cfg.Report.PerDistributor, AlarmAfter: time.Duration(cfg.Report.AlarmAfter), Keep: time.Duration(cfg.Report.Keep), Window: time.Duration(cfg.Window)}
+	for _, r := range cfg.Report.Remotes {
+		s.Remotes = append(s.Remotes, report.Remote{Name: r.Name, Target: r.Target, Stream: r.Takes()})
+	}
+	return s
+}
+
+// deliver cuts and delivers reports with the remotes of now, in place of those
+// before, until ctx ends.
+func (s *system) deliver(ctx context.Context) {
+	s.stopReports()
+	ctx, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	s.background.Go(func() {
+		defer close(done)
+		s.reports.Run(ctx)
+	})
+	s.stopReports = func() {
+		stop()
+		<-done
+	}
+}
+
+func reporting(r *report.Reporter, st *store.Store) console.Reporting {
+	return console.Reporting{
+		Cut:  r.Cut,
+		Open: r.Open,
+		Send: func(ctx context.Context, no int64, name string) error {
+			err := r.Send(ctx, no, name)
+			if errors.Is(err, report.ErrNoRemote) {
+				err = fmt.Errorf("%w: %w", console.ErrNotFound, err)
+			}
+			return err
+		},
+		Export: func(format string) (string, func(context.Context, io.Writer, time.Time, time.Time) error, error) {
+			f, err := report.ParseFormat(format)
+			return f.ContentType(), func(ctx context.Context, w io.Writer, from, to time.Time) error {
+				return report.Export(ctx, st, w, f, from, to)
+			}, err
+		},
+	}
+}

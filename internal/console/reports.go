@@ -1,0 +1,144 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strconv"
+	"time"
+
+	"quell/internal/store"
+)
+
+// Reporting is what the console needs to have done with reports.
+type Reporting struct {
+	Cut  func(context.Context) (store.Report, error)
+	Send func(ctx context.Context, no int64, remote string) error
+	// Open opens a file of a report.
+	Open func(ctx context.Context, no int64, stream string) (*os.File, error)
+	// Export looks up a format. The error is that of an unknown one.
+	Export func(format string) (contentType string, write func(ctx context.Context, w io.Writer, from, to time.Time) error, err error)
+}
+
+// ErrNotFound marks an error of Reporting as one of a thing that is not there.
+var ErrNotFound = errors.New("not found")
+
+func (c *Console) reportRoutes(mux *http.ServeMux) {
+	mux.HandleFunc("GET /api/v1/reports", c.try(c.listReports))
+	mux.HandleFunc("POST /api/v1/reports", c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
+	mux.HandleFunc("GET /api/v1/reports/{no}", c.try(func(r *http.Request) (any, error) {
+		no, err := reportNumber(r)
+		if err != nil {
+			return nil, err
+		}
+		return c.Motorway.Store.Report(r.Context(), no)
+	}))
+	mux.HandleFunc("GET /api/v1/reports/{no}/file", c.reportFile)
+	mux.HandleFunc("POST /api/v1/reports/{no}/send", c.try(c.sendReport))
+	mux.HandleFunc("GET /api/v1/export", c.export)
+}
+
+func reportNumber(r *http.Request) (int64, error) {
+	text := r.PathValue("no")
+	no, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || no < 1 {
+		return 0, badRequest{fmt.Errorf("%q is not the number of a report", text)}
+	}
+	return no, nil
+}
+
+// Reports is what GET /api/v1/reports answers: the latest first. Next is the
+// value of "before" for what follows.
+type Reports struct {
+	Reports []store.Report `json:"reports"`
+	Next    int64          `json:"next"`
+}
+
+func (c *Console) listReports(r *http.Request) (any, error) {
+	before, err := number(r, "before", 1<<62, 1, 1<<62)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := number(r, "limit", defaultLimit, 1, 1000)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Motorway.Store.Reports(r.Context(), before, int(limit))
+	out := Reports{Reports: append([]store.Report{}, list...), Next: before}
+	if len(list) > 0 {
+		out.Next = list[len(list)-1].No
+	}
+	return out, err
+}
+
+// reportFile answers a file of a report: the consolidated one unless the
+// parameter stream names another.
+func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
+	no, err := reportNumber(r)
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	stream := r.URL.Query().Get("stream")
+	if stream == "" {
+		stream = store.Consolidated
+	}
+	f, err := c.Reporting.Open(r.Context(), no, stream)
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
+	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", info.Name()))
+	http.ServeContent(w, r, "", info.ModTime(), f)
+}
+
+// sendReport has a report delivered again, to the remote that the parameter
+// remote names or to all of them. It answers the report as it stands.
+func (c *Console) sendReport(r *http.Request) (any, error) {
+	no, err := reportNumber(r)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Reporting.Send(r.Context(), no, r.URL.Query().Get("remote")); err != nil {
+		return nil, err
+	}
+	return c.Motorway.Store.Report(r.Context(), no)
+}
+
+// export answers entries of the suppression log in a format, received from
+// "from" up to "to"; both may be left out. An answer that does not end as HTTP
+// has it end is not complete.
+func (c *Console) export(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	from, to := time.Time{}, c.Motorway.Now().Add(time.Hour) // clocks may differ
+	for name, at := range map[string]*time.Time{"from": &from, "to": &to} {
+		if text := q.Get(name); text != "" {
+			t, err := time.Parse(time.RFC3339, text)
+			if err != nil {
+				c.fail(w, r, badRequest{fmt.Errorf("%s=%q is not a time such as 2026-03-01T10:00:00Z", name, text)})
+				return
+			}
+			*at = t.UTC()
+		}
+	}
+	kind, write, err := c.Reporting.Export(q.Get("format"))
+	if err != nil {
+		c.fail(w, r, badRequest{fmt.Errorf("format: %w", err)})
+		return
+	}
+	w.Header().Set("Content-Type", kind)
+	if err := write(r.Context(), w, from, to); err != nil {
+		c.Log.Error("export", "error", err)
+		panic(http.ErrAbortHandler)
+	}
+}

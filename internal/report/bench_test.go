@@ -1,0 +1,142 @@
+package report
+
+import (
+	"bufio"
+	"bytes"
+	"database/sql"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"time"
+
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// fill writes n entries, of at most 100,000 hubs, into the closed store of a
+// folder, past the rules.
+func fill(b *testing.B, dir string, n int) {
+	b.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(dir, "quell.db"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer db.Close()
+	for _, q := range []string{
+		`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+		INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at, activation_id, request_id,
+			mode, window_start, window_end, throttled_sequence, throttled_count, outcome, started_before, repeated)
+		SELECT i, '88-73-84-57-00-00-97-EA:90-B3-D5-1F-30-01-00-00:' || i, 'AD1', -8613303245920329199 + i % 100000, 61731580223225856 + i % 100000, '1200023305967', 1, '12',
+			1772359000000000 + i * 1000, 1772359200000000 + i * 1000, i, '90-B3-D5-1F-30-01-00-00:00-DB-12-34-56-78-90-A0:' || i,
+			'on-demand', 1772359100000000 + i * 1000, 1772360900000000 + i * 1000, NULL, NULL, 'suppressed', 0, 0 FROM n`,
+		`UPDATE counter SET value = ?1 WHERE name = 'suppression'`,
+	} {
+		if _, err := db.Exec(q, n); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// peak is the process's peak resident memory in MiB, where the system tells.
+func peak(b *testing.B) float64 {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := bytes.Cut(text, []byte("VmHWM:"))
+	kb, err := strconv.Atoi(string(bytes.Fields(rest)[0]))
+	if err != nil {
+		b.Fatal(err)
+	}
+	return float64(kb) / 1024
+}
+
+// BenchmarkRender reads b.N entries from the store, as a report of all of them
+// (with files of distributors beside it), as a reader of that file, and as
+// exports. The peak is the process's, so run one in a process:
+// -bench Render/report -benchtime 10000000x.
+func BenchmarkRender(b *testing.B) {
+	prepare := func(b *testing.B, perDistributor bool) (*store.Store, store.Report) {
+		dir := b.TempDir()
+		st, err := store.Open(b.Context(), store.Options{Dir: dir})
+		if err != nil {
+			b.Fatal(err)
+		}
+		st.Close()
+		fill(b, dir, b.N)
+		if st, err = store.Open(b.Context(), store.Options{Dir: dir}); err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { st.Close() })
+		c := store.Cut{SystemID: "bench", Start: t0, End: t0, LastSeq: int64(b.N), Name: func(_ store.Report, f store.ReportFile) string { return f.Stream }}
+		if perDistributor {
+			c.Streams = []string{"12"}
+		}
+		rep, err := st.Cut(b.Context(), c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return st, rep
+	}
+	tell := func(b *testing.B) {
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		b.ReportMetric(peak(b), "MiB-peak")
+	}
+	toFile := func(b *testing.B, st *store.Store, rep store.Report) (paths []string) {
+		dir := b.TempDir()
+		_, err := render(b.Context(), st, rep, func(f store.ReportFile) (*bufio.Writer, error) {
+			paths = append(paths, filepath.Join(dir, f.Name))
+			out, err := os.Create(paths[len(paths)-1])
+			b.Cleanup(func() { out.Close() })
+			return bufio.NewWriterSize(out, 64<<10), err
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return paths
+	}
+	for _, c := range []struct {
+		name           string
+		perDistributor bool
+	}{{"report", false}, {"distributor", true}} {
+		b.Run(c.name, func(b *testing.B) {
+			st, rep := prepare(b, c.perDistributor)
+			b.ResetTimer()
+			toFile(b, st, rep)
+			tell(b)
+		})
+	}
+	b.Run("cut", func(b *testing.B) {
+		st, _ := prepare(b, false)
+		r := &Reporter{Store: st, Now: time.Now, Metrics: NewMetrics(prometheus.NewRegistry())}
+		r.Set(Settings{SystemID: "bench", Every: time.Hour, MaxBytes: 1 << 60})
+		r.follow = following{streams: map[string]bool{}}
+		b.ResetTimer()
+		if _, err := r.look(b.Context(), time.Time{}); err != nil || r.follow.seq != int64(b.N) {
+			b.Fatal(r.follow.seq, err)
+		}
+		tell(b)
+	})
+	b.Run("verify", func(b *testing.B) {
+		st, rep := prepare(b, false)
+		path := toFile(b, st, rep)[0]
+		b.ResetTimer()
+		if f, err := readPath(path, nil); err != nil || f.Entries != int64(b.N) {
+			b.Fatal(f, err)
+		}
+		tell(b)
+	})
+	for _, f := range []Format{CSV, JSONL, Parquet} {
+		b.Run(string(f), func(b *testing.B) {
+			st, _ := prepare(b, false)
+			b.ResetTimer()
+			if err := Export(b.Context(), st, io.Discard, f, time.Time{}, t0.Add(1000*time.Hour)); err != nil {
+				b.Fatal(err)
+			}
+			tell(b)
+		})
+	}
+}

@@ -1,0 +1,254 @@
+package report
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"quell/internal/remote"
+	"quell/internal/store"
+)
+
+// The pauses between tries: the first, and the longest; each is taken with a
+// jitter of a half up or down.
+const (
+	firstPause = time.Second
+	maxPause   = 5 * time.Minute
+)
+
+// tryTimeout bounds one try to deliver one file.
+const tryTimeout = 10 * time.Minute
+
+// waker wakes the delivery to one remote.
+type waker struct {
+	files chan struct{} // there are new files
+	asked chan struct{} // somebody wants it tried now, even if it pauses after a failure
+}
+
+func (r *Reporter) waker(name string) waker {
+	r.wakeMu.Lock()
+	defer r.wakeMu.Unlock()
+	if r.wakers == nil {
+		r.wakers = map[string]waker{}
+	}
+	w, ok := r.wakers[name]
+	if !ok {
+		w = waker{make(chan struct{}, 1), make(chan struct{}, 1)}
+		r.wakers[name] = w
+	}
+	return w
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// wake wakes the deliveries that wait for new files.
+func (r *Reporter) wake() {
+	r.wakeMu.Lock()
+	defer r.wakeMu.Unlock()
+	for _, w := range r.wakers {
+		signal(w.files)
+	}
+}
+
+// deliverAll delivers to one remote until ctx ends.
+func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
+	pause := firstPause
+	for {
+		delivered, err := r.deliverWaiting(ctx, to)
+		if ctx.Err() != nil {
+			return
+		}
+		if delivered > 0 {
+			pause = firstPause
+		}
+		files, retry := wake.files, (<-chan time.Time)(nil)
+		if err != nil {
+			files, retry = nil, time.After(pause/2+rand.N(pause))
+			pause = min(2*pause, maxPause)
+		} else {
+			pause = firstPause
+		}
+		select {
+		case <-files:
+		case <-wake.asked:
+		case <-retry:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// deliverWaiting tries what waits for a remote, the oldest first. It stops at
+// the first failure, unless that is of the one file only.
+func (r *Reporter) deliverWaiting(ctx context.Context, to Remote) (delivered int, failed error) {
+	list, err := r.Store.Undelivered(ctx, to.Name)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range list {
+		err := r.deliver(ctx, to, d)
+		switch {
+		case err == nil:
+			delivered++
+			continue
+		case ctx.Err() != nil:
+			return delivered, err
+		}
+		failed = err
+		r.Metrics.Failures.WithLabelValues(to.Name).Inc()
+		level := r.Log.Warn
+		if errors.Is(err, remote.ErrTaken) || errors.Is(err, errNoFile) {
+			level = r.Log.Error
+		}
+		level("report not delivered, it is tried again", "remote", to.Name, "report", d.Report, "stream", d.Stream, "tries", d.Tries+1, "error", err)
+		if !errors.Is(err, remote.ErrTaken) && !errors.Is(err, errNoFile) {
+			return delivered, err
+		}
+	}
+	return delivered, failed
+}
+
+// errNoFile says that a file cannot be had in the data folder.
+var errNoFile = errors.New("the file cannot be read")
+
+// deliver tries to deliver one file, and records how far it got.
+func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery) error {
+	d.Tries++
+	record := func(state store.State, err error) error {
+		d.State, d.At, d.Error = state, r.Now(), ""
+		if err != nil {
+			d.Error = err.Error()
+		}
+		return r.Store.SetDelivery(ctx, d)
+	}
+	f, err := r.Store.ReportFile(ctx, d.Report, d.Stream)
+	if err != nil {
+		return err
+	}
+	err = r.put(ctx, to, f, func(s remote.Step) {
+		r.reached(s.String())
+		if s == remote.Sent {
+			// What is not recorded is found out by the next try.
+			if err := record(store.StateSent, nil); err != nil {
+				r.Log.Warn("the state of a delivery is not recorded", "remote", to.Name, "report", d.Report, "error", err)
+			}
+			r.reached("recorded as sent")
+		}
+	})
+	if err != nil {
+		return errors.Join(err, record(store.StateWritten, err))
+	}
+	if err := record(store.StateConfirmed, nil); err != nil {
+		return err
+	}
+	r.reached("recorded as confirmed")
+	r.Metrics.Delivered.WithLabelValues(to.Name).Inc()
+	r.Log.Info("report delivered", "remote", to.Name, "report", d.Report, "file", f.Name, "octets", f.Size, "tries", d.Tries)
+	return nil
+}
+
+func (r *Reporter) put(ctx context.Context, to Remote, f store.ReportFile, reached func(remote.Step)) error {
+	local, err := r.open(ctx, f)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoFile, err)
+	}
+	local.Close()
+	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
+	target := remote.Remote{Name: to.Name, Target: to.Target}
+	return target.Put(ctx, remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}, reached)
+}
+
+// ErrNoRemote says that no remote of a name takes a report.
+var ErrNoRemote = errors.New("no such remote")
+
+// Send has a report delivered again: to one remote, or to all if the name is
+// empty. It returns before that is done. The error may be ErrNoRemote or
+// store.ErrNoReport.
+func (r *Reporter) Send(ctx context.Context, no int64, name string) error {
+	set := r.settings.Load()
+	if name != "" && !slices.ContainsFunc(set.Remotes, func(to Remote) bool { return to.Name == name }) {
+		return fmt.Errorf("%w: %q", ErrNoRemote, name)
+	}
+	if len(set.Remotes) == 0 {
+		return fmt.Errorf("%w: report.remotes names none", ErrNoRemote)
+	}
+	for _, to := range set.Remotes {
+		if name != "" && to.Name != name {
+			continue
+		}
+		if err := r.Store.Redeliver(ctx, no, to.Stream, to.Name, r.Now()); err != nil {
+			return err
+		}
+		signal(r.waker(to.Name).asked)
+	}
+	return nil
+}
+
+// watchEvery is the pause between two looks at what waits.
+const watchEvery = 5 * time.Second
+
+// watch tells of what waits too long, and clears away files that have been kept
+// long enough, until ctx ends.
+func (r *Reporter) watch(ctx context.Context) {
+	late := map[string]bool{}
+	var tidied time.Time
+	for {
+		waiting, err := r.Store.Waiting(ctx)
+		if err == nil {
+			r.alarm(waiting, late)
+		}
+		if now := r.Now(); now.Sub(tidied) >= time.Hour {
+			if err := r.tidy(ctx); err == nil {
+				tidied = now
+			} else if ctx.Err() == nil {
+				r.Log.Error("old report files cannot be removed", "error", err)
+			}
+		}
+		select {
+		case <-time.After(watchEvery):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// alarm says once that a remote is late, and once that it is not any more.
+func (r *Reporter) alarm(waiting []store.Waiting, late map[string]bool) {
+	set := r.settings.Load()
+	for _, to := range set.Remotes {
+		var w store.Waiting
+		if i := slices.IndexFunc(waiting, func(w store.Waiting) bool { return w.Remote == to.Name }); i >= 0 {
+			w = waiting[i]
+		}
+		var age time.Duration
+		if w.Files > 0 {
+			age = max(0, r.Now().Sub(w.Oldest))
+		}
+		isLate := age >= set.AlarmAfter
+		r.Metrics.waiting(to.Name, w.Files, age, isLate)
+		switch {
+		case isLate && !late[to.Name]:
+			r.Log.Error("REPORTS ARE NOT DELIVERED", "remote", to.Name, "files", w.Files, "oldest_report", w.Report, "cut", w.Oldest)
+		case !isLate && late[to.Name]:
+			r.Log.Info("reports are delivered again", "remote", to.Name)
+		}
+		late[to.Name] = isLate
+	}
+}
+
+// Remotes names the remotes in use.
+func (r *Reporter) Remotes() (names []string) {
+	for _, to := range r.settings.Load().Remotes {
+		names = append(names, to.Name)
+	}
+	return names
+}

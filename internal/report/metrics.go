@@ -1,0 +1,53 @@
+package report
+
+import (
+	"time"
+
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// Metrics are what Prometheus sees of reports.
+type Metrics struct {
+	Cut       *prometheus.CounterVec // by cause
+	Files     prometheus.Counter
+	Bytes     prometheus.Counter
+	Delivered *prometheus.CounterVec // by remote, as are those below
+	Failures  *prometheus.CounterVec
+	Unsent    *prometheus.GaugeVec
+	Oldest    *prometheus.GaugeVec
+	Late      *prometheus.GaugeVec
+}
+
+// NewMetrics makes the metrics and registers them.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	f := promauto.With(registry)
+	remote := []string{"remote"}
+	return &Metrics{
+		Cut:       f.NewCounterVec(prometheus.CounterOpts{Name: "quell_reports_cut_total", Help: "Reports cut, by cause: time, size or asked."}, []string{"cause"}),
+		Files:     f.NewCounter(prometheus.CounterOpts{Name: "quell_report_files_written_total", Help: "Report files written to the data folder."}),
+		Bytes:     f.NewCounter(prometheus.CounterOpts{Name: "quell_report_bytes_written_total", Help: "Octets of report files written to the data folder."}),
+		Delivered: f.NewCounterVec(prometheus.CounterOpts{Name: "quell_report_deliveries_total", Help: "Report files confirmed by a remote."}, remote),
+		Failures:  f.NewCounterVec(prometheus.CounterOpts{Name: "quell_report_delivery_failures_total", Help: "Failed tries to deliver a report file."}, remote),
+		Unsent:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_unsent_files", Help: "Report files that a remote has not confirmed."}, remote),
+		Oldest:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_oldest_unsent_seconds", Help: "Age of the oldest report that a remote has not confirmed; 0 if there is none."}, remote),
+		Late:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_late", Help: "1 if a remote has not confirmed a report within report.alarm_after."}, remote),
+	}
+}
+
+func (m *Metrics) written(f store.ReportFile) {
+	m.Files.Inc()
+	m.Bytes.Add(float64(f.Size))
+}
+
+func (m *Metrics) waiting(remote string, files int, age time.Duration, late bool) {
+	m.Unsent.WithLabelValues(remote).Set(float64(files))
+	m.Oldest.WithLabelValues(remote).Set(age.Seconds())
+	v := 0.0
+	if late {
+		v = 1
+	}
+	m.Late.WithLabelValues(remote).Set(v)
+}

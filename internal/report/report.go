@@ -1,0 +1,298 @@
+// Package report makes the suppression log leave as proven files: it cuts
+// reports, writes their files, delivers them to remotes, verifies such files
+// and exports entries for analysts.
+//
+// A cut is recorded in the store before anything is written. From then on what
+// is in the report is fixed, and rendering it gives the same octets however
+// often it is tried. Every step from there to a remote's confirmation may be
+// repeated: what a crash leaves behind is overwritten or found to be right.
+//
+// docs/report-format.md describes the files.
+package report
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"quell/internal/store"
+)
+
+// Settings say when reports are cut and where they go.
+type Settings struct {
+	SystemID       string
+	Every          time.Duration
+	MaxBytes       int64
+	Empty          bool // whether a period without entries yields a file
+	PerDistributor bool
+	Remotes        []Remote
+	AlarmAfter     time.Duration
+	Keep           time.Duration // of files in the data folder
+	Window         time.Duration // in force, as the header says it
+}
+
+// Remote is where the files of one stream go.
+type Remote struct {
+	Name   string
+	Target string // as rclone writes it
+	Stream string // store.Consolidated, a distributor's id, or outage.UnknownDistributor
+}
+
+// Reporter cuts and delivers the reports of one store. Its fields are set before
+// the first call of a method; Reached may be nil.
+type Reporter struct {
+	Store   *store.Store
+	Dir     string // of the files
+	Now     func() time.Time
+	Log     *slog.Logger
+	Metrics *Metrics
+	// Reached, for tests of crashes, is told each step of a report on its way.
+	Reached func(step string)
+
+	settings atomic.Pointer[Settings]
+
+	mu     sync.Mutex // held while a report is cut or written; guards what follows
+	follow following
+
+	wakeMu sync.Mutex // guards what follows
+	wakers map[string]waker
+}
+
+// Set puts settings into force. Those of remotes count for Run only when it is
+// called again.
+func (r *Reporter) Set(s Settings) { r.settings.Store(&s) }
+
+func (r *Reporter) reached(step string) {
+	if r.Reached != nil {
+		r.Reached(step)
+	}
+}
+
+// following is how far the cutter has looked at the entries that are in no
+// report yet.
+type following struct {
+	last     store.Report
+	boundary time.Time // the last round time that was reported, or found to be empty
+	seq      int64
+	bytes    int64
+	latest   time.Time // receipt
+	streams  map[string]bool
+}
+
+// overhead is an allowance for what a file has besides entries.
+const overhead = 2 << 10
+
+// tick is how often the log is looked at.
+const tick = time.Second
+
+// Run cuts, writes and delivers reports until ctx ends. It first goes on with
+// what it finds unfinished.
+func (r *Reporter) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for _, to := range r.settings.Load().Remotes {
+		wake := r.waker(to.Name)
+		wg.Go(func() { r.deliverAll(ctx, to, wake) })
+	}
+	wg.Go(func() { r.watch(ctx) })
+	failing := false
+	for {
+		err := r.step(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil && !failing:
+			r.Log.Error("reports cannot be cut or written; it is tried again every second", "error", err)
+		case err == nil && failing:
+			r.Log.Info("reports are cut and written again")
+		}
+		failing = err != nil
+		select {
+		case <-time.After(r.pause()):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// pause is the time up to the next look: a tick, or less where a round time
+// comes sooner.
+func (r *Reporter) pause() time.Duration {
+	every := r.settings.Load().Every
+	now := r.Now()
+	return min(tick, max(now.Truncate(every).Add(every).Sub(now), time.Millisecond))
+}
+
+// step writes what is cut and not written, cuts what is due, and writes that.
+func (r *Reporter) step(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		unwritten, err := r.Store.Unwritten(ctx)
+		if err != nil {
+			return err
+		}
+		for _, rep := range unwritten {
+			if err := r.write(ctx, rep); err != nil {
+				return err
+			}
+		}
+		if len(unwritten) > 0 {
+			r.wake()
+		}
+		cut, err := r.cutDue(ctx)
+		if err != nil || !cut {
+			return err
+		}
+	}
+}
+
+// Cut cuts a report of all that is in none yet, after as many as the size calls
+// for, and writes its files.
+func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for {
+		cause, err := r.look(ctx, time.Time{})
+		if err != nil {
+			return store.Report{}, err
+		}
+		end := r.Now()
+		if cause == store.CauseSize {
+			end = r.follow.latest
+		} else {
+			cause = store.CauseAsked
+		}
+		rep, err := r.cut(ctx, cause, after(end))
+		if err == nil {
+			err = r.write(ctx, rep)
+		}
+		if err != nil {
+			return rep, err
+		}
+		r.wake()
+		if cause == store.CauseAsked {
+			return r.Store.Report(ctx, rep.No)
+		}
+	}
+}
+
+// after is the first instant of the files' precision behind t.
+func after(t time.Time) time.Time { return t.Truncate(time.Millisecond).Add(time.Millisecond) }
+
+// cutDue cuts a report if one is due, by time or by size.
+func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
+	f := &r.follow
+	if err := r.begin(ctx); err != nil {
+		return false, err
+	}
+	boundary := r.Now().UTC().Truncate(r.settings.Load().Every)
+	if !boundary.After(f.boundary) {
+		boundary = time.Time{} // not yet
+	}
+	cause, err := r.look(ctx, boundary)
+	switch {
+	case err != nil:
+		return false, err
+	case cause == store.CauseSize:
+		_, err = r.cut(ctx, cause, after(f.latest))
+	case !boundary.IsZero():
+		_, err = r.cut(ctx, store.CauseTime, boundary)
+	default:
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// begin finds out where the report before ends, if that is not known.
+func (r *Reporter) begin(ctx context.Context) error {
+	f := &r.follow
+	if f.streams != nil {
+		return nil
+	}
+	last, err := r.Store.LastReport(ctx)
+	if err != nil {
+		return err
+	}
+	if last.No == 0 {
+		if last.End, err = r.Store.LogBegan(ctx); err != nil {
+			return err
+		}
+		if last.End.IsZero() {
+			last.End = r.Now()
+		}
+		last.End = last.End.Truncate(time.Millisecond)
+	}
+	*f = following{last: last, boundary: last.End, seq: last.LastSeq, bytes: overhead, streams: map[string]bool{}}
+	return nil
+}
+
+// look goes on looking at entries that are in no report, up to the first that
+// belongs into the next one: since it was received at the boundary or later, if
+// that is not zero, or since the file would become too large.
+func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, error) {
+	if err := r.begin(ctx); err != nil {
+		return "", err
+	}
+	f, most := &r.follow, r.settings.Load().MaxBytes
+	measure := newWriter(io.Discard)
+	for e, err := range r.Store.EntriesBetween(ctx, f.seq+1, math.MaxInt64) {
+		if err != nil {
+			return "", err
+		}
+		if !boundary.IsZero() && !e.Received.Before(boundary) {
+			return store.CauseTime, nil
+		}
+		before := measure.size
+		if err := measure.entry(&e); err != nil {
+			return "", err
+		}
+		measure.csv.Flush()
+		size := measure.size - before
+		if f.bytes+size > most && f.bytes > overhead {
+			return store.CauseSize, nil
+		}
+		f.seq, f.bytes = e.Seq, f.bytes+size
+		f.streams[e.Stream()] = true
+		if e.Received.After(f.latest) {
+			f.latest = e.Received
+		}
+	}
+	return "", nil
+}
+
+// cut records a report of the entries that were looked at.
+func (r *Reporter) cut(ctx context.Context, cause store.Cause, end time.Time) (store.Report, error) {
+	f, set := &r.follow, r.settings.Load()
+	c := store.Cut{After: f.last.No, SystemID: set.SystemID, Cause: cause, Start: f.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
+		LastSeq: f.seq, Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
+		Name: func(r store.Report, f store.ReportFile) string {
+			return name(r.SystemID, f.Start, r.End, r.No, f.Stream)
+		}}
+	if set.PerDistributor {
+		c.Streams = []string{}
+		for s := range f.streams {
+			c.Streams = append(c.Streams, s)
+		}
+	}
+	for _, to := range set.Remotes {
+		c.Remotes[to.Name] = to.Stream
+	}
+	rep, err := r.Store.Cut(ctx, c)
+	if err == nil && rep.No == 0 {
+		f.boundary = end // nothing to report
+		return rep, nil
+	}
+	f.streams = nil // begin again, whatever came of it
+	if err != nil {
+		return rep, err
+	}
+	r.reached("cut")
+	r.Metrics.Cut.WithLabelValues(string(cause)).Inc()
+	r.Log.Info("report cut", "report", rep.No, "cause", cause, "from", rep.Start, "to", rep.End, "entries", rep.LastSeq-rep.FirstSeq+1, "files", len(rep.Files))
+	return rep, nil
+}

@@ -1,0 +1,239 @@
+package report
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+// render writes the files of a report, each to the writer that open gives, and
+// returns them with their counts and sums. The same report gives the same
+// octets, whenever it is rendered.
+func render(ctx context.Context, st *store.Store, r store.Report, open func(f store.ReportFile) (*bufio.Writer, error)) ([]store.ReportFile, error) {
+	state, changes, err := st.ReportEvents(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	corrections, err := st.Corrections(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	type output struct {
+		*writer
+		buffer *bufio.Writer
+	}
+	outs := map[string]output{}
+	for _, f := range r.Files {
+		b, err := open(f)
+		if err != nil {
+			return nil, err
+		}
+		o := output{newWriter(b), b}
+		outs[f.Stream] = o
+		if err := o.head(ctx, st, r, f, state, changes, corrections); err != nil {
+			return nil, err
+		}
+	}
+	whole, several := outs[store.Consolidated], len(outs) > 1
+	for e, err := range st.ReportEntries(ctx, r) {
+		if err == nil {
+			err = whole.entry(&e)
+		}
+		if err == nil && several {
+			part, ok := outs[e.Stream()]
+			if !ok {
+				return nil, fmt.Errorf("entry %d is of distributor %s, which has no file in report %d", e.Seq, e.Stream(), r.No)
+			}
+			err = part.entry(&e)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	files := append([]store.ReportFile(nil), r.Files...)
+	for i := range files {
+		o, f := outs[files[i].Stream], &files[i]
+		f.Records = o.entries
+		if f.SHA256, err = o.close(); err != nil {
+			return nil, err
+		}
+		f.Size = o.size
+		if err := o.buffer.Flush(); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// head writes what comes before the entries.
+func (w *writer) head(ctx context.Context, st *store.Store, r store.Report, f store.ReportFile, state, changes []store.Event, corrections []outage.Entry) error {
+	h := Header{System: r.SystemID, Report: r.No, Stream: f.Stream, Start: f.Start, End: r.End, CutAt: r.CutAt, FirstSeq: r.FirstSeq, LastSeq: r.LastSeq,
+		DeviceList: r.DeviceList, Window: r.Window, Switch: r.Switch, Cause: r.Cause}
+	if f.Previous != 0 {
+		before, err := st.ReportFile(ctx, f.Previous, f.Stream)
+		if err != nil {
+			return err
+		}
+		h.PreviousName, h.PreviousSHA256 = before.Name, before.SHA256
+	}
+	if err := w.header(&h); err != nil {
+		return err
+	}
+	for _, e := range state {
+		if err := w.event(standing, e); err != nil {
+			return err
+		}
+	}
+	for _, e := range changes {
+		if err := w.event(changed, e); err != nil {
+			return err
+		}
+	}
+	for i := range corrections {
+		if f.Stream != store.Consolidated && f.Stream != corrections[i].Stream() {
+			continue
+		}
+		if err := w.correction(&corrections[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errDiffers says that a report rendered again is not what it was.
+var errDiffers = errors.New("is not what it was when it was written first")
+
+// write makes the files of a report durable in the data folder: each under a
+// temporary name first. It may be called again, whatever came of it before.
+func (r *Reporter) write(ctx context.Context, rep store.Report) error {
+	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
+		return err
+	}
+	var open []*os.File
+	defer func() {
+		for _, f := range open {
+			f.Close()
+		}
+	}()
+	r.reached("rendering")
+	files, err := render(ctx, r.Store, rep, func(f store.ReportFile) (*bufio.Writer, error) {
+		out, err := os.OpenFile(r.path(f)+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, out)
+		return bufio.NewWriterSize(out, 64<<10), nil
+	})
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		if was := rep.Files[i].SHA256; was != "" && was != f.SHA256 {
+			return fmt.Errorf("report %d: %s %w: SHA-256 %s, was %s", rep.No, f.Name, errDiffers, f.SHA256, was)
+		}
+		if err := open[i].Sync(); err != nil {
+			return err
+		}
+	}
+	r.reached("rendered")
+	for _, f := range files {
+		if err := os.Rename(r.path(f)+".tmp", r.path(f)); err != nil {
+			return err
+		}
+	}
+	if err := syncFolder(r.Dir); err != nil {
+		return err
+	}
+	r.reached("renamed")
+	if err := r.Store.Written(ctx, rep.No, files, r.Now()); err != nil {
+		return err
+	}
+	r.reached("written")
+	for i, f := range files {
+		if rep.Files[i].SHA256 == "" {
+			r.Metrics.written(f)
+		}
+	}
+	return nil
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// path is where a file is in the data folder.
+func (r *Reporter) path(f store.ReportFile) string { return filepath.Join(r.Dir, f.Name) }
+
+// Open opens a file of a report. One that is not in the data folder any more is
+// written anew, if its entries are still there. The error may be
+// store.ErrNoReport.
+func (r *Reporter) Open(ctx context.Context, no int64, stream string) (*os.File, error) {
+	f, err := r.Store.ReportFile(ctx, no, stream)
+	if err != nil {
+		return nil, err
+	}
+	if f.SHA256 == "" {
+		return nil, fmt.Errorf("%s is not written yet", f.Name)
+	}
+	return r.open(ctx, f)
+}
+
+func (r *Reporter) open(ctx context.Context, f store.ReportFile) (*os.File, error) {
+	out, err := os.Open(r.path(f))
+	if !errors.Is(err, fs.ErrNotExist) {
+		return out, err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	rep, err := r.Store.Report(ctx, f.Report)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.write(ctx, rep); err != nil {
+		return nil, fmt.Errorf("%s is not in the data folder any more, and cannot be written anew: %w", f.Name, err)
+	}
+	return os.Open(r.path(f))
+}
+
+// tidy removes files that have been kept long enough and that no remote waits
+// for, and what an interrupted write left behind.
+func (r *Reporter) tidy(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	// Nothing is written now: what is temporary is of a process that is gone.
+	left, err := filepath.Glob(filepath.Join(escapeGlob(r.Dir), formatName+"_*.tmp"))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	for {
+		old, err := r.Store.Disposable(ctx, r.Now().Add(-r.settings.Load().Keep), r.Remotes())
+		if err != nil || len(old) == 0 {
+			return err
+		}
+		for _, f := range old {
+			if err := os.Remove(r.path(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			if err := r.Store.Removed(ctx, f); err != nil {
+				return err
+			}
+		}
+		r.Log.Info("old report files removed", "files", len(old))
+	}
+}

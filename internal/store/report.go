@@ -1,0 +1,300 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// ErrStale says that a report was cut in between.
+var ErrStale = errors.New("another report was cut in between")
+
+// ErrNoReport says that there is no report of a number.
+var ErrNoReport = errors.New("no such report")
+
+// Consolidated is the stream of files that have every distributor's entries.
+// Any other stream is of one distributor.
+const Consolidated = "consolidated"
+
+// Report says what is in one report. It is complete when the report is cut, but
+// for what becomes of its files.
+type Report struct {
+	No       int64     `json:"number"` // from 1, no gaps
+	SystemID string    `json:"system_id"`
+	Cause    Cause     `json:"cause"`
+	Start    time.Time `json:"period_start"` // the end of the period before
+	End      time.Time `json:"period_end"`
+	CutAt    time.Time `json:"cut_at"`
+	FirstSeq int64     `json:"first_sequence"` // one more than the last of the report before
+	LastSeq  int64     `json:"last_sequence"`  // FirstSeq - 1 if it has no entries
+
+	Switch     outage.Switch `json:"switch"`             // when it was cut
+	DeviceList string        `json:"device_list_sha256"` // when it was cut
+	Window     time.Duration `json:"-"`                  // when it was cut
+
+	Files []ReportFile `json:"files"` // the consolidated one first
+
+	lastEvent, lastCorrection int64
+}
+
+// Cause is why a report was cut.
+type Cause string
+
+const (
+	CauseTime  Cause = "time"  // report.every had passed
+	CauseSize  Cause = "size"  // its file would have become larger than report.max_bytes
+	CauseAsked Cause = "asked" // by command
+)
+
+// ReportFile is one file of a report. Size and SHA256 are zero until it is
+// written.
+type ReportFile struct {
+	Report     int64      `json:"-"`
+	Stream     string     `json:"stream"`
+	Name       string     `json:"name"`
+	Start      time.Time  `json:"period_start"` // the end of the period of the stream's file before
+	Previous   int64      `json:"previous"`     // the number of the stream's report before; 0 if there is none
+	Records    int64      `json:"records"`
+	Size       int64      `json:"size"`
+	SHA256     string     `json:"sha256"`
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// State is how far a file has got on its way to a remote.
+type State string
+
+const (
+	StateCut       State = "cut"       // fixed, not written
+	StateWritten   State = "written"   // durable in the data folder
+	StateSent      State = "sent"      // all of it at the remote, under a temporary name
+	StateConfirmed State = "confirmed" // stands at the remote under its name, checked
+)
+
+// Delivery is how far one file has got to one remote.
+type Delivery struct {
+	Report int64     `json:"-"`
+	Stream string    `json:"-"`
+	Remote string    `json:"remote"`
+	State  State     `json:"state"`
+	At     time.Time `json:"at"` // of the state, or of the last try if that failed
+	Tries  int       `json:"tries"`
+	Error  string    `json:"error,omitempty"` // of the last try
+}
+
+// Cut is what Store.Cut is to fix.
+type Cut struct {
+	After    int64 // the number of the report before; 0 if there is none
+	SystemID string
+	Cause    Cause
+	Start    time.Time // of the period, if there is no report before
+	End      time.Time // of the period; not before its start
+	At       time.Time
+	LastSeq  int64
+	Window   time.Duration
+	// SkipEmpty leaves out what would have no records: files of distributors,
+	// and, unless it was asked for, the report.
+	SkipEmpty bool
+	// Streams are, beside the consolidated one, those that have entries in this
+	// report; nil if there are to be no others.
+	Streams []string
+	// Remotes says which remote takes which stream.
+	Remotes map[string]string
+	// Name makes the name of a file.
+	Name func(r Report, f ReportFile) string
+}
+
+// Cut fixes what is in the next report, in one transaction. The report's number
+// is 0 if it would be empty and was left out. The error is ErrStale if c.After is
+// not the last report, or else ErrUnavailable.
+func (s *Store) Cut(ctx context.Context, c Cut) (r Report, err error) {
+	stale := false
+	err = s.doLater(ctx, func(ctx context.Context) error {
+		last, err := lastReport(ctx, s.conn)
+		if err != nil {
+			return err
+		}
+		if stale = last.No != c.After; stale {
+			return nil
+		}
+		r, err = s.cut(ctx, c, last)
+		return err
+	}, nil)
+	if err == nil && stale {
+		err = ErrStale
+	}
+	return r, err
+}
+
+func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
+	r := Report{No: last.No + 1, SystemID: c.SystemID, Cause: c.Cause, Start: last.End, End: c.End, CutAt: c.At, FirstSeq: last.LastSeq + 1,
+		LastSeq: max(c.LastSeq, last.LastSeq), Switch: s.Switch(), Window: c.Window}
+	if last.No == 0 {
+		r.Start = c.Start
+	}
+	if r.End.Before(r.Start) {
+		r.End = r.Start // the clock was set back
+	}
+	// The log may have lost its beginning to housekeeping before there were reports.
+	if last.No == 0 {
+		if err := s.conn.QueryRowContext(ctx, `SELECT coalesce(min(seq), (SELECT value + 1 FROM counter WHERE name = 'suppression')) FROM suppression`).Scan(&r.FirstSeq); err != nil {
+			return r, err
+		}
+		r.LastSeq = max(r.LastSeq, r.FirstSeq-1)
+	}
+	if err := s.conn.QueryRowContext(ctx, `SELECT (SELECT coalesce(max(id), 0) FROM event), (SELECT coalesce(max(id), 0) FROM correction),
+		coalesce((SELECT sha256 FROM import WHERE kind = 'devices' AND state = 'done' ORDER BY no DESC LIMIT 1), '')`).
+		Scan(&r.lastEvent, &r.lastCorrection, &r.DeviceList); err != nil {
+		return r, err
+	}
+	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
+		return Report{}, nil
+	}
+	if _, err := s.conn.ExecContext(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
+		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.No, r.SystemID, string(r.Cause), micros(r.Start), micros(r.End), micros(r.CutAt), r.FirstSeq, r.LastSeq,
+		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds()); err != nil {
+		return r, err
+	}
+	streams, err := s.streams(ctx, c, last, r)
+	if err != nil {
+		return r, err
+	}
+	for _, stream := range streams {
+		f, err := s.cutFile(ctx, c, r, stream)
+		if err != nil {
+			return r, err
+		}
+		r.Files = append(r.Files, f)
+	}
+	return r, nil
+}
+
+// streams says which files a report has, the consolidated one first.
+func (s *Store) streams(ctx context.Context, c Cut, last, r Report) ([]string, error) {
+	if c.Streams == nil {
+		return []string{Consolidated}, nil
+	}
+	streams := slices.Clone(c.Streams)
+	corrected, err := corrections(ctx, s.conn, last, r)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range corrected {
+		streams = append(streams, e.Stream())
+	}
+	// Whoever had files before goes on to have them, and whoever is waited for
+	// has them from the beginning, so that no silence is ambiguous.
+	if !c.SkipEmpty || r.lastEvent > last.lastEvent {
+		for _, stream := range c.Remotes {
+			streams = append(streams, stream)
+		}
+		had, err := texts(s.conn.QueryContext(ctx, `SELECT DISTINCT stream FROM report_file`))
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, had...)
+	}
+	slices.Sort(streams)
+	streams = slices.DeleteFunc(slices.Compact(streams), func(s string) bool { return s == Consolidated })
+	return append([]string{Consolidated}, streams...), nil
+}
+
+func (s *Store) cutFile(ctx context.Context, c Cut, r Report, stream string) (ReportFile, error) {
+	f := ReportFile{Report: r.No, Stream: stream, Start: r.Start}
+	var start int64
+	err := s.conn.QueryRowContext(ctx, `SELECT f.report_no, r.period_end FROM report_file f JOIN report r ON r.no = f.report_no
+		WHERE f.stream = ? ORDER BY f.report_no DESC LIMIT 1`, stream).Scan(&f.Previous, &start)
+	switch {
+	case err == nil:
+		f.Start = instant(start)
+	case !errors.Is(err, sql.ErrNoRows):
+		return f, err
+	}
+	f.Name = c.Name(r, f)
+	if _, err := s.conn.ExecContext(ctx, `INSERT INTO report_file (stream, report_no, name, period_start, previous) VALUES (?, ?, ?, ?, ?)`,
+		stream, r.No, f.Name, micros(f.Start), f.Previous); err != nil {
+		return f, err
+	}
+	for remote, takes := range c.Remotes {
+		if takes != stream {
+			continue
+		}
+		d := Delivery{Report: r.No, Stream: stream, Remote: remote, State: StateCut, At: r.CutAt}
+		if err := s.insertDelivery(ctx, d); err != nil {
+			return f, err
+		}
+		f.Deliveries = append(f.Deliveries, d)
+	}
+	return f, nil
+}
+
+func (s *Store) insertDelivery(ctx context.Context, d Delivery) error {
+	_, err := s.conn.ExecContext(ctx, `INSERT INTO delivery (remote, report_no, stream, state, at) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT (remote, report_no, stream) DO UPDATE SET state = ?4, at = ?5, error = ''`, d.Remote, d.Report, d.Stream, string(d.State), micros(d.At))
+	return err
+}
+
+// Written records that files of a report are durable in the data folder.
+func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at time.Time) error {
+	return s.doLater(ctx, func(ctx context.Context) error {
+		for _, f := range files {
+			if _, err := s.conn.ExecContext(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ?, local = 1 WHERE stream = ? AND report_no = ?`,
+				f.Records, f.Size, f.SHA256, f.Stream, no); err != nil {
+				return err
+			}
+		}
+		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ? WHERE report_no = ? AND state = ?`,
+			string(StateWritten), micros(at), no, string(StateCut))
+		return err
+	}, nil)
+}
+
+// Removed records that a file is no more in the data folder.
+func (s *Store) Removed(ctx context.Context, f ReportFile) error {
+	return s.doLater(ctx, func(ctx context.Context) error {
+		_, err := s.conn.ExecContext(ctx, `UPDATE report_file SET local = 0 WHERE stream = ? AND report_no = ?`, f.Stream, f.Report)
+		return err
+	}, nil)
+}
+
+// SetDelivery records how far a delivery has got. Its tries become what they
+// are in d.
+func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
+	return s.doLater(ctx, func(ctx context.Context) error {
+		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
+			string(d.State), micros(d.At), d.Tries, d.Error, d.Remote, d.Report, d.Stream)
+		return err
+	}, nil)
+}
+
+// Redeliver has the file of a stream in a report delivered to a remote again,
+// or for the first time. The error is ErrNoReport if the report has no such
+// file.
+func (s *Store) Redeliver(ctx context.Context, no int64, stream, remote string, at time.Time) error {
+	found := false
+	err := s.doLater(ctx, func(ctx context.Context) error {
+		var sum string
+		err := s.conn.QueryRowContext(ctx, `SELECT sha256 FROM report_file WHERE stream = ? AND report_no = ?`, stream, no).Scan(&sum)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		found = true
+		d := Delivery{Report: no, Stream: stream, Remote: remote, State: StateWritten, At: at}
+		if sum == "" {
+			d.State = StateCut
+		}
+		return s.insertDelivery(ctx, d)
+	}, nil)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: %d has no file of stream %s", ErrNoReport, no, stream)
+	}
+	return err
+}

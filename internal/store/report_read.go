@@ -1,0 +1,352 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"iter"
+	"math"
+	"time"
+
+	"quell/internal/outage"
+)
+
+const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us`
+
+func scanReports(rows *sql.Rows, err error) ([]Report, error) {
+	return scan(rows, err, func(rows *sql.Rows) (r Report, err error) {
+		var start, end, at, window int64
+		err = rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window)
+		r.Start, r.End, r.CutAt, r.Window = instant(start), instant(end), instant(at), time.Duration(window)*time.Microsecond
+		return r, err
+	})
+}
+
+// lastReport returns the report before the one that is cut next, without its
+// files; its number is 0 if there is none.
+func lastReport(ctx context.Context, q querier) (Report, error) {
+	list, err := scanReports(q.QueryContext(ctx, `SELECT `+reportColumns+` FROM report ORDER BY no DESC LIMIT 1`))
+	if err != nil || len(list) == 0 {
+		return Report{}, err
+	}
+	return list[0], nil
+}
+
+// LastReport returns the last report that was cut, without its files; its
+// number is 0 if there is none.
+func (s *Store) LastReport(ctx context.Context) (Report, error) {
+	r, err := lastReport(ctx, s.reader)
+	return r, wrapRead(err)
+}
+
+// Reports returns up to limit reports with numbers below before, the latest
+// first, each with its files and what became of them.
+func (s *Store) Reports(ctx context.Context, before int64, limit int) ([]Report, error) {
+	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit))
+	for i := range list {
+		if err == nil {
+			list[i].Files, err = s.reportFiles(ctx, list[i].No)
+		}
+	}
+	return list, wrapRead(err)
+}
+
+// Report returns one report with its files; the error may be ErrNoReport.
+func (s *Store) Report(ctx context.Context, no int64) (Report, error) {
+	list, err := s.Reports(ctx, no+1, 1)
+	if err != nil {
+		return Report{}, err
+	}
+	if len(list) == 0 || list[0].No != no {
+		return Report{}, fmt.Errorf("%w: %d", ErrNoReport, no)
+	}
+	return list[0], nil
+}
+
+// Unwritten returns the reports whose files are not all written, the oldest
+// first.
+func (s *Store) Unwritten(ctx context.Context) ([]Report, error) {
+	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report
+		WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '') ORDER BY no LIMIT 100`))
+	for i := range list {
+		if err == nil {
+			list[i].Files, err = s.reportFiles(ctx, list[i].No)
+		}
+	}
+	return list, wrapRead(err)
+}
+
+func (s *Store) reportFiles(ctx context.Context, no int64) ([]ReportFile, error) {
+	files, err := scanFiles(s.reader.QueryContext(ctx, `SELECT `+fileColumns+` FROM report_file
+		WHERE report_no = ? ORDER BY stream <> '`+Consolidated+`', stream`, no))
+	if err != nil {
+		return nil, err
+	}
+	deliveries, err := scanDeliveries(s.reader.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM delivery WHERE report_no = ? ORDER BY remote`, no))
+	for i := range files {
+		files[i].Deliveries = []Delivery{}
+		for _, d := range deliveries {
+			if d.Stream == files[i].Stream {
+				files[i].Deliveries = append(files[i].Deliveries, d)
+			}
+		}
+	}
+	return files, err
+}
+
+const fileColumns = `stream, report_no, name, period_start, previous, records, size, sha256`
+
+func scanFiles(rows *sql.Rows, err error) ([]ReportFile, error) {
+	return scan(rows, err, func(rows *sql.Rows) (f ReportFile, err error) {
+		var start int64
+		err = rows.Scan(&f.Stream, &f.Report, &f.Name, &start, &f.Previous, &f.Records, &f.Size, &f.SHA256)
+		f.Start = instant(start)
+		return f, err
+	})
+}
+
+// ReportFile returns the file of a stream in a report, without its deliveries.
+// The error may be ErrNoReport.
+func (s *Store) ReportFile(ctx context.Context, no int64, stream string) (ReportFile, error) {
+	list, err := scanFiles(s.reader.QueryContext(ctx, `SELECT `+fileColumns+` FROM report_file WHERE report_no = ? AND stream = ?`, no, stream))
+	if err != nil {
+		return ReportFile{}, wrapRead(err)
+	}
+	if len(list) == 0 {
+		return ReportFile{}, fmt.Errorf("%w: %d has no file of stream %s", ErrNoReport, no, stream)
+	}
+	return list[0], nil
+}
+
+const deliveryColumns = `remote, report_no, stream, state, at, tries, error`
+
+func scanDeliveries(rows *sql.Rows, err error) ([]Delivery, error) {
+	return scan(rows, err, func(rows *sql.Rows) (d Delivery, err error) {
+		var at int64
+		err = rows.Scan(&d.Remote, &d.Report, &d.Stream, &d.State, &at, &d.Tries, &d.Error)
+		d.At = instant(at)
+		return d, err
+	})
+}
+
+// Undelivered returns the deliveries to a remote that are not confirmed, of files
+// that are written, the oldest first; at most the first thousand.
+func (s *Store) Undelivered(ctx context.Context, remote string) ([]Delivery, error) {
+	list, err := scanDeliveries(s.reader.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM delivery
+		WHERE remote = ? AND state <> 'confirmed' AND state <> 'cut' ORDER BY report_no, stream LIMIT 1000`, remote))
+	return list, wrapRead(err)
+}
+
+// Disposable returns files in the data folder whose period ended before an
+// instant and which no remote in use waits for; at most the first thousand.
+func (s *Store) Disposable(ctx context.Context, before time.Time, remotes []string) ([]ReportFile, error) {
+	waits := ""
+	args := []any{micros(before)}
+	for _, remote := range remotes {
+		waits += ", ?"
+		args = append(args, remote)
+	}
+	list, err := scanFiles(s.reader.QueryContext(ctx, `SELECT f.stream, f.report_no, f.name, f.period_start, f.previous, f.records, f.size, f.sha256
+		FROM report_file f JOIN report r ON r.no = f.report_no WHERE f.local = 1 AND r.period_end < ? AND NOT EXISTS (SELECT 1 FROM delivery d
+			WHERE d.report_no = f.report_no AND d.stream = f.stream AND d.state <> 'confirmed' AND d.remote IN (''`+waits+`))
+		ORDER BY f.report_no LIMIT 1000`, args...))
+	return list, wrapRead(err)
+}
+
+// Waiting says how many files wait for a remote, and since when.
+type Waiting struct {
+	Remote string
+	Files  int
+	Oldest time.Time // when the oldest was cut
+	Report int64     // the oldest
+}
+
+// Waiting returns what waits for each remote that anything waits for.
+func (s *Store) Waiting(ctx context.Context) ([]Waiting, error) {
+	rows, err := s.reader.QueryContext(ctx, `SELECT d.remote, count(*), min(r.cut_at), min(r.no) FROM delivery d JOIN report r ON r.no = d.report_no
+		WHERE d.state <> 'confirmed' GROUP BY d.remote ORDER BY d.remote`)
+	list, err := scan(rows, err, func(rows *sql.Rows) (w Waiting, err error) {
+		var oldest int64
+		err = rows.Scan(&w.Remote, &w.Files, &oldest, &w.Report)
+		w.Oldest = instant(oldest)
+		return w, err
+	})
+	return list, wrapRead(err)
+}
+
+// LogBegan is when the first thing happened that a first report can speak of;
+// the zero time if nothing has.
+func (s *Store) LogBegan(ctx context.Context) (time.Time, error) {
+	var us sql.NullInt64
+	err := s.reader.QueryRowContext(ctx, `SELECT min(at) FROM (SELECT received_at AS at FROM suppression WHERE seq = (SELECT min(seq) FROM suppression)
+		UNION ALL SELECT at FROM event WHERE id = (SELECT min(id) FROM event))`).Scan(&us)
+	return instant(us.Int64), wrapRead(err)
+}
+
+// ReportEvents returns what a report says of the switch and the device list:
+// for each, the event that had put it in force when the report begins, if there
+// is one, and what has changed from then on, in order.
+func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Event, err error) {
+	before, err := s.before(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	state, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event WHERE id IN
+		(SELECT max(id) FROM event WHERE id <= ? AND what IN ('switch', 'devices') GROUP BY what) ORDER BY id`, before.lastEvent))
+	if err != nil {
+		return nil, nil, wrapRead(err)
+	}
+	changes, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event
+		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices') ORDER BY id`, before.lastEvent, r.lastEvent))
+	return state, changes, wrapRead(err)
+}
+
+// before returns the report before r.
+func (s *Store) before(ctx context.Context, r Report) (Report, error) {
+	if r.No <= 1 {
+		return Report{}, nil
+	}
+	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report WHERE no = ?`, r.No-1))
+	if err != nil {
+		return Report{}, wrapRead(err)
+	}
+	if len(list) == 0 {
+		return Report{}, fmt.Errorf("%w: %d", ErrNoReport, r.No-1)
+	}
+	return list[0], nil
+}
+
+// Corrections returns the entries of earlier reports that were corrected since
+// the report before r was cut, as they are now.
+func (s *Store) Corrections(ctx context.Context, r Report) ([]outage.Entry, error) {
+	before, err := s.before(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := corrections(ctx, s.reader, before, r)
+	return list, wrapRead(err)
+}
+
+func corrections(ctx context.Context, q querier, before, r Report) ([]outage.Entry, error) {
+	return scanEntries(q.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq IN
+		(SELECT seq FROM correction WHERE id > ? AND id <= ? AND seq < ?) ORDER BY seq`, before.lastCorrection, r.lastCorrection, r.FirstSeq))
+}
+
+// entrySpan is how many sequence numbers are read at once, and entryReads how
+// many such reads are under way.
+const (
+	entrySpan  = 5000
+	entryReads = 2
+)
+
+// ReportEntries reads the entries of a report in order, each with the outcome
+// that it had when the report was cut. If some are not there any more, it says
+// so by an error.
+func (s *Store) ReportEntries(ctx context.Context, r Report) iter.Seq2[outage.Entry, error] {
+	return func(yield func(outage.Entry, error) bool) {
+		later, err := numbers(s.reader.QueryContext(ctx, `SELECT seq FROM correction WHERE id > ? AND seq BETWEEN ? AND ?`, r.lastCorrection, r.FirstSeq, r.LastSeq))
+		if err != nil {
+			yield(outage.Entry{}, wrapRead(err))
+			return
+		}
+		corrected := map[int64]bool{}
+		for _, seq := range later {
+			corrected[seq] = true
+		}
+		next := r.FirstSeq
+		for e, err := range s.EntriesBetween(ctx, r.FirstSeq, r.LastSeq) {
+			if err == nil && e.Seq != next {
+				err = fmt.Errorf("entry %d is not there any more", next)
+			}
+			if corrected[e.Seq] {
+				e.Outcome = outage.Suppressed
+			}
+			next++
+			if !yield(e, err) || err != nil {
+				return
+			}
+		}
+		if next <= r.LastSeq {
+			yield(outage.Entry{}, fmt.Errorf("entry %d is not there any more", next))
+		}
+	}
+}
+
+// EntriesBetween reads the entries with sequence numbers from first to last, in
+// order. While the caller uses some, the next are read.
+func (s *Store) EntriesBetween(ctx context.Context, first, last int64) iter.Seq2[outage.Entry, error] {
+	return s.entries(ctx, first, last, "")
+}
+
+// EntriesReceived reads the entries received in [from, to), in the order of
+// their sequence numbers. It looks through the whole log.
+func (s *Store) EntriesReceived(ctx context.Context, from, to time.Time) iter.Seq2[outage.Entry, error] {
+	return s.entries(ctx, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", micros(from), micros(to))
+}
+
+func (s *Store) entries(ctx context.Context, first, last int64, cond string, args ...any) iter.Seq2[outage.Entry, error] {
+	type result struct {
+		list []outage.Entry
+		err  error
+	}
+	return func(yield func(outage.Entry, error) bool) {
+		var least, most int64
+		if err := s.reader.QueryRowContext(ctx, `SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM suppression`).Scan(&least, &most); err != nil {
+			yield(outage.Entry{}, wrapRead(err))
+			return
+		}
+		next, last := max(first, least), min(last, most)
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel() // ends the reads that nobody waits for any more
+		var reads []chan result
+		for next <= last || len(reads) > 0 {
+			for ; next <= last && len(reads) < entryReads; next += entrySpan {
+				all := append([]any{next, min(next+entrySpan-1, last)}, args...)
+				read := make(chan result, 1)
+				reads = append(reads, read)
+				go func() {
+					list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression
+						WHERE seq BETWEEN ? AND ?`+cond+` ORDER BY seq`, all...))
+					read <- result{list, wrapRead(err)}
+				}()
+			}
+			r := <-reads[0]
+			reads = reads[1:]
+			for _, e := range r.list {
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if r.err != nil {
+				yield(outage.Entry{}, r.err)
+				return
+			}
+		}
+	}
+}
+
+// reported is the last sequence number up to which every entry is in a report
+// that is written, and confirmed by each of the remotes that it was cut for.
+// Deliveries to other remotes, which are configured no more, do not count.
+func reported(ctx context.Context, q querier, remotes []string) (int64, error) {
+	last, err := lastReport(ctx, q)
+	if err != nil {
+		return 0, err
+	}
+	floor := last.LastSeq
+	lower := func(query string, args ...any) error {
+		var first sql.NullInt64
+		err := q.QueryRowContext(ctx, query, args...).Scan(&first)
+		if err == nil && first.Valid {
+			floor = min(floor, first.Int64-1)
+		}
+		return err
+	}
+	err = lower(`SELECT min(first_seq) FROM report WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '')`)
+	for _, remote := range remotes {
+		if err == nil {
+			err = lower(`SELECT min(first_seq) FROM report WHERE no IN (SELECT report_no FROM delivery WHERE remote = ? AND state <> 'confirmed')`, remote)
+		}
+	}
+	return floor, err
+}
