@@ -18,6 +18,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/outage"
+	"quell/internal/remote"
 	"quell/internal/sim"
 
 	"github.com/schollz/progressbar/v3"
@@ -74,7 +75,9 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	cfg.StoreTimeout = config.Duration(time.Second) // a busy machine shall not make alerts go forward
 	cfg.DeviceList = filepath.Join(dir, "device-list.txt")
 	cfg.Inventory = []string{filepath.Join(dir, "inventory.csv")}
-	cfg.Report.PerDistributor = true
+	if err := remote.Configure(remote.NoConfig); err != nil {
+		return nil, err
+	}
 	cfg.Report.Remotes = []config.Remote{{Name: "folder", Target: filepath.Join(dir, "delivered")}}
 	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
 		return nil, err

@@ -163,8 +163,7 @@ func (r *Reporter) put(ctx context.Context, to Remote, f store.ReportFile, reach
 	local.Close()
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	target := remote.Remote{Name: to.Name, Target: to.Target}
-	return target.Put(ctx, remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}, reached)
+	return remote.Put(ctx, to.Target, remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}, reached)
 }
 
 // ErrNoRemote says that no remote of a name takes a report.

@@ -1,0 +1,443 @@
+// Package remote puts files where others fetch them, through rclone: exactly
+// one file with the right content under its name, however often it is tried and
+// wherever a try is cut off.
+//
+// Targets are written as for rclone. Of its backends those for folders, SFTP,
+// WebDAV, OneDrive and SharePoint, S3 and Azure Blob are built in.
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	_ "github.com/rclone/rclone/backend/azureblob"
+	_ "github.com/rclone/rclone/backend/local"
+	_ "github.com/rclone/rclone/backend/onedrive"
+	_ "github.com/rclone/rclone/backend/s3"
+	_ "github.com/rclone/rclone/backend/sftp"
+	_ "github.com/rclone/rclone/backend/webdav"
+	"github.com/rclone/rclone/fs"
+	"github.com/rclone/rclone/fs/config"
+	"github.com/rclone/rclone/fs/config/configfile"
+	"github.com/rclone/rclone/fs/fspath"
+	"github.com/rclone/rclone/fs/hash"
+	"github.com/rclone/rclone/fs/object"
+)
+
+// NoConfig is a configuration file for Configure that stands for none.
+const NoConfig = os.DevNull
+
+// Configure names the configuration file of rclone, in which targets are looked
+// up; if it is empty, that is the one of the variable RCLONE_CONFIG, or else
+// rclone's own place. It is called once, before anything else, and counts for
+// the process. Nothing is ever asked on the terminal.
+func Configure(file string) error {
+	fs.SetLogger(slog.DiscardHandler) // its errors are returned, and its log may hold secrets
+	global := fs.GetConfig(context.Background())
+	global.LogLevel = fs.LogLevelOff
+	global.AskPassword = false
+	if file == "" {
+		file = os.Getenv("RCLONE_CONFIG")
+	}
+	if file != "" {
+		if _, err := os.Stat(file); err != nil {
+			return err
+		}
+		if err := config.SetConfigPath(file); err != nil {
+			return err
+		}
+	}
+	configfile.Install()
+	// Here, since what loads it later ends the process if it cannot.
+	if err := config.Data().Load(); err != nil && !errors.Is(err, config.ErrorConfigFileNotFound) {
+		return fmt.Errorf("%s: %w", config.GetConfigPath(), err)
+	}
+	config.LoadedData()
+	return nil
+}
+
+// Check says what is wrong with a target, without reaching it.
+func Check(target string) error {
+	parsed, err := fspath.Parse(target)
+	if err != nil {
+		return errors.New("is not a target as rclone writes them, such as esi:/inbound/poas") // the text may hold a secret
+	}
+	info, name, _, values, err := fs.ConfigFs(target)
+	switch {
+	case errors.Is(err, fs.ErrorNotFoundInConfigFile):
+		return fmt.Errorf("rclone knows no remote %q: it is neither in %s nor in variables such as RCLONE_CONFIG_%s_TYPE",
+			parsed.Name, config.GetConfigPath(), strings.ToUpper(strings.ReplaceAll(parsed.Name, "-", "_")))
+	case err != nil:
+		return fmt.Errorf("%w; built in are local, sftp, webdav, onedrive, s3 and azureblob", err)
+	}
+	for key := range parsed.Config {
+		if secret(info, key) {
+			return fmt.Errorf("%s is a secret, and does not belong into a target: put it into rclone's configuration file, or into a variable such as %s",
+				key, variable(info, name, key))
+		}
+	}
+	if info.Name == "sftp" && !checksHost(values.Get) {
+		return errors.New("would trust any host key: set known_hosts_file (or host_keys with pin_host_key = true) for this sftp remote")
+	}
+	return nil
+}
+
+// variable names the variable that a backend's option is read from.
+func variable(info *fs.RegInfo, name, key string) string {
+	if strings.HasPrefix(name, ":") || name == "local" {
+		return fs.OptionToEnv(info.Prefix + "-" + key)
+	}
+	return fs.ConfigToEnv(name, key)
+}
+
+// secret reports whether a backend's option is one.
+func secret(info *fs.RegInfo, key string) bool {
+	o := info.Options.Get(key)
+	if o != nil && o.IsPassword {
+		return true
+	}
+	return slices.Contains([]string{"key", "key_pem", "token", "bearer_token", "client_secret", "secret_access_key", "session_token", "sas_url", "connection_string",
+		"sse_customer_key", "sse_customer_key_base64", "headers"}, key)
+}
+
+// checksHost reports whether an sftp remote checks the host's key. With the
+// option ssh, that program does.
+func checksHost(get func(string) (string, bool)) bool {
+	set := func(key string) string { v, _ := get(key); return v }
+	known := set("known_hosts_file")
+	return known != "" && known != "none" || set("pin_host_key") == "true" && set("host_keys") != "" || set("ssh") != ""
+}
+
+// File is what is to stand at a remote.
+type File struct {
+	Name   string // there
+	Path   string // here
+	Size   int64
+	SHA256 string
+}
+
+// Step is how far a try has got.
+type Step int
+
+const (
+	Sending   Step = iota // the name is free, and sending begins
+	Uploaded              // all octets were sent, under a temporary name
+	Sent                  // and stand there, checked
+	Renamed               // the file has its name
+	Confirmed             // and stands there, checked
+)
+
+func (s Step) String() string {
+	return [...]string{"sending", "uploaded", "sent", "renamed", "confirmed"}[s]
+}
+
+// ErrTaken says that a file with other content has the name. It is never
+// overwritten.
+var ErrTaken = errors.New("the name is taken by a file with other content")
+
+// temporary is the name of a file while it is sent. It is always the same, so
+// that a try overwrites what an earlier one has left.
+func temporary(name string) string { return name + ".part" }
+
+// Times of a connection; a variable, for tests of those that hang.
+var (
+	connectTimeout = 30 * time.Second
+	idleTimeout    = time.Minute
+)
+
+// busy has the targets that a try is under way to. A try that was given up may
+// go on until its connection times out; none begins beside it.
+var busy = struct {
+	sync.Mutex
+	of map[string]chan struct{}
+}{of: map[string]chan struct{}{}}
+
+func lock(ctx context.Context, target string) (unlock func(), err error) {
+	busy.Lock()
+	l := busy.of[target]
+	if l == nil {
+		l = make(chan struct{}, 1)
+		busy.of[target] = l
+	}
+	busy.Unlock()
+	select {
+	case l <- struct{}{}:
+		return func() { <-l }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("an earlier try still hangs: %w", context.Cause(ctx))
+	}
+}
+
+// Put makes a file stand at a target, which is a folder, under its name. If it
+// stands there already, that is found out. Otherwise it is sent under a
+// temporary name, checked, renamed and checked again. Each time the size and,
+// where the remote has any, a hash is compared; where it has none, the file is
+// read back.
+//
+// It is one try, and may be repeated whatever came of it. It returns when ctx
+// ends, at the latest. The error is ErrTaken if the name is taken. reached is
+// told each step before the next one, and never after Put has returned.
+func Put(ctx context.Context, target string, f File, reached func(Step)) error {
+	unlock, err := lock(ctx, target)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // guards what follows
+	gone := false
+	done := make(chan error, 1)
+	// On its own, since not every backend looks at ctx while it reads or writes.
+	go func() {
+		defer unlock()
+		done <- try(ctx, target, f, func(s Step) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !gone {
+				reached(s)
+			}
+		})
+	}()
+	select {
+	case err := <-done:
+		return redact(err)
+	case <-ctx.Done():
+		mu.Lock()
+		gone = true
+		mu.Unlock()
+		return fmt.Errorf("given up: %w", context.Cause(ctx))
+	}
+}
+
+func try(ctx context.Context, target string, f File, reached func(Step)) error {
+	ctx, c := fs.AddConfig(ctx)
+	c.ConnectTimeout = fs.Duration(connectTimeout)
+	c.Timeout = fs.Duration(idleTimeout)
+	c.LowLevelRetries = 1 // pauses and repeats are the caller's
+	folder, err := fs.NewFs(ctx, target)
+	if errors.Is(err, fs.ErrorIsFile) {
+		return errors.New("the target is a file, not a folder")
+	}
+	if err != nil {
+		return err
+	}
+	// A connection of its own for each try, so that a dead one outlives none.
+	if shutdown := folder.Features().Shutdown; shutdown != nil {
+		defer shutdown(context.WithoutCancel(ctx))
+	}
+	p := put{folder: folder, file: f, types: folder.Hashes()}
+	if err := p.sum(); err != nil {
+		return err
+	}
+	return p.run(ctx, reached)
+}
+
+// put is one try.
+type put struct {
+	folder fs.Fs
+	file   File
+	types  hash.Set // those that the remote has
+	sums   map[hash.Type]string
+}
+
+// sum sums the file that is to be sent, by all the hashes that are needed.
+func (p *put) sum() error {
+	in, err := os.Open(p.file.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	p.sums, err = hash.StreamTypes(in, hash.NewHashSet(append(p.types.Array(), hash.SHA256)...))
+	if err == nil && p.sums[hash.SHA256] != p.file.SHA256 {
+		err = fmt.Errorf("%s was changed: its SHA-256 is %s, and was %s", p.file.Path, p.sums[hash.SHA256], p.file.SHA256)
+	}
+	return err
+}
+
+func (p *put) run(ctx context.Context, reached func(Step)) error {
+	if err := p.folder.Mkdir(ctx, ""); err != nil {
+		return fmt.Errorf("make the folder: %w", err)
+	}
+	part := temporary(p.file.Name)
+	switch stands, err := p.named(ctx); {
+	case err != nil:
+		return err
+	case stands:
+		// A try before this one got so far.
+		if err := p.remove(ctx, part); err != nil {
+			return err
+		}
+		reached(Confirmed)
+		return nil
+	}
+	reached(Sending)
+	if err := p.upload(ctx, part); err != nil {
+		return fmt.Errorf("send: %w", err)
+	}
+	reached(Uploaded)
+	found, difference, err := p.compare(ctx, part)
+	if err != nil {
+		return err
+	}
+	if !found || difference != "" {
+		return errors.Join(fmt.Errorf("what was sent does not stand there: found %v, %s", found, difference), p.remove(ctx, part))
+	}
+	reached(Sent)
+	// Not every backend refuses to rename over another file.
+	if stands, err := p.named(ctx); err != nil || stands {
+		return errors.Join(err, p.remove(ctx, part))
+	}
+	if err := p.rename(ctx, part); err != nil {
+		return fmt.Errorf("rename: %w", err)
+	}
+	reached(Renamed)
+	if stands, err := p.named(ctx); err != nil || !stands {
+		return errors.Join(errors.New("what was renamed does not stand there"), err)
+	}
+	reached(Confirmed)
+	return nil
+}
+
+// named reports whether the file stands at the remote under its name. The error
+// is ErrTaken if another does.
+func (p *put) named(ctx context.Context) (bool, error) {
+	found, difference, err := p.compare(ctx, p.file.Name)
+	if difference != "" {
+		err = fmt.Errorf("%s: %w: %s", p.file.Name, ErrTaken, difference)
+	}
+	return found && err == nil, err
+}
+
+// compare looks at what stands at the remote under a name, and says how it
+// differs from the file, if it does.
+func (p *put) compare(ctx context.Context, name string) (found bool, difference string, err error) {
+	if err := ctx.Err(); err != nil {
+		return false, "", err
+	}
+	o, err := p.folder.NewObject(ctx, name)
+	switch {
+	case errors.Is(err, fs.ErrorObjectNotFound), errors.Is(err, fs.ErrorDirNotFound):
+		return false, "", nil
+	case errors.Is(err, fs.ErrorIsDir), errors.Is(err, fs.ErrorNotAFile):
+		return true, "it is a folder", nil
+	case err != nil:
+		return false, "", fmt.Errorf("look at %s: %w", name, err)
+	case o.Size() != p.file.Size:
+		return true, fmt.Sprintf("it has %d octets, not %d", o.Size(), p.file.Size), nil
+	}
+	differs := func(t hash.Type, sum string) string {
+		if strings.EqualFold(sum, p.sums[t]) {
+			return ""
+		}
+		return fmt.Sprintf("its %v is %s, not %s", t, sum, p.sums[t])
+	}
+	for _, t := range p.types.Array() {
+		// Some remotes have a hash in principle, and then for this file none.
+		if sum, err := o.Hash(ctx, t); err == nil && sum != "" {
+			return true, differs(t, sum), nil
+		}
+	}
+	in, err := o.Open(ctx)
+	if err != nil {
+		return true, "", fmt.Errorf("read back %s: %w", name, err)
+	}
+	defer in.Close()
+	sums, err := hash.StreamTypes(until{ctx, in}, hash.NewHashSet(hash.SHA256))
+	if err != nil {
+		return true, "", fmt.Errorf("read back %s: %w", name, err)
+	}
+	return true, differs(hash.SHA256, sums[hash.SHA256]), nil
+}
+
+func (p *put) upload(ctx context.Context, name string) error {
+	in, err := os.Open(p.file.Path)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	_, err = p.folder.Put(ctx, until{ctx, in}, object.NewStaticObjectInfo(name, info.ModTime(), p.file.Size, true, p.sums, nil))
+	return err
+}
+
+// rename gives a file its name. Where files cannot be renamed, in object stores,
+// it is copied within the store, which makes it appear whole, and the copy's
+// source removed.
+func (p *put) rename(ctx context.Context, part string) error {
+	o, err := p.folder.NewObject(ctx, part)
+	if err != nil {
+		return err
+	}
+	if move := p.folder.Features().Move; move != nil {
+		_, err = move(ctx, o, p.file.Name)
+		return err
+	}
+	if copies := p.folder.Features().Copy; copies != nil {
+		if _, err := copies(ctx, o, p.file.Name); err != nil {
+			return err
+		}
+		return o.Remove(ctx)
+	}
+	return errors.New("this remote cannot rename files")
+}
+
+// remove removes a file, if it is there.
+func (p *put) remove(ctx context.Context, name string) error {
+	o, err := p.folder.NewObject(ctx, name)
+	if errors.Is(err, fs.ErrorObjectNotFound) || errors.Is(err, fs.ErrorDirNotFound) {
+		return nil
+	}
+	if err == nil {
+		err = o.Remove(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", name, err)
+	}
+	return nil
+}
+
+// until reads until ctx ends.
+type until struct {
+	ctx context.Context
+	io.Reader
+}
+
+func (r until) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.Reader.Read(p)
+}
+
+// query is that of a URL, which may hold a signature.
+var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+
+// redact takes out of an error's text what lets others in.
+func redact(err error) error {
+	if err == nil {
+		return nil
+	}
+	if text := query.ReplaceAllString(err.Error(), "$1?…"); text != err.Error() {
+		return redacted{text, err}
+	}
+	return err
+}
+
+type redacted struct {
+	text string
+	error
+}
+
+func (r redacted) Error() string { return r.text }
+
+func (r redacted) Unwrap() error { return r.error }
