@@ -1,0 +1,282 @@
+// Package remotetest starts real servers for tests of what is delivered: an
+// OpenSSH sshd, a WebDAV server, and a proxy that breaks connections.
+package remotetest
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/webdav"
+)
+
+// SSHD is an OpenSSH server that serves files by SFTP.
+type SSHD struct {
+	Addr string
+	// Dir is a folder that it serves.
+	Dir string
+
+	t       testing.TB
+	keys    string // the folder of keys and configuration
+	user    string
+	cmd     *exec.Cmd
+	stopped chan struct{}
+}
+
+// NewSSHD starts a server as the user of the test. With shell it also runs
+// commands, by which rclone has it compute hashes. The test is skipped if there
+// is no sshd on this machine.
+func NewSSHD(t testing.TB, shell bool) *SSHD {
+	t.Helper()
+	if _, err := lookSSHD(); err != nil {
+		t.Skip("there is no sshd; on Debian it is in openssh-server")
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if me.Uid == "0" {
+		// Where sshd would be started as a service, this exists.
+		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s := &SSHD{Addr: freeAddr(t), Dir: t.TempDir(), t: t, keys: t.TempDir(), user: me.Username}
+	for _, name := range []string{"host", "other", "client", "stranger"} {
+		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.key(name)).CombinedOutput(); err != nil {
+			t.Fatalf("ssh-keygen: %v: %s", err, out)
+		}
+	}
+	for file, key := range map[string]string{"known_hosts": "host", "wrong_hosts": "other"} {
+		host, port, _ := net.SplitHostPort(s.Addr)
+		s.write(file, fmt.Sprintf("[%s]:%s %s", host, port, s.read(key+".pub")))
+	}
+	s.write("authorized_keys", s.read("client.pub"))
+	config := fmt.Sprintf("HostKey %s\nAuthorizedKeysFile %s\nListenAddress %s\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"+
+		"KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\nSubsystem sftp internal-sftp\n", s.key("host"), s.key("authorized_keys"), s.Addr)
+	if !shell {
+		config += "ForceCommand internal-sftp\n"
+	}
+	s.write("sshd_config", config)
+	s.Start()
+	t.Cleanup(s.Stop)
+	return s
+}
+
+// lookSSHD finds the program, which is not in everybody's PATH; sshd wants to
+// be called by its absolute name.
+func lookSSHD() (string, error) {
+	if path, err := exec.LookPath("sshd"); err == nil {
+		return filepath.Abs(path)
+	}
+	return exec.LookPath("/usr/sbin/sshd")
+}
+
+func (s *SSHD) key(name string) string { return filepath.Join(s.keys, name) }
+
+func (s *SSHD) read(name string) string {
+	text, err := os.ReadFile(s.key(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(text)
+}
+
+func (s *SSHD) write(name, text string) {
+	if err := os.WriteFile(s.key(name), []byte(text), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// Start starts the server, which listens when Start returns.
+func (s *SSHD) Start() {
+	s.t.Helper()
+	path, err := lookSSHD()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.cmd = exec.Command(path, "-D", "-e", "-f", s.key("sshd_config"))
+	// A file, since sessions that outlive the server hold its other end open.
+	log, err := os.Create(s.key("log"))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer log.Close()
+	s.cmd.Stderr = log
+	if err := s.cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.stopped = make(chan struct{})
+	go func() {
+		defer close(s.stopped)
+		s.cmd.Wait()
+	}()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("tcp", s.Addr)
+		if err == nil {
+			c.Close()
+			return
+		}
+		select {
+		case <-s.stopped:
+			s.t.Fatalf("sshd does not start: %s", s.read("log"))
+		default:
+		}
+		if time.Now().After(deadline) {
+			s.t.Fatalf("sshd does not listen: %v", err)
+		}
+	}
+}
+
+// Stop kills the server; connections that it has go on.
+func (s *SSHD) Stop() {
+	s.cmd.Process.Kill()
+	<-s.stopped
+}
+
+// Target is a folder at the server in rclone's writing, reached by way of an
+// address, with the client's key and the server's host key.
+func (s *SSHD) Target(addr, dir string) string { return s.target(addr, dir, "client", "known_hosts") }
+
+// TargetWrongHost is Target for one who knows the host by another key.
+func (s *SSHD) TargetWrongHost(dir string) string {
+	return s.target(s.Addr, dir, "client", "wrong_hosts")
+}
+
+// TargetStranger is Target for one whose key the server does not know.
+func (s *SSHD) TargetStranger(dir string) string {
+	return s.target(s.Addr, dir, "stranger", "known_hosts")
+}
+
+func (s *SSHD) target(addr, dir, key, hosts string) string {
+	host, port, _ := net.SplitHostPort(addr)
+	if addr != s.Addr { // the host is known by the address that it is reached at
+		s.write(hosts+port, fmt.Sprintf("[%s]:%s %s", host, port, s.read("host.pub")))
+		hosts += port
+	}
+	return fmt.Sprintf(":sftp,host=%s,port=%s,user=%s,key_file=%q,known_hosts_file=%q:%s", host, port, s.user, s.key(key), s.key(hosts), dir)
+}
+
+func freeAddr(t testing.TB) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// WebDAV serves a folder by WebDAV, through wrap if that is not nil, and
+// returns its URL.
+func WebDAV(t testing.TB, dir string, wrap func(http.Handler) http.Handler) string {
+	var h http.Handler = &webdav.Handler{FileSystem: webdav.Dir(dir), LockSystem: webdav.NewMemLS()}
+	if wrap != nil {
+		h = wrap(h)
+	}
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// WebDAVTarget is a folder of a WebDAV server in rclone's writing.
+func WebDAVTarget(url, dir string) string {
+	return fmt.Sprintf(":webdav,vendor=other,url=%q:%s", url, strings.TrimPrefix(dir, "/"))
+}
+
+// Proxy passes TCP connections on until it is told to break them.
+type Proxy struct {
+	Addr string
+
+	to    string
+	mu    sync.Mutex // guards what follows
+	conns []net.Conn
+	after int64 // octets to the server until it breaks; negative: never
+	stall bool  // rather than cut
+	held  chan struct{}
+}
+
+// NewProxy starts a proxy before an address.
+func NewProxy(t testing.TB, to string) *Proxy {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{Addr: l.Addr().String(), to: to, after: -1, held: make(chan struct{})}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.pass(c)
+		}
+	}()
+	t.Cleanup(func() {
+		l.Close()
+		close(p.held)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range p.conns {
+			c.Close()
+		}
+	})
+	return p
+}
+
+// BreakAfter has the proxy cut the connection, or stall it, after some more
+// octets on their way to the server. A negative number mends it.
+func (p *Proxy) BreakAfter(octets int64, stall bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after, p.stall = octets, stall
+}
+
+func (p *Proxy) pass(in net.Conn) {
+	out, err := net.Dial("tcp", p.to)
+	if err != nil {
+		in.Close()
+		return
+	}
+	p.mu.Lock()
+	p.conns = append(p.conns, in, out)
+	p.mu.Unlock()
+	go func() {
+		io.Copy(in, out)
+		in.Close()
+	}()
+	defer in.Close()
+	defer out.Close()
+	buf := make([]byte, 4096)
+	for {
+		n, err := in.Read(buf)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		breaks := p.after >= 0 && int64(n) > p.after
+		if p.after >= 0 {
+			p.after = max(0, p.after-int64(n))
+		}
+		stall := p.stall
+		p.mu.Unlock()
+		if breaks {
+			if stall {
+				<-p.held
+			}
+			return
+		}
+		if _, err := out.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
