@@ -10,6 +10,7 @@ needs() {
 	cat <<-END
 		git git
 		gcc gcc libc6-dev
+		sshd openssh-server openssh-client
 	END
 }
 

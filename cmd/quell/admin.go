@@ -53,7 +53,7 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, runni
 	if _, err := os.Stat(cfg.DataDir); err != nil {
 		return nil, false, nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
 	}
-	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), nil)
+	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if errors.Is(err, store.ErrInUse) {
 		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
 	}

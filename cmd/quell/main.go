@@ -34,6 +34,7 @@ type env struct {
 	stdout, stderr io.Writer
 	environ        []string
 	command        *command
+	reached        func(step string) // for tests of crashes: told the steps of reports
 }
 
 // errUsage is an error of the command line: exit status 2.

@@ -21,14 +21,26 @@ import (
 	"quell/internal/console"
 )
 
-// The test binary is quell itself when this variable is set.
-const beQuell = "QUELL_TEST_MAIN"
+// The test binary is quell itself when the first of these variables is set. It
+// kills itself as soon as a report reaches the step that the second one names.
+const (
+	beQuell = "QUELL_TEST_MAIN"
+	dieAt   = "QUELL_TEST_DIE_AT"
+)
 
 func TestMain(m *testing.M) {
-	if os.Getenv(beQuell) != "" {
+	if os.Getenv(beQuell) == "" {
+		os.Exit(m.Run())
+	}
+	if os.Getenv(dieAt) == "" {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(run(context.Background(), &env{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), reached: func(step string) {
+		if step == os.Getenv(dieAt) {
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		}
+	}}, os.Args[1:]))
 }
 
 // process is a running "quell serve".
@@ -97,11 +109,11 @@ func (i *installation) file(name, text string) string {
 }
 
 // serve starts a quell process and waits until it answers.
-func (i *installation) serve() *process {
+func (i *installation) serve(environ ...string) *process {
 	i.t.Helper()
 	p := &process{Cmd: exec.Command(os.Args[0], "serve", "--config", i.config), log: &output{}, exited: make(chan error, 1),
 		south: "http://" + i.south, north: "http://" + i.north, admin: "http://" + i.admin}
-	p.Env = append(os.Environ(), beQuell+"=1")
+	p.Env = append(append(os.Environ(), beQuell+"=1"), environ...)
 	p.Stderr = p.log
 	if err := p.Start(); err != nil {
 		i.t.Fatal(err)

@@ -46,7 +46,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 		return fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
 	log := slog.New(slog.NewTextHandler(e.stderr, nil))
-	s, err := start(ctx, cfg, log, nil)
+	s, err := start(ctx, cfg, log, e.reached)
 	if err != nil {
 		return err
 	}
@@ -103,15 +103,11 @@ const stopTimeout = 90 * time.Second
 const housekeepEvery = time.Hour
 
 // open opens the parts of a system that work without listeners.
-func open(ctx context.Context, cfg config.Config, log *slog.Logger, change func(*store.Options)) (*system, error) {
+func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
-	opts := store.Options{Dir: cfg.DataDir, Log: log, OnCommit: metrics.Committed}
-	if change != nil {
-		change(&opts)
-	}
-	st, err := store.Open(ctx, opts)
+	st, err := store.Open(ctx, store.Options{Dir: cfg.DataDir, Log: log, OnCommit: metrics.Committed})
 	if err != nil {
 		return nil, err
 	}
@@ -125,12 +121,14 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger, change func(
 	return s, nil
 }
 
-// start starts a system: it returns when its listeners are open.
-func start(ctx context.Context, cfg config.Config, log *slog.Logger, change func(*store.Options)) (_ *system, err error) {
-	s, err := open(ctx, cfg, log, change)
+// start starts a system: it returns when its listeners are open. reached is
+// told the steps of reports; it may be nil.
+func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached func(step string)) (_ *system, err error) {
+	s, err := open(ctx, cfg, log)
 	if err != nil {
 		return nil, err
 	}
+	s.reports.Reached = reached
 	ctx, s.stop = context.WithCancel(ctx)
 	defer func() {
 		if err != nil {

@@ -144,6 +144,9 @@ func (s Step) String() string {
 // overwritten.
 var ErrTaken = errors.New("the name is taken by a file with other content")
 
+// ErrChanged says that the file here is not what it should be.
+var ErrChanged = errors.New("was changed")
+
 // temporary is the name of a file while it is sent. It is always the same, so
 // that a try overwrites what an earlier one has left.
 func temporary(name string) string { return name + ".part" }
@@ -256,7 +259,7 @@ func (p *put) sum() error {
 	defer in.Close()
 	p.sums, err = hash.StreamTypes(in, hash.NewHashSet(append(p.types.Array(), hash.SHA256)...))
 	if err == nil && p.sums[hash.SHA256] != p.file.SHA256 {
-		err = fmt.Errorf("%s was changed: its SHA-256 is %s, and was %s", p.file.Path, p.sums[hash.SHA256], p.file.SHA256)
+		err = fmt.Errorf("%s %w: its SHA-256 is %s, and was %s", p.file.Path, ErrChanged, p.sums[hash.SHA256], p.file.SHA256)
 	}
 	return err
 }

@@ -247,7 +247,7 @@ func TestChangedHere(t *testing.T) {
 		t.Fatal(err)
 	}
 	target := t.TempDir()
-	if err := Put(t.Context(), target, f, func(Step) {}); err == nil || !strings.Contains(err.Error(), "was changed") {
+	if err := Put(t.Context(), target, f, func(Step) {}); !errors.Is(err, ErrChanged) {
 		t.Error(err)
 	}
 	if got := there(t, target); len(got) != 0 {

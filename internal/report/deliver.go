@@ -163,7 +163,16 @@ func (r *Reporter) put(ctx context.Context, to Remote, f store.ReportFile, reach
 	local.Close()
 	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
-	return remote.Put(ctx, to.Target, remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}, reached)
+	file := remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}
+	err = remote.Put(ctx, to.Target, file, reached)
+	if !errors.Is(err, remote.ErrChanged) {
+		return err
+	}
+	r.Log.Error("a report file was damaged in the data folder, it is written anew", "error", err)
+	if err := r.rewrite(ctx, f); err != nil {
+		return fmt.Errorf("%w: %w", errNoFile, err)
+	}
+	return remote.Put(ctx, to.Target, file, reached)
 }
 
 // ErrNoRemote says that no remote of a name takes a report.

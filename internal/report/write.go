@@ -151,7 +151,7 @@ func (r *Reporter) write(ctx context.Context, rep store.Report) error {
 	if err := syncFolder(r.Dir); err != nil {
 		return err
 	}
-	r.reached("renamed")
+	r.reached("in place")
 	if err := r.Store.Written(ctx, rep.No, files, r.Now()); err != nil {
 		return err
 	}
@@ -194,16 +194,21 @@ func (r *Reporter) open(ctx context.Context, f store.ReportFile) (*os.File, erro
 	if !errors.Is(err, fs.ErrNotExist) {
 		return out, err
 	}
+	if err := r.rewrite(ctx, f); err != nil {
+		return nil, fmt.Errorf("%s is not in the data folder any more, and cannot be written anew: %w", f.Name, err)
+	}
+	return os.Open(r.path(f))
+}
+
+// rewrite writes the report that a file is of again.
+func (r *Reporter) rewrite(ctx context.Context, f store.ReportFile) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	rep, err := r.Store.Report(ctx, f.Report)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if err := r.write(ctx, rep); err != nil {
-		return nil, fmt.Errorf("%s is not in the data folder any more, and cannot be written anew: %w", f.Name, err)
-	}
-	return os.Open(r.path(f))
+	return r.write(ctx, rep)
 }
 
 // tidy removes files that have been kept long enough and that no remote waits

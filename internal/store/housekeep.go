@@ -50,9 +50,12 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 					s.index.remove(chf)
 				}
 			})
+			if err != nil {
+				return err // the transaction may still be under way
+			}
 			*count += n
-			if err != nil || n < housekeepBatch {
-				return err
+			if n < housekeepBatch {
+				return nil
 			}
 		}
 	}

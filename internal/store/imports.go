@@ -280,12 +280,15 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no in
 		return s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, ?, ?, 0, ?, ?, 'running') RETURNING no`,
 			kind, im.Source, im.SHA256, micros(im.At), im.Who).Scan(&no)
 	}, nil)
+	if err != nil {
+		return 0, err // the transaction may still be under way
+	}
 	for _, no := range left {
-		if err == nil {
-			err = s.drop(ctx, no)
+		if err := s.drop(ctx, no); err != nil {
+			return 0, err
 		}
 	}
-	return no, err
+	return no, nil
 }
 
 // finishImport puts an import into force.

@@ -124,10 +124,13 @@ func (s *Store) Cut(ctx context.Context, c Cut) (r Report, err error) {
 		r, err = s.cut(ctx, c, last)
 		return err
 	}, nil)
-	if err == nil && stale {
-		err = ErrStale
+	switch {
+	case err != nil:
+		return Report{}, err // the transaction may still be under way
+	case stale:
+		return Report{}, ErrStale
 	}
-	return r, err
+	return r, nil
 }
 
 func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {

@@ -331,3 +331,16 @@ func TestEntriesBetween(t *testing.T) {
 		t.Error("a reading that was cut short says nothing of it")
 	}
 }
+
+// Who gives up waiting reads nothing that the committer may still write.
+func TestGivenUpTasks(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	logN(t, s, 3)
+	for range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel()
+		s.Cut(ctx, Cut{After: -1, Name: func(Report, ReportFile) string { return "" }})
+		s.Housekeep(ctx, Limits{WindowsBefore: t0.Add(-time.Hour)})
+		s.Redeliver(ctx, 1, Consolidated, "esi", t0)
+	}
+}
