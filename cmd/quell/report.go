@@ -148,13 +148,10 @@ func showReport(ctx context.Context, e *env, c *console.Client, no int64) error 
 
 func printReport(w io.Writer, r store.Report) {
 	fmt.Fprintf(w, "Report %d of %s, %s to %s UTC, cut at %s (%s)\n", r.No, r.SystemID, stamp(r.Start), stamp(r.End), stamp(r.CutAt), r.Cause)
-	switch n := r.LastSeq - r.FirstSeq + 1; n {
-	case 0:
+	if n := r.LastSeq - r.FirstSeq + 1; n > 0 {
+		fmt.Fprintf(w, "%s: numbers %d to %d\n", plural(n, "entry"), r.FirstSeq, r.LastSeq)
+	} else {
 		fmt.Fprintln(w, "No entries")
-	case 1:
-		fmt.Fprintf(w, "1 entry: number %d\n", r.FirstSeq)
-	default:
-		fmt.Fprintf(w, "%d entries: numbers %d to %d\n", n, r.FirstSeq, r.LastSeq)
 	}
 	fmt.Fprintf(w, "The switch was %s; device list SHA-256 %s\n", r.Switch, orDash(r.DeviceList))
 	for _, f := range r.Files {
@@ -162,7 +159,7 @@ func printReport(w io.Writer, r store.Report) {
 		if f.SHA256 == "" {
 			fmt.Fprintln(w, "  cut, not written yet")
 		} else {
-			fmt.Fprintf(w, "  %d entries, %d octets, SHA-256 %s\n", f.Records, f.Size, f.SHA256)
+			fmt.Fprintf(w, "  %s, %d octets, SHA-256 %s\n", plural(f.Records, "entry"), f.Size, f.SHA256)
 		}
 		for _, d := range f.Deliveries {
 			fmt.Fprintf(w, "  to %s: %s, %s", d.Remote, d.State, stamp(d.At))
@@ -175,6 +172,16 @@ func printReport(w io.Writer, r store.Report) {
 			}
 		}
 	}
+}
+
+func plural(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	if stem, ok := strings.CutSuffix(noun, "y"); ok {
+		noun = stem + "ie"
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 func orDash(s string) string {
@@ -287,8 +294,8 @@ func verifyReports(e *env, paths []string) error {
 	}
 	for _, c := range chains {
 		last := c.Newest
-		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d, %d files, %d entries, up to %s UTC and number %d\n",
-			c.System, c.Stream, c.First, c.Last, c.Files, c.Entries, stamp(last.End), last.LastSeq)
+		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d\n",
+			c.System, c.Stream, c.First, c.Last, plural(int64(c.Files), "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
 		if !c.Complete {
 			fmt.Fprintf(e.stdout, "  What came before %d is not among these files: %s\n", c.First, c.Before)
 		}

@@ -133,7 +133,7 @@ const (
 	Uploaded              // all octets were sent, under a temporary name
 	Sent                  // and stand there, checked
 	Renamed               // the file has its name
-	Confirmed             // and stands there, checked
+	Confirmed             // and stands there, checked, or was taken already
 )
 
 func (s Step) String() string {
@@ -184,7 +184,7 @@ func lock(ctx context.Context, target string) (unlock func(), err error) {
 // stands there already, that is found out. Otherwise it is sent under a
 // temporary name, checked, renamed and checked again. Each time the size and,
 // where the remote has any, a hash is compared; where it has none, the file is
-// read back.
+// read back. Once renamed, it may be taken away at any time.
 //
 // It is one try, and may be repeated whatever came of it. It returns when ctx
 // ends, at the latest. The error is ErrTaken if the name is taken. reached is
@@ -297,12 +297,14 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 	if stands, err := p.named(ctx); err != nil || stands {
 		return errors.Join(err, p.remove(ctx, part))
 	}
-	if err := p.rename(ctx, part); err != nil {
+	// Backends look for the file once the remote has said that it is renamed. If
+	// it is not there, whoever waits for it was quick to take it.
+	if err := p.rename(ctx, part); err != nil && !errors.Is(err, fs.ErrorObjectNotFound) {
 		return fmt.Errorf("rename: %w", err)
 	}
 	reached(Renamed)
-	if stands, err := p.named(ctx); err != nil || !stands {
-		return errors.Join(errors.New("what was renamed does not stand there"), err)
+	if _, err := p.named(ctx); err != nil {
+		return err
 	}
 	reached(Confirmed)
 	return nil
@@ -379,7 +381,7 @@ func (p *put) upload(ctx context.Context, name string) error {
 func (p *put) rename(ctx context.Context, part string) error {
 	o, err := p.folder.NewObject(ctx, part)
 	if err != nil {
-		return err
+		return fmt.Errorf("%s is gone: %v", part, err) // not as the error that run looks for
 	}
 	if move := p.folder.Features().Move; move != nil {
 		_, err = move(ctx, o, p.file.Name)
