@@ -41,6 +41,15 @@ func TestParse(t *testing.T) {
 	everything.Console.Listen = "[::]:3"
 	everything.Console.Insecure = true
 	everything.AuditTrail.Enabled = false
+	everything.Report.SystemID = "DSP-1"
+	everything.Report.Every = Duration(15 * time.Minute)
+	everything.Report.MaxBytes = 500_000
+	everything.Report.Empty = false
+	everything.Report.PerDistributor = true
+	everything.Report.RcloneConfig = "/etc/rclone.conf"
+	everything.Report.Remotes = []Remote{{"esi", "esi:/inbound", ""}, {"dno-14", "dno:a, b", "14"}}
+	everything.Report.AlarmAfter = Duration(2 * time.Hour)
+	everything.Report.Keep = Duration(day)
 	everything.Housekeeping.KeepWindows = Duration(36 * time.Hour)
 	everything.Housekeeping.KeepLog = Duration(10 * day)
 	off := valid()
@@ -76,6 +85,19 @@ southbound: {listen: 0.0.0.0:1, next_hop: "http://dsp.example:8079/"}
 northbound: {listen: ":2", next_hop: https://users.example}
 console: {listen: "[::]:3", insecure: true}
 audit_trail: {enabled: false}
+report:
+  system_id: DSP-1
+  every: 15m
+  max_bytes: 500000
+  empty: false
+  per_distributor: true
+  rclone_config: /etc/rclone.conf
+  remotes:
+  - name: esi
+    target: esi:/inbound
+  - {name: dno-14, target: "dno:a, b", filter: "14"}
+  alarm_after: 2h
+  keep: 1d
 housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 `, nil, everything},
 		"everything from the environment": {"window: 3m\nmanufacturers: [x]\naudit_trail: {enabled: true}" + hops, []string{
@@ -83,6 +105,9 @@ housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 			"QUELL_DEVICE_LIST=list.txt", "QUELL_INVENTORY=a.csv,b.xml", "QUELL_TRACK=signed-pre-command", "QUELL_CLOCK_TOLERANCE=5s",
 			"QUELL_STORE=sqlite", "QUELL_STORE_TIMEOUT=1000ms", "QUELL_SOUTHBOUND_LISTEN=0.0.0.0:1", "QUELL_NORTHBOUND_LISTEN=:2",
 			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false",
+			"QUELL_REPORT_SYSTEM_ID=DSP-1", "QUELL_REPORT_EVERY=15m", "QUELL_REPORT_MAX_BYTES=500kB", "QUELL_REPORT_EMPTY=false", "QUELL_REPORT_PER_DISTRIBUTOR=true",
+			"QUELL_REPORT_RCLONE_CONFIG=/etc/rclone.conf", `QUELL_REPORT_REMOTES=[{name: esi, target: "esi:/inbound"}, {name: dno-14, target: "dno:a, b", filter: "14"}]`,
+			"QUELL_REPORT_ALARM_AFTER=2h", "QUELL_REPORT_KEEP=24h",
 			"QUELL_HOUSEKEEPING_KEEP_WINDOWS=36h", "QUELL_HOUSEKEEPING_KEEP_LOG=240h"}, everything},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,6 +171,17 @@ q.yaml:6: clock_tolerance: 0s is not more than 0
 q.yaml:7: store: "postgres://x" is not a store; the one value so far is sqlite
 q.yaml:8: store_timeout: -1s is not more than 0
 q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to whoever reaches it`},
+		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
+q.yaml:5: report.remotes: item 1: unknown key "filtr"; did you mean filter?
+q.yaml:4: report.system_id: "a_b" is not 1 to 40 letters, digits and hyphens
+q.yaml:2: report.every: 7m is not at least 1s and a part of a day without remainder, or whole days
+q.yaml:3: report.max_bytes: 10 is less than 64KiB`},
+		"remotes": {"report:\n  remotes: [esi]\n  max_bytes: 1MB/s" + hops, []string{"QUELL_REPORT_KEEP=1"}, `
+q.yaml:2: report.remotes: item 1: want the keys name, target, filter, have "esi"
+q.yaml:3: report.max_bytes: "1MB/s" is not a size such as 10MiB, 500kB or 65536
+QUELL_REPORT_KEEP: report.keep: "1" is not a duration such as 250ms, 90s, 30m or 1d12h`},
+		"a remote twice": {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" a second time`},
+		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: want a list, have "esi:/inbound"`},
 		"environment": {hops, []string{"QUELL_WINDOWS=1m", "QUELL_KEEP=1", "QUELL_WINDOW=x", "QUELL_CONSOLE_INSECURE=yes", "QUELL_TRACK=", "QUELL_SWITCH=maybe"}, `
 unknown environment variable QUELL_WINDOWS; did you mean QUELL_WINDOW?
 unknown environment variable QUELL_KEEP
@@ -235,8 +271,56 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 14 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 19 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
+	}
+}
+
+func TestRemotes(t *testing.T) {
+	for _, x := range []struct {
+		remote         Remote
+		perDistributor bool
+		fault          string
+	}{
+		{Remote{"esi", "esi:/inbound", ""}, false, ""},
+		{Remote{"esi", "esi:/inbound", "consolidated"}, false, ""},
+		{Remote{"esi", "esi:/inbound", "14"}, true, ""},
+		{Remote{"esi", "esi:/inbound", "99"}, true, ""},
+		{Remote{"esi", "esi:/inbound", "unknown"}, true, ""},
+		{Remote{"esi", "esi:/inbound", "14"}, false, "needs report.per_distributor"},
+		{Remote{"esi", "esi:/inbound", "09"}, true, "is not consolidated"},
+		{Remote{"esi", "esi:/inbound", "+5"}, true, "is not consolidated"},
+		{Remote{"ESI", "esi:/inbound", ""}, false, "small letters"},
+		{Remote{"", "esi:/inbound", ""}, false, "small letters"},
+		{Remote{"esi", " ", ""}, false, "must not be empty"},
+	} {
+		c := valid()
+		c.Report.Remotes, c.Report.PerDistributor = []Remote{x.remote}, x.perDistributor
+		if err := c.Validate(); (err == nil) != (x.fault == "") || err != nil && !strings.Contains(err.Error(), x.fault) {
+			t.Errorf("%+v: %v, want %q", x, err, x.fault)
+		}
+	}
+	for every, ok := range map[time.Duration]bool{time.Second: true, time.Hour: true, 24 * time.Hour: true, 48 * time.Hour: true, 8 * time.Hour: true,
+		0: false, time.Millisecond: false, 7 * time.Hour: false, 36 * time.Hour: false} {
+		c := valid()
+		c.Report.Every = Duration(every)
+		if err := c.Validate(); (err == nil) != ok {
+			t.Errorf("every %v: %v", every, err)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	for in, want := range map[string]string{"10MiB": "10MiB", "10485760": "10MiB", "1.5KiB": "1536", "500kB": "500000", "3 GiB": "3GiB", "0": "0"} {
+		s, err := ParseSize(in)
+		if err != nil || s.String() != want {
+			t.Errorf("%s: %v %v, want %s", in, s, err, want)
+		}
+	}
+	for _, in := range []string{"", "x", "-1", "10 apples", "99999999EiB", "90000000TB", "1e6"} {
+		if s, err := ParseSize(in); err == nil {
+			t.Errorf("%q is %v", in, s)
+		}
 	}
 }
 
@@ -248,7 +332,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("no change: live %v, restart %v", live, restart)
 	}
 	// Every value but the switch, one after the other.
-	wantRestart := []string{"data_dir", "store", "southbound.listen", "northbound.listen", "console.listen", "console.insecure"}
+	wantRestart := []string{"data_dir", "store", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config"}
 	for i, l := range leaves(&changed) {
 		if l.key == "switch" {
 			continue
