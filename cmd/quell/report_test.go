@@ -251,6 +251,11 @@ func TestReportCommands(t *testing.T) {
 		t.Error("a file that stood there was overwritten")
 	}
 	ok("taken by a file with other content", "report", "show", "1")
+	var ready console.Status
+	getJSON(t, p.admin+"/readyz", &ready)
+	if !ready.Ready || len(ready.Degraded) > 0 {
+		t.Errorf("a remote that refuses makes it %+v", ready)
+	}
 	os.Remove(first)
 	ok("to esi: confirmed", "report", "send", "1")
 
@@ -299,6 +304,17 @@ func TestReportCommands(t *testing.T) {
 	exports()
 	fails(2, "not csv, jsonl or parquet", "report", "export", "--format", "xlsx")
 	fails(2, "not an instant", "report", "export", "--from", "yesterday")
+
+	// Another folder, while it runs.
+	conf, _ := os.ReadFile(i.config)
+	other := filepath.Join(t.TempDir(), "other")
+	i.write(strings.Replace(string(conf), plain, other, 1))
+	p.Process.Signal(syscall.SIGHUP)
+	wait(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
+	ok("to esi: confirmed", "report", "send", "2")
+	if got := folder(t, other); len(got) != 1 || got[names[1]] == "" {
+		t.Errorf("in the other folder: %v", got)
+	}
 
 	// Without a running quell.
 	p.stop(syscall.SIGTERM)

@@ -26,7 +26,11 @@ func loadConfig(file string, environ []string, first bool) (config.Config, error
 		return cfg, err
 	}
 	if first {
-		if err := remote.Configure(cfg.Report.RcloneConfig); err != nil {
+		err := remote.Configure(cfg.Report.RcloneConfig)
+		if err != nil && cfg.Report.RcloneConfig == "" && len(cfg.Report.Remotes) == 0 {
+			err = remote.Configure(remote.NoConfig) // somebody's own, that nobody asked for
+		}
+		if err != nil {
 			return cfg, fmt.Errorf("report.rclone_config: %w", err)
 		}
 	}

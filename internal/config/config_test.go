@@ -180,7 +180,7 @@ q.yaml:3: report.max_bytes: 10 is less than 64KiB`},
 q.yaml:2: report.remotes: item 1: want the keys name, target, filter, have "esi"
 q.yaml:3: report.max_bytes: "1MB/s" is not a size such as 10MiB, 500kB or 65536
 QUELL_REPORT_KEEP: report.keep: "1" is not a duration such as 250ms, 90s, 30m or 1d12h`},
-		"a remote twice": {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" a second time`},
+		"a remote twice":             {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" a second time`},
 		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: want a list, have "esi:/inbound"`},
 		"environment": {hops, []string{"QUELL_WINDOWS=1m", "QUELL_KEEP=1", "QUELL_WINDOW=x", "QUELL_CONSOLE_INSECURE=yes", "QUELL_TRACK=", "QUELL_SWITCH=maybe"}, `
 unknown environment variable QUELL_WINDOWS; did you mean QUELL_WINDOW?

@@ -51,3 +51,10 @@ func (m *Metrics) waiting(remote string, files int, age time.Duration, late bool
 	}
 	m.Late.WithLabelValues(remote).Set(v)
 }
+
+// forget drops what was said of remotes as they stand.
+func (m *Metrics) forget() {
+	m.Unsent.Reset()
+	m.Oldest.Reset()
+	m.Late.Reset()
+}

@@ -94,6 +94,7 @@ const tick = time.Second
 func (r *Reporter) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	r.Metrics.forget() // remotes that there were before
 	for _, to := range r.settings.Load().Remotes {
 		wake := r.waker(to.Name)
 		wg.Go(func() { r.deliverAll(ctx, to, wake) })
@@ -161,11 +162,12 @@ func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
 		if err != nil {
 			return store.Report{}, err
 		}
-		end := r.Now()
-		if cause == store.CauseSize {
-			end = r.follow.latest
-		} else {
+		end := r.follow.latest
+		if cause != store.CauseSize {
 			cause = store.CauseAsked
+			if now := r.Now(); now.After(end) {
+				end = now
+			}
 		}
 		rep, err := r.cut(ctx, cause, after(end))
 		if err == nil {
@@ -190,9 +192,11 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 	if err := r.begin(ctx); err != nil {
 		return false, err
 	}
-	boundary := r.Now().UTC().Truncate(r.settings.Load().Every)
-	if !boundary.After(f.boundary) {
-		boundary = time.Time{} // not yet
+	every := r.settings.Load().Every
+	boundary := r.Now().UTC().Truncate(every)
+	due := boundary.After(f.boundary)
+	if !due {
+		boundary = boundary.Add(every)
 	}
 	cause, err := r.look(ctx, boundary)
 	switch {
@@ -200,7 +204,7 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 		return false, err
 	case cause == store.CauseSize:
 		_, err = r.cut(ctx, cause, after(f.latest))
-	case !boundary.IsZero():
+	case due:
 		_, err = r.cut(ctx, store.CauseTime, boundary)
 	default:
 		return false, nil

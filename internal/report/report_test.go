@@ -309,6 +309,26 @@ func TestCutByTime(t *testing.T) {
 	}
 }
 
+// An entry is in no report whose period ends before it was received, also if it
+// was logged before that period's end was noticed.
+func TestBoundaryNoticedLate(t *testing.T) {
+	b := newBench(t)
+	b.turn(outage.SwitchOn, "quell", "first")
+	b.at(t0.Add(time.Hour + time.Second))
+	b.activate(1)
+	b.alert(1, "after the hour", "1200023305967")
+	b.at(t0.Add(time.Hour - time.Millisecond)) // where the look began
+	b.due()
+	b.at(t0.Add(time.Hour + 2*time.Second))
+	b.due()
+	b.at(t0.Add(2 * time.Hour))
+	b.due()
+	files, records := b.parsed(store.Consolidated)
+	if len(files) != 2 || files[0].Entries != 0 || files[1].Entries != 1 {
+		t.Errorf("%d files, records %+v", len(files), records)
+	}
+}
+
 // A file is no larger than max_bytes, and a report is cut as soon as it would
 // be.
 func TestCutBySize(t *testing.T) {
