@@ -1,6 +1,6 @@
 // Package store keeps what quell must not forget: activations and their
-// windows, the suppression log, the inventory and the device list, the switch
-// and who turned it.
+// windows, the suppression log and which report has which part of it, the
+// inventory and the device list, the switch and who turned it.
 //
 // There is one writer, the committer: a goroutine that takes what waits when
 // it becomes free, commits it as one transaction, and looks again (group
