@@ -69,7 +69,7 @@ func TestSFTPFaults(t *testing.T) {
 			t.Run(fmt.Sprintf("breaks at %d, stalls %v", at, stall), func(t *testing.T) {
 				p := remotetest.NewProxy(t, s.Addr)
 				p.BreakAfter(at, stall)
-				fails(t, s.Target(p.Addr, dir()), f, content, "", func() { p.BreakAfter(-1, false) })
+				fails(t, s.Target(p.Addr, dir()), f, content, "", p.Mend)
 			})
 		}
 	}
@@ -205,34 +205,39 @@ func TestFolderFaults(t *testing.T) {
 	fails(t, dir, f, content, "is a file", func() { os.Remove(dir) })
 }
 
-// Put returns when its time is over, whatever hangs; the next try waits for the
-// one that was given up.
+// Put returns when its time is over, whatever hangs, and tells no step after
+// that. The next try waits for the one that was given up.
 func TestGivenUp(t *testing.T) {
-	quick(t)
 	s := remotetest.NewSSHD(t, false)
-	p := remotetest.NewProxy(t, s.Addr)
-	p.BreakAfter(20_000, true)
 	f, content := aFile(t, 3_000_000)
-	target := s.Target(p.Addr, s.Dir)
-	was := idleTimeout
-	idleTimeout = 2 * time.Second
-	ctx, cancel := context.WithCancelCause(t.Context())
-	over := errors.New("over")
-	late := atomic.Bool{}
-	err := Put(ctx, target, f, func(s Step) {
-		if late.Load() {
-			t.Errorf("reached %v after Put returned", s)
-		}
-		if s == Sending {
-			time.AfterFunc(100*time.Millisecond, func() { cancel(over) })
-		}
-	})
-	late.Store(true)
-	if !errors.Is(err, over) {
-		t.Fatal(err)
+	for _, at := range []Step{Sending, Sent} {
+		t.Run(at.String(), func(t *testing.T) {
+			p := remotetest.NewProxy(t, s.Addr)
+			target := s.Target(p.Addr, filepath.Join(s.Dir, at.String()))
+			ctx, cancel := context.WithCancelCause(t.Context())
+			over := errors.New("over")
+			late := atomic.Bool{}
+			err := Put(ctx, target, f, func(s Step) {
+				if late.Load() {
+					t.Errorf("reached %v after Put returned", s)
+				}
+				if s == at {
+					p.BreakAfter(20_000*int64(Sent-at), true)
+					time.AfterFunc(100*time.Millisecond, func() { cancel(over) })
+				}
+			})
+			late.Store(true)
+			if !errors.Is(err, over) {
+				t.Fatal(err)
+			}
+			beside, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer stop()
+			if err := Put(beside, target, f, func(s Step) { t.Errorf("reached %v beside the first", s) }); err == nil || !strings.Contains(err.Error(), "an earlier try still hangs") {
+				t.Errorf("beside the first: %v", err)
+			}
+			p.Mend()
+			mustPut(t, target, f)
+			only(t, target, content)
+		})
 	}
-	idleTimeout = was
-	p.BreakAfter(-1, false)
-	mustPut(t, target, f)
-	only(t, target, content)
 }

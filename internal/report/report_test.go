@@ -2,6 +2,8 @@ package report
 
 import (
 	"bytes"
+	"database/sql"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -274,6 +276,30 @@ func TestRenderAgain(t *testing.T) {
 		if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, text) {
 			t.Errorf("%s: %v\n%s\nwas\n%s", path, err, got, text)
 		}
+	}
+}
+
+// A log that is not what was reported is noticed, and what was reported is not
+// written over.
+func TestLogTamperedWith(t *testing.T) {
+	b := story(t)
+	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(b.Dir), "quell.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.Exec(`UPDATE suppression SET outage_start = outage_start - 1000 WHERE seq = 1`); err != nil {
+		t.Fatal(err)
+	}
+	path := b.paths()[0]
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Open(t.Context(), 1, store.Consolidated); !errors.Is(err, errDiffers) {
+		t.Errorf("opened: %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a file was written that was never reported")
 	}
 }
 

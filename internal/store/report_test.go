@@ -225,6 +225,25 @@ func TestStreams(t *testing.T) {
 	}
 }
 
+// A turn of the switch is told to every distributor, also where empty files are
+// left out.
+func TestStreamsOfChanges(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	skip := func(streams ...string) func(*Cut) {
+		return func(c *Cut) { c.Streams, c.SkipEmpty = append([]string{}, streams...), true }
+	}
+	cutUpTo(t, s, 0, skip("12"))
+	if _, err := s.SetSwitch(t.Context(), outage.SwitchOff, "alice", "a reason", t0); err != nil {
+		t.Fatal(err)
+	}
+	if r := cutUpTo(t, s, 0, skip()); len(r.Files) != 2 || r.Files[1].Stream != "12" {
+		t.Errorf("files of a report with a turn of the switch: %+v", r.Files)
+	}
+	if r := cutUpTo(t, s, 0, skip()); len(r.Files) != 1 {
+		t.Errorf("files of a report with nothing: %+v", r.Files)
+	}
+}
+
 // An entry stays until every remote in use that is to have it has it.
 func TestHousekeepKeepsUnreported(t *testing.T) {
 	s := openIn(t, t.TempDir())

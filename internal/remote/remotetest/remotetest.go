@@ -200,9 +200,10 @@ type Proxy struct {
 	to    string
 	mu    sync.Mutex // guards what follows
 	conns []net.Conn
-	after int64 // octets to the server until it breaks; negative: never
-	stall bool  // rather than cut
-	held  chan struct{}
+	after int64         // octets to the server until it breaks; negative: never
+	stall bool          // rather than cut
+	mend  chan struct{} // closed when what is stalled may go on
+	over  chan struct{} // closed at the end of the test
 }
 
 // NewProxy starts a proxy before an address.
@@ -211,7 +212,7 @@ func NewProxy(t testing.TB, to string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: l.Addr().String(), to: to, after: -1, held: make(chan struct{})}
+	p := &Proxy{Addr: l.Addr().String(), to: to, after: -1, mend: make(chan struct{}), over: make(chan struct{})}
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -223,7 +224,7 @@ func NewProxy(t testing.TB, to string) *Proxy {
 	}()
 	t.Cleanup(func() {
 		l.Close()
-		close(p.held)
+		close(p.over)
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		for _, c := range p.conns {
@@ -234,11 +235,20 @@ func NewProxy(t testing.TB, to string) *Proxy {
 }
 
 // BreakAfter has the proxy cut the connection, or stall it, after some more
-// octets on their way to the server. A negative number mends it.
+// octets on their way to the server.
 func (p *Proxy) BreakAfter(octets int64, stall bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after, p.stall = octets, stall
+}
+
+// Mend has all go on, what was stalled too.
+func (p *Proxy) Mend() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.after = -1
+	close(p.mend)
+	p.mend = make(chan struct{})
 }
 
 func (p *Proxy) pass(in net.Conn) {
@@ -267,13 +277,17 @@ func (p *Proxy) pass(in net.Conn) {
 		if p.after >= 0 {
 			p.after = max(0, p.after-int64(n))
 		}
-		stall := p.stall
+		stall, mend := p.stall, p.mend
 		p.mu.Unlock()
-		if breaks {
-			if stall {
-				<-p.held
-			}
+		if breaks && !stall {
 			return
+		}
+		if breaks {
+			select {
+			case <-mend:
+			case <-p.over:
+				return
+			}
 		}
 		if _, err := out.Write(buf[:n]); err != nil {
 			return
