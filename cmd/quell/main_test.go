@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/remote/remotetest"
 )
 
 // The test binary is quell itself when the first of these variables is set. It
@@ -69,15 +70,6 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // installation is a folder with a configuration.
 type installation struct {
 	t                   testing.TB
@@ -86,7 +78,7 @@ type installation struct {
 }
 
 func install(t testing.TB, southHop, northHop, more string) *installation {
-	i := &installation{t: t, dir: t.TempDir(), south: freeAddr(t), north: freeAddr(t), admin: freeAddr(t)}
+	i := &installation{t: t, dir: t.TempDir(), south: remotetest.FreeAddr(t), north: remotetest.FreeAddr(t), admin: remotetest.FreeAddr(t)}
 	i.config = filepath.Join(i.dir, "quell.yaml")
 	i.write(fmt.Sprintf("data_dir: %s\nsouthbound: {listen: %q, next_hop: %q}\nnorthbound: {listen: %q, next_hop: %q}\nconsole: {listen: %q}\n%s",
 		filepath.Join(i.dir, "data"), i.south, southHop, i.north, northHop, i.admin, more))

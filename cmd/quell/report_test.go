@@ -332,6 +332,47 @@ func TestReportCommands(t *testing.T) {
 	}
 }
 
+// Housekeeping, which runs at each start, deletes no entry that a remote waits
+// for, however old.
+func TestHousekeepingWaitsForRemotes(t *testing.T) {
+	hop := accept(t)
+	dir := filepath.Join(t.TempDir(), "poas")
+	if err := os.WriteFile(dir, []byte("in the way"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nhousekeeping: {keep_log: 1ms}\nreport: {remotes: [{name: esi, target: %q}]}\n", dir))
+	i.track(1)
+	p := i.serve()
+	post(t, p.south, preCommand(0))
+	post(t, p.north, powerOutage(1, 0))
+	if status, _, errs := i.quell("report", "cut"); status != 0 {
+		t.Fatal(errs)
+	}
+	entries := func() int {
+		t.Helper()
+		log, err := (&console.Client{Base: p.admin}).Suppressions(t.Context(), 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(log.Entries)
+	}
+	restart := func() {
+		t.Helper()
+		p.stop(syscall.SIGTERM)
+		p = i.serve()
+	}
+	post(t, p.north, powerOutage(2, 1)) // is forwarded, and noted
+	restart()
+	wait(t, "housekeeping has run", func() bool { return strings.Contains(p.log.String(), "msg=housekeeping") })
+	if n := entries(); n != 1 {
+		t.Errorf("%d entries while the remote waits for them", n)
+	}
+	os.Remove(dir)
+	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	restart()
+	wait(t, "the entry is deleted", func() bool { return entries() == 0 })
+}
+
 // Remotes that do not work do not start, or do not come into force.
 func TestReportConfig(t *testing.T) {
 	hop := accept(t)

@@ -5,6 +5,7 @@ package remotetest
 import (
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -51,7 +52,7 @@ func NewSSHD(t testing.TB, shell bool) *SSHD {
 			t.Fatal(err)
 		}
 	}
-	s := &SSHD{Addr: freeAddr(t), Dir: t.TempDir(), t: t, keys: t.TempDir(), user: me.Username}
+	s := &SSHD{Addr: FreeAddr(t), Dir: t.TempDir(), t: t, keys: t.TempDir(), user: me.Username}
 	for _, name := range []string{"host", "other", "client", "stranger"} {
 		if out, err := exec.Command("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", s.key(name)).CombinedOutput(); err != nil {
 			t.Fatalf("ssh-keygen: %v: %s", err, out)
@@ -167,13 +168,20 @@ func (s *SSHD) target(addr, dir, key, hosts string) string {
 	return fmt.Sprintf(":sftp,host=%s,port=%s,user=%s,key_file=%q,known_hosts_file=%q:%s", host, port, s.user, s.key(key), s.key(hosts), dir)
 }
 
-func freeAddr(t testing.TB) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+// FreeAddr is an address of this machine that nobody listens on. It is out of
+// the range that the system takes ports from by itself, so that nobody else gets
+// it before it is used.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", addr); err == nil {
+			l.Close()
+			return addr
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 // WebDAV serves a folder by WebDAV, through wrap if that is not nil, and
