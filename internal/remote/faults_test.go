@@ -34,23 +34,18 @@ func fails(t *testing.T, target string, f File, content []byte, says string, men
 	only(t, target, content)
 }
 
-func quick(t *testing.T) {
-	was := idleTimeout
-	idleTimeout = 500 * time.Millisecond
-	t.Cleanup(func() { idleTimeout = was })
-}
-
 func TestSFTPFaults(t *testing.T) {
-	quick(t)
 	f, content := aFile(t, 3_000_000)
 	s := remotetest.NewSSHD(t, false)
-	n := 0
-	dir := func() string { n++; return fmt.Sprintf("%s/%d", s.Dir, n) }
+	var n atomic.Int32
+	dir := func() string { return fmt.Sprintf("%s/%d", s.Dir, n.Add(1)) }
 	t.Run("away", func(t *testing.T) {
 		s.Stop()
 		fails(t, s.Target(s.Addr, dir()), f, content, "refused", s.Start)
 	})
+	t.Parallel() // from here on: what starts beside it might be given the port
 	t.Run("wrong host key", func(t *testing.T) {
+		t.Parallel()
 		d := dir()
 		if err := Put(t.Context(), s.TargetWrongHost(d), f, func(Step) {}); err == nil || !strings.Contains(err.Error(), "key mismatch") {
 			t.Error(err)
@@ -60,6 +55,7 @@ func TestSFTPFaults(t *testing.T) {
 		}
 	})
 	t.Run("refuses", func(t *testing.T) {
+		t.Parallel()
 		if err := Put(t.Context(), s.TargetStranger(dir()), f, func(Step) {}); err == nil || !strings.Contains(err.Error(), "unable to authenticate") {
 			t.Error(err)
 		}
@@ -67,6 +63,7 @@ func TestSFTPFaults(t *testing.T) {
 	for _, at := range []int64{1, 3000, 100_000, 2_000_000} {
 		for _, stall := range []bool{false, true} {
 			t.Run(fmt.Sprintf("breaks at %d, stalls %v", at, stall), func(t *testing.T) {
+				t.Parallel()
 				p := remotetest.NewProxy(t, s.Addr)
 				p.BreakAfter(at, stall)
 				fails(t, s.Target(p.Addr, dir()), f, content, "", p.Mend)
@@ -74,6 +71,7 @@ func TestSFTPFaults(t *testing.T) {
 		}
 	}
 	t.Run("disk full", func(t *testing.T) {
+		t.Parallel()
 		d := dir()
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
@@ -82,6 +80,7 @@ func TestSFTPFaults(t *testing.T) {
 		fails(t, s.Target(s.Addr, d), f, content, "send: ", func() { os.Remove(filepath.Join(d, temporary(fileName))) })
 	})
 	t.Run("no right to write", func(t *testing.T) {
+		t.Parallel()
 		d := dir()
 		if err := os.WriteFile(d, nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -100,20 +99,10 @@ func full(t testing.TB, dir string) {
 }
 
 func TestWebDAVFaults(t *testing.T) {
-	quick(t)
+	t.Parallel()
 	f, content := aFile(t, 1_000_000)
 	dir := t.TempDir()
 	type fault func(next http.Handler, w http.ResponseWriter, r *http.Request)
-	var now atomic.Pointer[fault]
-	url := remotetest.WebDAV(t, dir, func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if f := now.Load(); f != nil {
-				(*f)(next, w, r)
-				return
-			}
-			next.ServeHTTP(w, r)
-		})
-	})
 	// on has a fault in requests of one method, and the others pass.
 	on := func(method string, do fault) fault {
 		return func(next http.Handler, w http.ResponseWriter, r *http.Request) {
@@ -124,8 +113,6 @@ func TestWebDAVFaults(t *testing.T) {
 			next.ServeHTTP(w, r)
 		}
 	}
-	over := make(chan struct{})
-	t.Cleanup(func() { close(over) })
 	path := func(r *http.Request) string { return filepath.Join(dir, filepath.FromSlash(r.URL.Path)) }
 	for name, c := range map[string]struct {
 		fault fault
@@ -163,13 +150,23 @@ func TestWebDAVFaults(t *testing.T) {
 		}), ""},
 		"hangs": {on("PUT", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
 			io.CopyN(io.Discard, r.Body, 1000)
-			<-over
+			time.Sleep(3 * idleTimeout)
 		}), "send: "},
 	} {
 		t.Run(name, func(t *testing.T) {
-			now.Store(&c.fault)
+			t.Parallel()
+			var mended atomic.Bool
+			url := remotetest.WebDAV(t, dir, func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if mended.Load() {
+						next.ServeHTTP(w, r)
+						return
+					}
+					c.fault(next, w, r)
+				})
+			})
 			target := remotetest.WebDAVTarget(url, strings.ReplaceAll(name, " ", "-"))
-			fails(t, target, f, content, c.says, func() { now.Store(nil) })
+			fails(t, target, f, content, c.says, func() { mended.Store(true) })
 		})
 	}
 }

@@ -13,8 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"regexp"
-	"slices"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -28,7 +27,6 @@ import (
 	"github.com/rclone/rclone/fs"
 	"github.com/rclone/rclone/fs/config"
 	"github.com/rclone/rclone/fs/config/configfile"
-	"github.com/rclone/rclone/fs/fspath"
 	"github.com/rclone/rclone/fs/hash"
 	"github.com/rclone/rclone/fs/object"
 )
@@ -45,6 +43,7 @@ func Configure(file string) error {
 	global := fs.GetConfig(context.Background())
 	global.LogLevel = fs.LogLevelOff
 	global.AskPassword = false
+	global.LowLevelRetries = 1 // so often, a second apart, it tries to save a token to a file that cannot be written
 	if file == "" {
 		file = os.Getenv("RCLONE_CONFIG")
 	}
@@ -63,58 +62,6 @@ func Configure(file string) error {
 	}
 	config.LoadedData()
 	return nil
-}
-
-// Check says what is wrong with a target, without reaching it.
-func Check(target string) error {
-	parsed, err := fspath.Parse(target)
-	if err != nil {
-		return errors.New("is not a target as rclone writes them, such as esi:/inbound/poas") // the text may hold a secret
-	}
-	info, name, _, values, err := fs.ConfigFs(target)
-	switch {
-	case errors.Is(err, fs.ErrorNotFoundInConfigFile):
-		return fmt.Errorf("rclone knows no remote %q: it is neither in %s nor in variables such as RCLONE_CONFIG_%s_TYPE",
-			parsed.Name, config.GetConfigPath(), strings.ToUpper(strings.ReplaceAll(parsed.Name, "-", "_")))
-	case err != nil:
-		return fmt.Errorf("%w; built in are local, sftp, webdav, onedrive, s3 and azureblob", err)
-	}
-	for key := range parsed.Config {
-		if secret(info, key) {
-			return fmt.Errorf("%s is a secret, and does not belong into a target: put it into rclone's configuration file, or into a variable such as %s",
-				key, variable(info, name, key))
-		}
-	}
-	if info.Name == "sftp" && !checksHost(values.Get) {
-		return errors.New("would trust any host key: set known_hosts_file (or host_keys with pin_host_key = true) for this sftp remote")
-	}
-	return nil
-}
-
-// variable names the variable that a backend's option is read from.
-func variable(info *fs.RegInfo, name, key string) string {
-	if strings.HasPrefix(name, ":") || name == "local" {
-		return fs.OptionToEnv(info.Prefix + "-" + key)
-	}
-	return fs.ConfigToEnv(name, key)
-}
-
-// secret reports whether a backend's option is one.
-func secret(info *fs.RegInfo, key string) bool {
-	o := info.Options.Get(key)
-	if o != nil && o.IsPassword {
-		return true
-	}
-	return slices.Contains([]string{"key", "key_pem", "token", "bearer_token", "client_secret", "secret_access_key", "session_token", "sas_url", "connection_string",
-		"sse_customer_key", "sse_customer_key_base64", "headers"}, key)
-}
-
-// checksHost reports whether an sftp remote checks the host's key. With the
-// option ssh, that program does.
-func checksHost(get func(string) (string, bool)) bool {
-	set := func(key string) string { v, _ := get(key); return v }
-	known := set("known_hosts_file")
-	return known != "" && known != "none" || set("pin_host_key") == "true" && set("host_keys") != "" || set("ssh") != ""
 }
 
 // File is what is to stand at a remote.
@@ -190,6 +137,10 @@ func lock(ctx context.Context, target string) (unlock func(), err error) {
 // ends, at the latest. The error is ErrTaken if the name is taken. reached is
 // told each step before the next one, and never after Put has returned.
 func Put(ctx context.Context, target string, f File, reached func(Step)) error {
+	at, err := find(target)
+	if err != nil {
+		return err
+	}
 	unlock, err := lock(ctx, target)
 	if err != nil {
 		return err
@@ -200,7 +151,7 @@ func Put(ctx context.Context, target string, f File, reached func(Step)) error {
 	// On its own, since not every backend looks at ctx while it reads or writes.
 	go func() {
 		defer unlock()
-		done <- try(ctx, target, f, func(s Step) {
+		done <- try(ctx, at, f, func(s Step) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !gone {
@@ -210,7 +161,7 @@ func Put(ctx context.Context, target string, f File, reached func(Step)) error {
 	}()
 	select {
 	case err := <-done:
-		return redact(err)
+		return redact(err, at.secrets()...)
 	case <-ctx.Done():
 		mu.Lock()
 		gone = true
@@ -219,12 +170,17 @@ func Put(ctx context.Context, target string, f File, reached func(Step)) error {
 	}
 }
 
-func try(ctx context.Context, target string, f File, reached func(Step)) error {
+func try(ctx context.Context, at backend, f File, reached func(Step)) error {
 	ctx, c := fs.AddConfig(ctx)
 	c.ConnectTimeout = fs.Duration(connectTimeout)
 	c.Timeout = fs.Duration(idleTimeout)
 	c.LowLevelRetries = 1 // pauses and repeats are the caller's
-	folder, err := fs.NewFs(ctx, target)
+	if at.info.Options.Get("token") == nil {
+		// Others would save what they found out about the server, and write the
+		// operator's file anew for it.
+		at.values.ClearSetters()
+	}
+	folder, err := at.info.NewFs(ctx, at.name, at.path, at.values)
 	if errors.Is(err, fs.ErrorIsFile) {
 		return errors.New("the target is a file, not a folder")
 	}
@@ -236,6 +192,9 @@ func try(ctx context.Context, target string, f File, reached func(Step)) error {
 		defer shutdown(context.WithoutCancel(ctx))
 	}
 	p := put{folder: folder, file: f, types: folder.Hashes()}
+	if p.types.Contains(hash.SHA256) {
+		p.types = hash.NewHashSet(hash.SHA256)
+	}
 	if err := p.sum(); err != nil {
 		return err
 	}
@@ -272,13 +231,8 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 	switch stands, err := p.named(ctx); {
 	case err != nil:
 		return err
-	case stands:
-		// A try before this one got so far.
-		if err := p.remove(ctx, part); err != nil {
-			return err
-		}
-		reached(Confirmed)
-		return nil
+	case stands: // a try before this one got so far
+		return p.confirm(ctx, part, reached)
 	}
 	reached(Sending)
 	if err := p.upload(ctx, part); err != nil {
@@ -292,10 +246,16 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 	if !found || difference != "" {
 		return errors.Join(fmt.Errorf("what was sent does not stand there: found %v, %s", found, difference), p.remove(ctx, part))
 	}
+	if err := p.sync(part); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
 	reached(Sent)
 	// Not every backend refuses to rename over another file.
-	if stands, err := p.named(ctx); err != nil || stands {
+	switch stands, err := p.named(ctx); {
+	case err != nil:
 		return errors.Join(err, p.remove(ctx, part))
+	case stands: // somebody else has put it there
+		return p.confirm(ctx, part, reached)
 	}
 	// Backends look for the file once the remote has said that it is renamed. If
 	// it is not there, whoever waits for it was quick to take it.
@@ -306,7 +266,41 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 	if _, err := p.named(ctx); err != nil {
 		return err
 	}
+	return p.confirm(ctx, part, reached)
+}
+
+// confirm ends a try that found the file under its name, or taken already.
+func (p *put) confirm(ctx context.Context, part string, reached func(Step)) error {
+	if err := p.remove(ctx, part); err != nil {
+		return err
+	}
+	if err := p.sync(p.file.Name); err != nil {
+		return fmt.Errorf("sync: %w", err)
+	}
 	reached(Confirmed)
+	return nil
+}
+
+// sync makes durable what stands in a folder of this machine, which rclone does
+// not. Other remotes see to that themselves.
+func (p *put) sync(name string) error {
+	if !p.folder.Features().IsLocal {
+		return nil
+	}
+	for _, path := range []string{filepath.Join(p.folder.Root(), name), p.folder.Root()} {
+		f, err := os.Open(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			continue // it was taken
+		case errors.Is(err, os.ErrPermission) && path == p.folder.Root():
+			continue // a drop box: files may be put into it, but not listed
+		case err != nil:
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -334,7 +328,7 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 		return true, "it is a folder", nil
 	case err != nil:
 		return false, "", fmt.Errorf("look at %s: %w", name, err)
-	case o.Size() != p.file.Size:
+	case o.Size() >= 0 && o.Size() != p.file.Size: // some servers do not tell
 		return true, fmt.Sprintf("it has %d octets, not %d", o.Size(), p.file.Size), nil
 	}
 	differs := func(t hash.Type, sum string) string {
@@ -349,16 +343,25 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 			return true, differs(t, sum), nil
 		}
 	}
+	sum, err := readBack(ctx, o)
+	if err != nil {
+		if _, err := p.folder.NewObject(ctx, name); errors.Is(err, fs.ErrorObjectNotFound) {
+			return false, "", nil // it was taken while it was read
+		}
+		return true, "", fmt.Errorf("read back %s: %w", name, err)
+	}
+	return true, differs(hash.SHA256, sum), nil
+}
+
+// readBack is the SHA-256 of what a remote gives back.
+func readBack(ctx context.Context, o fs.Object) (string, error) {
 	in, err := o.Open(ctx)
 	if err != nil {
-		return true, "", fmt.Errorf("read back %s: %w", name, err)
+		return "", err
 	}
 	defer in.Close()
 	sums, err := hash.StreamTypes(until{ctx, in}, hash.NewHashSet(hash.SHA256))
-	if err != nil {
-		return true, "", fmt.Errorf("read back %s: %w", name, err)
-	}
-	return true, differs(hash.SHA256, sums[hash.SHA256]), nil
+	return sums[hash.SHA256], err
 }
 
 func (p *put) upload(ctx context.Context, name string) error {
@@ -371,7 +374,10 @@ func (p *put) upload(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	_, err = p.folder.Put(ctx, until{ctx, in}, object.NewStaticObjectInfo(name, info.ModTime(), p.file.Size, true, p.sums, nil))
+	// No hashes go along. Where the server computes none (S3 in parts or with
+	// encryption, Azure Blob in blocks, Nextcloud), rclone would have it keep
+	// ours, and compare would be told what we said rather than what stands there.
+	_, err = p.folder.Put(ctx, until{ctx, in}, object.NewStaticObjectInfo(name, info.ModTime(), p.file.Size, true, nil, nil))
 	return err
 }
 
@@ -423,26 +429,3 @@ func (r until) Read(p []byte) (int, error) {
 	}
 	return r.Reader.Read(p)
 }
-
-// query is that of a URL, which may hold a signature.
-var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
-
-// redact takes out of an error's text what lets others in.
-func redact(err error) error {
-	if err == nil {
-		return nil
-	}
-	if text := query.ReplaceAllString(err.Error(), "$1?…"); text != err.Error() {
-		return redacted{text, err}
-	}
-	return err
-}
-
-type redacted struct {
-	text string
-	error
-}
-
-func (r redacted) Error() string { return r.text }
-
-func (r redacted) Unwrap() error { return r.error }

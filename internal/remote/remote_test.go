@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net/http/httptest"
@@ -25,6 +26,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if file := os.Getenv(beProcess); file != "" {
+		process(file, os.Args[1], os.Args[2])
+	}
+	flag.Set("test.parallel", "8") // they wait more than they compute
+	idleTimeout = 2 * time.Second
 	os.Setenv("RCLONE_S3_SECRET_ACCESS_KEY", "secret")
 	if err := Configure(NoConfig); err != nil {
 		panic(err)
@@ -51,16 +57,24 @@ func aFile(t testing.TB, size int) (File, []byte) {
 	return f, content
 }
 
-// there returns what stands at a target.
-func there(t testing.TB, target string) map[string]string {
+// open opens a target for as long as the test runs.
+func open(t testing.TB, target string) fs.Fs {
 	t.Helper()
-	f, err := fs.NewFs(t.Context(), target)
+	// It would find out about the shell each time.
+	f, err := fs.NewFs(t.Context(), strings.Replace(target, ":sftp,", ":sftp,shell_type=none,", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if shutdown := f.Features().Shutdown; shutdown != nil {
-		defer shutdown(t.Context())
+		t.Cleanup(func() { shutdown(context.Background()) })
 	}
+	return f
+}
+
+// there returns what stands at a target.
+func there(t testing.TB, target string) map[string]string {
+	t.Helper()
+	f := open(t, target)
 	list, err := f.List(t.Context(), "")
 	if errors.Is(err, fs.ErrorDirNotFound) {
 		return nil
@@ -92,10 +106,7 @@ func there(t testing.TB, target string) map[string]string {
 // place puts a file there that we did not.
 func place(t testing.TB, target, name string, content []byte) {
 	t.Helper()
-	f, err := fs.NewFs(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
+	f := open(t, target)
 	if err := f.Mkdir(t.Context(), ""); err != nil {
 		t.Fatal(err)
 	}
@@ -136,6 +147,7 @@ func s3(t testing.TB) string {
 
 // each runs a test for each kind of remote that can be had here.
 func each(t *testing.T, test func(t *testing.T, target string)) {
+	t.Parallel()
 	for name, target := range map[string]func(t testing.TB) string{
 		"folder": func(t testing.TB) string { return filepath.Join(t.TempDir(), "in", "bound") },
 		"sftp": func(t testing.TB) string {
@@ -179,11 +191,7 @@ func TestPut(t *testing.T) {
 
 func mustRemove(t testing.TB, target, name string) {
 	t.Helper()
-	f, err := fs.NewFs(t.Context(), target)
-	if err != nil {
-		t.Fatal(err)
-	}
-	o, err := f.NewObject(t.Context(), name)
+	o, err := open(t, target).NewObject(t.Context(), name)
 	if err == nil {
 		err = o.Remove(t.Context())
 	}
@@ -259,7 +267,6 @@ func TestCheck(t *testing.T) {
 	t.Setenv("RCLONE_CONFIG_ESI_KNOWN_HOSTS_FILE", "/etc/ssh/ssh_known_hosts")
 	t.Setenv("RCLONE_CONFIG_BAD_TYPE", "sftp")
 	t.Setenv("RCLONE_CONFIG_PIN_TYPE", "sftp")
-	t.Setenv("RCLONE_CONFIG_PIN_PIN_HOST_KEY", "true")
 	t.Setenv("RCLONE_CONFIG_PIN_HOST_KEYS", "ssh-ed25519 AAAA")
 	for target, want := range map[string]string{
 		"/srv/poas":         "",
@@ -271,8 +278,13 @@ func TestCheck(t *testing.T) {
 		":onedrive,drive_id=b!1,drive_type=documentLibrary:poas":                 "",
 		":s3,provider=AWS,env_auth:bucket/poas":                                  "",
 		":azureblob,account=a:container":                                         "",
-		"unknown:/x":                                                             "RCLONE_CONFIG_UNKNOWN_TYPE",
+		"un-known:/x":                                                            "RCLONE_CONFIG_UN-KNOWN_TYPE",
 		":drive:x":                                                               "built in are local, sftp",
+		":webdav,url=\"https://me:hunter2@dav.example\":poas":                    "RCLONE_WEBDAV_URL",
+		":webdav,nosuch=1:poas":                                                  "no option nosuch",
+		":webdav,override.ca_cert=/x.pem:poas":                                   "SSL_CERT_FILE",
+		":sftp,ask_password,known_hosts_file=/k:poas":                            "on the terminal",
+		"pin,pin_host_key:/inbound":                                              "without pin_host_key",
 		"bad:/inbound":                                                           "known_hosts_file",
 		"bad,known_hosts_file=none:/inbound":                                     "known_hosts_file",
 		":sftp,host=h,known_hosts_file=/k,pass=hunter2:/x":                       "RCLONE_SFTP_PASS",

@@ -143,6 +143,14 @@ func (s *SSHD) Start() {
 func (s *SSHD) Stop() {
 	s.cmd.Process.Kill()
 	<-s.stopped
+	// A session that has just begun still listens for a moment.
+	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("tcp", s.Addr)
+		if err != nil {
+			return
+		}
+		c.Close()
+	}
 }
 
 // Target is a folder at the server in rclone's writing, reached by way of an
