@@ -52,6 +52,7 @@ var only = map[string][]string{
 	"modernc.org/sqlite": {"internal/store"},
 	"go.yaml.in/yaml":    {"internal/config"},
 	"github.com/rclone":  {"internal/remote"},
+	"github.com/jackc":   {"internal/store"},
 }
 
 // pure packages do no I/O, read no environment and write no log.

@@ -11,6 +11,7 @@ needs() {
 		git git
 		gcc gcc libc6-dev
 		sshd openssh-server openssh-client
+		pg_ctlcluster postgresql
 	END
 }
 

@@ -94,7 +94,9 @@ func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, acce
 		now = outage.Withdrawn
 	}
 	// A withdrawn attempt is not revived beside a younger one that stands.
-	res, err := s.conn.ExecContext(ctx, `UPDATE OR IGNORE activation SET state = ? WHERE id = ? AND state <> ?`, string(now), rows[0].ID, string(now))
+	res, err := s.conn.ExecContext(ctx, `UPDATE activation SET state = ?1 WHERE id = ?2 AND state <> ?1 AND NOT EXISTS (SELECT 1 FROM activation a
+		WHERE a.id <> ?2 AND a.request_id = ?3 AND a.form = ?4 AND a.kind = ?5 AND a.execute_at = ?6 AND a.state <> 'withdrawn')`,
+		append([]any{string(now), rows[0].ID}, messageKey(a)...)...)
 	if err != nil {
 		return err
 	}
@@ -121,7 +123,7 @@ func (s *Store) settleMeter(ctx context.Context, esme outage.DeviceID) error {
 			continue
 		}
 		if _, err := s.conn.ExecContext(ctx, `UPDATE activation SET standing = ?, superseded_by = ? WHERE id = ?`,
-			acts[i].Standing, acts[i].SupersededBy, acts[i].ID); err != nil {
+			truth(acts[i].Standing), acts[i].SupersededBy, acts[i].ID); err != nil {
 			return err
 		}
 	}

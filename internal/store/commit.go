@@ -181,7 +181,7 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
 	}
 	start := time.Now()
-	err := inTx(ctx, s.conn, func() error {
+	err := inTx(ctx, s.conn, func(ctx context.Context) error {
 		if err := s.correct(ctx, b.notes...); err != nil {
 			return err
 		}

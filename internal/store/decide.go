@@ -39,9 +39,10 @@ type Decision struct {
 // windows the earliest to begin counts.
 const decideSQL = `
 WITH alert AS MATERIALIZED (
-    SELECT key AS ord, value->>0 AS id, value->>1 AS code, value->>2 AS chf, value->>3 AS mpxn,
-           value->>4 AS mpxn_valid, value->>5 AS distributor, value->>6 AS outage_start, value->>7 AS received_at,
-           value->>8 AS throttled_sequence, value->>9 AS throttled_count, value->>10 AS outcome, value->>11 AS tolerance
+    SELECT key AS ord, value->>0 AS id, value->>1 AS code, CAST(value->>2 AS BIGINT) AS chf, value->>3 AS mpxn,
+           CAST(value->>4 AS BIGINT) AS mpxn_valid, value->>5 AS distributor, CAST(value->>6 AS BIGINT) AS outage_start,
+           CAST(value->>7 AS BIGINT) AS received_at, CAST(value->>8 AS BIGINT) AS throttled_sequence,
+           CAST(value->>9 AS BIGINT) AS throttled_count, value->>10 AS outcome, CAST(value->>11 AS BIGINT) AS tolerance
     FROM json_each(?)
 ), hit AS (
     SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at,
@@ -56,9 +57,9 @@ INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid,
 SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVER (ORDER BY ord),
     id, code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
     activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
-    starts_at - outage_start > tolerance,
-    row_number() OVER (PARTITION BY activation_id ORDER BY ord) > 1
-        OR EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = hit.activation_id)
+    CAST(starts_at - outage_start > tolerance AS INTEGER),
+    CAST(row_number() OVER (PARTITION BY activation_id ORDER BY ord) > 1
+        OR EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = hit.activation_id) AS INTEGER)
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns
 
@@ -167,7 +168,7 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 
 // insertEntries runs decideSQL and moves the counter on.
 func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outage.Entry, error) {
-	list, err := scanEntries(s.decide.QueryContext(ctx, rows))
+	list, err := scanEntries(s.conn.queryDecide(ctx, rows))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -231,7 +232,7 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 		rows = append(appendJSON(rows, string(f.Reason)), ']')
 	}
 	_, err := s.conn.ExecContext(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason)
-		SELECT value->>0, value->>1, value->>2, value->>3 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
+		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), value->>3 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
 	return err
 }
 

@@ -141,7 +141,7 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 // loadStaged loads what is staged, and counts the devices.
 func (s *Store) loadStaged(ctx context.Context, kind string, g *stage, im *Import) error {
 	if kind == "devices" {
-		l := &load{store: s, no: im.No, insert: `INSERT INTO device_list (import_no, device_id) SELECT ?1, value FROM json_each(?2)`}
+		l := &load{store: s, no: im.No, insert: `INSERT INTO device_list (import_no, device_id) SELECT ?1, CAST(value->>0 AS BIGINT) FROM json_each(?2)`}
 		last, first := int64(0), true
 		err := g.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
 			if id == last && !first {
@@ -149,12 +149,12 @@ func (s *Store) loadStaged(ctx context.Context, kind string, g *stage, im *Impor
 			}
 			last, first = id, false
 			im.Rows++
-			return l.add(ctx, strconv.AppendInt(nil, id, 10))
+			return l.add(ctx, append(strconv.AppendInt([]byte("["), id, 10), ']'))
 		})
 		return firstErr(err, l.flush(ctx))
 	}
 	l := &load{store: s, no: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn)
-		SELECT ?1, value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6 FROM json_each(?2)`}
+		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6 FROM json_each(?2)`}
 	last := int64(0) // no device has the id 0
 	err := g.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
 		if id == last {
@@ -167,7 +167,7 @@ func (s *Store) loadStaged(ctx context.Context, kind string, g *stage, im *Impor
 	if err := firstErr(err, l.flush(ctx)); err != nil {
 		return err
 	}
-	l.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, value->>0, value->>1 FROM json_each(?2)`
+	l.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, CAST(value->>0 AS BIGINT), value->>1 FROM json_each(?2)`
 	err = g.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
 		return l.add(ctx, append(appendJSON(append(strconv.AppendInt([]byte("["), id, 10), ','), mpxn), ']'))
 	})
@@ -388,7 +388,7 @@ func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) err
 	from, more := int64(-1<<63), true
 	for more {
 		var to sql.NullInt64
-		err := s.reader.QueryRowContext(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?)`,
+		err := s.reader.QueryRowContext(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?) AS stretch`,
 			from, 20*importBatch).Scan(&to)
 		if err != nil {
 			return wrapRead(err)
@@ -413,10 +413,10 @@ func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) err
 			keys, _ := json.Marshal(some) // numbers and text always marshal
 			if err := s.doLater(ctx, func(ctx context.Context) error {
 				if _, err := s.conn.ExecContext(ctx, `DELETE FROM supply_point WHERE (mpxn, import_no, device_id) IN
-					(SELECT value->>2, value->>1, value->>0 FROM json_each(?))`, string(keys)); err != nil {
+					(SELECT value->>2, CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?))`, string(keys)); err != nil {
 					return err
 				}
-				_, err := s.conn.ExecContext(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT value->>0, value->>1 FROM json_each(?))`, string(keys))
+				_, err := s.conn.ExecContext(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT) FROM json_each(?))`, string(keys))
 				return err
 			}, nil); err != nil {
 				return err

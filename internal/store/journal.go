@@ -362,7 +362,7 @@ func (s *Store) playSingly(ctx context.Context, list []record) error {
 // answers otherwise.
 func (s *Store) playOne(ctx context.Context, r record) error {
 	err := s.play(ctx, []record{r})
-	if err == nil || inTx(ctx, s.conn, func() error { return s.touch(ctx) }) != nil {
+	if err == nil || inTx(ctx, s.conn, func(ctx context.Context) error { return s.touch(ctx) }) != nil {
 		return err
 	}
 	s.journal.setAside(r, err)
@@ -378,7 +378,7 @@ func (s *Store) touch(ctx context.Context) error {
 func (s *Store) play(ctx context.Context, list []record) error {
 	var found []outage.DeviceID
 	resolved := int64(0)
-	err := inTx(ctx, s.conn, func() error {
+	err := inTx(ctx, s.conn, func(ctx context.Context) error {
 		for _, r := range list {
 			var err error
 			switch {

@@ -179,7 +179,7 @@ func (s *Store) Waiting(ctx context.Context) ([]Waiting, error) {
 func (s *Store) LogBegan(ctx context.Context) (time.Time, error) {
 	var us sql.NullInt64
 	err := s.reader.QueryRowContext(ctx, `SELECT min(at) FROM (SELECT received_at AS at FROM suppression WHERE seq = (SELECT min(seq) FROM suppression)
-		UNION ALL SELECT at FROM event WHERE id = (SELECT min(id) FROM event))`).Scan(&us)
+		UNION ALL SELECT at FROM event WHERE id = (SELECT min(id) FROM event)) AS began`).Scan(&us)
 	return instant(us.Int64), wrapRead(err)
 }
 

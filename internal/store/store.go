@@ -9,20 +9,18 @@
 // is played into the store before the next decision. Reads go past the
 // committer on connections of their own.
 //
-// All SQL of the project is in this package. It decides nothing: the rules are
+// All SQL of the project is in this package, and is the same for SQLite and for
+// PostgreSQL but for what engine.go says. It decides nothing: the rules are
 // in package outage. The one predicate that stands here again, whether a window
 // is open, is held to outage.Decide by a test.
 package store
 
 import (
 	"context"
-	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -31,8 +29,6 @@ import (
 	"time"
 
 	"quell/internal/outage"
-
-	_ "modernc.org/sqlite"
 )
 
 // ErrUnavailable says that the store did not answer in time, or answered with
@@ -45,7 +41,10 @@ var ErrInUse = errors.New("the data folder is in use by another quell")
 // Options are what Open needs to know. Dir is required.
 type Options struct {
 	Dir string // the data folder; created if missing
-	Log *slog.Logger
+	// Database is the URL of a PostgreSQL database. If it is empty, the database
+	// is SQLite's, in Dir.
+	Database string
+	Log      *slog.Logger
 
 	// OnCommit is called after each batch with its number of decisions, how
 	// long the transaction took, and its error.
@@ -61,11 +60,9 @@ type Options struct {
 type Store struct {
 	opts   Options
 	lock   *os.File
-	writer *sql.DB
-	conn   *sql.Conn // the committer's; nothing else writes
-	reader *sql.DB
+	conn   *writer // the committer's; nothing else writes
+	reader *readers
 
-	decide  *sql.Stmt
 	index   index
 	journal *journal
 	queue   queue
@@ -100,17 +97,20 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 		}
 	}()
 	path := filepath.Join(opts.Dir, "quell.db")
-	if s.writer, s.conn, err = openWriter(ctx, path); err != nil {
+	if opts.Database != "" {
+		path = "the database"
+		s.conn, s.reader, err = openPostgres(opts.Database)
+	} else {
+		s.conn, s.reader, err = openSQLite(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	if err := s.conn.join(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	if err := migrate(ctx, s.conn); err != nil {
 		return nil, fmt.Errorf("migrate %s: %w", path, err)
-	}
-	if s.reader, err = openReader(path); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	if s.decide, err = s.conn.PrepareContext(ctx, decideSQL); err != nil {
-		return nil, fmt.Errorf("prepare: %w", err)
 	}
 	if err := s.load(ctx); err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
@@ -146,8 +146,7 @@ func (s *Store) release() {
 		s.reader.Close()
 	}
 	if s.conn != nil {
-		s.conn.Close()
-		s.writer.Close()
+		s.conn.close()
 	}
 	s.lock.Close() // releases the lock
 }
@@ -179,51 +178,17 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
-func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_txlock": {"immediate"}}
-	for _, p := range pragmas {
-		q.Add("_pragma", p)
-	}
-	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
-}
-
-// openWriter opens the one connection that writes. It waits for a lock of
-// another program (a backup, a curious shell) for a second, then the batch
-// fails and alerts go forward.
-func openWriter(ctx context.Context, path string) (*sql.DB, *sql.Conn, error) {
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)"))
-	if err != nil {
-		return nil, nil, err
-	}
-	db.SetMaxOpenConns(1)
-	conn, err := db.Conn(ctx)
-	if err != nil {
-		db.Close()
-		return nil, nil, err
-	}
-	return db, conn, nil
-}
-
-func openReader(path string) (*sql.DB, error) {
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "query_only(1)", "cache_size(-16384)"))
-	if err != nil {
-		return nil, err
-	}
-	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(4)
-	return db, nil
-}
-
-//go:embed migrations/*.sql
-var migrations embed.FS
-
 // migrate runs the migrations that the database has not seen, each in a
 // transaction with the record that it ran.
-func migrate(ctx context.Context, conn *sql.Conn) error {
-	if _, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`); err != nil {
+func migrate(ctx context.Context, conn *writer) error {
+	err := inTx(ctx, conn, func(ctx context.Context) error {
+		_, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`)
+		return err
+	})
+	if err != nil {
 		return err
 	}
-	names, err := fs.Glob(migrations, "migrations/*.sql")
+	names, err := fs.Glob(migrations, conn.engine.migrations+"/*.sql")
 	if err != nil {
 		return err
 	}
@@ -232,8 +197,8 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 		if err != nil {
 			return err
 		}
-		err = inTx(ctx, conn, func() error {
-			res, err := conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CURRENT_TIMESTAMP) ON CONFLICT DO NOTHING`, name)
+		err = inTx(ctx, conn, func(ctx context.Context) error {
+			res, err := conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CAST(CURRENT_TIMESTAMP AS TEXT)) ON CONFLICT DO NOTHING`, name)
 			if err != nil {
 				return err
 			}
@@ -250,18 +215,22 @@ func migrate(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
-// inTx runs f within a transaction of conn, which takes the write lock at its
-// beginning.
-func inTx(ctx context.Context, conn *sql.Conn, f func() error) error {
-	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
-		return err
+// inTx runs f within a transaction of conn, beside which no other writes.
+func inTx(ctx context.Context, conn *writer, f func(ctx context.Context) error) error {
+	if conn.engine.remote {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, remoteTimeout)
+		defer cancel()
 	}
-	err := f()
+	_, err := conn.ExecContext(ctx, conn.engine.begin)
+	if err == nil {
+		err = f(ctx)
+	}
 	if err == nil {
 		_, err = conn.ExecContext(ctx, "COMMIT")
 	}
 	if err != nil {
-		conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // ends the transaction if COMMIT did not
+		conn.undo(ctx) // ends the transaction if COMMIT did not
 	}
 	return err
 }

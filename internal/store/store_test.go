@@ -42,7 +42,7 @@ func ad1(n int, id string, received time.Time) outage.Alert {
 
 func openIn(t testing.TB, dir string, change ...func(*Options)) *Store {
 	t.Helper()
-	opts := Options{Dir: dir, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	opts := Options{Dir: dir, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)), Database: databaseOf(t, dir)}
 	for _, c := range change {
 		c(&opts)
 	}
@@ -93,11 +93,18 @@ func eventually(t testing.TB, what string, cond func() bool) {
 // a shell may, until the returned function is called.
 func holdWriteLock(t testing.TB, dir string) (release func()) {
 	t.Helper()
-	db, err := sql.Open("sqlite", dsn(filepath.Join(dir, "quell.db"), "busy_timeout(10000)"))
+	driver, name, lock := "sqlite", dsn(filepath.Join(dir, "quell.db"), "busy_timeout(10000)"), "SELECT 1" // _txlock=immediate
+	if url := databaseOf(t, dir); url != "" {
+		driver, name, lock = "pgx", url, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writerLock)
+	}
+	db, err := sql.Open(driver, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tx, err := db.BeginTx(t.Context(), nil) // _txlock=immediate
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err == nil {
+		_, err = tx.ExecContext(t.Context(), lock)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,207 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// When this variable names a PostgreSQL server, the tests of this package run
+// on it: the suite is one, and holds for both engines.
+const postgresServer = "QUELL_TEST_POSTGRES"
+
+func onPostgres() bool { return os.Getenv(postgresServer) != "" }
+
+// databaseOf is a PostgreSQL database for a data folder, or "" if the tests run
+// on SQLite.
+func databaseOf(t testing.TB, dir string) string {
+	if !onPostgres() {
+		return ""
+	}
+	server := os.Getenv(postgresServer)
+	name := fmt.Sprintf("t%x", sha256.Sum256([]byte(dir)))[:40]
+	db, err := sql.Open("pgx", fmt.Sprintf(server, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var there bool
+	if err := db.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_database WHERE datname = $1)`, name).Scan(&there); err != nil {
+		t.Fatal(err)
+	}
+	if !there {
+		if _, err := db.Exec("CREATE DATABASE " + name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return fmt.Sprintf(server, name)
+}
+
+// All tests of this package again, on a PostgreSQL server of their own.
+func TestOnPostgreSQL(t *testing.T) {
+	if onPostgres() {
+		return // this is the second time
+	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=10m", "-test.shuffle=on")
+	if testing.Verbose() {
+		cmd.Args = append(cmd.Args, "-test.v")
+	}
+	cmd.Env = append(os.Environ(), postgresServer+"="+startPostgres(t).url)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("on PostgreSQL: %v\n%s", err, out)
+	}
+}
+
+// The server dies and comes back in the middle of traffic: what it does not
+// take goes forward or to the journal, and nothing is lost or both.
+func TestDatabaseRestarts(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	server := startPostgres(t)
+	dir := t.TempDir()
+	s := openIn(t, dir, func(o *Options) { o.Database = fmt.Sprintf(server.url, "postgres") })
+	const hubs = 20
+	for n := range hubs {
+		s.Record(t.Context(), onDemand(n, 1, t0))
+	}
+	told := map[string]outage.Outcome{}
+	for n := range 600 {
+		switch n {
+		case 200:
+			server.pgCtl("stop", "-m", "immediate")
+		case 400:
+			server.pgCtl("start")
+			eventually(t, "the store answers again", func() bool {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				return s.Check(ctx) == nil
+			})
+		}
+		if n == 300 { // remembered while the server is away
+			s.Record(short(t), onDemand(hubs, 1, t0))
+		}
+		id := fmt.Sprint(n)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		if n < 200 || n >= 400 {
+			ctx = t.Context()
+		}
+		told[id] = outage.Forwarded
+		if d, err := s.Decide(ctx, ad1(n%hubs, id, t0), outage.Suppressed, 0); err == nil {
+			told[id] = d.Outcome
+		}
+		cancel()
+	}
+	if d := decide(t, s, ad1(hubs, "remembered", t0)); d.Outcome != outage.Suppressed {
+		t.Errorf("the window of an 11.3 that came while the server was away: %+v", d)
+	}
+	eventually(t, "the journal is played", func() bool { return s.Pending() == 0 })
+	logged := map[string]outage.Outcome{}
+	for i, e := range allEntries(t, s) {
+		if e.Seq != int64(i+1) {
+			t.Errorf("entry %d is number %d", i+1, e.Seq)
+		}
+		logged[e.AlertID] = e.Outcome
+	}
+	count := map[outage.Outcome]int{}
+	for id, outcome := range told {
+		count[outcome]++
+		if (outcome == outage.Suppressed) != (logged[id] == outage.Suppressed) {
+			t.Errorf("alert %s: told %s, logged %q", id, outcome, logged[id])
+		}
+	}
+	if count[outage.Suppressed] < 400 || count[outage.Forwarded] < 100 {
+		t.Errorf("told: %v", count)
+	}
+}
+
+// server is a PostgreSQL server.
+type server struct {
+	url   string // of a database whose name is %s
+	pgCtl func(args ...string)
+}
+
+// startPostgres starts a server on a socket of its own. PostgreSQL refuses to
+// run as root: then it runs as the user postgres, that Debian's package makes,
+// or nobody.
+func startPostgres(t *testing.T) server {
+	t.Helper()
+	bin := postgresBin()
+	if bin == "" {
+		t.Skip("there is no PostgreSQL; on Debian it is in postgresql")
+	}
+	dir, err := os.MkdirTemp("", "quell-pg-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	var as *syscall.SysProcAttr
+	if os.Getuid() == 0 {
+		u, err := user.Lookup("postgres")
+		if err != nil {
+			u, err = user.Lookup("nobody")
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		uid, _ := strconv.Atoi(u.Uid)
+		gid, _ := strconv.Atoi(u.Gid)
+		if err := os.Chown(dir, uid, gid); err != nil {
+			t.Fatal(err)
+		}
+		as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+	}
+	run := func(name string, args ...string) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(bin, name), args...)
+		cmd.SysProcAttr, cmd.Dir = as, dir
+		log, err := os.Create(filepath.Join(dir, name+".log")) // not a pipe, which the server would hold open
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close()
+		cmd.Stdout, cmd.Stderr = log, log
+		if err := cmd.Run(); err != nil {
+			text, _ := os.ReadFile(log.Name())
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+	}
+	data := filepath.Join(dir, "data")
+	run("initdb", "-D", data, "-A", "trust", "-U", "quell", "-E", "UTF8", "--locale=C", "--no-sync")
+	pgCtl := func(args ...string) {
+		t.Helper()
+		run("pg_ctl", append([]string{"-D", data, "-w", "-t", "60", "-l", filepath.Join(dir, "server.log"), "-o", "-c listen_addresses='' -k " + dir}, args...)...)
+	}
+	pgCtl("start")
+	t.Cleanup(func() { pgCtl("stop", "-m", "immediate") })
+	return server{"postgres:///%s?user=quell&host=" + dir, pgCtl}
+}
+
+// postgresBin is the folder of the server's programs, which Debian keeps out of
+// PATH; the newest if there are several.
+func postgresBin() string {
+	if path, err := exec.LookPath("pg_ctl"); err == nil {
+		return filepath.Dir(path)
+	}
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_ctl")
+	best, newest := "", -1
+	for _, path := range found {
+		bin := filepath.Dir(path)
+		if v, err := strconv.Atoi(strings.Split(bin, "/")[4]); err == nil && v > newest {
+			best, newest = bin, v
+		}
+	}
+	return best
+}
