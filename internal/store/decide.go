@@ -241,8 +241,8 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 // correction.
 func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
 	for _, f := range list {
-		if !s.index.has(f.CHF) {
-			continue // a hub that is not in the index has no entries
+		if !s.conn.engine.remote && !s.index.has(f.CHF) {
+			continue // a hub that is not in the index has no entries; other nodes may be ahead of it
 		}
 		seqs, err := numbers(s.conn.QueryContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ? RETURNING seq`,
 			string(outage.Forwarded), f.AlertID, string(outage.Suppressed)))

@@ -71,9 +71,10 @@ type Store struct {
 	// importing is held by the import that is under way.
 	importing sync.Mutex
 
-	stop    context.CancelFunc
-	stopped chan struct{}
-	closing sync.Once
+	stop      context.CancelFunc
+	stopped   chan struct{}
+	following sync.WaitGroup
+	closing   sync.Once
 }
 
 // Open opens the store in opts.Dir, brings its schema up to date and starts
@@ -124,6 +125,9 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.commitLoop(run)
+	if s.conn.engine.remote {
+		s.following.Go(func() { s.follow(run) })
+	}
 	return s, nil
 }
 
@@ -133,6 +137,7 @@ func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.stop()
 		<-s.stopped
+		s.following.Wait()
 		s.release()
 	})
 	return nil
