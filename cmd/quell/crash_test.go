@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -70,22 +69,8 @@ func TestKill(t *testing.T) {
 	north := &recorder{seen: map[string]int{}}
 	hop := httptest.NewServer(north)
 	t.Cleanup(hop.Close)
-	var inv, list strings.Builder
-	inv.WriteString(inventoryHead)
-	for n := range hubs + later {
-		fmt.Fprintf(&inv, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967\n", meterID(n), hubID(n))
-		fmt.Fprintln(&list, meterID(n))
-	}
 	i := install(t, accept(t), hop.URL, "store_timeout: 2s\n")
-	for _, args := range [][]string{
-		{"inventory", "import", i.file("inventory.csv", inv.String())}, {"devices", "import", i.file("list.txt", list.String())},
-	} {
-		p := i.serve() // the data folder comes to be
-		if status, _, errs := i.quell(args...); status != 0 {
-			t.Fatal(errs)
-		}
-		p.stop(syscall.SIGTERM)
-	}
+	i.track(hubs + later)
 
 	client := &http.Client{Timeout: 10 * time.Second}
 	post := func(url string, body []byte) (int, http.Header) {

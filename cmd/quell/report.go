@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -153,7 +154,7 @@ func printReport(w io.Writer, r store.Report) {
 	} else {
 		fmt.Fprintln(w, "No entries")
 	}
-	fmt.Fprintf(w, "The switch was %s; device list SHA-256 %s\n", r.Switch, orDash(r.DeviceList))
+	fmt.Fprintf(w, "The switch was %s; device list SHA-256 %s\n", r.Switch, cmp.Or(r.DeviceList, "-"))
 	for _, f := range r.Files {
 		fmt.Fprintf(w, "\n%s\n", f.Name)
 		if f.SHA256 == "" {
@@ -182,13 +183,6 @@ func plural(n int64, noun string) string {
 		noun = stem + "ie"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 func cutReport(ctx context.Context, e *env, c *console.Client, running bool) error {

@@ -206,6 +206,19 @@ func number(r *http.Request, name string, value, least, most int64) (int64, erro
 	return n, nil
 }
 
+// instant reads a query parameter that is a time.
+func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return value, nil
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return t, badRequest{fmt.Errorf("%s=%q is not a time such as 2026-03-01T10:00:00Z", name, text)}
+	}
+	return t.UTC(), nil
+}
+
 // Suppressions is what GET /api/v1/suppressions answers: entries in order.
 // Next is the value of "after" for what follows.
 type Suppressions struct {
@@ -257,13 +270,9 @@ func (c *Console) activations(r *http.Request) (any, error) {
 }
 
 func (c *Console) explain(r *http.Request) (any, error) {
-	at := c.Motorway.Now()
-	if text := r.URL.Query().Get("at"); text != "" {
-		t, err := time.Parse(time.RFC3339, text)
-		if err != nil {
-			return nil, badRequest{fmt.Errorf("at=%q is not a time such as 2026-03-01T10:00:00Z", text)}
-		}
-		at = t.UTC()
+	at, err := instant(r, "at", c.Motorway.Now())
+	if err != nil {
+		return nil, err
 	}
 	return c.Motorway.Explain(r.Context(), r.URL.Query().Get("id"), at)
 }

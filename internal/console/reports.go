@@ -119,19 +119,17 @@ func (c *Console) sendReport(r *http.Request) (any, error) {
 // "from" up to "to"; both may be left out. An answer that does not end as HTTP
 // has it end is not complete.
 func (c *Console) export(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	from, to := time.Time{}, c.Motorway.Now().Add(time.Hour) // clocks may differ
-	for name, at := range map[string]*time.Time{"from": &from, "to": &to} {
-		if text := q.Get(name); text != "" {
-			t, err := time.Parse(time.RFC3339, text)
-			if err != nil {
-				c.fail(w, r, badRequest{fmt.Errorf("%s=%q is not a time such as 2026-03-01T10:00:00Z", name, text)})
-				return
-			}
-			*at = t.UTC()
-		}
+	from, err := instant(r, "from", time.Time{})
+	if err != nil {
+		c.fail(w, r, err)
+		return
 	}
-	kind, write, err := c.Reporting.Export(q.Get("format"))
+	to, err := instant(r, "to", c.Motorway.Now().Add(time.Hour)) // clocks may differ
+	if err != nil {
+		c.fail(w, r, err)
+		return
+	}
+	kind, write, err := c.Reporting.Export(r.URL.Query().Get("format"))
 	if err != nil {
 		c.fail(w, r, badRequest{fmt.Errorf("format: %w", err)})
 		return

@@ -66,15 +66,13 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
 		if ctx.Err() != nil {
 			return
 		}
-		if delivered > 0 {
+		if err == nil || delivered > 0 {
 			pause = firstPause
 		}
 		files, retry := wake.files, (<-chan time.Time)(nil)
 		if err != nil {
 			files, retry = nil, time.After(pause/2+rand.N(pause))
 			pause = min(2*pause, maxPause)
-		} else {
-			pause = firstPause
 		}
 		select {
 		case <-files:
@@ -104,12 +102,12 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote) (delivered int
 		}
 		failed = err
 		r.Metrics.Failures.WithLabelValues(to.Name).Inc()
-		level := r.Log.Warn
-		if errors.Is(err, remote.ErrTaken) || errors.Is(err, errNoFile) {
+		level, ofTheFile := r.Log.Warn, errors.Is(err, remote.ErrTaken) || errors.Is(err, errNoFile)
+		if ofTheFile {
 			level = r.Log.Error
 		}
 		level("report not delivered, it is tried again", "remote", to.Name, "report", d.Report, "stream", d.Stream, "tries", d.Tries+1, "error", err)
-		if !errors.Is(err, remote.ErrTaken) && !errors.Is(err, errNoFile) {
+		if !ofTheFile {
 			return delivered, err
 		}
 	}

@@ -157,18 +157,14 @@ func TestRemotesAreIndependent(t *testing.T) {
 	b.cutNow()
 	<-reached
 	for no := int64(1); no <= 3; no++ {
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		eventually(t, "one has it, and the other is tried", func() bool {
 			r, err := b.store.Report(t.Context(), no)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if d := r.Files[0].Deliveries; d[0].State == store.StateConfirmed && d[1].State == store.StateWritten {
-				break
-			}
-			if time.Now().After(deadline) {
-				t.Fatalf("report %d: %+v", no, r.Files)
-			}
-		}
+			d := r.Files[0].Deliveries
+			return d[0].State == store.StateConfirmed && d[1].State == store.StateWritten
+		})
 		b.cutNow()
 	}
 	cancel()
@@ -297,6 +293,16 @@ func TestTidy(t *testing.T) {
 	}
 }
 
+// eventually waits for a condition that another goroutine brings about.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
 // The log goes on being reported when the store or the folder comes back.
 func TestRunRecovers(t *testing.T) {
 	b, _ := delivering(t, 0)
@@ -307,17 +313,9 @@ func TestRunRecovers(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()
 	b.at(t0.Add(time.Hour))
-	wait := func(what string, cond func() bool) {
-		t.Helper()
-		for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("never: %s", what)
-			}
-		}
-	}
-	wait("it is cut", func() bool { r, err := b.store.LastReport(t.Context()); return err == nil && r.No == 1 })
+	eventually(t, "it is cut", func() bool { r, err := b.store.LastReport(t.Context()); return err == nil && r.No == 1 })
 	os.Remove(b.Dir)
-	wait("it is delivered", func() bool { return b.delivery(1).State == store.StateConfirmed })
+	eventually(t, "it is delivered", func() bool { return b.delivery(1).State == store.StateConfirmed })
 	cancel()
 	<-done
 	if r, _ := b.store.LastReport(t.Context()); r.No != 1 {

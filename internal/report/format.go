@@ -178,9 +178,9 @@ func (w *writer) entryRecord(kind string, e *outage.Entry) error {
 
 // appendEntry appends an entry's fields, from the second column on.
 func appendEntry(fields []string, e *outage.Entry) []string {
-	return append(fields, number(e.Seq), armour(e.AlertID), armour(e.AlertCode), e.CHF.String(), e.ESME.String(), armour(e.MPxN), truth(e.MPxNValid), e.Distributor,
+	return append(fields, number(e.Seq), armour(e.AlertID), armour(e.AlertCode), e.CHF.String(), e.ESME.String(), armour(e.MPxN), strconv.FormatBool(e.MPxNValid), e.Distributor,
 		formatTime(e.OutageStart), formatTime(e.Received), e.RequestID, string(e.Mode), formatTime(e.WindowStart), formatTime(e.WindowEnd),
-		count(e.Throttled.SequenceID), count(e.Throttled.Count), string(e.Outcome), truth(e.StartedBefore), truth(e.Repeated))
+		count(e.Throttled.SequenceID), count(e.Throttled.Count), string(e.Outcome), strconv.FormatBool(e.StartedBefore), strconv.FormatBool(e.Repeated))
 }
 
 // close writes the trailer, and returns the SHA-256 of the whole file.
@@ -211,11 +211,4 @@ func count(n *uint32) string {
 		return ""
 	}
 	return strconv.FormatUint(uint64(*n), 10)
-}
-
-func truth(v bool) string {
-	if v {
-		return "true"
-	}
-	return "false"
 }

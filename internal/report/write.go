@@ -148,7 +148,7 @@ func (r *Reporter) write(ctx context.Context, rep store.Report) error {
 			return err
 		}
 	}
-	if err := syncFolder(r.Dir); err != nil {
+	if err := store.SyncFolder(r.Dir); err != nil {
 		return err
 	}
 	r.reached("in place")
@@ -162,14 +162,6 @@ func (r *Reporter) write(ctx context.Context, rep store.Report) error {
 		}
 	}
 	return nil
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }
 
 // path is where a file is in the data folder.

@@ -79,11 +79,7 @@ func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time
 	text(a.Code)
 	number(int64(a.CHF))
 	text(a.MPxN)
-	if valid {
-		number(1)
-	} else {
-		number(0)
-	}
+	number(int64(truth(valid)))
 	text(d.ID)
 	number(micros(a.OutageStart))
 	number(micros(a.Received))

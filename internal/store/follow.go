@@ -10,15 +10,15 @@ import (
 // followEvery is how often a node looks for what other nodes have written.
 const followEvery = 250 * time.Millisecond
 
-// follow keeps the index and the switch up to what other nodes write, until ctx
-// ends. What it does not see for a while does no harm: a hub without an entry in
+// follow keeps the index and the switch up to what other nodes write, from the
+// activation with the id last on, until ctx ends. What it does not see for a while does no harm: a hub without an entry in
 // the index is one whose alerts go forward, and no false alert comes sooner
 // than minutes after its activation.
 //
 // Ids are given out while the writer's lock is held, and so in the order of
 // commits: whatever is committed later has a higher one.
-func (s *Store) follow(ctx context.Context) {
-	for last := int64(0); ; {
+func (s *Store) follow(ctx context.Context, last int64) {
+	for {
 		if to, err := s.followOnce(ctx, last); err == nil {
 			last = to
 		}

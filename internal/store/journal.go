@@ -88,7 +88,7 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 		j.size = good
 	}
 	if err == nil {
-		err = errors.Join(f.Sync(), syncFolder(filepath.Dir(path)))
+		err = errors.Join(f.Sync(), SyncFolder(filepath.Dir(path)))
 	}
 	if err != nil {
 		f.Close()
@@ -98,7 +98,8 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 	return j, nil
 }
 
-func syncFolder(dir string) error {
+// SyncFolder makes durable which files a folder has.
+func SyncFolder(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -42,13 +42,7 @@ func (s *Store) LastReport(ctx context.Context) (Report, error) {
 // Reports returns up to limit reports with numbers below before, the latest
 // first, each with its files and what became of them.
 func (s *Store) Reports(ctx context.Context, before int64, limit int) ([]Report, error) {
-	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit))
-	for i := range list {
-		if err == nil {
-			list[i].Files, err = s.reportFiles(ctx, list[i].No)
-		}
-	}
-	return list, wrapRead(err)
+	return s.withFiles(ctx, `WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit)
 }
 
 // Report returns one report with its files; the error may be ErrNoReport.
@@ -66,8 +60,12 @@ func (s *Store) Report(ctx context.Context, no int64) (Report, error) {
 // Unwritten returns the reports whose files are not all written, the oldest
 // first.
 func (s *Store) Unwritten(ctx context.Context) ([]Report, error) {
-	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report
-		WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '') ORDER BY no LIMIT 100`))
+	return s.withFiles(ctx, `WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '') ORDER BY no LIMIT 100`)
+}
+
+// withFiles returns the reports of a query, each with its files.
+func (s *Store) withFiles(ctx context.Context, query string, args ...any) ([]Report, error) {
+	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report `+query, args...))
 	for i := range list {
 		if err == nil {
 			list[i].Files, err = s.reportFiles(ctx, list[i].No)

@@ -100,7 +100,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	path := filepath.Join(opts.Dir, "quell.db")
 	if opts.Database != "" {
 		path = "the database"
-		s.conn, s.reader, err = openPostgres(opts.Database)
+		s.conn, s.reader, err = postgres.open(opts.Database, opts.Database)
 	} else {
 		s.conn, s.reader, err = openSQLite(path)
 	}
@@ -113,7 +113,8 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	if err := migrate(ctx, s.conn); err != nil {
 		return nil, fmt.Errorf("migrate %s: %w", path, err)
 	}
-	if err := s.load(ctx); err != nil {
+	last, err := s.load(ctx)
+	if err != nil {
 		return nil, fmt.Errorf("load %s: %w", path, err)
 	}
 	if s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log); err != nil {
@@ -126,7 +127,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	s.stop = stop
 	go s.commitLoop(run)
 	if s.conn.engine.remote {
-		s.following.Go(func() { s.follow(run) })
+		s.following.Go(func() { s.follow(run, last) })
 	}
 	return s, nil
 }
@@ -193,7 +194,7 @@ func migrate(ctx context.Context, conn *writer) error {
 	if err != nil {
 		return err
 	}
-	names, err := fs.Glob(migrations, conn.engine.migrations+"/*.sql")
+	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil {
 		return err
 	}
@@ -210,7 +211,7 @@ func migrate(ctx context.Context, conn *writer) error {
 			if n, err := res.RowsAffected(); n == 0 || err != nil {
 				return err // it ran before
 			}
-			_, err = conn.ExecContext(ctx, string(text))
+			_, err = conn.ExecContext(ctx, conn.engine.schema(string(text)))
 			return err
 		})
 		if err != nil {
@@ -240,24 +241,26 @@ func inTx(ctx context.Context, conn *writer, f func(ctx context.Context) error) 
 	return err
 }
 
-// load fills what is kept in memory from the tables.
-func (s *Store) load(ctx context.Context) error {
-	rows, err := s.conn.QueryContext(ctx, `SELECT chf FROM activation UNION ALL SELECT chf FROM suppression`)
+// load fills what is kept in memory from the tables. It returns the id of the
+// last activation.
+func (s *Store) load(ctx context.Context) (last int64, err error) {
+	rows, err := s.conn.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var chf int64
-		if err := rows.Scan(&chf); err != nil {
-			return err
+		var id, chf int64
+		if err := rows.Scan(&id, &chf); err != nil {
+			return 0, err
 		}
 		s.index.add(outage.DeviceID(chf))
+		last = max(last, id)
 	}
 	if err := rows.Err(); err != nil {
-		return err
+		return 0, err
 	}
-	return s.loadSwitch(ctx)
+	return last, s.loadSwitch(ctx)
 }
 
 func micros(t time.Time) int64 {
