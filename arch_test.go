@@ -28,6 +28,7 @@ var imports = map[string][]string{
 	"internal/config":            {"internal/outage"},
 	"internal/inventory":         {"internal/duis", "internal/outage"},
 	"internal/store":             {"internal/inventory", "internal/outage"},
+	"internal/store/storetest":   {},
 	"internal/motorway":          {"internal/store", "internal/duis", "internal/gbcs", "internal/inventory", "internal/outage"},
 	"internal/remote":            {},
 	"internal/remote/remotetest": {},
@@ -41,6 +42,7 @@ var imports = map[string][]string{
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
 	"internal/gateway": {"internal/store", "internal/duis", "internal/gbcs"},
+	"internal/store":   {"internal/store/storetest"},
 	"internal/remote":  {"internal/remote/remotetest"},
 	"internal/report":  {"internal/remote/remotetest"},
 }

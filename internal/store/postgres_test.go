@@ -7,15 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/store/storetest"
 )
 
 // When this variable names a PostgreSQL server, the tests of this package run
@@ -58,7 +54,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	if testing.Verbose() {
 		cmd.Args = append(cmd.Args, "-test.v")
 	}
-	cmd.Env = append(os.Environ(), postgresServer+"="+startPostgres(t).url)
+	cmd.Env = append(os.Environ(), postgresServer+"="+storetest.Start(t).URL("%s"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("on PostgreSQL: %v\n%s", err, out)
 	}
@@ -70,9 +66,9 @@ func TestDatabaseRestarts(t *testing.T) {
 	if onPostgres() {
 		return // it has a server of its own
 	}
-	server := startPostgres(t)
+	server := storetest.Start(t)
 	dir := t.TempDir()
-	s := openIn(t, dir, func(o *Options) { o.Database = fmt.Sprintf(server.url, "postgres") })
+	s := openIn(t, dir, func(o *Options) { o.Database = server.URL("postgres") })
 	const hubs = 20
 	for n := range hubs {
 		s.Record(t.Context(), onDemand(n, 1, t0))
@@ -81,9 +77,9 @@ func TestDatabaseRestarts(t *testing.T) {
 	for n := range 600 {
 		switch n {
 		case 200:
-			server.pgCtl("stop", "-m", "immediate")
+			server.Kill()
 		case 400:
-			server.pgCtl("start")
+			server.Restart()
 			eventually(t, "the store answers again", func() bool {
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -125,83 +121,4 @@ func TestDatabaseRestarts(t *testing.T) {
 	if count[outage.Suppressed] < 400 || count[outage.Forwarded] < 100 {
 		t.Errorf("told: %v", count)
 	}
-}
-
-// server is a PostgreSQL server.
-type server struct {
-	url   string // of a database whose name is %s
-	pgCtl func(args ...string)
-}
-
-// startPostgres starts a server on a socket of its own. PostgreSQL refuses to
-// run as root: then it runs as the user postgres, that Debian's package makes,
-// or nobody.
-func startPostgres(t *testing.T) server {
-	t.Helper()
-	bin := postgresBin()
-	if bin == "" {
-		t.Skip("there is no PostgreSQL; on Debian it is in postgresql")
-	}
-	dir, err := os.MkdirTemp("", "quell-pg-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	var as *syscall.SysProcAttr
-	if os.Getuid() == 0 {
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			u, err = user.Lookup("nobody")
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-		as = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
-	run := func(name string, args ...string) {
-		t.Helper()
-		cmd := exec.Command(filepath.Join(bin, name), args...)
-		cmd.SysProcAttr, cmd.Dir = as, dir
-		log, err := os.Create(filepath.Join(dir, name+".log")) // not a pipe, which the server would hold open
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer log.Close()
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := cmd.Run(); err != nil {
-			text, _ := os.ReadFile(log.Name())
-			t.Fatalf("%s: %v\n%s", name, err, text)
-		}
-	}
-	data := filepath.Join(dir, "data")
-	run("initdb", "-D", data, "-A", "trust", "-U", "quell", "-E", "UTF8", "--locale=C", "--no-sync")
-	pgCtl := func(args ...string) {
-		t.Helper()
-		run("pg_ctl", append([]string{"-D", data, "-w", "-t", "60", "-l", filepath.Join(dir, "server.log"), "-o", "-c listen_addresses='' -k " + dir}, args...)...)
-	}
-	pgCtl("start")
-	t.Cleanup(func() { pgCtl("stop", "-m", "immediate") })
-	return server{"postgres:///%s?user=quell&host=" + dir, pgCtl}
-}
-
-// postgresBin is the folder of the server's programs, which Debian keeps out of
-// PATH; the newest if there are several.
-func postgresBin() string {
-	if path, err := exec.LookPath("pg_ctl"); err == nil {
-		return filepath.Dir(path)
-	}
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_ctl")
-	best, newest := "", -1
-	for _, path := range found {
-		bin := filepath.Dir(path)
-		if v, err := strconv.Atoi(strings.Split(bin, "/")[4]); err == nil && v > newest {
-			best, newest = bin, v
-		}
-	}
-	return best
 }
