@@ -112,7 +112,7 @@ func BenchmarkSuppress(b *testing.B) {
 						a := alert(i)
 						rows = appendRow(rows, &a, outage.Suppressed, time.Minute)
 					}
-					err := inTx(b.Context(), s.conn, func(context.Context) error {
+					err := s.inTx(b.Context(), func(context.Context) error {
 						_, err := s.insertEntries(b.Context(), string(append(rows, ']')))
 						return err
 					})

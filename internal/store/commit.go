@@ -15,6 +15,11 @@ const maxBatch = 1000
 // under way; about 20 MB.
 const maxNotes = 100_000
 
+// maxWaiting bounds the decisions that wait while the database hangs, and the
+// tasks; about 20 MB. They are given up long before they are many, and the
+// committer finds them when it is free again.
+const maxWaiting = 20_000
+
 // queue is what waits for the committer.
 type queue struct {
 	wake chan struct{} // holds a token when something may wait
@@ -52,19 +57,17 @@ type batch struct {
 
 func (b *batch) empty() bool { return len(b.decisions)+len(b.tasks)+len(b.notes) == 0 }
 
-// push adds to the queue by f, and wakes the committer.
-func (q *queue) push(f func()) bool {
+// push adds to the queue by f, which may refuse, unless it is closed; and wakes
+// the committer.
+func (q *queue) push(f func() bool) bool {
 	q.mu.Lock()
-	closed := q.closed
-	if !closed {
-		f()
-	}
+	pushed := !q.closed && f()
 	q.mu.Unlock()
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return !closed
+	return pushed
 }
 
 // take returns the next batch: all that is urgent up to the bound, or else one
@@ -80,6 +83,15 @@ func (q *queue) take() (b batch, more bool) {
 		b.tasks, q.background = cut(q.background, 1)
 	}
 	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.background) > 0
+}
+
+// put appends to what waits in a lane, unless that is full.
+func put[T any](lane *[]T, v T) bool {
+	if len(*lane) >= maxWaiting {
+		return false
+	}
+	*lane = append(*lane, v)
+	return true
 }
 
 // cut takes up to n from the front of s.
@@ -104,7 +116,7 @@ func (s *Store) doLater(ctx context.Context, f func(ctx context.Context) error, 
 
 func (s *Store) submit(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
 	t := &task{run: f, then: then, done: make(chan error, 1)}
-	if !s.queue.push(func() { *lane = append(*lane, t) }) {
+	if !s.queue.push(func() bool { return put(lane, t) }) {
 		return ErrUnavailable
 	}
 	select {
@@ -180,8 +192,11 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	if b.lostNotes > 0 {
 		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
 	}
+	if b.empty() {
+		return // all of it was given up
+	}
 	start := time.Now()
-	err := inTx(ctx, s.conn, func(ctx context.Context) error {
+	err := s.inTx(ctx, func(ctx context.Context) error {
 		if err := s.correct(ctx, b.notes...); err != nil {
 			return err
 		}
@@ -234,12 +249,13 @@ func (s *Store) finish(b *batch, err error) {
 // its retry is forwarded too; if it has an entry, that is corrected. It does not
 // wait: an alert that is queued later finds the note.
 func (s *Store) Note(f Forwarded) {
-	s.queue.push(func() {
+	s.queue.push(func() bool {
 		if len(s.queue.notes) < maxNotes {
 			s.queue.notes = append(s.queue.notes, f)
 		} else {
 			s.queue.lostNotes++
 		}
+		return true
 	})
 }
 

@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -113,7 +115,7 @@ func (s *Store) Decide(ctx context.Context, a outage.Alert, outcome outage.Outco
 	d := &decision{alert: a, done: make(chan struct{})}
 	d.row = appendRow(make([]byte, 0, 256), &a, outcome, tolerance)
 	err := error(ErrUnavailable)
-	if s.queue.push(func() { s.queue.decisions = append(s.queue.decisions, d) }) {
+	if s.queue.push(func() bool { return put(&s.queue.decisions, d) }) {
 		select {
 		case <-d.done:
 			err = d.err
@@ -146,25 +148,28 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 	if err != nil {
 		return err
 	}
-	var others []Forwarded
+	var rest []*decision
 	for _, d := range ds {
 		if e, ok := entries[d.alert.ID]; ok {
-			d.result = Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: outage.ReasonWindowOpen}, Entry: e}
-			continue
-		}
-		if d.result, err = s.decidedBefore(ctx, &d.alert); err != nil {
-			return err
-		}
-		if !d.result.Retry {
-			others = append(others, Forwarded{d.alert.ID, d.alert.CHF, d.alert.Received, d.result.Reason})
+			d.result = suppressed(e, false)
+		} else {
+			rest = append(rest, d)
 		}
 	}
-	return s.insertForwarded(ctx, others)
+	return s.decideRest(ctx, rest)
+}
+
+func suppressed(e outage.Entry, retry bool) Decision {
+	return Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: outage.ReasonWindowOpen}, Entry: e, Retry: retry}
+}
+
+func forwarded(why outage.Reason, retry bool) Decision {
+	return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: why}, Retry: retry}
 }
 
 // insertEntries runs decideSQL and moves the counter on.
 func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outage.Entry, error) {
-	list, err := scanEntries(s.conn.queryDecide(ctx, rows))
+	list, err := scanEntries(s.conn.QueryContext(ctx, decideSQL, rows))
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}
@@ -172,38 +177,72 @@ func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outa
 	for _, e := range list {
 		entries[e.AlertID] = e
 	}
-	_, err = s.conn.ExecContext(ctx, `UPDATE counter SET value = value + ? WHERE name = 'suppression'`, len(list))
-	return entries, err
+	return entries, s.conn.later(ctx, `UPDATE counter SET value = value + ? WHERE name = 'suppression'`, len(list))
 }
 
-// decidedBefore says why an alert got no new entry: it was forwarded, it has an
-// entry, or no window is open.
-func (s *Store) decidedBefore(ctx context.Context, a *outage.Alert) (Decision, error) {
-	before, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE alert_id = ?`, a.ID))
-	if err != nil {
-		return Decision{}, err
+// decideRest finds out why alerts got no new entry: they were forwarded before,
+// they have an entry, or no window is open. It notes those that are forwarded
+// for the first time.
+func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
+	if len(rest) == 0 {
+		return nil
 	}
-	for _, f := range before {
-		return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: f.Reason}, Retry: true}, nil
+	var ids []string
+	var chfs []int64
+	for _, d := range rest {
+		ids, chfs = append(ids, d.alert.ID), append(chfs, int64(d.alert.CHF))
 	}
-	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ?`, a.ID))
+	was := map[string]Decision{}
+	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
 	if err != nil {
-		return Decision{}, err
+		return err
 	}
 	for _, e := range entries {
-		return Decision{Decision: outage.Decision{Outcome: e.Outcome, Reason: outage.ReasonWindowOpen}, Entry: e, Retry: true}, nil
+		was[e.AlertID] = suppressed(e, true)
 	}
-	acts, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE chf = ?`, int64(a.CHF)))
+	notes, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
 	if err != nil {
-		return Decision{}, err
+		return err
 	}
-	decision, _ := outage.Decide(acts, a.Received)
-	if decision.Outcome != outage.Forwarded {
-		// decideSQL found no open window, and the rules find one.
-		s.opts.Log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
-		return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonStoreUnavailable}}, nil
+	for _, f := range notes {
+		was[f.AlertID] = forwarded(f.Reason, true)
 	}
-	return Decision{Decision: decision}, nil
+	list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE chf IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, column(chfs)))
+	if err != nil {
+		return err
+	}
+	acts := map[outage.DeviceID][]outage.Activation{}
+	for _, a := range list {
+		acts[a.CHF] = append(acts[a.CHF], a)
+	}
+	notes = notes[:0]
+	for _, d := range rest {
+		a := &d.alert
+		if before, ok := was[a.ID]; ok {
+			d.result = before
+			continue
+		}
+		decision, _ := outage.Decide(acts[a.CHF], a.Received)
+		if decision.Outcome != outage.Forwarded {
+			// decideSQL found no open window, and the rules find one.
+			s.opts.Log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
+			decision.Reason = outage.ReasonStoreUnavailable
+		}
+		d.result = forwarded(decision.Reason, false)
+		was[a.ID] = forwarded(decision.Reason, true) // it may stand in the batch twice
+		notes = append(notes, Forwarded{a.ID, a.CHF, a.Received, decision.Reason})
+	}
+	return s.insertForwarded(ctx, notes)
+}
+
+// column makes a JSON array of rows, each with one value.
+func column[T string | int64](values []T) string {
+	rows := make([][1]T, len(values))
+	for i, v := range values {
+		rows[i][0] = v
+	}
+	text, _ := json.Marshal(rows) // texts and numbers always marshal
+	return string(text)
 }
 
 // Forwarded is the note that an alert was forwarded, and why.
@@ -227,26 +266,36 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
 		rows = append(appendJSON(rows, string(f.Reason)), ']')
 	}
-	_, err := s.conn.ExecContext(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason)
+	return s.conn.later(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason)
 		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), value->>3 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
-	return err
 }
 
 // correct notes alerts that went forward, and corrects the entries of those that
 // have one. A report that has the entry already says so later, by the
 // correction.
 func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
+	at := map[string]time.Time{}
+	var ids []string
 	for _, f := range list {
-		if !s.conn.engine.remote && !s.index.has(f.CHF) {
+		if !s.remote && !s.index.has(f.CHF) {
 			continue // a hub that is not in the index has no entries; other nodes may be ahead of it
 		}
-		seqs, err := numbers(s.conn.QueryContext(ctx, `UPDATE suppression SET outcome = ? WHERE alert_id = ? AND outcome = ? RETURNING seq`,
-			string(outage.Forwarded), f.AlertID, string(outage.Suppressed)))
+		ids, at[f.AlertID] = append(ids, f.AlertID), f.Received
+	}
+	if len(ids) > 0 {
+		type entry struct {
+			seq int64
+			id  string
+		}
+		rows, err := s.conn.QueryContext(ctx, `UPDATE suppression SET outcome = ? WHERE outcome = ? AND alert_id IN (SELECT value->>0 FROM json_each(?)) RETURNING seq, alert_id`,
+			string(outage.Forwarded), string(outage.Suppressed), column(ids))
+		entries, err := scan(rows, err, func(rows rowSet) (e entry, err error) { return e, rows.Scan(&e.seq, &e.id) })
 		if err != nil {
 			return err
 		}
-		for _, seq := range seqs {
-			if _, err := s.conn.ExecContext(ctx, `INSERT INTO correction (seq, at) VALUES (?, ?)`, seq, micros(f.Received)); err != nil {
+		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
+		for _, e := range entries {
+			if err := s.conn.later(ctx, `INSERT INTO correction (seq, at) VALUES (?, ?)`, e.seq, micros(at[e.id])); err != nil {
 				return err
 			}
 		}

@@ -273,7 +273,7 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no in
 	var left []int64
 	err = s.doLater(ctx, func(ctx context.Context) error {
 		rows, err := s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state = 'running'`)
-		left, err = scan(rows, err, func(rows *sql.Rows) (no int64, err error) { return no, rows.Scan(&no) })
+		left, err = scan(rows, err, func(rows rowSet) (no int64, err error) { return no, rows.Scan(&no) })
 		if err != nil {
 			return err
 		}
@@ -334,7 +334,7 @@ func (s *Store) List(ctx context.Context, after *outage.DeviceID, limit int) ([]
 		}
 	}
 	rows, err := s.reader.QueryContext(ctx, `SELECT device_id FROM device_list WHERE import_no = `+listInForce+` AND device_id >= ? ORDER BY device_id LIMIT ?`, from, limit)
-	list, err := scan(rows, err, func(rows *sql.Rows) (outage.DeviceID, error) {
+	list, err := scan(rows, err, func(rows rowSet) (outage.DeviceID, error) {
 		var id int64
 		err := rows.Scan(&id)
 		return outage.DeviceID(id), err
@@ -398,7 +398,7 @@ func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) err
 		}
 		rows, err := s.reader.QueryContext(ctx, `SELECT device_id, import_no, mpxn FROM inventory WHERE device_id BETWEEN ? AND ? AND `+cond,
 			append([]any{from, to.Int64}, args...)...)
-		found, err := scan(rows, err, func(rows *sql.Rows) (k [3]any, err error) {
+		found, err := scan(rows, err, func(rows rowSet) (k [3]any, err error) {
 			var id, no int64
 			var mpxn string
 			err = rows.Scan(&id, &no, &mpxn)

@@ -305,7 +305,7 @@ func (s *Store) remember(ctx context.Context, r record) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
 	defer cancel()
 	s.journal.append(ctx, r)
-	s.queue.push(func() {}) // wakes the committer, which plays it
+	s.queue.push(func() bool { return true }) // wakes the committer, which plays it
 }
 
 // loadJournal counts the windows of the journal at once on this node.
@@ -363,7 +363,7 @@ func (s *Store) playSingly(ctx context.Context, list []record) error {
 // answers otherwise.
 func (s *Store) playOne(ctx context.Context, r record) error {
 	err := s.play(ctx, []record{r})
-	if err == nil || inTx(ctx, s.conn, func(ctx context.Context) error { return s.touch(ctx) }) != nil {
+	if err == nil || s.inTx(ctx, func(ctx context.Context) error { return s.touch(ctx) }) != nil {
 		return err
 	}
 	s.journal.setAside(r, err)
@@ -379,7 +379,7 @@ func (s *Store) touch(ctx context.Context) error {
 func (s *Store) play(ctx context.Context, list []record) error {
 	var found []outage.DeviceID
 	resolved := int64(0)
-	err := inTx(ctx, s.conn, func(ctx context.Context) error {
+	err := s.inTx(ctx, func(ctx context.Context) error {
 		for _, r := range list {
 			var err error
 			switch {

@@ -79,9 +79,7 @@ func TestDeathBetweenCommitAndCorrection(t *testing.T) {
 	s.Close()
 	// Undo the correction, as if it had not come to it.
 	s = openIn(t, dir)
-	if _, err := s.conn.ExecContext(t.Context(), `UPDATE suppression SET outcome = 'suppressed'; DELETE FROM forwarded`); err != nil {
-		t.Fatal(err)
-	}
+	script(t, s, `UPDATE suppression SET outcome = 'suppressed'; DELETE FROM forwarded`)
 	s.Close()
 	for range 2 { // and played twice
 		if err := os.WriteFile(filepath.Join(dir, "pending"), journal, 0o600); err != nil {
@@ -198,9 +196,7 @@ func TestJournalRecordRefused(t *testing.T) {
 	if onPostgres() {
 		refuse = `ALTER TABLE forwarded ADD CHECK (alert_id <> 'poison')`
 	}
-	if _, err := s.conn.ExecContext(t.Context(), refuse); err != nil {
-		t.Fatal(err)
-	}
+	script(t, s, refuse)
 	release := holdWriteLock(t, dir)
 	for _, id := range []string{"x", "poison", "y"} {
 		s.remember(t.Context(), record{Forwarded: &Forwarded{id, hub(1), t0, outage.ReasonStoreUnavailable}})

@@ -11,7 +11,7 @@ import (
 const activationColumns = `id, request_id, form, kind, execute_at, esme, chf, received_at, starts_at, ends_at, state, standing, superseded_by`
 
 // scan reads all rows of a query by one function, and closes them.
-func scan[T any](rows *sql.Rows, err error, one func(*sql.Rows) (T, error)) (list []T, _ error) {
+func scan[T any](rows rowSet, err error, one func(rowSet) (T, error)) (list []T, _ error) {
 	if err != nil {
 		return nil, err
 	}
@@ -26,24 +26,24 @@ func scan[T any](rows *sql.Rows, err error, one func(*sql.Rows) (T, error)) (lis
 	return list, rows.Err()
 }
 
-func numbers(rows *sql.Rows, err error) ([]int64, error) {
-	return scan(rows, err, func(rows *sql.Rows) (v int64, err error) { return v, rows.Scan(&v) })
+func numbers(rows rowSet, err error) ([]int64, error) {
+	return scan(rows, err, func(rows rowSet) (v int64, err error) { return v, rows.Scan(&v) })
 }
 
-func texts(rows *sql.Rows, err error) ([]string, error) {
-	return scan(rows, err, func(rows *sql.Rows) (v string, err error) { return v, rows.Scan(&v) })
+func texts(rows rowSet, err error) ([]string, error) {
+	return scan(rows, err, func(rows rowSet) (v string, err error) { return v, rows.Scan(&v) })
 }
 
-func scanActivations(rows *sql.Rows, err error) ([]outage.Activation, error) {
-	return scan(rows, err, func(rows *sql.Rows) (a outage.Activation, err error) {
+func scanActivations(rows rowSet, err error) ([]outage.Activation, error) {
+	return scan(rows, err, func(rows rowSet) (a outage.Activation, err error) {
 		var id string
-		var at, esme, chf, received, start, end int64
-		if err := rows.Scan(&a.ID, &id, &a.Form, &a.Order.Kind, &at, &esme, &chf, &received, &start, &end, &a.State, &a.Standing, &a.SupersededBy); err != nil {
+		var at, esme, chf, received, start, end, standing int64
+		if err := rows.Scan(&a.ID, &id, &a.Form, &a.Order.Kind, &at, &esme, &chf, &received, &start, &end, &a.State, &standing, &a.SupersededBy); err != nil {
 			return a, err
 		}
 		a.RequestID, err = outage.ParseRequestID(id)
 		a.Order.At, a.ESME, a.CHF = instant(at), outage.DeviceID(esme), outage.DeviceID(chf)
-		a.Received, a.Start, a.End = instant(received), instant(start), instant(end)
+		a.Received, a.Start, a.End, a.Standing = instant(received), instant(start), instant(end), standing != 0
 		return a, err
 	})
 }
@@ -53,8 +53,8 @@ const entryColumns = `seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, di
 
 // scanEntries scans into plain types, for which database/sql needs no reflection:
 // reports read entries by the million.
-func scanEntries(rows *sql.Rows, err error) ([]outage.Entry, error) {
-	return scan(rows, err, func(rows *sql.Rows) (e outage.Entry, err error) {
+func scanEntries(rows rowSet, err error) ([]outage.Entry, error) {
+	return scan(rows, err, func(rows rowSet) (e outage.Entry, err error) {
 		var chf, esme, outageStart, received, start, end int64
 		var mode, outcome string
 		var valid, before, repeated int64
@@ -79,8 +79,8 @@ func optional(v sql.NullInt64) *uint32 {
 	return &n
 }
 
-func scanForwarded(rows *sql.Rows, err error) ([]Forwarded, error) {
-	return scan(rows, err, func(rows *sql.Rows) (f Forwarded, err error) {
+func scanForwarded(rows rowSet, err error) ([]Forwarded, error) {
+	return scan(rows, err, func(rows rowSet) (f Forwarded, err error) {
 		var chf, received int64
 		err = rows.Scan(&f.AlertID, &chf, &received, &f.Reason)
 		f.CHF, f.Received = outage.DeviceID(chf), instant(received)
@@ -153,18 +153,13 @@ const newest = `d.import_no = (SELECT max(o.import_no) FROM inventory o JOIN imp
 // listInForce is the number of the device list in force.
 const listInForce = `(SELECT max(no) FROM import WHERE kind = 'devices' AND state = 'done')`
 
-func scanDevices(rows *sql.Rows, err error) ([]outage.Device, error) {
-	return scan(rows, err, func(rows *sql.Rows) (d outage.Device, err error) {
+func scanDevices(rows rowSet, err error) ([]outage.Device, error) {
+	return scan(rows, err, func(rows rowSet) (d outage.Device, err error) {
 		var id, chf int64
 		err = rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN)
 		d.ID, d.CHF = outage.DeviceID(id), outage.DeviceID(chf)
 		return d, err
 	})
-}
-
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Device returns what the inventory says of a device, nil if it does not know

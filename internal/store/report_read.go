@@ -13,8 +13,8 @@ import (
 
 const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us`
 
-func scanReports(rows *sql.Rows, err error) ([]Report, error) {
-	return scan(rows, err, func(rows *sql.Rows) (r Report, err error) {
+func scanReports(rows rowSet, err error) ([]Report, error) {
+	return scan(rows, err, func(rows rowSet) (r Report, err error) {
 		var start, end, at, window int64
 		err = rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window)
 		r.Start, r.End, r.CutAt, r.Window = instant(start), instant(end), instant(at), time.Duration(window)*time.Microsecond
@@ -94,8 +94,8 @@ func (s *Store) reportFiles(ctx context.Context, no int64) ([]ReportFile, error)
 
 const fileColumns = `stream, report_no, name, period_start, previous, records, size, sha256`
 
-func scanFiles(rows *sql.Rows, err error) ([]ReportFile, error) {
-	return scan(rows, err, func(rows *sql.Rows) (f ReportFile, err error) {
+func scanFiles(rows rowSet, err error) ([]ReportFile, error) {
+	return scan(rows, err, func(rows rowSet) (f ReportFile, err error) {
 		var start int64
 		err = rows.Scan(&f.Stream, &f.Report, &f.Name, &start, &f.Previous, &f.Records, &f.Size, &f.SHA256)
 		f.Start = instant(start)
@@ -118,8 +118,8 @@ func (s *Store) ReportFile(ctx context.Context, no int64, stream string) (Report
 
 const deliveryColumns = `remote, report_no, stream, state, at, tries, error`
 
-func scanDeliveries(rows *sql.Rows, err error) ([]Delivery, error) {
-	return scan(rows, err, func(rows *sql.Rows) (d Delivery, err error) {
+func scanDeliveries(rows rowSet, err error) ([]Delivery, error) {
+	return scan(rows, err, func(rows rowSet) (d Delivery, err error) {
 		var at int64
 		err = rows.Scan(&d.Remote, &d.Report, &d.Stream, &d.State, &at, &d.Tries, &d.Error)
 		d.At = instant(at)
@@ -163,7 +163,7 @@ type Waiting struct {
 func (s *Store) Waiting(ctx context.Context) ([]Waiting, error) {
 	rows, err := s.reader.QueryContext(ctx, `SELECT d.remote, count(*), min(r.cut_at), min(r.no) FROM delivery d JOIN report r ON r.no = d.report_no
 		WHERE d.state <> 'confirmed' GROUP BY d.remote ORDER BY d.remote`)
-	list, err := scan(rows, err, func(rows *sql.Rows) (w Waiting, err error) {
+	list, err := scan(rows, err, func(rows rowSet) (w Waiting, err error) {
 		var oldest int64
 		err = rows.Scan(&w.Remote, &w.Files, &oldest, &w.Report)
 		w.Oldest = instant(oldest)

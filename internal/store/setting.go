@@ -21,15 +21,14 @@ type Event struct {
 }
 
 func (s *Store) insertEvent(ctx context.Context, e Event) error {
-	_, err := s.conn.ExecContext(ctx, `INSERT INTO event (at, who, what, old_value, new_value, why) VALUES (?, ?, ?, ?, ?, ?)`,
+	return s.conn.later(ctx, `INSERT INTO event (at, who, what, old_value, new_value, why) VALUES (?, ?, ?, ?, ?, ?)`,
 		micros(e.At), e.Who, e.What, e.Old, e.New, e.Why)
-	return err
 }
 
 const eventColumns = `id, at, who, what, old_value, new_value, why`
 
-func scanEvents(rows *sql.Rows, err error) ([]Event, error) {
-	return scan(rows, err, func(rows *sql.Rows) (e Event, err error) {
+func scanEvents(rows rowSet, err error) ([]Event, error) {
+	return scan(rows, err, func(rows rowSet) (e Event, err error) {
 		var at int64
 		err = rows.Scan(&e.ID, &at, &e.Who, &e.What, &e.Old, &e.New, &e.Why)
 		e.At = instant(at)
@@ -66,7 +65,7 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 
 func (s *Store) loadSwitch(ctx context.Context) error {
 	var sw string
-	err := s.conn.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan(&sw)
+	err := s.reader.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan(&sw)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}

@@ -60,8 +60,9 @@ type Options struct {
 type Store struct {
 	opts   Options
 	lock   *os.File
-	conn   *writer // the committer's; nothing else writes
+	conn   writer // the committer's; nothing else writes
 	reader *readers
+	remote bool // whether other nodes may be there
 
 	index   index
 	journal *journal
@@ -100,17 +101,15 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	path := filepath.Join(opts.Dir, "quell.db")
 	if opts.Database != "" {
 		path = "the database"
-		s.conn, s.reader, err = postgres.open(opts.Database, opts.Database)
+		s.conn, s.reader, err = openPostgres(opts.Database)
 	} else {
-		s.conn, s.reader, err = openSQLite(path)
+		s.conn, s.reader, err = openSQLite(ctx, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	if err := s.conn.join(ctx); err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
-	}
-	if err := migrate(ctx, s.conn); err != nil {
+	s.remote = s.reader.engine.remote
+	if err := s.migrate(ctx); err != nil {
 		return nil, fmt.Errorf("migrate %s: %w", path, err)
 	}
 	last, err := s.load(ctx)
@@ -126,7 +125,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.commitLoop(run)
-	if s.conn.engine.remote {
+	if s.remote {
 		s.following.Go(func() { s.follow(run, last) })
 	}
 	return s, nil
@@ -186,10 +185,9 @@ func lockFolder(dir string) (*os.File, error) {
 
 // migrate runs the migrations that the database has not seen, each in a
 // transaction with the record that it ran.
-func migrate(ctx context.Context, conn *writer) error {
-	err := inTx(ctx, conn, func(ctx context.Context) error {
-		_, err := conn.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`)
-		return err
+func (s *Store) migrate(ctx context.Context) error {
+	err := s.inTx(ctx, func(ctx context.Context) error {
+		return s.conn.script(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`)
 	})
 	if err != nil {
 		return err
@@ -203,16 +201,15 @@ func migrate(ctx context.Context, conn *writer) error {
 		if err != nil {
 			return err
 		}
-		err = inTx(ctx, conn, func(ctx context.Context) error {
-			res, err := conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CAST(CURRENT_TIMESTAMP AS TEXT)) ON CONFLICT DO NOTHING`, name)
+		err = s.inTx(ctx, func(ctx context.Context) error {
+			res, err := s.conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CAST(CURRENT_TIMESTAMP AS TEXT)) ON CONFLICT DO NOTHING`, name)
 			if err != nil {
 				return err
 			}
 			if n, err := res.RowsAffected(); n == 0 || err != nil {
 				return err // it ran before
 			}
-			_, err = conn.ExecContext(ctx, conn.engine.schema(string(text)))
-			return err
+			return s.conn.script(ctx, s.reader.engine.schema(string(text)))
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -221,22 +218,22 @@ func migrate(ctx context.Context, conn *writer) error {
 	return nil
 }
 
-// inTx runs f within a transaction of conn, beside which no other writes.
-func inTx(ctx context.Context, conn *writer, f func(ctx context.Context) error) error {
-	if conn.engine.remote {
+// inTx runs f within a transaction of s.conn, beside which no other writes.
+func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) error {
+	if s.remote {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, remoteTimeout)
 		defer cancel()
 	}
-	_, err := conn.ExecContext(ctx, conn.engine.begin)
+	err := s.conn.begin(ctx)
 	if err == nil {
 		err = f(ctx)
 	}
 	if err == nil {
-		_, err = conn.ExecContext(ctx, "COMMIT")
+		err = s.conn.commit(ctx)
 	}
 	if err != nil {
-		conn.undo(ctx) // ends the transaction if COMMIT did not
+		s.conn.undo(ctx)
 	}
 	return err
 }
@@ -244,7 +241,7 @@ func inTx(ctx context.Context, conn *writer, f func(ctx context.Context) error) 
 // load fills what is kept in memory from the tables. It returns the id of the
 // last activation.
 func (s *Store) load(ctx context.Context) (last int64, err error) {
-	rows, err := s.conn.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
+	rows, err := s.reader.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
 	if err != nil {
 		return 0, err
 	}

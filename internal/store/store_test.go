@@ -89,6 +89,14 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
+// script changes the database past the methods of the store.
+func script(t testing.TB, s *Store, text string) {
+	t.Helper()
+	if err := s.do(t.Context(), func(ctx context.Context) error { return s.conn.script(ctx, text) }, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // holdWriteLock takes the database's write lock from outside, as a backup or
 // a shell may, until the returned function is called.
 func holdWriteLock(t testing.TB, dir string) (release func()) {
