@@ -74,7 +74,7 @@ func (s *Store) insertActivation(ctx context.Context, a *outage.Activation) (rep
 	if n, err := res.RowsAffected(); n == 0 || err != nil {
 		return true, err
 	}
-	return false, s.settleMeter(ctx, a.ESME)
+	return false, errors.Join(s.settleMeter(ctx, a.ESME), s.tell(ctx))
 }
 
 func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, accepted bool) error {

@@ -152,7 +152,10 @@ func (s *Store) commitLoop(ctx context.Context) {
 		// The journal first: its windows and corrections are older than
 		// anything that waits. A record that gets in behind this is of an
 		// alert or a request that is not answered yet.
-		played := s.playJournal(context.WithoutCancel(ctx))
+		played := s.load(context.WithoutCancel(ctx))
+		if played == nil {
+			played = s.playJournal(context.WithoutCancel(ctx))
+		}
 		var b batch
 		b, more = s.queue.take()
 		if played != nil {
@@ -176,6 +179,9 @@ func (s *Store) drain() {
 		s.commitBatch(context.Background(), &b)
 	}
 	s.playJournal(context.Background())
+	if s.remote && s.Available() {
+		s.leave(context.Background())
+	}
 }
 
 // commitBatch runs one batch as one transaction. Notes come before decisions,

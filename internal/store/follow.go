@@ -5,24 +5,46 @@ import (
 	"time"
 
 	"quell/internal/outage"
+
+	"github.com/jackc/pgx/v5"
 )
 
-// followEvery is how often a node looks for what other nodes have written.
-const followEvery = 250 * time.Millisecond
+const (
+	// followEvery is how often a node looks for what other nodes have written,
+	// where the database does not tell it.
+	followEvery = 250 * time.Millisecond
+	// pruneEvery is how often it forgets hubs of which nothing is left.
+	pruneEvery = time.Hour
+	// pruneBatch is how many hubs one question is about.
+	pruneBatch = 1000
+)
 
 // follow keeps the index and the switch up to what other nodes write, from the
-// activation with the id last on, until ctx ends. What it does not see for a while does no harm: a hub without an entry in
-// the index is one whose alerts go forward, and no false alert comes sooner
-// than minutes after its activation.
+// activation with the id last on, until ctx ends. What it does not see for a
+// while does no harm: a hub without an entry in the index is one whose alerts go
+// forward, and no false alert comes sooner than minutes after its activation.
 //
 // Ids are given out while the writer's lock is held, and so in the order of
 // commits: whatever is committed later has a higher one.
 func (s *Store) follow(ctx context.Context, last int64) {
+	told := make(chan struct{}, 1)
+	s.following.Go(func() { s.listen(ctx, told) })
+	pruned := time.Now()
 	for {
 		if to, err := s.followOnce(ctx, last); err == nil {
 			last = to
 		}
+		if time.Since(pruned) > pruneEvery && s.Pending() == 0 {
+			// Whoever was taken out and has come back meanwhile is seen again.
+			from := last
+			if s.prune(ctx) == nil {
+				pruned = time.Now()
+			}
+			last = from
+			continue
+		}
 		select {
+		case <-told:
 		case <-time.After(followEvery):
 		case <-ctx.Done():
 			return
@@ -35,12 +57,14 @@ func (s *Store) follow(ctx context.Context, last int64) {
 func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
 	defer cancel()
-	var most int64
+	var most, at int64
 	var sw string
+	began := s.opts.Now()
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
-		coalesce((SELECT value FROM setting WHERE name = 'switch'), '')`).Scan(&most, &sw); err != nil {
+		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &sw, &at); err != nil {
 		return last, err
 	}
+	s.sawClock(instant(at), began, s.opts.Now())
 	if sw != "" && outage.Switch(sw) != s.Switch() {
 		s.opts.Log.Warn("the switch was turned on another node", "old", s.Switch(), "new", sw)
 		s.sw.Store(outage.Switch(sw))
@@ -59,4 +83,76 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 		s.index.add(outage.DeviceID(chf))
 	}
 	return most, nil
+}
+
+// prune takes hubs out of the index that have neither an activation nor a log
+// entry any more: housekeeping does so by itself only where it runs.
+func (s *Store) prune(ctx context.Context) error {
+	hubs := s.index.all()
+	for len(hubs) > 0 {
+		var some []int64
+		some, hubs = cut(hubs, pruneBatch)
+		gone, err := numbers(s.reader.QueryContext(ctx, `SELECT h.chf FROM (SELECT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h
+			WHERE NOT EXISTS (SELECT 1 FROM activation a WHERE a.chf = h.chf) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.chf = h.chf)`, column(some)))
+		if err != nil {
+			return err
+		}
+		for _, chf := range gone {
+			s.index.remove(outage.DeviceID(chf))
+		}
+	}
+	return nil
+}
+
+// tell has the other nodes look at once, when the transaction is committed.
+func (s *Store) tell(ctx context.Context) error {
+	if !s.remote {
+		return nil
+	}
+	return s.conn.later(ctx, "SELECT pg_notify('quell', '')")
+}
+
+// listen is told by the database that there is something to look at, until ctx
+// ends. Behind a pooler it would wait in vain, and does not.
+func (s *Store) listen(ctx context.Context, told chan<- struct{}) {
+	config, err := parsePostgres(s.opts.Database)
+	if err != nil {
+		return // Open has read it
+	}
+	for ctx.Err() == nil {
+		pooled, err := listenOnce(ctx, config, told)
+		if pooled {
+			return
+		}
+		if err != nil {
+			s.opts.Log.Debug("the database does not tell of changes; it is asked", "error", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func listenOnce(ctx context.Context, config *pgx.ConnConfig, told chan<- struct{}) (pooled bool, err error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if pooled, err = isPooled(ctx, conn); pooled || err != nil {
+		return pooled, err
+	}
+	if _, err := conn.Exec(ctx, "LISTEN quell"); err != nil {
+		return false, err
+	}
+	for {
+		if _, err := conn.WaitForNotification(ctx); err != nil {
+			return false, err
+		}
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+	}
 }

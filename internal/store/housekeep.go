@@ -30,7 +30,7 @@ type Limits struct {
 
 // Housekeep deletes what is old, but no entry that is not in a report. It works
 // in small transactions behind whatever else waits, until nothing is left to do
-// or ctx ends.
+// or ctx ends. The error may be ErrNotLeading.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
 	// It only grows while this runs, unless a report is asked to be sent again.
 	out, err := reported(ctx, s.reader, l.Remotes)
@@ -42,7 +42,7 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 		for {
 			var gone []outage.DeviceID
 			n := 0
-			err := s.doLater(ctx, func(ctx context.Context) (err error) {
+			err := s.doLeading(ctx, func(ctx context.Context) (err error) {
 				gone, n, err = s.purge(ctx, query, args...)
 				return err
 			}, func() {
@@ -87,6 +87,9 @@ func (s *Store) purge(ctx context.Context, query string, args ...any) (gone []ou
 	hubs, err := numbers(s.conn.QueryContext(ctx, query, args...))
 	if err != nil {
 		return nil, 0, err
+	}
+	if s.remote {
+		return nil, len(hubs), nil // another node may record an activation of the hub; see prune
 	}
 	for _, chf := range hubs {
 		var left bool

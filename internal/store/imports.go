@@ -84,6 +84,9 @@ func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File
 var (
 	// ErrImporting says that another import is under way.
 	ErrImporting = errors.New("another import is under way")
+	// errDropped says that an import was not heard of for too long, and that
+	// another node has dropped it.
+	errDropped = errors.New("the import was dropped by another node, which had not heard of it for too long")
 	// ErrTwice says that an inventory names a device twice.
 	ErrTwice = errors.New("a device stands twice")
 )
@@ -203,8 +206,7 @@ func (l *load) flush(ctx context.Context) error {
 		return nil
 	}
 	err := l.store.doLater(ctx, func(ctx context.Context) error {
-		_, err := l.store.conn.ExecContext(ctx, l.insert, l.no, string(append(l.buf, ']')))
-		return err
+		return errors.Join(l.store.conn.later(ctx, l.insert, l.no, string(append(l.buf, ']'))), l.store.touchImport(ctx, l.no))
 	}, nil)
 	l.buf, l.n = l.buf[:0], 0
 	return err
@@ -271,17 +273,34 @@ func (g *stage) each(ctx context.Context, query string, yield func(id int64, tex
 // beginImport gives an import its number, and drops what a crash left of others.
 func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no int64, err error) {
 	var left []int64
+	others := false
 	err = s.doLater(ctx, func(ctx context.Context) error {
-		rows, err := s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state = 'running'`)
-		left, err = scan(rows, err, func(rows rowSet) (no int64, err error) { return no, rows.Scan(&no) })
+		left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state = 'running'`))
 		if err != nil {
 			return err
 		}
-		return s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, ?, ?, 0, ?, ?, 'running') RETURNING no`,
+		if s.remote && len(left) > 0 {
+			var heard bool
+			if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE state = 'running' AND touched > `+serverTime+` - ?)`,
+				importSilence.Microseconds()).Scan(&heard); err != nil {
+				return err
+			}
+			if others = heard; others {
+				return nil
+			}
+		}
+		err = s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, ?, ?, 0, ?, ?, 'running') RETURNING no`,
 			kind, im.Source, im.SHA256, micros(im.At), im.Who).Scan(&no)
+		if err != nil {
+			return err
+		}
+		return s.touchImport(ctx, no)
 	}, nil)
 	if err != nil {
 		return 0, err // the transaction may still be under way
+	}
+	if others {
+		return 0, ErrImporting
 	}
 	for _, no := range left {
 		if err := s.drop(ctx, no); err != nil {
@@ -291,18 +310,39 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no in
 	return no, nil
 }
 
+// importSilence is how long an import is not heard of that counts as cut off.
+const importSilence = time.Minute
+
+// touchImport says to other nodes that an import goes on.
+func (s *Store) touchImport(ctx context.Context, no int64) error {
+	if !s.remote {
+		return nil
+	}
+	return s.conn.later(ctx, `UPDATE import SET touched = `+serverTime+` WHERE no = ?`, no)
+}
+
 // finishImport puts an import into force.
 func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error {
-	return s.doLater(ctx, func(ctx context.Context) error {
+	dropped := false
+	err := s.doLater(ctx, func(ctx context.Context) error {
 		old, err := lastImport(ctx, s.conn, kind)
 		if err != nil {
 			return err
 		}
-		if _, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done' WHERE no = ?`, im.Rows, im.No); err != nil {
+		res, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done' WHERE no = ? AND state = 'running'`, im.Rows, im.No)
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); n == 0 || err != nil {
+			dropped = err == nil
 			return err
 		}
 		return s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source})
 	}, nil)
+	if err == nil && dropped {
+		err = errDropped
+	}
+	return err
 }
 
 // LastImport returns the last import of "inventory" or "devices" that was

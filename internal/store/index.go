@@ -53,6 +53,17 @@ func (x *index) add(id outage.DeviceID) {
 	}
 }
 
+// all lists the hubs.
+func (x *index) all() []int64 {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	list := make([]int64, 0, len(x.hubs))
+	for id := range x.hubs {
+		list = append(list, int64(id))
+	}
+	return list
+}
+
 func (x *index) remove(id outage.DeviceID) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

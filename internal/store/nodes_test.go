@@ -1,7 +1,11 @@
 package store
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -9,8 +13,8 @@ import (
 	"quell/internal/outage"
 )
 
-// nodes opens several stores on one database.
-func nodes(t testing.TB, n int) (list []*Store) {
+// openNodes opens several stores on one database.
+func openNodes(t testing.TB, n int) (list []*Store) {
 	if !onPostgres() {
 		t.Skip("skip allowed: SQLite has one node; TestOnPostgreSQL runs this")
 	}
@@ -23,7 +27,7 @@ func nodes(t testing.TB, n int) (list []*Store) {
 
 // What one node records, another knows.
 func TestNodesFollowEachOther(t *testing.T) {
-	list := nodes(t, 2)
+	list := openNodes(t, 2)
 	a, b := list[0], list[1]
 	a.Record(t.Context(), onDemand(1, 1, t0))
 	eventually(t, "the other node knows the window", func() bool { return b.MayHold(hub(1)) })
@@ -51,7 +55,7 @@ func TestNodesFollowEachOther(t *testing.T) {
 // Several nodes decide at once: numbers have no gap, and an alert that comes to
 // two of them gets one entry and one decision.
 func TestNodesDecideAtOnce(t *testing.T) {
-	list := nodes(t, 3)
+	list := openNodes(t, 3)
 	const hubs, alerts = 10, 300
 	for n := range hubs {
 		list[n%3].Record(t.Context(), onDemand(n, 1, t0))
@@ -104,7 +108,7 @@ func TestNodesDecideAtOnce(t *testing.T) {
 
 // Reports are cut by one of several at a time, each entry once.
 func TestNodesCut(t *testing.T) {
-	list := nodes(t, 3)
+	list := openNodes(t, 3)
 	logN(t, list[0], 60)
 	var wg sync.WaitGroup
 	for _, s := range list {
@@ -137,5 +141,182 @@ func TestNodesCut(t *testing.T) {
 	}
 	if next != 0 {
 		t.Errorf("the first report begins with %d", next+1)
+	}
+}
+
+// One node leads. When it is gone, another does; when it is only asleep, too,
+// and what it does when it wakes up is refused.
+func TestOneNodeLeads(t *testing.T) {
+	list := openNodes(t, 3)
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex // guards what follows
+	running := map[*Store]int{}
+	var wg sync.WaitGroup
+	for _, s := range list {
+		wg.Go(func() {
+			s.WhileLeading(ctx, func(ctx context.Context) {
+				mu.Lock()
+				running[s]++
+				mu.Unlock()
+				<-ctx.Done()
+				mu.Lock()
+				running[s]--
+				mu.Unlock()
+			})
+		})
+	}
+	leader := func() (leads *Store) {
+		eventually(t, "one leads", func() bool {
+			mu.Lock()
+			defer mu.Unlock()
+			n := 0
+			for s, r := range running {
+				if n += r; r > 0 {
+					leads = s
+				}
+			}
+			return n == 1 && leads.Leading()
+		})
+		return leads
+	}
+	first := leader()
+	term := first.Term()
+	first.Close()
+	second := leader()
+	if second == first || second.Term() != term+1 {
+		t.Errorf("term %d follows %d", second.Term(), term)
+	}
+	logN(t, second, 3)
+	r := writeReport(t, second, 3, func(c *Cut) { c.Remotes = map[string]string{"there": Consolidated} })
+	// As if it had slept: another has taken the lead, and it does not know.
+	script(t, second, `UPDATE lead SET node = 'another', term = term + 1, until = until + 60000000`)
+	d := Delivery{Report: r.No, Stream: Consolidated, Remote: "there", State: StateConfirmed, At: t0}
+	if err := second.SetDelivery(t.Context(), d); !errors.Is(err, ErrNotLeading) {
+		t.Errorf("a delivery: %v", err)
+	}
+	if h, err := second.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(1000 * time.Hour), LogBefore: t0}); !errors.Is(err, ErrNotLeading) || h != (Housekeeping{}) {
+		t.Errorf("housekeeping: %+v %v", h, err)
+	}
+	if left, err := second.Undelivered(t.Context(), "there"); err != nil || len(left) != 1 || left[0].State != StateWritten {
+		t.Errorf("%+v %v", left, err)
+	}
+	eventually(t, "it knows", func() bool { return !second.Leading() })
+	cancel()
+	wg.Wait()
+}
+
+// Nodes say when their settings differ, and when they do no more.
+func TestNodesCompareSettings(t *testing.T) {
+	list := openNodes(t, 2)
+	a, b := list[0], list[1]
+	a.Describe(map[string]string{"window": "30m", "track": "all", "old": "x"})
+	b.Describe(map[string]string{"window": "15m", "track": "all", "new": "y"})
+	for s, want := range map[*Store]string{a: "window is 30m here, and 15m on test", b: "window is 15m here, and 30m on test"} {
+		eventually(t, "the difference is known", func() bool { return slices.Equal(s.Differences(), []string{want}) })
+	}
+	if n := a.Nodes(); len(n) != 2 || n[0].Here == n[1].Here {
+		t.Errorf("%+v", n)
+	}
+	b.Describe(map[string]string{"window": "30m", "track": "all"})
+	for _, s := range list {
+		eventually(t, "there is no difference", func() bool { return len(s.Differences()) == 0 })
+	}
+	b.Describe(map[string]string{"window": "15m"})
+	b.Close()
+	eventually(t, "a node that is gone is not compared", func() bool { return len(a.Nodes()) == 1 && len(a.Differences()) == 0 })
+}
+
+// A node whose clock is wrong takes the database's.
+func TestClock(t *testing.T) {
+	if !onPostgres() {
+		t.Skip("skip allowed: SQLite has no clock of its own; TestOnPostgreSQL runs this")
+	}
+	for _, ahead := range []time.Duration{-time.Hour, time.Hour, time.Second} {
+		s := openIn(t, t.TempDir(), func(o *Options) { o.Now = func() time.Time { return time.Now().Add(ahead) } })
+		s.SetClockTolerance(time.Minute)
+		eventually(t, "the clock was looked at", func() bool { return s.clock.Load() != nil })
+		off, wrong := s.ClockOffset()
+		if (off-ahead).Abs() > 30*time.Second || wrong != (ahead.Abs() > time.Minute) {
+			t.Errorf("%v ahead: %v %v", ahead, off, wrong)
+		}
+		if time.Since(s.Now()).Abs() > 30*time.Second {
+			t.Errorf("%v ahead: the time is %v, and is %v", ahead, time.Now(), s.Now())
+		}
+		if !wrong && s.Now().Before(time.Now()) {
+			t.Errorf("within the tolerance the node's own clock counts")
+		}
+	}
+}
+
+// A hub that was housekept on another node is forgotten here.
+func TestPrune(t *testing.T) {
+	list := openNodes(t, 2)
+	a := lead(t, list[0])
+	a.Record(t.Context(), onDemand(1, 1, t0))
+	a.Record(t.Context(), onDemand(2, 2, t0.Add(time.Hour)))
+	for _, s := range list {
+		eventually(t, "both windows are known", func() bool { return s.Hubs() == 2 })
+	}
+	if h, err := a.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(time.Hour), LogBefore: t0}); err != nil || h.Activations != 1 {
+		t.Fatal(h, err)
+	}
+	for _, s := range list {
+		prune(t, s)
+		if s.MayHold(hub(1)) || !s.MayHold(hub(2)) {
+			t.Errorf("hub 1: %v, hub 2: %v", s.MayHold(hub(1)), s.MayHold(hub(2)))
+		}
+	}
+}
+
+// A stale index costs a suppression at worst: a node that has not heard of a
+// window forwards, and one that still has a hub in its index that has none asks
+// the store, and forwards.
+func TestStaleIndex(t *testing.T) {
+	list := openNodes(t, 2)
+	a, b := list[0], list[1]
+	act := onDemand(1, 1, t0)
+	a.Record(t.Context(), act)
+	eventually(t, "the window is known", func() bool { return b.MayHold(hub(1)) })
+	a.Settle(t.Context(), act, false) // refused: b is not told
+	if d := decide(t, b, ad1(1, "x", t0)); d.Outcome != outage.Forwarded {
+		t.Errorf("withdrawn on another node: %+v", d)
+	}
+	a.Record(t.Context(), onDemand(2, 2, t0))
+	if d := decide(t, b, ad1(2, "y", t0)); d.Outcome != outage.Suppressed {
+		t.Errorf("asked before it has heard of it: %+v", d)
+	}
+}
+
+// An import of another node that is under way is left alone; one that is not
+// heard of any more is dropped, and cannot come into force.
+func TestNodesImport(t *testing.T) {
+	list := openNodes(t, 2)
+	script(t, list[0], `INSERT INTO import (no, kind, source, sha256, rows, at, who, state, touched) VALUES (100, 'devices', 'x', '', 0, 0, '', 'running', `+serverTime+`)`)
+	if _, err := list[1].ImportList(t.Context(), "bob", t0, File{"quick", strings.NewReader(meter(2).String())}); !errors.Is(err, ErrImporting) {
+		t.Errorf("beside an import that runs: %v", err)
+	}
+	script(t, list[0], `UPDATE import SET touched = 0 WHERE no = 100`)
+	if _, err := list[1].ImportList(t.Context(), "bob", t0, File{"quick", strings.NewReader(meter(2).String())}); err != nil {
+		t.Errorf("after an import that is not heard of any more: %v", err)
+	}
+	if err := list[0].finishImport(t.Context(), "devices", &Import{No: 100}); !errors.Is(err, errDropped) {
+		t.Errorf("an import that was dropped: %v", err)
+	}
+	if im, err := list[0].LastImport(t.Context(), "devices"); err != nil || im.Who != "bob" {
+		t.Errorf("%+v %v", im, err)
+	}
+}
+
+// A node of this version works on a database that a later one has extended.
+func TestLaterSchema(t *testing.T) {
+	list := openNodes(t, 1)
+	script(t, list[0], `ALTER TABLE suppression ADD COLUMN later TEXT; ALTER TABLE activation ADD COLUMN later BIGINT NOT NULL DEFAULT 7;
+		CREATE TABLE later (x BIGINT); INSERT INTO migration (name, at) VALUES ('migrations/9999_later.sql', 'now')`)
+	again := openIn(t, t.TempDir(), func(o *Options) { o.Database = list[0].opts.Database })
+	for i, s := range []*Store{list[0], again} {
+		s.Record(t.Context(), onDemand(i, uint64(i+1), t0))
+		if d := decide(t, s, ad1(i, fmt.Sprint(i), t0)); d.Outcome != outage.Suppressed {
+			t.Errorf("%+v", d)
+		}
 	}
 }

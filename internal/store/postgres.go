@@ -128,6 +128,20 @@ func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	return pid != conn.PgConn().PID(), err
 }
 
+// refused reports whether the server answered and does not let us in, which
+// waiting will not change.
+func refused(err error) bool {
+	var answer *pgconn.PgError
+	if !errors.As(err, &answer) {
+		return false
+	}
+	switch answer.Code[:2] {
+	case "53", "55", "57", "08", "25", "40": // overloaded, locked, starting or stopping, a standby, in conflict
+		return false
+	}
+	return true
+}
+
 func (w *postgresWriter) begin(ctx context.Context) error {
 	if err := w.join(ctx); err != nil {
 		return err

@@ -245,11 +245,12 @@ func (s *Store) insertDelivery(ctx context.Context, d Delivery) error {
 	return err
 }
 
-// Written records that files of a report are durable in the data folder.
+// Written records that files of a report are durable in this node's data folder.
+// One that was written before is the same.
 func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at time.Time) error {
 	return s.doLater(ctx, func(ctx context.Context) error {
 		for _, f := range files {
-			if _, err := s.conn.ExecContext(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ?, local = 1 WHERE stream = ? AND report_no = ?`,
+			if err := s.conn.later(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ? WHERE stream = ? AND report_no = ? AND sha256 = ''`,
 				f.Records, f.Size, f.SHA256, f.Stream, no); err != nil {
 				return err
 			}
@@ -260,18 +261,10 @@ func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at ti
 	}, nil)
 }
 
-// Removed records that a file is no more in the data folder.
-func (s *Store) Removed(ctx context.Context, f ReportFile) error {
-	return s.doLater(ctx, func(ctx context.Context) error {
-		_, err := s.conn.ExecContext(ctx, `UPDATE report_file SET local = 0 WHERE stream = ? AND report_no = ?`, f.Stream, f.Report)
-		return err
-	}, nil)
-}
-
 // SetDelivery records how far a delivery has got. Its tries become what they
-// are in d.
+// are in d. The error may be ErrNotLeading.
 func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
-	return s.doLater(ctx, func(ctx context.Context) error {
+	return s.doLeading(ctx, func(ctx context.Context) error {
 		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
 			string(d.State), micros(d.At), d.Tries, d.Error, d.Remote, d.Report, d.Stream)
 		return err

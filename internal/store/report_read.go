@@ -135,19 +135,13 @@ func (s *Store) Undelivered(ctx context.Context, remote string) ([]Delivery, err
 	return list, wrapRead(err)
 }
 
-// Disposable returns files in the data folder whose period ended before an
-// instant and which no remote in use waits for; at most the first thousand.
-func (s *Store) Disposable(ctx context.Context, before time.Time, remotes []string) ([]ReportFile, error) {
-	waits := ""
-	args := []any{micros(before)}
-	for _, remote := range remotes {
-		waits += ", ?"
-		args = append(args, remote)
-	}
-	list, err := scanFiles(s.reader.QueryContext(ctx, `SELECT f.stream, f.report_no, f.name, f.period_start, f.previous, f.records, f.size, f.sha256
-		FROM report_file f JOIN report r ON r.no = f.report_no WHERE f.local = 1 AND r.period_end < ? AND NOT EXISTS (SELECT 1 FROM delivery d
-			WHERE d.report_no = f.report_no AND d.stream = f.stream AND d.state <> 'confirmed' AND d.remote IN (''`+waits+`))
-		ORDER BY f.report_no LIMIT 1000`, args...))
+// Disposable returns those of some files' names whose period ended before an
+// instant and which no remote in use waits for.
+func (s *Store) Disposable(ctx context.Context, names []string, before time.Time, remotes []string) ([]string, error) {
+	list, err := texts(s.reader.QueryContext(ctx, `SELECT f.name FROM report_file f JOIN report r ON r.no = f.report_no
+		WHERE r.period_end < ?1 AND f.sha256 <> '' AND f.name IN (SELECT value->>0 FROM json_each(?2)) AND NOT EXISTS (SELECT 1 FROM delivery d
+			WHERE d.report_no = f.report_no AND d.stream = f.stream AND d.state <> 'confirmed' AND d.remote IN (SELECT value->>0 FROM json_each(?3)))`,
+		micros(before), column(names), column(remotes)))
 	return list, wrapRead(err)
 }
 

@@ -246,7 +246,7 @@ func TestStreamsOfChanges(t *testing.T) {
 
 // An entry stays until every remote in use that is to have it has it.
 func TestHousekeepKeepsUnreported(t *testing.T) {
-	s := openIn(t, t.TempDir())
+	s := lead(t, openIn(t, t.TempDir()))
 	logN(t, s, 4)
 	remotes := func(c *Cut) { c.Remotes = map[string]string{"esi": Consolidated, "old": Consolidated} }
 	housekeep := func(remotes ...string) (left []int64) {
@@ -299,7 +299,7 @@ func TestHousekeepKeepsUnreported(t *testing.T) {
 }
 
 func TestRedeliver(t *testing.T) {
-	s := openIn(t, t.TempDir())
+	s := lead(t, openIn(t, t.TempDir()))
 	writeReport(t, s, 0, func(c *Cut) { c.Remotes = map[string]string{"esi": Consolidated} })
 	undelivered := func(remote string) int {
 		list, err := s.Undelivered(t.Context(), remote)

@@ -58,6 +58,9 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 			ON CONFLICT (name) DO UPDATE SET value = ?1`, string(to)); err != nil {
 			return err
 		}
+		if err := s.tell(ctx); err != nil {
+			return err
+		}
 		return s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: string(old), New: string(to), Why: why})
 	}, func() { s.sw.Store(to) })
 	return old, err

@@ -41,10 +41,13 @@ var ErrInUse = errors.New("the data folder is in use by another quell")
 // Options are what Open needs to know. Dir is required.
 type Options struct {
 	Dir string // the data folder; created if missing
-	// Database is the URL of a PostgreSQL database. If it is empty, the database
-	// is SQLite's, in Dir.
+	// Database is the URL of a PostgreSQL database, which several nodes may use,
+	// each with a Dir of its own. If it is empty, the database is SQLite's, in Dir.
 	Database string
-	Log      *slog.Logger
+	// Node and Version are what other nodes know this one by.
+	Node, Version string
+	Now           func() time.Time // this node's clock; time.Now if nil
+	Log           *slog.Logger
 
 	// OnCommit is called after each batch with its number of decisions, how
 	// long the transaction took, and its error.
@@ -55,7 +58,7 @@ type Options struct {
 	BeforeCommit func()
 }
 
-// Store is the embedded store of one node. Its methods may be called from any
+// Store is one node's way to the store. Its methods may be called from any
 // goroutine.
 type Store struct {
 	opts   Options
@@ -64,11 +67,20 @@ type Store struct {
 	reader *readers
 	remote bool // whether other nodes may be there
 
-	index   index
-	journal *journal
-	queue   queue
-	down    atomic.Bool  // the last batch failed
-	sw      atomic.Value // outage.Switch
+	index     index
+	journal   *journal
+	queue     queue
+	down      atomic.Bool  // the last batch failed
+	sw        atomic.Value // outage.Switch
+	nodes     nodes
+	clock     atomic.Pointer[clock]
+	tolerance atomic.Int64 // of clocks, a time.Duration
+
+	// loaded is closed when the schema is up to date and the index is filled.
+	// Until then every hub may have a window, and nothing is written.
+	loaded chan struct{}
+	last   int64 // activation that load has seen; for follow
+
 	// importing is held by the import that is under way.
 	importing sync.Mutex
 
@@ -78,9 +90,13 @@ type Store struct {
 	closing   sync.Once
 }
 
-// Open opens the store in opts.Dir, brings its schema up to date and starts
-// the committer, which first plays the journal. The error is ErrInUse when
-// another process has the folder.
+// Open opens the store, brings its schema up to date and starts the committer,
+// which first plays the journal. The error is ErrInUse when another process has
+// the folder.
+//
+// A PostgreSQL database that cannot be reached is no error: until it can be, the
+// store is not available, so that alerts go forward. One that answers and
+// refuses is.
 func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -88,7 +104,10 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	if err := os.MkdirAll(opts.Dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	s := &Store{opts: opts, stopped: make(chan struct{})}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Store{opts: opts, stopped: make(chan struct{}), loaded: make(chan struct{}), nodes: newNodes()}
 	s.queue.wake = make(chan struct{}, 1)
 	if s.lock, err = lockFolder(opts.Dir); err != nil {
 		return nil, err
@@ -109,12 +128,13 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	s.remote = s.reader.engine.remote
-	if err := s.migrate(ctx); err != nil {
-		return nil, fmt.Errorf("migrate %s: %w", path, err)
-	}
-	last, err := s.load(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load %s: %w", path, err)
+	s.index.unresolved.Add(1) // until it is loaded
+	if err := s.load(ctx); err != nil {
+		if !s.remote || refused(err) {
+			return nil, fmt.Errorf("open %s: %w", path, err)
+		}
+		s.down.Store(true)
+		opts.Log.Error("the database cannot be reached: until it can be, alerts are forwarded", "error", err)
 	}
 	if s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log); err != nil {
 		return nil, err
@@ -126,7 +146,14 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	s.stop = stop
 	go s.commitLoop(run)
 	if s.remote {
-		s.following.Go(func() { s.follow(run, last) })
+		s.following.Go(func() {
+			select {
+			case <-s.loaded:
+				s.follow(run, s.last)
+			case <-run.Done():
+			}
+		})
+		s.following.Go(func() { s.attend(run) })
 	}
 	return s, nil
 }
@@ -136,8 +163,8 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.stop()
-		<-s.stopped
 		s.following.Wait()
+		<-s.stopped
 		s.release()
 	})
 	return nil
@@ -238,26 +265,39 @@ func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) err
 	return err
 }
 
-// load fills what is kept in memory from the tables. It returns the id of the
-// last activation.
-func (s *Store) load(ctx context.Context) (last int64, err error) {
+// load brings the schema up to date and fills what is kept in memory from the
+// tables, unless that is done. The committer calls it before anything else.
+func (s *Store) load(ctx context.Context) error {
+	select {
+	case <-s.loaded:
+		return nil
+	default:
+	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
 	rows, err := s.reader.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
 	if err != nil {
-		return 0, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var id, chf int64
 		if err := rows.Scan(&id, &chf); err != nil {
-			return 0, err
+			return err
 		}
 		s.index.add(outage.DeviceID(chf))
-		last = max(last, id)
+		s.last = max(s.last, id)
 	}
 	if err := rows.Err(); err != nil {
-		return 0, err
+		return err
 	}
-	return last, s.loadSwitch(ctx)
+	if err := s.loadSwitch(ctx); err != nil {
+		return err
+	}
+	s.index.unresolved.Add(-1)
+	close(s.loaded)
+	return nil
 }
 
 func micros(t time.Time) int64 {

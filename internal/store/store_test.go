@@ -42,7 +42,7 @@ func ad1(n int, id string, received time.Time) outage.Alert {
 
 func openIn(t testing.TB, dir string, change ...func(*Options)) *Store {
 	t.Helper()
-	opts := Options{Dir: dir, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)), Database: databaseOf(t, dir)}
+	opts := Options{Dir: dir, Log: slog.New(slog.NewTextHandler(testLog{t}, nil)), Database: databaseOf(t, dir), Node: "test"}
 	for _, c := range change {
 		c(&opts)
 	}
@@ -85,6 +85,29 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// lead has a node lead, and waits until it does.
+func lead(t testing.TB, s *Store) *Store {
+	t.Helper()
+	if !s.remote {
+		return s // it always does
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(cancel)
+	go s.WhileLeading(ctx, func(ctx context.Context) { <-ctx.Done() })
+	eventually(t, "the node leads", s.Leading)
+	return s
+}
+
+// prune has a node among others forget what housekeeping has deleted.
+func prune(t testing.TB, s *Store) {
+	t.Helper()
+	if s.remote {
+		if err := s.prune(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
@@ -229,7 +252,7 @@ func TestBatch(t *testing.T) {
 
 func TestSameAlertSameDecision(t *testing.T) {
 	dir := t.TempDir()
-	s := openIn(t, dir)
+	s := lead(t, openIn(t, dir))
 	s.Record(t.Context(), futureDated(1, 1, t0, t0.Add(time.Hour)))
 	// Forwarded before the window, and again within it; known only as a note,
 	// and again once the hub has a window.
@@ -257,7 +280,7 @@ func TestSameAlertSameDecision(t *testing.T) {
 		}
 		// The same after a restart, and after the window has been housekept.
 		s.Close()
-		s = openIn(t, dir)
+		s = lead(t, openIn(t, dir))
 		if h, err := s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(1000 * time.Hour), LogBefore: t0.Add(-time.Hour)}); err != nil || h.Entries+h.Notes > 0 {
 			t.Fatal(h, err)
 		}
@@ -343,7 +366,7 @@ func TestSwitch(t *testing.T) {
 }
 
 func TestHousekeep(t *testing.T) {
-	s := openIn(t, t.TempDir())
+	s := lead(t, openIn(t, t.TempDir()))
 	const n = housekeepBatch + 10
 	for i := range n {
 		s.Record(t.Context(), onDemand(i, 1, t0))
@@ -364,6 +387,7 @@ func TestHousekeep(t *testing.T) {
 	if err != nil || h != (Housekeeping{Activations: n}) {
 		t.Fatalf("%+v %v", h, err)
 	}
+	prune(t, s)
 	for i, want := range []bool{true /* has an entry */, false, true /* waits */, false} {
 		if got := s.MayHold(hub(i)); got != want {
 			t.Errorf("MayHold(hub %d) = %v", i, got)
@@ -376,6 +400,7 @@ func TestHousekeep(t *testing.T) {
 	}
 	writeReport(t, s, 1)
 	h, err = s.Housekeep(t.Context(), logged)
+	prune(t, s)
 	if err != nil || h != (Housekeeping{Entries: 1}) || s.MayHold(hub(0)) {
 		t.Fatalf("%+v %v", h, err)
 	}
