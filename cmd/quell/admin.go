@@ -50,7 +50,7 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, runni
 	} else if !errors.Is(err, console.ErrNotRunning) {
 		return nil, false, nil, err
 	}
-	if _, err := os.Stat(cfg.DataDir); err != nil {
+	if _, err := os.Stat(cfg.DataDir); err != nil && cfg.Database() == "" {
 		return nil, false, nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
 	}
 	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})))

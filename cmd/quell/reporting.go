@@ -35,6 +35,9 @@ func loadConfig(file string, environ []string, first bool) (config.Config, error
 		}
 	}
 	var errs []error
+	if err := store.CheckDatabase(cfg.Database()); err != nil {
+		errs = append(errs, fmt.Errorf("store: %w", err))
+	}
 	for i, r := range cfg.Report.Remotes {
 		if err := remote.Check(r.Target); err != nil {
 			errs = append(errs, fmt.Errorf("report.remotes: item %d (%s): %w", i+1, r.Name, err))
@@ -44,7 +47,7 @@ func loadConfig(file string, environ []string, first bool) (config.Config, error
 }
 
 func newReporter(s *system, cfg config.Config, registry prometheus.Registerer) *report.Reporter {
-	return &report.Reporter{Store: s.store, Dir: filepath.Join(cfg.DataDir, "reports"), Now: time.Now, Log: s.log, Metrics: report.NewMetrics(registry)}
+	return &report.Reporter{Store: s.store, Dir: filepath.Join(cfg.DataDir, "reports"), Now: s.store.Now, Log: s.log, Metrics: report.NewMetrics(registry)}
 }
 
 // reportSettings are what a configuration says of reports.

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,7 +18,6 @@ import (
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/gateway"
-	"quell/internal/inventory"
 	"quell/internal/motorway"
 	"quell/internal/report"
 	"quell/internal/store"
@@ -107,11 +103,13 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
-	st, err := store.Open(ctx, store.Options{Dir: cfg.DataDir, Log: log, OnCommit: metrics.Committed})
+	host, _ := os.Hostname()
+	st, err := store.Open(ctx, store.Options{Dir: cfg.DataDir, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: version(),
+		Log: log, OnCommit: metrics.Committed})
 	if err != nil {
 		return nil, err
 	}
-	m := &motorway.Motorway{Store: st, Now: time.Now, Log: log, Metrics: metrics}
+	m := &motorway.Motorway{Store: st, Now: st.Now, Log: log, Metrics: metrics}
 	m.Watch(registry)
 	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3), stopReports: func() {}}
 	s.reports = newReporter(s, cfg, registry)
@@ -138,12 +136,10 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 	s.trail = motorway.OpenTrail(cfg.DataDir, log)
 	s.trail.Enable(cfg.AuditTrail.Enabled)
 	s.m.Trail = s.trail
-	if s.store.Switch() == "" {
-		if _, err := s.store.SetSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", time.Now()); err != nil {
-			return nil, err
-		}
-	}
-	if err := s.load(ctx, &cfg); err != nil {
+	if err := s.prepare(ctx, &cfg); errors.Is(err, store.ErrUnavailable) && cfg.Database() != "" {
+		log.Error("the store is not available, alerts are forwarded until it is", "error", err)
+		s.background.Go(func() { s.prepareLater(ctx) })
+	} else if err != nil {
 		return nil, err
 	}
 	for _, l := range []struct {
@@ -160,15 +156,42 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
 		}
 	}
-	s.background.Go(func() { s.housekeep(ctx) })
+	s.background.Go(func() { s.store.WhileLeading(ctx, s.housekeep) })
 	s.deliver(ctx)
 	list, err := s.store.LastImport(ctx, "devices")
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return nil, err
 	}
 	log.Info("quell runs", "version", version(), "switch", s.store.Switch(), "southbound", s.south.url, "northbound", s.north.url, "console", s.admin.url,
 		"device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
 	return s, nil
+}
+
+// prepare brings into the store what the configuration says of it.
+func (s *system) prepare(ctx context.Context, cfg *config.Config) error {
+	if err := s.store.FirstSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", s.store.Now()); err != nil {
+		return err
+	}
+	return s.load(ctx, cfg)
+}
+
+// prepareLater prepares a store that was not available at the start, once it is.
+func (s *system) prepareLater(ctx context.Context) {
+	for ctx.Err() == nil {
+		err := s.prepare(ctx, s.cfg.Load())
+		if err == nil {
+			s.log.Info("the store is available now")
+			return
+		}
+		if !errors.Is(err, store.ErrUnavailable) {
+			s.log.Error("the configuration's device list or inventory", "error", err)
+			return
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (s *system) listen(addr string, h http.Handler) (*server, error) {
@@ -223,6 +246,7 @@ func (s *system) apply(cfg config.Config) {
 	if s.trail != nil {
 		s.trail.Enable(cfg.AuditTrail.Enabled)
 	}
+	s.store.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.reports.Set(reportSettings(cfg))
 	s.keep.Store(&[2]time.Duration{time.Duration(cfg.Housekeeping.KeepWindows), time.Duration(cfg.Housekeeping.KeepLog)})
 }
@@ -255,103 +279,11 @@ func (s *system) configured(kind string) string {
 	return ""
 }
 
-// load imports the device list and the inventory that the configuration names,
-// or the device list that is built in, unless they are in force already.
-func (s *system) load(ctx context.Context, cfg *config.Config) error {
-	const who = "quell"
-	list, err := s.store.LastImport(ctx, "devices")
-	if err != nil {
-		return err
-	}
-	builtin, size := inventory.Builtin()
-	switch {
-	case cfg.DeviceList != "":
-		err = s.loadFiles([]string{cfg.DeviceList}, list.SHA256, "devices", func(next func() (store.File, error)) (store.Import, error) {
-			f, err := next()
-			if err != nil {
-				return store.Import{}, err
-			}
-			return s.store.ImportList(ctx, who, time.Now(), f)
-		})
-	case size > 0 && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()):
-		_, err = s.store.ImportList(ctx, who, time.Now(), store.File{Name: builtinSource, Reader: builtin})
-	}
-	if err != nil {
-		return fmt.Errorf("device_list: %w", err)
-	}
-	if len(cfg.Inventory) == 0 {
-		return nil
-	}
-	have, err := s.store.LastImport(ctx, "inventory")
-	if err == nil {
-		err = s.loadFiles(cfg.Inventory, have.SHA256, "inventory", func(next func() (store.File, error)) (store.Import, error) {
-			return s.store.ImportInventory(ctx, who, time.Now(), next)
-		})
-	}
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err)
-	}
-	return nil
-}
-
-// builtinSource names the built-in device list as the source of an import.
-const builtinSource = "built in"
-
-func digestBuiltin() string {
-	list, _ := inventory.Builtin()
-	sum := sha256.New()
-	io.Copy(sum, list)
-	return hex.EncodeToString(sum.Sum(nil))
-}
-
-// loadFiles imports files unless they are what is in force, by their digest.
-func (s *system) loadFiles(names []string, have, kind string, run func(func() (store.File, error)) (store.Import, error)) error {
-	var current io.Closer = io.NopCloser(nil)
-	files := func() func() (store.File, error) {
-		left := names
-		return func() (store.File, error) {
-			current.Close()
-			if len(left) == 0 {
-				return store.File{}, io.EOF
-			}
-			f, err := os.Open(left[0])
-			if err != nil {
-				return store.File{}, err
-			}
-			current, left = f, left[1:]
-			return store.File{Name: f.Name(), Reader: f}, nil
-		}
-	}
-	defer func() { current.Close() }()
-	sum := sha256.New()
-	for next := files(); ; {
-		f, err := next()
-		if err == nil {
-			_, err = io.Copy(sum, f)
-		}
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if hex.EncodeToString(sum.Sum(nil)) == have {
-		return nil
-	}
-	s.log.Info("importing", "kind", kind, "files", names)
-	im, err := run(files())
-	if err == nil {
-		s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
-	}
-	return err
-}
-
 // housekeep deletes what is old, now and every hour, until ctx ends.
 func (s *system) housekeep(ctx context.Context) {
 	for {
 		keep := s.keep.Load()
-		now := time.Now()
+		now := s.store.Now()
 		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-keep[0]), LogBefore: now.Add(-keep[1]), Remotes: s.reports.Remotes()})
 		switch {
 		case ctx.Err() != nil:

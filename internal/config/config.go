@@ -9,7 +9,11 @@ package config
 import (
 	"cmp"
 	_ "embed"
+	"encoding"
+	"fmt"
+	"hash/crc32"
 	"reflect"
+	"strings"
 	"time"
 
 	"quell/internal/outage"
@@ -19,6 +23,7 @@ import (
 // Default. Each comment ends with the default, or says that there is none. The
 // tag reload says what becomes of a changed value when the file is read again:
 // live, restart (needs one), or first (ignored once there is a value in the store).
+// The tag nodes:"same" marks those that must be equal on all nodes of a database.
 type Config struct {
 	// The folder of everything that quell keeps: the database, the node's
 	// journal, the audit trail. It is created if missing, and belongs to one
@@ -37,12 +42,12 @@ type Config struct {
 	// suppressed: the window is [start, start + window). More than 0, at most 1d.
 	// A change counts for activations received from then on.
 	// Default: 30m.
-	Window Duration `yaml:"window" reload:"live"`
+	Window Duration `yaml:"window" reload:"live" nodes:"same"`
 
 	// The manufacturers whose meters are tracked, as the inventory writes them;
 	// case and outer blanks do not count. At least one.
 	// Default: [Landis+Gyr].
-	Manufacturers []string `yaml:"manufacturers" reload:"live"`
+	Manufacturers []string `yaml:"manufacturers" reload:"live" nodes:"same"`
 
 	// The file that lists the meters to track, one EUI-64 a line. Empty: the
 	// list last imported by command, or else the one built into the program.
@@ -57,16 +62,21 @@ type Config struct {
 	// The forms of a firmware activation that open a window: service-request,
 	// signed-pre-command, or both.
 	// Default: [service-request, signed-pre-command].
-	Track []outage.Form `yaml:"track" reload:"live"`
+	Track []outage.Form `yaml:"track" reload:"live" nodes:"same"`
 
-	// How far the clocks of hub and motorway may differ. An outage that began
-	// earlier than the window by more than this is marked in the log as
-	// started before the activation. More than 0.
+	// How far the clocks of hub and motorway may differ, and those of a node and
+	// its PostgreSQL database. An outage that began earlier than the window by
+	// more than this is marked in the log as started before the activation; a
+	// node whose clock is off by more goes by the database's. More than 0.
 	// Default: 1m.
-	ClockTolerance Duration `yaml:"clock_tolerance" reload:"live"`
+	ClockTolerance Duration `yaml:"clock_tolerance" reload:"live" nodes:"same"`
 
-	// Where windows and log are kept. The one value so far is sqlite: a
-	// database in data_dir.
+	// Where windows and log are kept: sqlite, a database in data_dir, or the
+	// address of a PostgreSQL database (13 or later) that one or more nodes use,
+	// as libpq writes it: postgres://quell@db1,db2/quell?sslmode=verify-full. Of
+	// several hosts the one that takes writes is used. What the address leaves
+	// out comes from PGHOST, PGPASSWORD, PGPASSFILE and the like; a password
+	// belongs there.
 	// Default: sqlite.
 	Store string `yaml:"store" reload:"restart"`
 
@@ -126,24 +136,24 @@ type Config struct {
 		// What this system is called in its reports and in the names of their
 		// files: up to 40 letters, digits and hyphens.
 		// Default: quell.
-		SystemID string `yaml:"system_id" reload:"live"`
+		SystemID string `yaml:"system_id" reload:"live" nodes:"same"`
 
 		// How often a report is cut, at round times in UTC: with 1h on the hour.
 		// At least 1s; a part of a day without remainder, or whole days.
 		// Default: 1h.
-		Every Duration `yaml:"every" reload:"live"`
+		Every Duration `yaml:"every" reload:"live" nodes:"same"`
 
 		// The size of a file before which a report is cut early. At least 64KiB.
 		// Default: 10MiB.
-		MaxBytes Size `yaml:"max_bytes" reload:"live"`
+		MaxBytes Size `yaml:"max_bytes" reload:"live" nodes:"same"`
 
 		// Whether a time in which nothing was logged yields a file that says so.
 		// Default: true.
-		Empty bool `yaml:"empty" reload:"live"`
+		Empty bool `yaml:"empty" reload:"live" nodes:"same"`
 
 		// Whether there is, beside the consolidated file, one for each distributor.
 		// Default: false.
-		PerDistributor bool `yaml:"per_distributor" reload:"live"`
+		PerDistributor bool `yaml:"per_distributor" reload:"live" nodes:"same"`
 
 		// The rclone configuration file that targets are looked up in; it may be
 		// encrypted. Empty: the place where rclone looks for it by itself. Remotes
@@ -159,12 +169,12 @@ type Config struct {
 		// consolidated, which is the default, a distributor's id such as "14", or
 		// unknown; the last two need per_distributor.
 		// Default: empty.
-		Remotes []Remote `yaml:"remotes" reload:"live"`
+		Remotes []Remote `yaml:"remotes" reload:"live" nodes:"same"`
 
 		// How long a report may be on its way before it is an error in the log
 		// and a metric. More than 0.
 		// Default: 1h.
-		AlarmAfter Duration `yaml:"alarm_after" reload:"live"`
+		AlarmAfter Duration `yaml:"alarm_after" reload:"live" nodes:"same"`
 
 		// How long files are kept in data_dir, from the end of their period on. A
 		// file that a remote has not confirmed is kept until then. More than 0.
@@ -177,13 +187,13 @@ type Config struct {
 		// How long a window is kept after it is over. A message that is sent
 		// again within this time gets the decision that it got before. More than 0.
 		// Default: 7d.
-		KeepWindows Duration `yaml:"keep_windows" reload:"live"`
+		KeepWindows Duration `yaml:"keep_windows" reload:"live" nodes:"same"`
 
 		// How long an entry of the suppression log is kept. One that is in no
 		// report yet, or in one that a remote has not confirmed, is kept longer.
 		// More than 0.
 		// Default: 400d.
-		KeepLog Duration `yaml:"keep_log" reload:"live"`
+		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`
 }
 
@@ -196,6 +206,14 @@ type Remote struct {
 
 // Takes is the filter, or its default.
 func (r Remote) Takes() string { return cmp.Or(r.Filter, "consolidated") }
+
+// Database is the address of the PostgreSQL database, "" if the store is SQLite.
+func (c *Config) Database() string {
+	if strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://") {
+		return c.Store
+	}
+	return ""
+}
 
 // Default is the configuration with every default, and so without the two next
 // hops that it needs to be valid.
@@ -250,6 +268,34 @@ func Changes(old, changed Config) (live, restart []string) {
 	return live, restart
 }
 
+// Same is what must be equal on all nodes of a database, by key, as text that is
+// equal if the values are.
+func Same(c Config) map[string]string {
+	same := map[string]string{}
+	for _, l := range leaves(&c) {
+		if l.same {
+			same[l.key] = text(l.value)
+		}
+	}
+	return same
+}
+
+func text(v reflect.Value) string {
+	if m, ok := v.Interface().(encoding.TextMarshaler); ok {
+		b, _ := m.MarshalText()
+		return string(b)
+	}
+	if remotes, ok := v.Interface().([]Remote); ok {
+		var list []string
+		for _, r := range remotes {
+			// A target is nothing for a log.
+			list = append(list, fmt.Sprintf("%s (%s, target #%08x)", r.Name, r.Takes(), crc32.ChecksumIEEE([]byte(r.Target))))
+		}
+		return strings.Join(list, ", ")
+	}
+	return strings.Trim(fmt.Sprint(v.Interface()), "[]")
+}
+
 // equal compares two values of one key; an empty list is as good as none.
 func equal(a, b reflect.Value) bool {
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
@@ -262,6 +308,7 @@ func equal(a, b reflect.Value) bool {
 type leaf struct {
 	key    string // "southbound.next_hop"
 	reload string
+	same   bool          // must be equal on all nodes
 	value  reflect.Value // settable
 }
 
@@ -277,7 +324,7 @@ func leaves(c *Config) []leaf {
 				walk(key+".", v.Field(i))
 				continue
 			}
-			all = append(all, leaf{key, f.Tag.Get("reload"), v.Field(i)})
+			all = append(all, leaf{key, f.Tag.Get("reload"), f.Tag.Get("nodes") == "same", v.Field(i)})
 		}
 	}
 	walk("", reflect.ValueOf(c).Elem())

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -158,7 +159,7 @@ q.yaml:5: device_list: want text, have nothing; leave the key out for its defaul
 q.yaml:6: store: want text, have keys and values
 q.yaml:7: console.insecure: want true or false, have "yes"
 q.yaml:8: audit_trail.enabled: want true or false, have "true"`},
-		"values": {"data_dir: ' '\nswitch: maybe\nwindow: 25h\nmanufacturers: []\ntrack: [both]\nclock_tolerance: 0s\nstore: postgres://x\n" +
+		"values": {"data_dir: ' '\nswitch: maybe\nwindow: 25h\nmanufacturers: []\ntrack: [both]\nclock_tolerance: 0s\nstore: mysql://u:hunter2@x\n" +
 			"store_timeout: -1s\ninventory: [\"\"]\nconsole:\n  listen: 0.0.0.0:8080\nhousekeeping: {keep_log: 1y}" + hops, nil, `
 q.yaml:12: housekeeping.keep_log: "1y" is not a duration such as 250ms, 90s, 30m or 1d12h
 q.yaml:1: data_dir: must not be empty
@@ -168,7 +169,7 @@ q.yaml:4: manufacturers: needs at least one name; to suppress nothing, turn the 
 q.yaml:9: inventory: item 1 is empty
 q.yaml:5: track: "both" is not service-request or signed-pre-command
 q.yaml:6: clock_tolerance: 0s is not more than 0
-q.yaml:7: store: "postgres://x" is not a store; the one value so far is sqlite
+q.yaml:7: store: is neither sqlite nor an address that begins with postgres://
 q.yaml:8: store_timeout: -1s is not more than 0
 q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to whoever reaches it`},
 		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
@@ -355,6 +356,34 @@ func TestChanges(t *testing.T) {
 		}
 		if !slices.Equal(live, []string{l.key}) || len(restart) > 0 {
 			t.Errorf("%s: %v, not %v", l.key, live, restart)
+		}
+	}
+}
+
+// What must be equal on all nodes is compared by text, which differs when the
+// value does, and shows no target.
+func TestSame(t *testing.T) {
+	a, b := Default(), Default()
+	if was := Same(a); !maps.Equal(was, Same(b)) || was["window"] != "30m" || was["manufacturers"] != "Landis+Gyr" {
+		t.Errorf("%v", was)
+	}
+	a.Report.Remotes = []Remote{{"esi", "esi:secret/a", ""}}
+	b.Report.Remotes = []Remote{{"esi", "esi:secret/b", ""}}
+	x, y := Same(a)["report.remotes"], Same(b)["report.remotes"]
+	if x == y || !strings.HasPrefix(x, "esi (consolidated") || strings.Contains(x, "secret") {
+		t.Errorf("%q %q", x, y)
+	}
+	if _, ok := Same(a)["southbound.listen"]; ok {
+		t.Error("nodes have their own addresses")
+	}
+}
+
+func TestDatabase(t *testing.T) {
+	for store, want := range map[string]string{"sqlite": "", "postgres://a,b/quell": "postgres://a,b/quell", "postgresql://": "postgresql://", "postgres": ""} {
+		c := Default()
+		c.Store = store
+		if got := c.Database(); got != want {
+			t.Errorf("%s: %q", store, got)
 		}
 	}
 }

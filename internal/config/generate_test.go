@@ -195,9 +195,11 @@ is written as YAML, ` + "`[{name: esi, target: \"esi:/inbound/poas\"}]`" + `; a 
 
 On SIGHUP the file is read again. If there is any fault in it, all stays as it was. A value whose column SIGHUP says *live* is taken
 over; a changed one that says *restart* is named in the log and waits for a restart; *first value* counts only for a new store.
+Where several nodes share a PostgreSQL database, those that say *same* must be equal on all of them, and so must the content of the
+device list; a difference is an error in the log, in ` + "`/readyz`" + ` and in ` + "`quell_settings_different`" + `.
 
-| key | type | default | environment | SIGHUP |
-| --- | --- | --- | --- | --- |
+| key | type | default | environment | SIGHUP | nodes |
+| --- | --- | --- | --- | --- | --- |
 `)
 	reload := map[string]string{"live": "live", "restart": "restart", "first": "first value"}
 	for _, d := range docs {
@@ -208,7 +210,11 @@ over; a changed one that says *restart* is named in the log and waits for a rest
 		if standard == "" {
 			standard = "**required**"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s |\n", d.key, typeName(d.value.value.Type()), standard, Variable(d.key), reload[d.value.reload])
+		same := ""
+		if d.value.same {
+			same = "same"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", d.key, typeName(d.value.value.Type()), standard, Variable(d.key), reload[d.value.reload], same)
 	}
 	for _, d := range docs {
 		if d.value == nil {

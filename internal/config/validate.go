@@ -59,8 +59,8 @@ func (c *Config) faults() (faults []fault) {
 	check("inventory", names(c.Inventory))
 	check("track", forms(c.Track))
 	check("clock_tolerance", positive(c.ClockTolerance))
-	if c.Store != "sqlite" {
-		check("store", fmt.Errorf("%q is not a store; the one value so far is sqlite", c.Store))
+	if c.Store != "sqlite" && c.Database() == "" {
+		check("store", errors.New("is neither sqlite nor an address that begins with postgres://")) // not repeated: it may hold a password
 	}
 	check("store_timeout", positive(c.StoreTimeout))
 	check("southbound.listen", address(c.Southbound.Listen))

@@ -63,6 +63,8 @@ type Status struct {
 	Switch      outage.Switch `json:"switch"`
 	DeviceList  store.Import  `json:"device_list"`
 	Inventory   store.Import  `json:"inventory"`
+	Leads       bool          `json:"leads"`           // cuts and delivers reports, and keeps house
+	Nodes       []store.Node  `json:"nodes"`           // on the same database; empty if it is this one's alone
 	Hubs        int           `json:"hubs"`            // with an activation or a log entry
 	Pending     int           `json:"journal_pending"` // records that are not in the store yet
 	WindowsOpen int           `json:"windows_open"`
@@ -113,7 +115,8 @@ func (c *Console) hostCheck(next http.Handler) http.Handler {
 
 func (c *Console) status(r *http.Request) Status {
 	ctx, st := r.Context(), c.Motorway.Store
-	s := Status{Ready: !c.draining.Load(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Hubs: st.Hubs(), Pending: st.Pending()}
+	s := Status{Ready: !c.draining.Load(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
+		Nodes: append([]store.Node{}, st.Nodes()...), Hubs: st.Hubs(), Pending: st.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
 		wrong("shutting down")
@@ -123,6 +126,12 @@ func (c *Console) status(r *http.Request) Status {
 	}
 	if s.Pending > 0 {
 		wrong("the journal holds %d records for the store", s.Pending)
+	}
+	for _, d := range st.Differences() {
+		wrong("nodes have different settings: %s", d)
+	}
+	if ahead, off := st.ClockOffset(); off {
+		wrong("this node's clock is %s ahead of the database's, which counts", ahead.Round(time.Millisecond))
 	}
 	var err [3]error
 	s.DeviceList, err[0] = st.LastImport(ctx, "devices")

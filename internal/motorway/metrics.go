@@ -68,6 +68,12 @@ func (m *Motorway) Watch(r prometheus.Registerer) {
 	r.MustRegister(&windows{m: m, desc: prometheus.NewDesc("quell_windows", "Windows that stand, by state: open, or pending (not begun).", []string{"state"}, nil)})
 	gauge("store_up", "1 if the store took the last transaction, else 0.", nil, func() float64 { return truth(m.Store.Available()) })
 	gauge("journal_pending", "Records in the node's journal that are not in the store.", nil, func() float64 { return float64(m.Store.Pending()) })
+	gauge("leading", "1 if this node cuts and delivers reports and keeps house, else 0.", nil, func() float64 { return truth(m.Store.Leading()) })
+	gauge("settings_different", "Settings of other nodes that differ from those of this one and must not.", nil, func() float64 { return float64(len(m.Store.Differences())) })
+	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 if there is none to compare with.", nil, func() float64 {
+		ahead, _ := m.Store.ClockOffset()
+		return ahead.Seconds()
+	})
 	gauge("hubs", "Hubs with an activation or a log entry, whose alerts the store is asked about.", nil, func() float64 { return float64(m.Store.Hubs()) })
 	for _, sw := range []outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff} {
 		gauge("switch", "1 for the position of the switch, 0 for the others.", prometheus.Labels{"position": string(sw)},

@@ -190,7 +190,7 @@ func TestSessionDies(t *testing.T) {
 			s := remotetest.NewSSHD(t, false)
 			p := remotetest.NewProxy(t, s.Addr)
 			target := s.Target(p.Addr, fmt.Sprintf("%s/%d", s.Dir, sig))
-			part := filepath.Join(s.Dir, fmt.Sprint(int(sig)), temporary(fileName))
+			part := filepath.Join(s.Dir, fmt.Sprint(int(sig)), temporary(fileName, ""))
 			ctx, cancel := context.WithCancelCause(t.Context())
 			over := errors.New("over")
 			go func() {
@@ -231,7 +231,7 @@ func TestFolderFull(t *testing.T) {
 	f, content := aFile(t, 1_000_000)
 	dir := t.TempDir()
 	full(t, dir)
-	fails(t, dir, f, content, syscall.ENOSPC.Error(), func() { os.Remove(filepath.Join(dir, temporary(fileName))) })
+	fails(t, dir, f, content, syscall.ENOSPC.Error(), func() { os.Remove(filepath.Join(dir, temporary(fileName, ""))) })
 }
 
 // No connection by SSH outlives a try, whatever came of it.

@@ -77,7 +77,7 @@ func TestSFTPFaults(t *testing.T) {
 			t.Fatal(err)
 		}
 		full(t, d)
-		fails(t, s.Target(s.Addr, d), f, content, "send: ", func() { os.Remove(filepath.Join(d, temporary(fileName))) })
+		fails(t, s.Target(s.Addr, d), f, content, "send: ", func() { os.Remove(filepath.Join(d, temporary(fileName, ""))) })
 	})
 	t.Run("no right to write", func(t *testing.T) {
 		t.Parallel()
@@ -93,7 +93,7 @@ func TestSFTPFaults(t *testing.T) {
 // would be written to is the device that is always full.
 func full(t testing.TB, dir string) {
 	t.Helper()
-	if err := os.Symlink("/dev/full", filepath.Join(dir, temporary(fileName))); err != nil {
+	if err := os.Symlink("/dev/full", filepath.Join(dir, temporary(fileName, ""))); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -70,6 +70,12 @@ type File struct {
 	Path   string // here
 	Size   int64
 	SHA256 string
+	// Sender tells apart those who may send the same file at once; it becomes a
+	// part of the temporary name. It may be empty.
+	Sender string
+	// Litter has temporary files of other senders removed, once the file stands
+	// there: a sender that died leaves one behind.
+	Litter bool
 }
 
 // Step is how far a try has got.
@@ -94,9 +100,16 @@ var ErrTaken = errors.New("the name is taken by a file with other content")
 // ErrChanged says that the file here is not what it should be.
 var ErrChanged = errors.New("was changed")
 
-// temporary is the name of a file while it is sent. It is always the same, so
-// that a try overwrites what an earlier one has left.
-func temporary(name string) string { return name + ".part" }
+// temporary is the name of a file while it is sent. It is always the same for a
+// sender, so that a try overwrites what an earlier one has left.
+func temporary(name, sender string) string {
+	if sender != "" {
+		sender = "." + sender
+	}
+	return name + sender + part
+}
+
+const part = ".part"
 
 // Times of a connection; a variable, for tests of those that hang.
 var (
@@ -227,7 +240,7 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 	if err := p.folder.Mkdir(ctx, ""); err != nil {
 		return fmt.Errorf("make the folder: %w", err)
 	}
-	part := temporary(p.file.Name)
+	part := temporary(p.file.Name, p.file.Sender)
 	switch stands, err := p.named(ctx); {
 	case err != nil:
 		return err
@@ -274,11 +287,28 @@ func (p *put) confirm(ctx context.Context, part string, reached func(Step)) erro
 	if err := p.remove(ctx, part); err != nil {
 		return err
 	}
+	if p.file.Litter {
+		p.tidy(ctx)
+	}
 	if err := p.sync(p.file.Name); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	reached(Confirmed)
 	return nil
+}
+
+// tidy removes what other senders left of the file. Not every folder may be
+// listed; then it stays.
+func (p *put) tidy(ctx context.Context) {
+	entries, err := p.folder.List(ctx, "")
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Remote(), p.file.Name+".") && strings.HasSuffix(e.Remote(), part) {
+			p.remove(ctx, e.Remote())
+		}
+	}
 }
 
 // sync makes durable what stands in a folder of this machine, which rclone does

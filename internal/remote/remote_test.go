@@ -220,10 +220,10 @@ func TestTaken(t *testing.T) {
 func TestLeftOver(t *testing.T) {
 	each(t, func(t *testing.T, target string) {
 		f, content := aFile(t, 1000)
-		place(t, target, temporary(fileName), append(bytes.Clone(content), content...))
+		place(t, target, temporary(fileName, ""), append(bytes.Clone(content), content...))
 		mustPut(t, target, f)
 		only(t, target, content)
-		place(t, target, temporary(fileName), content[:10])
+		place(t, target, temporary(fileName, ""), content[:10])
 		mustPut(t, target, f)
 		only(t, target, content)
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"time"
 
 	"quell/internal/remote"
@@ -58,18 +59,23 @@ func (r *Reporter) wake() {
 	}
 }
 
+// lookEvery is how often it is looked whether another node has something to
+// deliver.
+const lookEvery = 5 * time.Second
+
 // deliverAll delivers to one remote until ctx ends.
 func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
 	pause := firstPause
-	for {
-		delivered, err := r.deliverWaiting(ctx, to)
+	for first := true; ; {
+		delivered, err := r.deliverWaiting(ctx, to, first)
 		if ctx.Err() != nil {
 			return
 		}
 		if err == nil || delivered > 0 {
 			pause = firstPause
 		}
-		files, retry := wake.files, (<-chan time.Time)(nil)
+		first = first && err != nil && delivered == 0
+		files, retry := wake.files, time.After(lookEvery)
 		if err != nil {
 			files, retry = nil, time.After(pause/2+rand.N(pause))
 			pause = min(2*pause, maxPause)
@@ -85,15 +91,18 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
 }
 
 // deliverWaiting tries what waits for a remote, the oldest first. It stops at
-// the first failure, unless that is of the one file only.
-func (r *Reporter) deliverWaiting(ctx context.Context, to Remote) (delivered int, failed error) {
+// the first failure, unless that is of the one file only. The first of them may
+// have been on its way when another node, or this one, ended.
+func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (delivered int, failed error) {
 	list, err := r.Store.Undelivered(ctx, to.Name)
 	if err != nil {
 		return 0, err
 	}
 	for _, d := range list {
-		err := r.deliver(ctx, to, d)
+		err := r.deliver(ctx, to, d, first && delivered == 0)
 		switch {
+		case errors.Is(err, store.ErrNotLeading):
+			return delivered, err // whoever leads delivers it
 		case err == nil:
 			delivered++
 			continue
@@ -118,7 +127,9 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote) (delivered int
 var errNoFile = errors.New("the file cannot be read")
 
 // deliver tries to deliver one file, and records how far it got.
-func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery) error {
+func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery, first bool) error {
+	try, cancel := context.WithTimeout(ctx, tryTimeout)
+	defer cancel()
 	d.Tries++
 	record := func(state store.State, err error) error {
 		d.State, d.At, d.Error = state, r.Now(), ""
@@ -131,11 +142,14 @@ func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery) err
 	if err != nil {
 		return err
 	}
-	err = r.put(ctx, to, f, func(s remote.Step) {
+	err = r.put(try, to, f, first, func(s remote.Step) {
 		r.reached(s.String())
 		if s == remote.Sent {
 			// What is not recorded is found out by the next try.
-			if err := record(store.StateSent, nil); err != nil {
+			err := record(store.StateSent, nil)
+			if errors.Is(err, store.ErrNotLeading) {
+				cancel() // another node sends it too: it gets its name from there
+			} else if err != nil {
 				r.Log.Warn("the state of a delivery is not recorded", "remote", to.Name, "report", d.Report, "error", err)
 			}
 			r.reached("recorded as sent")
@@ -153,15 +167,16 @@ func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery) err
 	return nil
 }
 
-func (r *Reporter) put(ctx context.Context, to Remote, f store.ReportFile, reached func(remote.Step)) error {
+func (r *Reporter) put(ctx context.Context, to Remote, f store.ReportFile, first bool, reached func(remote.Step)) error {
 	local, err := r.open(ctx, f)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoFile, err)
 	}
 	local.Close()
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
-	defer cancel()
-	file := remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256}
+	file := remote.File{Name: f.Name, Path: r.path(f), Size: f.Size, SHA256: f.SHA256, Litter: first}
+	if term := r.Store.Term(); term != 0 {
+		file.Sender = strconv.FormatInt(term, 10)
+	}
 	err = remote.Put(ctx, to.Target, file, reached)
 	if !errors.Is(err, remote.ErrChanged) {
 		return err
@@ -202,22 +217,13 @@ func (r *Reporter) Send(ctx context.Context, no int64, name string) error {
 // watchEvery is the pause between two looks at what waits.
 const watchEvery = 5 * time.Second
 
-// watch tells of what waits too long, and clears away files that have been kept
-// long enough, until ctx ends.
+// watch tells of what waits too long, until ctx ends.
 func (r *Reporter) watch(ctx context.Context) {
 	late := map[string]bool{}
-	var tidied time.Time
 	for {
 		waiting, err := r.Store.Waiting(ctx)
 		if err == nil {
 			r.alarm(waiting, late)
-		}
-		if now := r.Now(); now.Sub(tidied) >= time.Hour {
-			if err := r.tidy(ctx); err == nil {
-				tidied = now
-			} else if ctx.Err() == nil {
-				r.Log.Error("old report files cannot be removed", "error", err)
-			}
 		}
 		select {
 		case <-time.After(watchEvery):

@@ -63,7 +63,7 @@ func TestOldestFirst(t *testing.T) {
 	}
 	to := b.settings.Load().Remotes[0]
 	for try := 1; try <= 2; try++ {
-		if n, err := b.deliverWaiting(t.Context(), to); n != 0 || err == nil {
+		if n, err := b.deliverWaiting(t.Context(), to, true); n != 0 || err == nil {
 			t.Fatalf("%d delivered, %v", n, err)
 		}
 		if d := b.delivery(1); d.Tries != try || d.State != store.StateWritten || !strings.Contains(d.Error, "is a file") {
@@ -84,7 +84,7 @@ func TestOldestFirst(t *testing.T) {
 			there = append(there, len(files))
 		}
 	}
-	if n, err := b.deliverWaiting(t.Context(), to); n != 4 || err != nil {
+	if n, err := b.deliverWaiting(t.Context(), to, true); n != 4 || err != nil {
 		t.Fatalf("%d delivered, %v", n, err)
 	}
 	if !slices.Equal(there, []int{1, 2, 3, 4}) {
@@ -117,7 +117,7 @@ func TestTakenKeepsNothingBack(t *testing.T) {
 	if err := os.Remove(filepath.Join(b.Dir, names[2])); err != nil {
 		t.Fatal(err)
 	}
-	n, err := b.deliverWaiting(t.Context(), b.settings.Load().Remotes[0])
+	n, err := b.deliverWaiting(t.Context(), b.settings.Load().Remotes[0], true)
 	if n != 2 || err == nil {
 		t.Fatalf("%d delivered, %v", n, err)
 	}
@@ -247,7 +247,7 @@ func TestAlarm(t *testing.T) {
 	if _, isLate, lines := look(t0.Add(2 * time.Hour)); isLate != 1 || lines != "" {
 		t.Errorf("told again: %v %s", isLate, lines)
 	}
-	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, store.Consolidated}); err != nil {
+	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, store.Consolidated}, true); err != nil {
 		t.Fatal(err)
 	}
 	if age, isLate, lines := look(t0.Add(3 * time.Hour)); age != 0 || isLate != 0 || !strings.Contains(lines, "delivered again") {
@@ -282,7 +282,7 @@ func TestTidy(t *testing.T) {
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("what was left: %v", err)
 	}
-	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, store.Consolidated}); err != nil {
+	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, store.Consolidated}, true); err != nil {
 		t.Fatal(err)
 	}
 	if got := kept(t0.Add(24*time.Hour + time.Minute)); !slices.Equal(got, []bool{false, true, true}) {

@@ -12,6 +12,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"math"
@@ -89,12 +90,25 @@ const overhead = 2 << 10
 // tick is how often the log is looked at.
 const tick = time.Second
 
-// Run cuts, writes and delivers reports until ctx ends. It first goes on with
-// what it finds unfinished.
+// Run cuts, writes and delivers reports until ctx ends: while this node leads, if
+// there are others. It clears away old files of this node in any case.
 func (r *Reporter) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	wg.Go(func() { r.tidyAll(ctx) })
+	r.Store.WhileLeading(ctx, r.lead)
+}
+
+// lead is Run while this node leads. It first goes on with what it finds
+// unfinished.
+func (r *Reporter) lead(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	r.Metrics.forget() // remotes that there were before
+	defer r.Metrics.forget()
+	r.mu.Lock()
+	r.follow.streams = nil // others may have cut since this node led last
+	r.mu.Unlock()
 	for _, to := range r.settings.Load().Remotes {
 		wake := r.waker(to.Name)
 		wg.Go(func() { r.deliverAll(ctx, to, wake) })
@@ -106,6 +120,8 @@ func (r *Reporter) Run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, store.ErrStale):
+			continue // another node cut one by command
 		case err != nil && !failing:
 			r.Log.Error("reports cannot be cut or written; it is tried again every second", "error", err)
 		case err == nil && failing:
@@ -153,10 +169,13 @@ func (r *Reporter) step(ctx context.Context) error {
 }
 
 // Cut cuts a report of all that is in none yet, after as many as the size calls
-// for, and writes its files.
+// for, and writes its files. Any node may; it is delivered by the one that leads.
 func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.Store.Leading() {
+		r.follow.streams = nil // what was looked at when this node led is stale
+	}
 	for {
 		cause, err := r.look(ctx, time.Time{})
 		if err != nil {
@@ -170,6 +189,9 @@ func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
 			}
 		}
 		rep, err := r.cut(ctx, cause, after(end))
+		if errors.Is(err, store.ErrStale) {
+			continue
+		}
 		if err == nil {
 			err = r.write(ctx, rep)
 		}

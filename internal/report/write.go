@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"quell/internal/outage"
 	"quell/internal/store"
@@ -203,6 +205,22 @@ func (r *Reporter) rewrite(ctx context.Context, f store.ReportFile) error {
 	return r.write(ctx, rep)
 }
 
+// tidyAll clears away what is old, now and every hour, until ctx ends.
+func (r *Reporter) tidyAll(ctx context.Context) {
+	for {
+		pause := time.Hour
+		if err := r.tidy(ctx); err != nil && ctx.Err() == nil {
+			r.Log.Error("old report files cannot be removed", "error", err)
+			pause = time.Minute
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // tidy removes files that have been kept long enough and that no remote waits
 // for, and what an interrupted write left behind.
 func (r *Reporter) tidy(ctx context.Context) error {
@@ -218,19 +236,29 @@ func (r *Reporter) tidy(ctx context.Context) error {
 			return err
 		}
 	}
-	for {
-		old, err := r.Store.Disposable(ctx, r.Now().Add(-r.settings.Load().Keep), r.Remotes())
-		if err != nil || len(old) == 0 {
+	files, err := filepath.Glob(filepath.Join(escapeGlob(r.Dir), formatName+"_*.csv"))
+	if err != nil {
+		return err
+	}
+	removed := 0
+	for some := range slices.Chunk(files, 500) {
+		names := make([]string, len(some))
+		for i, path := range some {
+			names[i] = filepath.Base(path)
+		}
+		old, err := r.Store.Disposable(ctx, names, r.Now().Add(-r.settings.Load().Keep), r.Remotes())
+		if err != nil {
 			return err
 		}
-		for _, f := range old {
-			if err := os.Remove(r.path(f)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		for _, name := range old {
+			if err := os.Remove(filepath.Join(r.Dir, name)); err != nil {
 				return err
 			}
-			if err := r.Store.Removed(ctx, f); err != nil {
-				return err
-			}
+			removed++
 		}
-		r.Log.Info("old report files removed", "files", len(old))
 	}
+	if removed > 0 {
+		r.Log.Info("old report files removed", "files", removed)
+	}
+	return nil
 }

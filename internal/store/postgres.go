@@ -81,6 +81,13 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
+// CheckDatabase says what is wrong with the address of a PostgreSQL database, as
+// far as that can be told without reaching it.
+func CheckDatabase(address string) error {
+	_, err := parsePostgres(address)
+	return err
+}
+
 // openPostgres opens a database. The connections that read let statements be
 // described, but prepare none: behind a pooler, each transaction may be on
 // another connection of the server.

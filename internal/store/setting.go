@@ -66,6 +66,25 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 	return old, err
 }
 
+// FirstSwitch turns the switch if it was never turned.
+func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) error {
+	if s.Switch() != "" {
+		return nil
+	}
+	var is outage.Switch
+	return s.do(ctx, func(ctx context.Context) error {
+		res, err := s.conn.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?) ON CONFLICT DO NOTHING`, string(to))
+		if err != nil {
+			return err
+		}
+		if n, err := res.RowsAffected(); n == 0 || err != nil { // another node was first
+			return errors.Join(err, s.conn.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan((*string)(&is)))
+		}
+		is = to
+		return s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
+	}, func() { s.sw.Store(is) })
+}
+
 func (s *Store) loadSwitch(ctx context.Context) error {
 	var sw string
 	err := s.reader.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan(&sw)

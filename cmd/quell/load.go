@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/inventory"
+	"quell/internal/store"
+)
+
+// load imports the device list and the inventory that the configuration names,
+// or the device list that is built in, unless they are in force already. Then it
+// tells other nodes what must be equal on all of them.
+func (s *system) load(ctx context.Context, cfg *config.Config) error {
+	same := config.Same(*cfg)
+	list, err := s.store.LastImport(ctx, "devices")
+	if err != nil {
+		return err
+	}
+	builtin, size := inventory.Builtin()
+	switch {
+	case cfg.DeviceList != "":
+		same["device_list"], err = s.loadFiles(ctx, []string{cfg.DeviceList}, "devices", func(next func() (store.File, error)) (store.Import, error) {
+			f, err := next()
+			if err != nil {
+				return store.Import{}, err
+			}
+			return s.store.ImportList(ctx, importer, s.store.Now(), f)
+		})
+	case size > 0 && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()):
+		_, err = s.store.ImportList(ctx, importer, s.store.Now(), store.File{Name: builtinSource, Reader: builtin})
+	}
+	if err != nil {
+		return fmt.Errorf("device_list: %w", err)
+	}
+	s.store.Describe(same)
+	if len(cfg.Inventory) == 0 {
+		return nil
+	}
+	if _, err := s.loadFiles(ctx, cfg.Inventory, "inventory", func(next func() (store.File, error)) (store.Import, error) {
+		return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
+	}); err != nil {
+		return fmt.Errorf("inventory: %w", err)
+	}
+	return nil
+}
+
+// importer is who imports what the configuration names.
+const importer = "quell"
+
+// builtinSource names the built-in device list as the source of an import.
+const builtinSource = "built in"
+
+func digestBuiltin() string {
+	list, _ := inventory.Builtin()
+	sum := sha256.New()
+	io.Copy(sum, list)
+	return hex.EncodeToString(sum.Sum(nil))
+}
+
+// loadFiles imports files unless they are what is in force, by their digest,
+// which it returns. If another node imports, it is waited for: it may be the
+// same.
+func (s *system) loadFiles(ctx context.Context, names []string, kind string, run func(func() (store.File, error)) (store.Import, error)) (digest string, err error) {
+	if digest, err = digestFiles(names); err != nil {
+		return "", err
+	}
+	for {
+		have, err := s.store.LastImport(ctx, kind)
+		if err != nil || have.SHA256 == digest {
+			return digest, err
+		}
+		s.log.Info("importing", "kind", kind, "files", names)
+		next, done := openFiles(names)
+		im, err := run(next)
+		done()
+		if !errors.Is(err, store.ErrImporting) {
+			if err == nil {
+				s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
+			}
+			return digest, err
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return digest, ctx.Err()
+		}
+	}
+}
+
+// openFiles opens one file after the other; done closes the last.
+func openFiles(names []string) (next func() (store.File, error), done func()) {
+	var current *os.File
+	return func() (store.File, error) {
+		current.Close()
+		if len(names) == 0 {
+			return store.File{}, io.EOF
+		}
+		f, err := os.Open(names[0])
+		if err != nil {
+			return store.File{}, err
+		}
+		current, names = f, names[1:]
+		return store.File{Name: f.Name(), Reader: f}, nil
+	}, func() { current.Close() }
+}
+
+// digestFiles is the digest that an import of files has.
+func digestFiles(names []string) (string, error) {
+	sum := sha256.New()
+	next, done := openFiles(names)
+	defer done()
+	for {
+		f, err := next()
+		if err == io.EOF {
+			return hex.EncodeToString(sum.Sum(nil)), nil
+		}
+		if err == nil {
+			_, err = io.Copy(sum, f)
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+}
