@@ -12,6 +12,8 @@ needs() {
 		gcc gcc libc6-dev
 		sshd openssh-server openssh-client
 		pg_ctlcluster postgresql
+		haproxy haproxy
+		systemd-analyze systemd procps
 	END
 }
 
