@@ -137,7 +137,7 @@ func TestLoadBalancer(t *testing.T) {
 	var processes []*process
 	for range 3 {
 		nodes = append(nodes, install(t, hop.URL, hop.URL, ""))
-		processes = append(processes, nodes[len(nodes)-1].serve())
+		processes = append(processes, nodes[len(nodes)-1].serve("QUELL_DRAIN=3s"))
 	}
 	b := balance(t, nodes)
 	tr.b = b
@@ -172,7 +172,9 @@ func TestLoadBalancer(t *testing.T) {
 		t.Errorf("SIGTERM: %v\n%s", err, processes[0].log)
 	}
 	tr.goesOn("without a node")
-	resent = tr.report("a node is stopped", resent)
+	if after := tr.report("a node is stopped", resent); after > resent {
+		t.Errorf("a node was stopped, and %d messages had to be sent again", after-resent)
+	}
 	processes[0] = tr.comesBack(0, nodes[0])
 	resent = tr.report("it is back", resent)
 	tr.takenOut(0, nodes[0], processes[0])

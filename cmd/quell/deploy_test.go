@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/config"
 	"quell/internal/remote/remotetest"
 )
 
@@ -63,7 +64,7 @@ func TestUnit(t *testing.T) {
 		t.Skip("there is no systemd-analyze; on Debian it is in systemd")
 	}
 	unit := deployed(t, "quell.service")
-	if d := seconds(t, unit, "TimeoutStopSec="); d <= stopTimeout {
+	if d := seconds(t, unit, "TimeoutStopSec="); d <= stopTimeout+time.Duration(config.Default().Drain) {
 		t.Errorf("systemd kills after %s what may take %s to stop", d, stopTimeout)
 	}
 	self, err := filepath.Abs(os.Args[0])

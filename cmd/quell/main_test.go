@@ -80,7 +80,7 @@ type installation struct {
 func install(t testing.TB, southHop, northHop, more string) *installation {
 	i := &installation{t: t, dir: t.TempDir(), south: remotetest.FreeAddr(t), north: remotetest.FreeAddr(t), admin: remotetest.FreeAddr(t)}
 	i.config = filepath.Join(i.dir, "quell.yaml")
-	i.write(fmt.Sprintf("data_dir: %s\nsouthbound: {listen: %q, next_hop: %q}\nnorthbound: {listen: %q, next_hop: %q}\nconsole: {listen: %q}\n%s",
+	i.write(fmt.Sprintf("data_dir: %s\ndrain: 0s\nsouthbound: {listen: %q, next_hop: %q}\nnorthbound: {listen: %q, next_hop: %q}\nconsole: {listen: %q}\n%s",
 		filepath.Join(i.dir, "data"), i.south, southHop, i.north, northHop, i.admin, more))
 	return i
 }

@@ -62,6 +62,8 @@ func serve(ctx context.Context, e *env, args []string) error {
 			return errors.Join(err, s.close())
 		case <-ctx.Done():
 			log.Info("stopping: what was accepted is finished first")
+			s.console.Drain()
+			time.Sleep(time.Duration(s.cfg.Load().Drain))
 			return s.close()
 		}
 	}
@@ -220,13 +222,16 @@ func (s *system) close() error {
 	defer cancel()
 	var wg sync.WaitGroup
 	var errs [3]error
-	for i, srv := range []*server{s.south, s.north, s.admin} {
+	shutdown := func(i int, srv *server) {
 		if srv != nil {
-			wg.Go(func() { errs[i] = srv.Shutdown(ctx) })
+			errs[i] = srv.Shutdown(ctx)
 		}
 	}
+	wg.Go(func() { shutdown(0, s.south) })
+	wg.Go(func() { shutdown(1, s.north) })
 	wg.Wait()
 	s.background.Wait()
+	shutdown(2, s.admin) // the last, so that health and metrics are seen to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
 		err = errors.Join(err, s.trail.Close())

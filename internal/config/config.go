@@ -85,6 +85,11 @@ type Config struct {
 	// Default: 250ms.
 	StoreTimeout Duration `yaml:"store_timeout" reload:"live"`
 
+	// How long a node that is told to stop goes on taking messages while /readyz
+	// says no, so that a load balancer sees it and sends no more. 0 or more.
+	// Default: 3s.
+	Drain Duration `yaml:"drain" reload:"live"`
+
 	// The way from Service Users to devices.
 	Southbound struct {
 		// The address, host:port, that takes requests of Service Users.
@@ -227,6 +232,7 @@ func Default() Config {
 	c.ClockTolerance = Duration(time.Minute)
 	c.Store = "sqlite"
 	c.StoreTimeout = Duration(250 * time.Millisecond)
+	c.Drain = Duration(3 * time.Second)
 	c.Southbound.Listen = "127.0.0.1:8079"
 	c.Northbound.Listen = "127.0.0.1:8089"
 	c.Console.Listen = "127.0.0.1:8080"

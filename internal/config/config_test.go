@@ -134,7 +134,7 @@ q.yaml: northbound.next_hop: is required: the URL that messages go on to, such a
 		want    string
 	}{
 		"empty":            {"# nothing\n", nil, missing},
-		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:56", 1), "q.yaml: north", "q.yaml:65: north")},
+		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:64", 1), "q.yaml: north", "q.yaml:73: north")},
 		"syntax":           {"window: 30m\nstore: [\n" + hops, nil, "q.yaml:1: did not find expected ',' or ']' (in this line or soon after)"},
 		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
 		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second document; the configuration is one"},
@@ -160,8 +160,8 @@ q.yaml:6: store: want text, have keys and values
 q.yaml:7: console.insecure: want true or false, have "yes"
 q.yaml:8: audit_trail.enabled: want true or false, have "true"`},
 		"values": {"data_dir: ' '\nswitch: maybe\nwindow: 25h\nmanufacturers: []\ntrack: [both]\nclock_tolerance: 0s\nstore: mysql://u:hunter2@x\n" +
-			"store_timeout: -1s\ninventory: [\"\"]\nconsole:\n  listen: 0.0.0.0:8080\nhousekeeping: {keep_log: 1y}" + hops, nil, `
-q.yaml:12: housekeeping.keep_log: "1y" is not a duration such as 250ms, 90s, 30m or 1d12h
+			"store_timeout: -1s\ninventory: [\"\"]\nconsole:\n  listen: 0.0.0.0:8080\ndrain: -1s\nhousekeeping: {keep_log: 1y}" + hops, nil, `
+q.yaml:13: housekeeping.keep_log: "1y" is not a duration such as 250ms, 90s, 30m or 1d12h
 q.yaml:1: data_dir: must not be empty
 q.yaml:2: switch: "maybe" is not on, shadow or off
 q.yaml:3: window: 1d1h is more than 1d
@@ -171,6 +171,7 @@ q.yaml:5: track: "both" is not service-request or signed-pre-command
 q.yaml:6: clock_tolerance: 0s is not more than 0
 q.yaml:7: store: is neither sqlite nor an address that begins with postgres://
 q.yaml:8: store_timeout: -1s is not more than 0
+q.yaml:12: drain: -1s is less than 0
 q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to whoever reaches it`},
 		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
 q.yaml:5: report.remotes: item 1: unknown key "filtr"; did you mean filter?

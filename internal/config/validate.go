@@ -63,6 +63,9 @@ func (c *Config) faults() (faults []fault) {
 		check("store", errors.New("is neither sqlite nor an address that begins with postgres://")) // not repeated: it may hold a password
 	}
 	check("store_timeout", positive(c.StoreTimeout))
+	if c.Drain < 0 {
+		check("drain", fmt.Errorf("%s is less than 0", c.Drain))
+	}
 	check("southbound.listen", address(c.Southbound.Listen))
 	check("southbound.next_hop", nextHop(c.Southbound.NextHop))
 	check("northbound.listen", address(c.Northbound.Listen))

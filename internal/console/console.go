@@ -8,6 +8,7 @@
 package console
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -113,8 +114,15 @@ func (c *Console) hostCheck(next http.Handler) http.Handler {
 	})
 }
 
+// statusTimeout bounds the wait for the store. A load balancer that waits longer
+// for /readyz would take a node out whose database hangs, and all of them at
+// once, while they still forward.
+const statusTimeout = 500 * time.Millisecond
+
 func (c *Console) status(r *http.Request) Status {
-	ctx, st := r.Context(), c.Motorway.Store
+	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+	defer cancel()
+	st := c.Motorway.Store
 	s := Status{Ready: !c.draining.Load(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
 		Nodes: append([]store.Node{}, st.Nodes()...), Hubs: st.Hubs(), Pending: st.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
