@@ -359,27 +359,22 @@ func (s *Store) playSingly(ctx context.Context, list []record) error {
 	return nil
 }
 
-// playOne plays a record, and sets it aside if the store refuses it while it
-// answers otherwise.
+// playOne plays a record, and sets it aside if the database refuses what it says.
+// That the database is not there, or is held by another, is no refusal.
 func (s *Store) playOne(ctx context.Context, r record) error {
 	err := s.play(ctx, []record{r})
-	if err == nil || s.inTx(ctx, func(ctx context.Context) error { return s.touch(ctx) }) != nil {
+	if err == nil || !s.reader.engine.refuses(err) {
 		return err
 	}
 	s.journal.setAside(r, err)
 	return nil
 }
 
-// touch is a write that changes nothing.
-func (s *Store) touch(ctx context.Context) error {
-	_, err := s.conn.ExecContext(ctx, `UPDATE counter SET value = value WHERE name = 'suppression'`)
-	return err
-}
-
 func (s *Store) play(ctx context.Context, list []record) error {
 	var found []outage.DeviceID
 	resolved := int64(0)
 	err := s.inTx(ctx, func(ctx context.Context) error {
+		var notes []Forwarded // at once, since there may be many
 		for _, r := range list {
 			var err error
 			switch {
@@ -396,13 +391,13 @@ func (s *Store) play(ctx context.Context, list []record) error {
 			case r.Answer != nil:
 				err = s.settleActivation(ctx, r.Answer, r.Accepted)
 			case r.Forwarded != nil:
-				err = s.correct(ctx, *r.Forwarded)
+				notes = append(notes, *r.Forwarded)
 			}
 			if err != nil {
 				return err
 			}
 		}
-		return nil
+		return s.correct(ctx, notes...)
 	})
 	if err == nil {
 		for _, chf := range found {

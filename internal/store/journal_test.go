@@ -225,3 +225,22 @@ func TestCloseIsGraceful(t *testing.T) {
 		t.Fatal("a note was lost by Close")
 	}
 }
+
+// The store comes back between a record's play and the question whether it
+// answers: that is no refusal.
+func TestJournalRecordMeetsLock(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	release := holdWriteLock(t, dir)
+	s.remember(t.Context(), record{Activation: new(onDemand(1, 1, t0))})
+	// Whoever writes waits a second for the lock: two plays fail, and the
+	// question that follows has its answer.
+	time.Sleep(2500 * time.Millisecond)
+	release()
+	if d := decide(t, s, ad1(1, "a", t0)); d.Outcome != outage.Suppressed {
+		t.Errorf("%+v", d)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "pending.refused")); err == nil {
+		t.Error("the record was set aside")
+	}
+}

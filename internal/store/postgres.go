@@ -25,6 +25,11 @@ var postgres = engine{
 		"INTEGER", "BIGINT",
 		"TEXT", `TEXT COLLATE "C"`,
 		" WITHOUT ROWID", "").Replace,
+	// Data exceptions, violated constraints, what cannot be understood.
+	refuses: func(err error) bool {
+		var e *pgconn.PgError
+		return errors.As(err, &e) && (strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || strings.HasPrefix(e.Code, "42"))
+	},
 	remote: true,
 }
 

@@ -3,15 +3,27 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"net/url"
 	"path/filepath"
 
-	_ "modernc.org/sqlite"
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 func same(text string) string { return text }
 
-var sqlite = engine{bind: same, schema: same}
+var sqlite = engine{bind: same, schema: same, refuses: func(err error) bool {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Code() & 0xff { // the rest is a detail
+	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
+		return true
+	}
+	return false
+}}
 
 // sqliteWriter is SQLite's writer.
 type sqliteWriter struct {
