@@ -14,6 +14,9 @@ needs() {
 		pg_ctlcluster postgresql
 		haproxy haproxy
 		systemd-analyze systemd procps
+		etcd etcd-server
+		patroni patroni python3-etcd
+		pgbouncer pgbouncer
 	END
 }
 

@@ -140,7 +140,9 @@ func As(t testing.TB) *syscall.SysProcAttr {
 // newest if there are several, "" if there is none.
 func Bin() string {
 	if path, err := exec.LookPath("pg_ctl"); err == nil {
-		return filepath.Dir(path)
+		if path, err = filepath.EvalSymlinks(path); err == nil { // beside a link need not be the others
+			return filepath.Dir(path)
+		}
 	}
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/pg_ctl")
 	best, newest := "", -1
