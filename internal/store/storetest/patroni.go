@@ -86,19 +86,14 @@ func StartCluster(t testing.TB) *Cluster {
 	c.Await("PgBouncer leads to the primary", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
-		out, err := exec.CommandContext(ctx, filepath.Join(server.bin, "psql"), "-XAtc", "SHOW transaction_read_only", c.url("postgres")).Output()
+		out, err := exec.CommandContext(ctx, filepath.Join(server.bin, "psql"), "-XAtc", "SHOW transaction_read_only", c.URL("postgres")).Output()
 		return err == nil && strings.TrimSpace(string(out)) == "off"
 	})
 	return c
 }
 
-// URL is the address of a database, through PgBouncer. In transaction mode it
-// knows no prepared statements, hence the mode of queries.
+// URL is the address of a database, through PgBouncer.
 func (c *Cluster) URL(database string) string {
-	return c.url(database) + "&default_query_exec_mode=exec"
-}
-
-func (c *Cluster) url(database string) string {
 	return "postgres://quell@" + c.pooler + "/" + database + "?sslmode=disable"
 }
 
