@@ -42,7 +42,7 @@ var imports = map[string][]string{
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
 	"internal/gateway": {"internal/store", "internal/duis", "internal/gbcs"},
-	"internal/store":   {"internal/store/storetest"},
+	"internal/store":   {"internal/store/storetest", "internal/remote/remotetest"},
 	"internal/remote":  {"internal/remote/remotetest"},
 	"internal/report":  {"internal/remote/remotetest"},
 }

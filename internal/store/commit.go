@@ -127,6 +127,29 @@ func (s *Store) submit(ctx context.Context, lane *[]*task, f func(ctx context.Co
 	}
 }
 
+// sureFor bounds doSurely's asking.
+const sureFor = 10 * time.Second
+
+// doSurely is doLater, or do if it is urgent, and asks again where the store's
+// answer was lost: f finds out what it has done already, so that doing it again
+// changes nothing. The error is ErrUnavailable if the store does not answer for
+// sureFor, or ctx ends.
+func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
+	ctx, cancel := context.WithTimeout(ctx, sureFor)
+	defer cancel()
+	for {
+		err := s.submit(ctx, lane, f, then)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return err
+		}
+	}
+}
+
 // commitLoop is the committer. While the journal holds something, or the store
 // is down, it tries again by itself, with growing pauses up to two seconds.
 func (s *Store) commitLoop(ctx context.Context) {

@@ -56,7 +56,7 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 		})
 	})
 	if err == nil {
-		err = s.dropReplaced(ctx)
+		s.tidied(s.dropReplaced(ctx))
 	}
 	return out, err
 }
@@ -76,9 +76,17 @@ func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File
 		return inventory.ReadList(r, func(id outage.DeviceID) error { return g.add(id, "", nil) })
 	})
 	if err == nil {
-		err = s.dropOldLists(ctx)
+		s.tidied(s.dropOldLists(ctx))
 	}
 	return out, err
+}
+
+// tidied tells that the rows an import has replaced could not be deleted. The
+// import is in force all the same, and the next deletes them.
+func (s *Store) tidied(err error) {
+	if err != nil {
+		s.opts.Log.Warn("rows that an import has replaced are left for the next", "error", err)
+	}
 }
 
 var (
@@ -275,7 +283,7 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no in
 	var left []int64
 	others := false
 	err = s.doLater(ctx, func(ctx context.Context) error {
-		left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state = 'running'`))
+		left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state IN ('running', 'dropping')`))
 		if err != nil {
 			return err
 		}
@@ -321,10 +329,10 @@ func (s *Store) touchImport(ctx context.Context, no int64) error {
 	return s.conn.later(ctx, `UPDATE import SET touched = `+serverTime+` WHERE no = ?`, no)
 }
 
-// finishImport puts an import into force.
+// finishImport puts an import into force, unless it is.
 func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error {
 	dropped := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
+	err := s.doSurely(ctx, &s.queue.background, func(ctx context.Context) error {
 		old, err := lastImport(ctx, s.conn, kind)
 		if err != nil {
 			return err
@@ -334,7 +342,9 @@ func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error
 			return err
 		}
 		if n, err := res.RowsAffected(); n == 0 || err != nil {
-			dropped = err == nil
+			var state string
+			err = errors.Join(err, s.conn.QueryRowContext(ctx, `SELECT state FROM import WHERE no = ?`, im.No).Scan(&state))
+			dropped = state != "done" // else it was put into force, and the answer was lost
 			return err
 		}
 		return s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source})
@@ -400,15 +410,31 @@ func (s *Store) inSteps(ctx context.Context, query string, args ...any) error {
 	return nil
 }
 
-// drop deletes the rows of an import that failed.
+// drop deletes the rows of an import that failed, unless it is in force: its
+// failure may have been that the store's answer was lost.
 func (s *Store) drop(ctx context.Context, no int64) error {
-	if err := s.inSteps(ctx, `UPDATE import SET state = 'dropped' WHERE no = ? AND state = 'running'`, no); err != nil {
+	dropping := false
+	err := s.doLater(ctx, func(ctx context.Context) error {
+		res, err := s.conn.ExecContext(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state IN ('running', 'dropping')`, no)
+		if err != nil {
+			return err
+		}
+		n, err := res.RowsAffected()
+		dropping = n > 0
+		return err
+	}, nil)
+	if err != nil || !dropping {
 		return err
 	}
 	if err := s.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no = ? LIMIT ?)`, no, importBatch); err != nil {
 		return err
 	}
-	return s.dropInventory(ctx, `import_no = ?`, no)
+	if err := s.dropInventory(ctx, `import_no = ?`, no); err != nil {
+		return err
+	}
+	return s.doLater(ctx, func(ctx context.Context) error {
+		return s.conn.later(ctx, `UPDATE import SET state = 'dropped' WHERE no = ? AND state = 'dropping'`, no)
+	}, nil)
 }
 
 // dropOldLists deletes the device lists that are no longer in force.

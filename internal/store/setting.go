@@ -50,18 +50,28 @@ func (s *Store) Switch() outage.Switch {
 }
 
 // SetSwitch turns the switch. It is kept, with who, when and why, before it
-// comes into force, which is when SetSwitch returns. The error is ErrUnavailable.
+// comes into force, which is when SetSwitch returns. The error is ErrUnavailable
+// if the store does not say within seconds that it is done; it may be all the same.
 func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (old outage.Switch, err error) {
-	old = s.Switch()
-	err = s.do(ctx, func(ctx context.Context) error {
-		if _, err := s.conn.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?1)
-			ON CONFLICT (name) DO UPDATE SET value = ?1`, string(to)); err != nil {
+	err = s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
+		e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
+		before, err := texts(s.conn.QueryContext(ctx, `SELECT old_value FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?`,
+			micros(e.At), e.Who, e.What, e.New, e.Why))
+		if err != nil {
 			return err
 		}
-		if err := s.tell(ctx); err != nil {
+		if len(before) > 0 {
+			old = outage.Switch(before[0])
+			return nil // it was done, and the answer was lost
+		}
+		if old, err = readSwitch(ctx, s.conn); err != nil {
 			return err
 		}
-		return s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: string(old), New: string(to), Why: why})
+		if err := s.conn.later(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1`, string(to)); err != nil {
+			return err
+		}
+		e.Old = string(old)
+		return errors.Join(s.insertEvent(ctx, e), s.tell(ctx))
 	}, func() { s.sw.Store(to) })
 	return old, err
 }
@@ -86,11 +96,18 @@ func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why stri
 }
 
 func (s *Store) loadSwitch(ctx context.Context) error {
-	var sw string
-	err := s.reader.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan(&sw)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
+	sw, err := readSwitch(ctx, s.reader)
+	if err == nil && sw != "" {
+		s.sw.Store(sw)
 	}
-	s.sw.Store(outage.Switch(sw))
 	return err
+}
+
+// readSwitch reads the switch that the store has, "" if it has none.
+func readSwitch(ctx context.Context, q querier) (sw outage.Switch, err error) {
+	err = q.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan((*string)(&sw))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return sw, err
 }

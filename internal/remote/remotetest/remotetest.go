@@ -3,8 +3,8 @@
 package remotetest
 
 import (
+	"bytes"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -218,11 +218,13 @@ type Proxy struct {
 	conns []net.Conn
 	after int64         // octets to the server until it breaks; negative: never
 	stall bool          // rather than cut
+	lose  []byte        // text of an answer that does not arrive
+	skip  int           // answers with the text that arrive before
 	mend  chan struct{} // closed when what is stalled may go on
 	over  chan struct{} // closed at the end of the test
 }
 
-// NewProxy starts a proxy before an address.
+// NewProxy starts a proxy before an address, or the path of a socket.
 func NewProxy(t testing.TB, to string) *Proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -258,6 +260,51 @@ func (p *Proxy) BreakAfter(octets int64, stall bool) {
 	p.after, p.stall = octets, stall
 }
 
+// LoseAnswer has the proxy cut the connection in place of the next answer that
+// has a text, after some that arrive: the server has done what it says, and
+// nobody hears of it.
+func (p *Proxy) LoseAnswer(text string, after int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lose, p.skip = []byte(text), after
+}
+
+// LostAnswer reports whether that has come about.
+func (p *Proxy) LostAnswer() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lose == nil
+}
+
+// loses reports whether an answer is to be lost.
+func (p *Proxy) loses(answer []byte) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.lose == nil || !bytes.Contains(answer, p.lose) {
+		return false
+	}
+	if p.skip--; p.skip >= 0 {
+		return false
+	}
+	p.lose = nil
+	return true
+}
+
+// back passes answers on.
+func (p *Proxy) back(in, out net.Conn) {
+	defer in.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := out.Read(buf)
+		if err != nil || p.loses(buf[:n]) {
+			return
+		}
+		if _, err := in.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
 // Mend has all go on, what was stalled too.
 func (p *Proxy) Mend() {
 	p.mu.Lock()
@@ -268,7 +315,11 @@ func (p *Proxy) Mend() {
 }
 
 func (p *Proxy) pass(in net.Conn) {
-	out, err := net.Dial("tcp", p.to)
+	network := "tcp"
+	if strings.HasPrefix(p.to, "/") {
+		network = "unix"
+	}
+	out, err := net.Dial(network, p.to)
 	if err != nil {
 		in.Close()
 		return
@@ -276,10 +327,7 @@ func (p *Proxy) pass(in net.Conn) {
 	p.mu.Lock()
 	p.conns = append(p.conns, in, out)
 	p.mu.Unlock()
-	go func() {
-		io.Copy(in, out)
-		in.Close()
-	}()
+	go p.back(in, out)
 	defer in.Close()
 	defer out.Close()
 	buf := make([]byte, 4096)

@@ -95,7 +95,7 @@ CREATE TABLE import (
     rows   INTEGER NOT NULL,
     at     INTEGER NOT NULL,
     who    TEXT    NOT NULL,
-    state  TEXT    NOT NULL -- running, done or dropped
+    state  TEXT    NOT NULL -- running, done, dropping or dropped
 );
 
 CREATE TABLE inventory (
