@@ -292,7 +292,9 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, ans
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Rules().StoreTimeout)
 	defer cancel()
-	m.Store.Settle(ctx, *p.activation, accepted)
+	if m.Store.Settle(ctx, *p.activation, accepted) {
+		m.Log.Error("the store does not answer, the answer to an activation is in the journal", "request", p.activation.RequestID, "accepted", accepted)
+	}
 }
 
 // Passed writes the Service Audit Trail's line of a message that was

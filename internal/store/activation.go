@@ -48,11 +48,12 @@ func (s *Store) RecordUnresolved(ctx context.Context, a outage.Activation, m out
 // found repeated. An activation that was refused is withdrawn unless another
 // attempt was accepted; one that was accepted stands, whatever became of
 // others. Without the store it is remembered in the journal.
-func (s *Store) Settle(ctx context.Context, a outage.Activation, accepted bool) {
+func (s *Store) Settle(ctx context.Context, a outage.Activation, accepted bool) (remembered bool) {
 	err := s.do(ctx, func(ctx context.Context) error { return s.settleActivation(ctx, &a, accepted) }, nil)
 	if err != nil {
 		s.remember(ctx, record{Answer: &a, Accepted: accepted})
 	}
+	return err != nil
 }
 
 func messageKey(a *outage.Activation) []any {

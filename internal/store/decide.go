@@ -149,12 +149,17 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 		return err
 	}
 	var rest []*decision
+	told := make(map[string]bool, len(entries))
 	for _, d := range ds {
-		if e, ok := entries[d.alert.ID]; ok {
-			d.result = suppressed(e, false)
-		} else {
+		e, ok := entries[d.alert.ID]
+		if !ok {
 			rest = append(rest, d)
+			continue
 		}
+		// An alert that stands in the batch twice is decided once.
+		retry := told[e.AlertID] || micros(d.alert.Received) != micros(e.Received)
+		told[e.AlertID] = told[e.AlertID] || !retry
+		d.result = suppressed(e, retry)
 	}
 	return s.decideRest(ctx, rest)
 }
