@@ -75,10 +75,11 @@ type installation struct {
 	t                   testing.TB
 	dir, config         string
 	south, north, admin string
+	program             string // that serves; the test itself
 }
 
 func install(t testing.TB, southHop, northHop, more string) *installation {
-	i := &installation{t: t, dir: t.TempDir(), south: remotetest.FreeAddr(t), north: remotetest.FreeAddr(t), admin: remotetest.FreeAddr(t)}
+	i := &installation{t: t, dir: t.TempDir(), south: remotetest.FreeAddr(t), north: remotetest.FreeAddr(t), admin: remotetest.FreeAddr(t), program: os.Args[0]}
 	i.config = filepath.Join(i.dir, "quell.yaml")
 	i.write(fmt.Sprintf("data_dir: %s\ndrain: 0s\nsouthbound: {listen: %q, next_hop: %q}\nnorthbound: {listen: %q, next_hop: %q}\nconsole: {listen: %q}\n%s",
 		filepath.Join(i.dir, "data"), i.south, southHop, i.north, northHop, i.admin, more))
@@ -103,7 +104,7 @@ func (i *installation) file(name, text string) string {
 // serve starts a quell process and waits until it answers.
 func (i *installation) serve(environ ...string) *process {
 	i.t.Helper()
-	p := &process{Cmd: exec.Command(os.Args[0], "serve", "--config", i.config), log: &output{}, exited: make(chan error, 1),
+	p := &process{Cmd: exec.Command(i.program, "serve", "--config", i.config), log: &output{}, exited: make(chan error, 1),
 		south: "http://" + i.south, north: "http://" + i.north, admin: "http://" + i.admin}
 	p.Env = append(append(os.Environ(), beQuell+"=1"), environ...)
 	p.Stderr = p.log

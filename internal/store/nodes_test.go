@@ -320,3 +320,39 @@ func TestLaterSchema(t *testing.T) {
 		}
 	}
 }
+
+// A node that sleeps in the middle of a transaction holds up the others for a
+// moment only, and what it had in hand is not committed.
+func TestSleepingWriter(t *testing.T) {
+	if !onPostgres() {
+		t.Skip("skip allowed: SQLite has one node; TestOnPostgreSQL runs this")
+	}
+	database := databaseOf(t, t.TempDir())
+	asleep, wake := make(chan bool), make(chan bool)
+	sleeper := openIn(t, t.TempDir(), func(o *Options) {
+		o.Database = database
+		o.BeforeCommit = sync.OnceFunc(func() { close(asleep); <-wake })
+	})
+	other := openIn(t, t.TempDir(), func(o *Options) { o.Database = database })
+	sleeper.Record(t.Context(), onDemand(1, 1, t0))
+	told := make(chan error, 1)
+	go func() {
+		_, err := sleeper.Decide(t.Context(), ad1(1, "x", t0), outage.Suppressed, 0)
+		told <- err
+	}()
+	<-asleep
+	eventually(t, "the other node decides", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		d, err := other.Decide(ctx, ad1(1, "y", t0), outage.Suppressed, 0)
+		return err == nil && d.Outcome == outage.Suppressed || d.Retry
+	})
+	close(wake)
+	if err := <-told; !errors.Is(err, ErrUnavailable) {
+		t.Errorf("the sleeper: %v", err)
+	}
+	eventually(t, "the sleeper has said that it forwarded", func() bool { return sleeper.Pending() == 0 })
+	if d, err := other.Decide(t.Context(), ad1(1, "x", t0), outage.Suppressed, 0); err != nil || d.Outcome != outage.Forwarded || !d.Retry {
+		t.Errorf("%+v %v", d, err)
+	}
+}

@@ -161,6 +161,9 @@ func (w *postgresWriter) begin(ctx context.Context) error {
 	w.queued = &pgx.Batch{}
 	w.queued.Queue("BEGIN")
 	w.queued.Queue("SET LOCAL lock_timeout = '1s'")
+	// A node that sleeps, or is cut off, in the middle of a transaction would hold
+	// the lock, and all others would forward every alert until it is back.
+	w.queued.Queue("SET LOCAL idle_in_transaction_session_timeout = '2s'")
 	w.queued.Queue("SELECT pg_advisory_xact_lock(" + strconv.Itoa(writerLock) + ")")
 	return nil
 }

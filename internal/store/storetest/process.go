@@ -44,20 +44,26 @@ func (c *Cluster) start(dir, program string, args ...string) {
 // then those that were being started meanwhile.
 func (c *Cluster) kill(dir string) {
 	c.t.Helper()
-	for killed := -1; killed != 0; time.Sleep(time.Millisecond) {
-		killed = 0
-		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-		for _, link := range links {
-			cwd, err := os.Readlink(link) // an error if it has ended, or is another user's
-			if err != nil || !strings.HasPrefix(cwd+"/", dir+"/") {
-				continue
-			}
-			pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
-			if syscall.Kill(pid, syscall.SIGKILL) == nil {
-				killed++
-			}
+	for signal(dir, syscall.SIGKILL) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// signal signals all processes that work in a folder or below it, and says how
+// many there were.
+func signal(dir string, sig syscall.Signal) (n int) {
+	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+	for _, link := range links {
+		cwd, err := os.Readlink(link) // an error if it has ended, or is another user's
+		if err != nil || !strings.HasPrefix(cwd+"/", dir+"/") {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.Split(link, "/")[2])
+		if syscall.Kill(pid, sig) == nil {
+			n++
 		}
 	}
+	return n
 }
 
 // endWithTest has all processes end with the test, however it ends: by a panic

@@ -60,6 +60,13 @@ func (s *Server) Restart() { s.t.Helper(); s.ctl("start") }
 // Kill stops the server at once, as a crash would.
 func (s *Server) Kill() { s.t.Helper(); s.ctl("stop", "-m", "immediate") }
 
+// Freeze stops all processes of the server where they are: it takes connections
+// and says nothing. Thaw has them go on.
+func (s *Server) Freeze() { signal(s.Dir, syscall.SIGSTOP) }
+
+// Thaw undoes Freeze.
+func (s *Server) Thaw() { signal(s.Dir, syscall.SIGCONT) }
+
 // Promote makes a standby the primary.
 func (s *Server) Promote() { s.t.Helper(); s.ctl("promote") }
 
