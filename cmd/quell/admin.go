@@ -116,13 +116,18 @@ func (t tick) Write(p []byte) (int, error) {
 
 // bar shows a progress bar of octets, if standard error is a terminal.
 func bar(e *env, total int64, what string) (read func(octets int), done func()) {
+	b := newBar(e, total, what, progressbar.OptionShowBytes(true))
+	return func(octets int) { b.Add(octets) }, func() { b.Finish() }
+}
+
+// newBar makes a progress bar; it is not seen if standard error is no terminal.
+func newBar(e *env, total int64, what string, options ...progressbar.Option) *progressbar.ProgressBar {
 	f, ok := e.stderr.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
-		return func(int) {}, func() {}
+		return progressbar.DefaultSilent(total)
 	}
-	b := progressbar.NewOptions64(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(f),
-		progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
-	return func(octets int) { b.Add(octets) }, func() { b.Finish() }
+	return progressbar.NewOptions64(total, append(options, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(f),
+		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())...)
 }
 
 func sayImport(w io.Writer, kind string, im store.Import, running bool) {

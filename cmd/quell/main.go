@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, switchCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, switchCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 

@@ -214,10 +214,15 @@ func (r Remote) Takes() string { return cmp.Or(r.Filter, "consolidated") }
 
 // Database is the address of the PostgreSQL database, "" if the store is SQLite.
 func (c *Config) Database() string {
-	if strings.HasPrefix(c.Store, "postgres://") || strings.HasPrefix(c.Store, "postgresql://") {
+	if IsPostgres(c.Store) {
 		return c.Store
 	}
 	return ""
+}
+
+// IsPostgres reports whether a store is the address of a PostgreSQL database.
+func IsPostgres(store string) bool {
+	return strings.HasPrefix(store, "postgres://") || strings.HasPrefix(store, "postgresql://")
 }
 
 // Default is the configuration with every default, and so without the two next

@@ -212,6 +212,13 @@ func (w *postgresWriter) script(ctx context.Context, text string) error {
 	return err
 }
 
+// copyFrom writes rows of a table by the way that is made for many. Something
+// else was sent in the transaction before.
+func (w *postgresWriter) copyFrom(ctx context.Context, table string, columns []string, rows [][]any) error {
+	_, err := w.conn.CopyFrom(ctx, pgx.Identifier{table}, columns, pgx.CopyFromRows(rows))
+	return err
+}
+
 func (w *postgresWriter) QueryContext(ctx context.Context, q string, args ...any) (rowSet, error) {
 	results, err := w.flush(ctx, bindPostgres(q), args...)
 	if err != nil {

@@ -92,7 +92,7 @@ type Store struct {
 
 // Open opens the store, brings its schema up to date and starts the committer,
 // which first plays the journal. The error is ErrInUse when another process has
-// the folder.
+// the folder, and ErrCopying when the database is being copied into.
 //
 // A PostgreSQL database that cannot be reached is no error: until it can be, the
 // store is not available, so that alerts go forward. One that answers and
@@ -130,7 +130,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	s.remote = s.reader.engine.remote
 	s.index.unresolved.Add(1) // until it is loaded
 	if err := s.load(ctx); err != nil {
-		if !s.remote || refused(err) {
+		if !s.remote || refused(err) || errors.Is(err, ErrCopying) {
 			return nil, fmt.Errorf("open %s: %w", path, err)
 		}
 		s.down.Store(true)
@@ -274,6 +274,9 @@ func (s *Store) load(ctx context.Context) error {
 	default:
 	}
 	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.checkCopied(ctx); err != nil {
 		return err
 	}
 	rows, err := s.reader.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)

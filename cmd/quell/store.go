@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+
+	"quell/internal/config"
+	"quell/internal/store"
+
+	"github.com/schollz/progressbar/v3"
+)
+
+var storeCommand = command{
+	name: "store", usage: "copy --from sqlite:DIR --to postgres://...", short: "Copy a store on SQLite into a PostgreSQL database",
+	run: runStore,
+}
+
+const storeHelp = `DIR is the data_dir of a quell on SQLite. Everything that its store keeps is copied into an
+empty database, read back, and compared by counts and sums of all rows. If it is cut off,
+run it again: it goes on where it was.
+
+Run it while quell runs, which copies most, stop quell, and run it again: it takes over what
+has changed since. No quell starts on the database before its copy is complete.`
+
+func runStore(ctx context.Context, e *env, args []string) error {
+	fs := e.flags(storeHelp)
+	from := fs.String("from", "", "copy this `store`: sqlite:DIR")
+	to := fs.String("to", "", "into this `database`, postgres://...; a password comes from PGPASSWORD or PGPASSFILE")
+	rest, err := parse(fs, args)
+	if err != nil || len(rest) != 1 || rest[0] != "copy" {
+		return orUsage(err, "say what to do: copy")
+	}
+	dir, ok := strings.CutPrefix(*from, "sqlite:")
+	if !ok || dir == "" {
+		return errUsage{"say where from: --from sqlite:DIR"}
+	}
+	if filepath.Base(dir) == "quell.db" {
+		dir = filepath.Dir(dir)
+	}
+	if !config.IsPostgres(*to) {
+		return errUsage{"say where to: --to postgres://..."}
+	}
+	b := newBar(e, 0, "copying", progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
+	list, err := store.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), func(done, total int64) {
+		b.ChangeMax64(total)
+		b.Set64(done)
+	})
+	b.Finish()
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		return fmt.Errorf("not complete: %w. What it has now is copied; stop it, and run this again", err)
+	case err != nil:
+		return err
+	}
+	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "TABLE\tROWS\tSHA-256, THE SAME ON BOTH SIDES")
+	for _, t := range list {
+		fmt.Fprintf(w, "%s\t%d\t%s\n", t.Table, t.Rows, t.SHA256)
+	}
+	w.Flush()
+	fmt.Fprintln(e.stdout, "The copy is complete. Set \"store\" in the configuration before quell is started again.")
+	return nil
+}
