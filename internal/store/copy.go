@@ -76,9 +76,10 @@ type Copied struct {
 // progress is told the rows that are done, and how many there are.
 func Copy(ctx context.Context, dir, database string, log *slog.Logger, progress func(done, total int64)) ([]Copied, error) {
 	c := &copying{progress: progress}
+	var running error
 	source, err := openSource(ctx, dir, log)
-	running := errors.Is(err, ErrInUse)
-	if running {
+	if errors.Is(err, ErrInUse) {
+		running = err
 		source, err = openLive(ctx, dir)
 	}
 	if err != nil {
@@ -99,8 +100,8 @@ func Copy(ctx context.Context, dir, database string, log *slog.Logger, progress 
 			return nil, fmt.Errorf("table %s: %w", t.name, err)
 		}
 	}
-	if running {
-		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	if running != nil {
+		return nil, running
 	}
 	var list []Copied
 	for _, t := range tables {

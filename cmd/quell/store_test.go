@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quell/internal/store/storetest"
+)
+
+// One machine is outgrown: its store is copied while quell runs, quell is
+// stopped, the rest is copied by a command that is killed again and again, and a
+// quell on the copy goes on.
+func TestStoreCopy(t *testing.T) {
+	database := storetest.Start(t).URL("postgres")
+	hop := accept(t)
+	i := install(t, hop, hop, "store_timeout: 5s\n")
+	i.track(20_000)
+	p := i.serve()
+	suppressed := func(n, hub int) bool {
+		t.Helper()
+		return post(t, p.north, powerOutage(n, hub)).Get("Quell-Decision") == "suppressed"
+	}
+	post(t, p.south, preCommand(1))
+	if !suppressed(1, 1) || suppressed(2, 2) {
+		t.Fatal("the quell before does not work")
+	}
+	args := []string{"store", "copy", "--from", "sqlite:" + filepath.Join(i.dir, "data"), "--to", database}
+	if status, out, errs := quell(nil, args...); status != 1 || !strings.Contains(errs, fmt.Sprintf("in use by another quell (process %d). What it has now is copied", p.Process.Pid)) {
+		t.Errorf("while quell runs: %d %s%s", status, out, errs)
+	}
+	post(t, p.south, preCommand(2))
+	if suppressed(2, 2) || !suppressed(3, 2) {
+		t.Fatal("the quell before does not work")
+	}
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(i.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.write(fmt.Sprintf("store: %q\n%s", database, text))
+	if status, _, errs := i.quell("serve"); status != 1 || !strings.Contains(errs, "a copy into this database is not complete") {
+		t.Errorf("quell on it: %d %s", status, errs)
+	}
+	kills := 0
+	for pause := 10 * time.Millisecond; ; pause += pause / 2 {
+		cmd := exec.Command(os.Args[0], args...)
+		var out output
+		cmd.Env, cmd.Stdout, cmd.Stderr = append(os.Environ(), beQuell+"=1"), &out, &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		kill := time.AfterFunc(pause, func() { cmd.Process.Kill() })
+		err := cmd.Wait()
+		kill.Stop()
+		if err == nil {
+			if !strings.Contains(out.String(), "The copy is complete.") {
+				t.Errorf("it says %s", &out)
+			}
+			break
+		}
+		if cmd.ProcessState.ExitCode() >= 0 {
+			t.Fatalf("%v\n%s", err, &out)
+		}
+		kills++
+	}
+	t.Logf("killed %d times", kills)
+	p = i.serve()
+	if !suppressed(1, 1) || suppressed(2, 2) || !suppressed(3, 2) || !suppressed(4, 1) {
+		t.Error("the quell on the copy decides otherwise")
+	}
+	if status, out, errs := i.quell("devices", "check", meterID(19_999).String()); status != 0 || !strings.Contains(out, "tracked") {
+		t.Errorf("%d %s%s", status, out, errs)
+	}
+}
