@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -34,36 +35,40 @@ func getenv(environ []string, name string) string {
 }
 
 // connect finds the quell that a configuration belongs to: the one that runs,
-// or else its data folder, opened for the time of one command. running says
-// which.
-func connect(ctx context.Context, file string, e *env) (c *console.Client, running bool, done func() error, err error) {
+// or else its store, opened for the time of one command. absent then says what
+// becomes of a change; it is "" if a quell runs.
+func connect(ctx context.Context, file string, e *env) (c *console.Client, absent string, done func() error, err error) {
 	cfg, err := config.Load(file, e.environ)
 	if err != nil {
 		if file == "" {
 			err = fmt.Errorf("which quell? Give --config FILE, or set QUELL_CONFIG (%w)", err)
 		}
-		return nil, false, nil, err
+		return nil, "", nil, err
 	}
 	c = &console.Client{Base: "http://" + cfg.Console.Listen}
 	if _, err := c.Status(ctx); err == nil {
-		return c, true, func() error { return nil }, nil
+		return c, "", func() error { return nil }, nil
 	} else if !errors.Is(err, console.ErrNotRunning) {
-		return nil, false, nil, err
+		return nil, "", nil, err
 	}
 	if _, err := os.Stat(cfg.DataDir); err != nil && cfg.Database() == "" {
-		return nil, false, nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
+		return nil, "", nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
 	}
 	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if errors.Is(err, store.ErrInUse) {
 		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
 	}
 	if err != nil {
-		return nil, false, nil, err
+		return nil, "", nil, err
 	}
 	if s.admin, err = s.listen("127.0.0.1:0", s.console.Handler()); err != nil {
-		return nil, false, nil, errors.Join(err, s.close())
+		return nil, "", nil, errors.Join(err, s.close())
 	}
-	return &console.Client{Base: s.admin.url}, false, s.close, nil
+	absent = "No quell is running; this takes effect at its next start."
+	if cfg.Database() != "" {
+		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."
+	}
+	return &console.Client{Base: s.admin.url}, absent, s.close, nil
 }
 
 // whoami names the operator for the audit of what they change.
@@ -130,11 +135,7 @@ func newBar(e *env, total int64, what string, options ...progressbar.Option) *pr
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())...)
 }
 
-func sayImport(w io.Writer, kind string, im store.Import, running bool) {
+func sayImport(w io.Writer, kind string, im store.Import, absent string) {
 	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
-	if running {
-		fmt.Fprintln(w, "In force on the running quell now.")
-	} else {
-		fmt.Fprintln(w, "No quell is running; in force at its next start.")
-	}
+	fmt.Fprintln(w, cmp.Or(absent, "In force on the running quell now."))
 }

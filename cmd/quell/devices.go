@@ -20,16 +20,16 @@ var devicesCommand = command{
 		if err != nil || len(rest) == 0 {
 			return orUsage(err, "say what to do: import, list or check")
 		}
-		do, ok := map[string]func(context.Context, *env, *console.Client, bool, []string) error{
+		do, ok := map[string]func(context.Context, *env, *console.Client, string, []string) error{
 			"import": importDevices, "list": listDevices, "check": checkDevices}[rest[0]]
 		if !ok || (rest[0] == "list") != (len(rest) == 1) || rest[0] == "import" && len(rest) != 2 {
 			return errUsage{"say what to do: import FILE, list, or check ID..."}
 		}
-		c, running, done, err := connect(ctx, *file, e)
+		c, absent, done, err := connect(ctx, *file, e)
 		if err != nil {
 			return err
 		}
-		return firstOf(do(ctx, e, c, running, rest[1:]), done())
+		return firstOf(do(ctx, e, c, absent, rest[1:]), done())
 	},
 }
 
@@ -42,16 +42,16 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-func importDevices(ctx context.Context, e *env, c *console.Client, running bool, names []string) error {
+func importDevices(ctx context.Context, e *env, c *console.Client, absent string, names []string) error {
 	im, err := importFiles(ctx, e, c, "devices", names)
 	if err != nil {
 		return err
 	}
-	sayImport(e.stdout, "device list", im, running)
+	sayImport(e.stdout, "device list", im, absent)
 	return nil
 }
 
-func listDevices(ctx context.Context, e *env, c *console.Client, _ bool, _ []string) error {
+func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []string) error {
 	w := bufio.NewWriter(e.stdout)
 	defer w.Flush()
 	for after := ""; ; {
@@ -74,7 +74,7 @@ func listDevices(ctx context.Context, e *env, c *console.Client, _ bool, _ []str
 	}
 }
 
-func checkDevices(ctx context.Context, e *env, c *console.Client, _ bool, ids []string) error {
+func checkDevices(ctx context.Context, e *env, c *console.Client, _ string, ids []string) error {
 	var missing int
 	for _, text := range ids {
 		id, err := outage.ParseDeviceID(text)

@@ -16,7 +16,7 @@ var inventoryCommand = command{
 		if err != nil || len(rest) < 2 || rest[0] != "import" {
 			return orUsage(err, "say what to import")
 		}
-		c, running, done, err := connect(ctx, *file, e)
+		c, absent, done, err := connect(ctx, *file, e)
 		if err != nil {
 			return err
 		}
@@ -24,7 +24,7 @@ var inventoryCommand = command{
 		if err := firstOf(err, done()); err != nil {
 			return err
 		}
-		sayImport(e.stdout, "inventory", im, running)
+		sayImport(e.stdout, "inventory", im, absent)
 		return nil
 	},
 }

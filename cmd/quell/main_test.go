@@ -266,7 +266,7 @@ func TestOperate(t *testing.T) {
 	}
 	ok("no quell answers", "version")
 	ok("No quell is running", "switch", "on", "--why", "the test is over")
-	ok("No quell is running; in force at its next start.", "inventory", "import", inv)
+	ok("No quell is running; this takes effect at its next start.", "inventory", "import", inv)
 	ok("An AD1 of hub "+someHub, "explain", "1200023305967", "--at", "2026-03-01T10:00:00Z")
 	p = i.serve()
 	c := console.Client{Base: p.admin}

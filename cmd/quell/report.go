@@ -52,14 +52,14 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	if what == "verify" {
 		return verifyReports(e, rest)
 	}
-	do, ok := map[string]func(*console.Client, bool, int64) error{
-		"list": func(c *console.Client, _ bool, _ int64) error { return listReports(ctx, e, c) },
-		"show": func(c *console.Client, _ bool, no int64) error { return showReport(ctx, e, c, no) },
-		"cut":  func(c *console.Client, running bool, _ int64) error { return cutReport(ctx, e, c, running) },
-		"send": func(c *console.Client, running bool, no int64) error {
-			return sendReport(ctx, e, c, running, no, *remote)
+	do, ok := map[string]func(*console.Client, string, int64) error{
+		"list": func(c *console.Client, _ string, _ int64) error { return listReports(ctx, e, c) },
+		"show": func(c *console.Client, _ string, no int64) error { return showReport(ctx, e, c, no) },
+		"cut":  func(c *console.Client, absent string, _ int64) error { return cutReport(ctx, e, c, absent) },
+		"send": func(c *console.Client, absent string, no int64) error {
+			return sendReport(ctx, e, c, absent, no, *remote)
 		},
-		"export": func(c *console.Client, _ bool, _ int64) error {
+		"export": func(c *console.Client, _ string, _ int64) error {
 			return exportEntries(ctx, e, c, *format, from.Time, to.Time)
 		},
 	}[what]
@@ -77,11 +77,11 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	} else if len(rest) != 0 {
 		return errUsage{what + " takes no arguments"}
 	}
-	c, running, done, err := connect(ctx, *file, e)
+	c, absent, done, err := connect(ctx, *file, e)
 	if err != nil {
 		return err
 	}
-	return firstOf(do(c, running, no), done())
+	return firstOf(do(c, absent, no), done())
 }
 
 // instant is a flag: an RFC 3339 time, or a date, which is its first instant in UTC.
@@ -185,14 +185,14 @@ func plural(n int64, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-func cutReport(ctx context.Context, e *env, c *console.Client, running bool) error {
+func cutReport(ctx context.Context, e *env, c *console.Client, absent string) error {
 	r, err := c.CutReport(ctx)
 	if err != nil {
 		return err
 	}
 	printReport(e.stdout, r)
-	if !running {
-		fmt.Fprintln(e.stdout, "\nNo quell is running; the report is delivered at its next start.")
+	if absent != "" {
+		fmt.Fprintln(e.stdout, "\nNot delivered yet. "+absent)
 	}
 	return nil
 }
@@ -200,13 +200,13 @@ func cutReport(ctx context.Context, e *env, c *console.Client, running bool) err
 // sendWait bounds the wait for what becomes of a delivery.
 const sendWait = 30 * time.Second
 
-func sendReport(ctx context.Context, e *env, c *console.Client, running bool, no int64, remote string) error {
+func sendReport(ctx context.Context, e *env, c *console.Client, absent string, no int64, remote string) error {
 	r, err := c.SendReport(ctx, no, remote)
 	if err != nil {
 		return err
 	}
-	if !running {
-		fmt.Fprintln(e.stdout, "No quell is running; the report is delivered at its next start.")
+	if absent != "" {
+		fmt.Fprintln(e.stdout, "Not delivered yet. "+absent)
 		return nil
 	}
 	if r, err = awaitDelivery(ctx, c, r, remote); err != nil {

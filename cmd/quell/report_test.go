@@ -319,8 +319,8 @@ func TestReportCommands(t *testing.T) {
 	// Without a running quell.
 	p.stop(syscall.SIGTERM)
 	exports()
-	ok("the report is delivered at its next start", "report", "cut")
-	ok("the report is delivered at its next start", "report", "send", "1")
+	ok("Not delivered yet. No quell is running; this takes effect at its next start.", "report", "cut")
+	ok("Not delivered yet. No quell is running; this takes effect at its next start.", "report", "send", "1")
 	ok("esi written", "report", "list")
 	p = i.serve()
 	c = &console.Client{Base: p.admin}

@@ -22,7 +22,7 @@ var switchCommand = command{
 		if strings.TrimSpace(*why) == "" {
 			return errUsage{"say why: --why TEXT"}
 		}
-		c, running, done, err := connect(ctx, *file, e)
+		c, absent, done, err := connect(ctx, *file, e)
 		if err != nil {
 			return err
 		}
@@ -31,8 +31,8 @@ var switchCommand = command{
 			return err
 		}
 		fmt.Fprintf(e.stdout, "The switch is %s now; it was %s.\n", out.New, orNone(string(out.Old)))
-		if !running {
-			fmt.Fprintln(e.stdout, "No quell is running; this counts at its next start.")
+		if absent != "" {
+			fmt.Fprintln(e.stdout, absent)
 		}
 		return nil
 	},
