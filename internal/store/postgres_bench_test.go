@@ -1,0 +1,140 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func needPostgres(b *testing.B) {
+	if !onPostgres() {
+		b.Skip("set " + postgresServer)
+	}
+}
+
+func percentile(list []time.Duration, p float64) float64 {
+	slices.Sort(list)
+	return list[int(float64(len(list)-1)*p)].Seconds() * 1e3
+}
+
+// BenchmarkLone compares the latency of one suppressed alert, with nobody else
+// there, with that of one insert that is committed by itself, in turn.
+func BenchmarkLone(b *testing.B) {
+	needPostgres(b)
+	s := prepared(b, 1, func(*Options) {})[0]
+	conn := newBare(b, s).pg
+	if _, err := conn.Exec(b.Context(), `CREATE TABLE lone (id TEXT PRIMARY KEY, row TEXT)`); err != nil {
+		b.Fatal(err)
+	}
+	var store, lone, ratio []time.Duration
+	for i := 0; b.Loop(); i++ {
+		began := time.Now()
+		if d := decide(b, s, benchAlert(i)); d.Entry.Seq == 0 {
+			b.Fatal(d)
+		}
+		between := time.Now()
+		if _, err := conn.Exec(b.Context(), `INSERT INTO lone VALUES ($1, $2)`, benchAlert(i).ID, rowsOf(i, 1)); err != nil {
+			b.Fatal(err)
+		}
+		store, lone = append(store, between.Sub(began)), append(lone, time.Since(between))
+		ratio = append(ratio, store[i]*1000/lone[i]) // milliseconds for thousandths
+	}
+	b.ReportMetric(percentile(store, 0.5), "ms/suppression")
+	b.ReportMetric(percentile(lone, 0.5), "ms/commit")
+	b.ReportMetric(percentile(ratio, 0.5)*1e6/1000, "times")
+	b.ReportMetric(0, "ns/op")
+}
+
+// BenchmarkFollow is how long after an activation was recorded on one node
+// another one knows its hub: told by the database, or asking it.
+func BenchmarkFollow(b *testing.B) {
+	needPostgres(b)
+	for _, told := range []bool{true, false} {
+		b.Run(fmt.Sprintf("told=%v", told), func(b *testing.B) {
+			list := prepared(b, 2, func(*Options) {})
+			eventually(b, "all windows are known", func() bool { return list[1].Hubs() == benchHubs })
+			var lag []time.Duration
+			for i := 0; b.Loop(); i++ {
+				n := benchHubs + i
+				if told {
+					list[0].Record(b.Context(), onDemand(n, 1, t0))
+				} else {
+					script(b, list[0], fmt.Sprintf(`INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
+						VALUES ('%d', '', '', 0, '', 0, %d, 0, 0, 0, '', 0)`, n, int64(hub(n))))
+				}
+				began := time.Now()
+				for !list[1].MayHold(hub(n)) {
+					time.Sleep(50 * time.Microsecond)
+				}
+				lag = append(lag, time.Since(began))
+				time.Sleep(time.Duration(i*7%251) * time.Millisecond) // any moment of the pause between two looks
+			}
+			b.ReportMetric(percentile(lag, 0.5), "ms-p50")
+			b.ReportMetric(percentile(lag, 0.99), "ms-p99")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkCounter is what it costs that numbers come from a row which one
+// transaction at a time may move, by several connections at once: beside the same
+// with a sequence of the database, which leaves gaps.
+func BenchmarkCounter(b *testing.B) {
+	needPostgres(b)
+	s := prepared(b, 1, func(*Options) {})[0]
+	setup := newBare(b, s).pg
+	if _, err := setup.Exec(b.Context(), `CREATE SEQUENCE seq; CREATE TABLE numbered (seq BIGINT PRIMARY KEY, row TEXT)`); err != nil {
+		b.Fatal(err)
+	}
+	row := rowsOf(1, 1)
+	for round := range 3 {
+		for _, writers := range []int{1, 3, 12} {
+			for _, size := range []int{1, 50} {
+				for _, by := range []string{"counter", "sequence"} {
+					b.Run(fmt.Sprintf("%s/writers=%d/batch=%d/round=%d", by, writers, size, round), func(b *testing.B) {
+						if _, err := setup.Exec(b.Context(), `TRUNCATE numbered; UPDATE counter SET value = 0`); err != nil {
+							b.Fatal(err)
+						}
+						var conns []*pgx.Conn
+						for range writers {
+							conns = append(conns, newBare(b, s).pg)
+						}
+						b.ResetTimer()
+						var wg sync.WaitGroup
+						for w, conn := range conns {
+							wg.Go(func() {
+								for i := w; i < b.N; i += writers {
+									if err := number(b.Context(), conn, by, size, row); err != nil {
+										b.Error(err)
+										return
+									}
+								}
+							})
+						}
+						wg.Wait()
+						b.ReportMetric(float64(b.N*size)/b.Elapsed().Seconds(), "rows/s")
+					})
+				}
+			}
+		}
+	}
+}
+
+// number inserts rows with numbers, in one transaction and one round trip.
+func number(ctx context.Context, conn *pgx.Conn, by string, size int, row string) error {
+	var batch pgx.Batch
+	batch.Queue("BEGIN")
+	if by == "counter" {
+		batch.Queue(`WITH c AS (UPDATE counter SET value = value + $1 WHERE name = 'suppression' RETURNING value)
+			INSERT INTO numbered SELECT c.value - $1 + n, $2 FROM c, generate_series(1, $1::BIGINT) AS n`, size, row)
+	} else {
+		batch.Queue(`INSERT INTO numbered SELECT nextval('seq'), $2 FROM generate_series(1, $1::BIGINT)`, size, row)
+	}
+	batch.Queue("COMMIT")
+	return conn.SendBatch(ctx, &batch).Close()
+}
