@@ -1,11 +1,9 @@
 package store
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -64,6 +62,11 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
         OR EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = hit.activation_id) AS INTEGER)
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns
+
+// countSQL moves the counter on to the last entry. It is run in the transaction
+// of decideSQL.
+const countSQL = `UPDATE counter SET value = (SELECT max(seq) FROM suppression)
+WHERE name = 'suppression' AND value < (SELECT max(seq) FROM suppression)`
 
 // appendRow appends the alert's row of decideSQL's parameter.
 func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time.Duration) []byte {
@@ -135,21 +138,56 @@ func (s *Store) Decide(ctx context.Context, a outage.Alert, outcome outage.Outco
 	return Decision{}, err
 }
 
+// rowsOf is decideSQL's parameter for decisions.
+func rowsOf(ds []*decision) string {
+	rows := make([]byte, 0, 256*len(ds))
+	for i, d := range ds {
+		rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
+	}
+	return string(append(rows, ']'))
+}
+
+// suppress logs, within the committer's transaction, those of some alerts that
+// are to be suppressed. The list of their entries is filled by the commit at the
+// latest.
+func (s *Store) suppress(ctx context.Context, ds []*decision, list *[]outage.Entry) error {
+	err := s.conn.laterRows(ctx, func(rows rowSet) (err error) {
+		*list, err = scanEntries(rows, nil)
+		return err
+	}, decideSQL, rowsOf(ds))
+	if err != nil {
+		return err
+	}
+	return s.conn.later(ctx, countSQL)
+}
+
 // decideBatch decides the batch within the committer's transaction.
 func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	rows := make([]byte, 0, 256*len(ds))
-	for i, d := range ds {
-		rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
-	}
-	entries, err := s.insertEntries(ctx, string(append(rows, ']')))
+	list, err := scanEntries(s.conn.QueryContext(ctx, decideSQL, rowsOf(ds)))
 	if err != nil {
 		return err
 	}
-	var rest []*decision
-	told := make(map[string]bool, len(entries))
+	if len(list) > 0 {
+		if err := s.conn.later(ctx, countSQL); err != nil {
+			return err
+		}
+	}
+	_, rest := takeEntries(ds, list)
+	s.oneTrip = s.remote && len(rest) == 0
+	return s.decideRest(ctx, rest)
+}
+
+// takeEntries gives new entries to the decisions that they are of, and returns
+// the others.
+func takeEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
+	entries := make(map[string]outage.Entry, len(list))
+	for _, e := range list {
+		entries[e.AlertID] = e
+	}
+	told := make(map[string]bool, len(list))
 	for _, d := range ds {
 		e, ok := entries[d.alert.ID]
 		if !ok {
@@ -160,8 +198,9 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 		retry := told[e.AlertID] || micros(d.alert.Received) != micros(e.Received)
 		told[e.AlertID] = told[e.AlertID] || !retry
 		d.result = suppressed(e, retry)
+		decided = append(decided, d)
 	}
-	return s.decideRest(ctx, rest)
+	return decided, rest
 }
 
 func suppressed(e outage.Entry, retry bool) Decision {
@@ -170,19 +209,6 @@ func suppressed(e outage.Entry, retry bool) Decision {
 
 func forwarded(why outage.Reason, retry bool) Decision {
 	return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: why}, Retry: retry}
-}
-
-// insertEntries runs decideSQL and moves the counter on.
-func (s *Store) insertEntries(ctx context.Context, rows string) (map[string]outage.Entry, error) {
-	list, err := scanEntries(s.conn.QueryContext(ctx, decideSQL, rows))
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
-	entries := make(map[string]outage.Entry, len(list))
-	for _, e := range list {
-		entries[e.AlertID] = e
-	}
-	return entries, s.conn.later(ctx, `UPDATE counter SET value = value + ? WHERE name = 'suppression'`, len(list))
 }
 
 // decideRest finds out why alerts got no new entry: they were forwarded before,
@@ -279,30 +305,25 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 // have one. A report that has the entry already says so later, by the
 // correction.
 func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
-	at := map[string]time.Time{}
 	var ids []string
+	var rows []byte
 	for _, f := range list {
 		if !s.remote && !s.index.has(f.CHF) {
 			continue // a hub that is not in the index has no entries; other nodes may be ahead of it
 		}
-		ids, at[f.AlertID] = append(ids, f.AlertID), f.Received
+		rows = append(append(rows, "[,"[min(len(ids), 1)]), '[')
+		rows = append(appendJSON(rows, f.AlertID), ',')
+		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ']')
+		ids = append(ids, f.AlertID)
 	}
 	if len(ids) > 0 {
-		type entry struct {
-			seq int64
-			id  string
-		}
-		rows, err := s.conn.QueryContext(ctx, `UPDATE suppression SET outcome = ? WHERE outcome = ? AND alert_id IN (SELECT value->>0 FROM json_each(?)) RETURNING seq, alert_id`,
-			string(outage.Forwarded), string(outage.Suppressed), column(ids))
-		entries, err := scan(rows, err, func(rows rowSet) (e entry, err error) { return e, rows.Scan(&e.seq, &e.id) })
-		if err != nil {
+		if err := s.conn.later(ctx, `INSERT INTO correction (seq, at) SELECT s.seq, max(CAST(value->>1 AS BIGINT)) FROM json_each(?1)
+			JOIN suppression s ON s.alert_id = value->>0 WHERE s.outcome = ?2 GROUP BY s.seq ORDER BY s.seq`, string(append(rows, ']')), string(outage.Suppressed)); err != nil {
 			return err
 		}
-		slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.seq, b.seq) })
-		for _, e := range entries {
-			if err := s.conn.later(ctx, `INSERT INTO correction (seq, at) VALUES (?, ?)`, e.seq, micros(at[e.id])); err != nil {
-				return err
-			}
+		if err := s.conn.later(ctx, `UPDATE suppression SET outcome = ? WHERE outcome = ? AND alert_id IN (SELECT value->>0 FROM json_each(?))`,
+			string(outage.Forwarded), string(outage.Suppressed), column(ids)); err != nil {
+			return err
 		}
 	}
 	return s.insertForwarded(ctx, list)

@@ -40,6 +40,9 @@ type writer interface {
 	// later is ExecContext for those who need no result. That it failed may be
 	// said by what comes after it, commit at the latest.
 	later(ctx context.Context, query string, args ...any) error
+	// laterRows is later for a query: its rows are read, and closed, when they
+	// come.
+	laterRows(ctx context.Context, read func(rowSet) error, query string, args ...any) error
 	// script runs a text of several statements.
 	script(ctx context.Context, text string) error
 	commit(ctx context.Context) error

@@ -39,6 +39,18 @@ var postgres = engine{
 // commits.
 const writerLock = 0x7175656c6c
 
+// beginSQL takes the writer's lock, within a second or not at all. A node that
+// sleeps, or is cut off, in the middle of a transaction would go on holding it,
+// and all others would forward every alert: so it loses the transaction.
+var beginSQL = plannerSQL + `, set_config('lock_timeout', '1s', true), set_config('idle_in_transaction_session_timeout', '2s', true),
+	pg_advisory_xact_lock(` + strconv.Itoa(writerLock) + `)`
+
+// plannerSQL leaves the planner, for a transaction, what takes no longer for a
+// large table than for a small one. It goes by statistics, and those are old in a
+// campaign, where tables grow from nothing within minutes.
+const plannerSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+	set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true)`
+
 var (
 	parameter = regexp.MustCompile(`\?(\d*)`)
 	jsonRows  = regexp.MustCompile(`json_each\((\$\d+)\)`)
@@ -69,6 +81,7 @@ type postgresWriter struct {
 	config *pgx.ConnConfig
 	conn   *pgx.Conn // nil if there is none
 	queued *pgx.Batch
+	reads  []func(rowSet) error // of each that is queued; nil where there are no rows to read
 }
 
 // parsePostgres reads the address of a database, as libpq would with the
@@ -158,30 +171,45 @@ func (w *postgresWriter) begin(ctx context.Context) error {
 	if err := w.join(ctx); err != nil {
 		return err
 	}
-	w.queued = &pgx.Batch{}
-	w.queued.Queue("BEGIN")
-	w.queued.Queue("SET LOCAL lock_timeout = '1s'")
-	// A node that sleeps, or is cut off, in the middle of a transaction would hold
-	// the lock, and all others would forward every alert until it is back.
-	w.queued.Queue("SET LOCAL idle_in_transaction_session_timeout = '2s'")
-	w.queued.Queue("SELECT pg_advisory_xact_lock(" + strconv.Itoa(writerLock) + ")")
+	w.queued, w.reads = &pgx.Batch{}, nil
+	w.queue("BEGIN", nil)
+	w.queue(beginSQL, nil)
 	return nil
 }
 
+func (w *postgresWriter) queue(q string, read func(rowSet) error, args ...any) {
+	w.queued.Queue(q, args...)
+	w.reads = append(w.reads, read)
+}
+
 func (w *postgresWriter) later(_ context.Context, q string, args ...any) error {
-	w.queued.Queue(bindPostgres(q), args...)
+	w.queue(bindPostgres(q), nil, args...)
+	return nil
+}
+
+func (w *postgresWriter) laterRows(_ context.Context, read func(rowSet) error, q string, args ...any) error {
+	w.queue(bindPostgres(q), read, args...)
 	return nil
 }
 
 // flush sends what is queued, and a query behind it, whose results are next.
 func (w *postgresWriter) flush(ctx context.Context, q string, args ...any) (pgx.BatchResults, error) {
-	batch := w.queued
-	w.queued = &pgx.Batch{}
+	batch, reads := w.queued, w.reads
+	w.queued, w.reads = &pgx.Batch{}, nil
 	before := batch.Len()
 	batch.Queue(q, args...)
 	results := w.conn.SendBatch(ctx, batch)
-	for range before {
-		if _, err := results.Exec(); err != nil {
+	for i := range before {
+		var err error
+		if read := reads[i]; read != nil {
+			var rows pgx.Rows
+			if rows, err = results.Query(); err == nil {
+				err = read(&postgresRows{rows, nil})
+			}
+		} else {
+			_, err = results.Exec()
+		}
+		if err != nil {
 			results.Close()
 			return nil, err
 		}
@@ -273,14 +301,18 @@ func (w *postgresWriter) close() {
 	}
 }
 
-// postgresRows are the rows of a query, the last of a packet.
+// postgresRows are the rows of a query. If it is the last of a packet, that ends
+// with them.
 type postgresRows struct {
 	pgx.Rows
-	results pgx.BatchResults
+	results pgx.BatchResults // nil if more is to come
 }
 
 func (r *postgresRows) Close() error {
 	r.Rows.Close()
+	if r.results == nil {
+		return nil
+	}
 	return r.results.Close()
 }
 

@@ -72,6 +72,14 @@ func (w *sqliteWriter) later(ctx context.Context, q string, args ...any) error {
 	return err
 }
 
+func (w *sqliteWriter) laterRows(ctx context.Context, read func(rowSet) error, q string, args ...any) error {
+	rows, err := w.QueryContext(ctx, q, args...)
+	if err != nil {
+		return err
+	}
+	return read(rows)
+}
+
 func (w *sqliteWriter) script(ctx context.Context, text string) error { return w.later(ctx, text) }
 
 func (w *sqliteWriter) commit(ctx context.Context) error { return w.later(ctx, "COMMIT") }

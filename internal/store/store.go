@@ -81,6 +81,10 @@ type Store struct {
 	loaded chan struct{}
 	last   int64 // activation that load has seen; for follow
 
+	// oneTrip is the committer's guess that all decisions of a batch will be
+	// suppressions: those of the last batch were.
+	oneTrip bool
+
 	// importing is held by the import that is under way.
 	importing sync.Mutex
 
