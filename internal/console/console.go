@@ -141,12 +141,14 @@ func (c *Console) status(r *http.Request) Status {
 	if ahead, off := st.ClockOffset(); off {
 		wrong("this node's clock is %s ahead of the database's, which counts", ahead.Round(time.Millisecond))
 	}
-	var err [3]error
-	s.DeviceList, err[0] = st.LastImport(ctx, "devices")
-	s.Inventory, err[1] = st.LastImport(ctx, "inventory")
-	s.WindowsOpen, s.WindowsWait, err[2] = st.WindowCounts(ctx, c.Motorway.Now())
-	if e := errors.Join(err[:]...); e != nil {
-		wrong("the store cannot be read: %v", e)
+	var err error
+	if s.DeviceList, err = st.LastImport(ctx, "devices"); err == nil {
+		if s.Inventory, err = st.LastImport(ctx, "inventory"); err == nil {
+			s.WindowsOpen, s.WindowsWait, err = st.WindowCounts(ctx, c.Motorway.Now())
+		}
+	}
+	if err != nil {
+		wrong("the store cannot be read: %v", err)
 		return s
 	}
 	if s.DeviceList.No == 0 {

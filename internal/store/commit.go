@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -141,19 +142,21 @@ func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.
 	defer cancel()
 	for {
 		err := s.submit(ctx, lane, f, then)
-		if err == nil || ctx.Err() != nil {
-			return err
+		if err == nil {
+			return nil
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return err
+			return fmt.Errorf("it may have taken effect or not: %w", err)
 		}
 	}
 }
 
 // commitLoop is the committer. While the journal holds something, or the store
-// is down, it tries again by itself, with growing pauses up to two seconds.
+// is down, it tries again by itself, with growing pauses up to two seconds, each
+// taken with a jitter of a half up or down: when a database is back, its nodes
+// come one after the other.
 func (s *Store) commitLoop(ctx context.Context) {
 	defer close(s.stopped)
 	pause := 100 * time.Millisecond
@@ -161,7 +164,7 @@ func (s *Store) commitLoop(ctx context.Context) {
 		if !more {
 			var retry <-chan time.Time
 			if s.journal.pending.Load() > 0 || s.down.Load() {
-				retry = time.After(pause)
+				retry = time.After(pause/2 + rand.N(pause))
 				pause = min(2*pause, 2*time.Second)
 			} else {
 				pause = 100 * time.Millisecond
