@@ -293,7 +293,7 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, ans
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Rules().StoreTimeout)
 	defer cancel()
 	if m.Store.Settle(ctx, *p.activation, accepted) {
-		m.Log.Error("the store does not answer, the answer to an activation is in the journal", "request", p.activation.RequestID, "accepted", accepted)
+		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "accepted", accepted)
 	}
 }
 

@@ -213,11 +213,11 @@ func (l *load) flush(ctx context.Context) error {
 	if l.n == 0 {
 		return nil
 	}
-	err := l.store.doLater(ctx, func(ctx context.Context) error {
-		return errors.Join(l.store.conn.later(ctx, l.insert, l.no, string(append(l.buf, ']'))), l.store.touchImport(ctx, l.no))
-	}, nil)
+	insert, rows := l.insert, string(append(l.buf, ']')) // whoever gives up waiting leaves them
 	l.buf, l.n = l.buf[:0], 0
-	return err
+	return l.store.doLater(ctx, func(ctx context.Context) error {
+		return errors.Join(l.store.conn.later(ctx, insert, l.no, rows), l.store.touchImport(ctx, l.no))
+	}, nil)
 }
 
 // stage is a database of its own, beside the store's, in which an import is
@@ -279,10 +279,11 @@ func (g *stage) each(ctx context.Context, query string, yield func(id int64, tex
 }
 
 // beginImport gives an import its number, and drops what a crash left of others.
-func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (no int64, err error) {
+func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64, error) {
+	var no int64
 	var left []int64
 	others := false
-	err = s.doLater(ctx, func(ctx context.Context) error {
+	err := s.doLater(ctx, func(ctx context.Context) (err error) {
 		left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state IN ('running', 'dropping')`))
 		if err != nil {
 			return err

@@ -111,9 +111,10 @@ type Cut struct {
 // Cut fixes what is in the next report, in one transaction. The report's number
 // is 0 if it would be empty and was left out. The error is ErrStale if c.After is
 // not the last report, or else ErrUnavailable.
-func (s *Store) Cut(ctx context.Context, c Cut) (r Report, err error) {
+func (s *Store) Cut(ctx context.Context, c Cut) (Report, error) {
+	var r Report
 	stale := false
-	err = s.doLater(ctx, func(ctx context.Context) error {
+	err := s.doLater(ctx, func(ctx context.Context) error {
 		last, err := lastReport(ctx, s.conn)
 		if err != nil {
 			return err

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -362,4 +364,51 @@ func TestGivenUpTasks(t *testing.T) {
 		s.Housekeep(ctx, Limits{WindowsBefore: t0.Add(-time.Hour)})
 		s.Redeliver(ctx, 1, Consolidated, "esi", t0)
 	}
+}
+
+// Whoever gives up waiting does not touch what the transaction writes, which
+// comes later: the race detector looks.
+func TestGivenUp(t *testing.T) {
+	s := lead(t, openIn(t, t.TempDir()))
+	held := make(chan struct{})
+	// Not until a channel says so: that would have one wait for the other.
+	go s.do(t.Context(), func(context.Context) error { close(held); time.Sleep(300 * time.Millisecond); return nil }, nil)
+	<-held
+	var wg sync.WaitGroup
+	for what, f := range map[string]func(ctx context.Context) error{
+		"cut": func(ctx context.Context) error {
+			r, err := s.Cut(ctx, Cut{SystemID: "test", Start: t0, End: t0, Name: func(Report, ReportFile) string { return "file" }})
+			if r.No != 0 {
+				t.Errorf("%+v", r)
+			}
+			return err
+		},
+		"switch": func(ctx context.Context) error {
+			_, err := s.SetSwitch(ctx, outage.SwitchOff, "alice", "a reason", t0)
+			return err
+		},
+		"import": func(ctx context.Context) error {
+			_, err := s.ImportList(ctx, "bob", t0, File{"list", strings.NewReader(meter(1).String())})
+			return err
+		},
+		"housekeep": func(ctx context.Context) error {
+			_, err := s.Housekeep(ctx, Limits{WindowsBefore: t0, LogBefore: t0})
+			return err
+		},
+		"redeliver": func(ctx context.Context) error { return s.Redeliver(ctx, 1, Consolidated, "there", t0) },
+		"record":    func(ctx context.Context) error { s.Record(ctx, onDemand(1, 1, t0)); return ErrUnavailable },
+		"decide": func(ctx context.Context) error {
+			_, err := s.Decide(ctx, ad1(1, "x", t0), outage.Suppressed, 0)
+			return err
+		},
+	} {
+		ctx := short(t)
+		wg.Go(func() {
+			if err := f(ctx); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s: %v", what, err)
+			}
+		})
+	}
+	wg.Wait()
+	time.Sleep(time.Second) // by then all of it has run, and nobody has asked whether
 }

@@ -52,8 +52,9 @@ func (s *Store) Switch() outage.Switch {
 // SetSwitch turns the switch. It is kept, with who, when and why, before it
 // comes into force, which is when SetSwitch returns. The error is ErrUnavailable
 // if the store does not say within seconds that it is done; it may be all the same.
-func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (old outage.Switch, err error) {
-	err = s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
+func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
+	var old outage.Switch
+	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
 		e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
 		before, err := texts(s.conn.QueryContext(ctx, `SELECT old_value FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?`,
 			micros(e.At), e.Who, e.What, e.New, e.Why))
@@ -73,7 +74,10 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 		e.Old = string(old)
 		return errors.Join(s.insertEvent(ctx, e), s.tell(ctx))
 	}, func() { s.sw.Store(to) })
-	return old, err
+	if err != nil {
+		return "", err // the transaction may still be under way
+	}
+	return old, nil
 }
 
 // FirstSwitch turns the switch if it was never turned.
