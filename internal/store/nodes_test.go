@@ -147,6 +147,9 @@ func TestNodesCut(t *testing.T) {
 // One node leads. When it is gone, another does; when it is only asleep, too,
 // and what it does when it wakes up is refused.
 func TestOneNodeLeads(t *testing.T) {
+	if leaseTime+attendEvery > 10*time.Second {
+		t.Error("a takeover may take longer than 10 s")
+	}
 	list := openNodes(t, 3)
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex // guards what follows

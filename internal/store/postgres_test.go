@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 )
 
@@ -120,5 +122,54 @@ func TestDatabaseRestarts(t *testing.T) {
 	}
 	if count[outage.Suppressed] < 400 || count[outage.Forwarded] < 100 {
 		t.Errorf("told: %v", count)
+	}
+}
+
+// However long the database is away, what is remembered is on disk and not in
+// memory, and is played when it is back.
+func TestLongOutage(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
+	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	const some, many, hubs = 5_000, 60_000, 100
+	for n := range hubs {
+		s.Record(t.Context(), onDemand(n, 1, t0))
+	}
+	proxy.BreakAfter(0, false)
+	heap := func() (used uint64) {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	id := func(n int) string { return fmt.Sprintf("%0100d", n) }
+	var after uint64
+	for n := range many {
+		s.Note(Forwarded{id(n), hub(n % hubs), t0, outage.ReasonStoreUnavailable})
+		if (n+1)%some == 0 {
+			eventually(t, "it is on disk", func() bool { return s.Pending() >= n+1 })
+			if n+1 == some {
+				after = heap()
+			}
+		}
+	}
+	if r := s.Record(short(t), onDemand(hubs, 1, t0)); !r.Remembered {
+		t.Errorf("%+v", r)
+	}
+	// The ids alone of what came since are more.
+	if grown := int64(heap()) - int64(after); grown > (many-some)*100/4 {
+		t.Errorf("the heap has grown by %d octets", grown)
+	}
+	proxy.Mend()
+	eventually(t, "all of it is played", func() bool { return s.Pending() == 0 })
+	for n := 0; n < many; n += many / 50 {
+		if d := decide(t, s, ad1(n%hubs, id(n), t0)); d.Outcome != outage.Forwarded || !d.Retry {
+			t.Fatalf("the retry of alert %d: %+v", n, d)
+		}
+	}
+	if d := decide(t, s, ad1(hubs, "new", t0)); d.Outcome != outage.Suppressed {
+		t.Errorf("the window of an 11.3 that came meanwhile: %+v", d)
 	}
 }
