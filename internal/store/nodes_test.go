@@ -52,6 +52,35 @@ func TestNodesFollowEachOther(t *testing.T) {
 	}
 }
 
+// Where the database tells nobody of changes, as behind a pooler, nodes find
+// them by asking.
+func TestNodesFollowUntold(t *testing.T) {
+	list := openNodes(t, 2)
+	script(t, list[0], fmt.Sprintf(`INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
+		VALUES ('x', '', '', 0, '', 0, %d, 0, 0, 0, '', 0); INSERT INTO setting (name, value) VALUES ('switch', 'shadow')`, int64(hub(1))))
+	for _, s := range list {
+		eventually(t, "the node knows the window and the switch", func() bool { return s.MayHold(hub(1)) && s.Switch() == outage.SwitchShadow })
+	}
+}
+
+// What decides is planned for tables of any size: rows are looked up by an index
+// even where the tables are small, or were when they were last counted.
+func TestPlan(t *testing.T) {
+	s := openNodes(t, 1)[0]
+	plan, err := "", error(nil)
+	if e := s.do(t.Context(), func(ctx context.Context) error {
+		var lines []string
+		lines, err = texts(s.conn.QueryContext(ctx, `EXPLAIN `+decideSQL, `[["x","AD1",1,"",0,"",0,0,null,null,"suppressed",0]]`))
+		plan = strings.Join(lines, "\n")
+		return nil
+	}, nil); e != nil || err != nil {
+		t.Fatal(e, err)
+	}
+	if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using activation_chf") {
+		t.Errorf("the plan:\n%s", plan)
+	}
+}
+
 // Several nodes decide at once: numbers have no gap, and an alert that comes to
 // two of them gets one entry and one decision.
 func TestNodesDecideAtOnce(t *testing.T) {
