@@ -59,15 +59,16 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 	defer cancel()
 	var most, at int64
 	var sw string
-	began := s.opts.Now()
+	began, turns := s.opts.Now(), s.sw.turned()
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
 		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &sw, &at); err != nil {
 		return last, err
 	}
 	s.sawClock(instant(at), began, s.opts.Now())
-	if sw != "" && outage.Switch(sw) != s.Switch() {
-		s.opts.Log.Warn("the switch was turned on another node", "old", s.Switch(), "new", sw)
-		s.sw.Store(outage.Switch(sw))
+	if sw != "" {
+		if was, followed := s.sw.follow(outage.Switch(sw), turns); followed {
+			s.opts.Log.Warn("the switch was turned on another node", "old", was, "new", sw)
+		}
 	}
 	if most < last {
 		last = 0 // the database was set back: from the beginning

@@ -63,6 +63,34 @@ func TestNodesFollowUntold(t *testing.T) {
 	}
 }
 
+// A node that was told of a turn of the switch does not go back to what it read
+// before.
+func TestSwitchStays(t *testing.T) {
+	s := openNodes(t, 1)[0]
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				s.followOnce(ctx, 0)
+			}
+		})
+	}
+	defer wg.Wait()
+	defer cancel()
+	for n := range 200 {
+		to := []outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[n%3]
+		if _, err := s.SetSwitch(t.Context(), to, "alice", "a reason", t0.Add(time.Duration(n)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); time.Since(began) < 3*time.Millisecond; {
+			if is := s.Switch(); is != to {
+				t.Fatalf("turn %d: the switch was turned %s, and is %s", n, to, is)
+			}
+		}
+	}
+}
+
 // What decides is planned for tables of any size: rows are looked up by an index
 // even where the tables are small, or were when they were last counted.
 func TestPlan(t *testing.T) {

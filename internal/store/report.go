@@ -135,8 +135,12 @@ func (s *Store) Cut(ctx context.Context, c Cut) (Report, error) {
 }
 
 func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
+	sw, err := readSwitch(ctx, s.conn)
+	if err != nil {
+		return Report{}, err
+	}
 	r := Report{No: last.No + 1, SystemID: c.SystemID, Cause: c.Cause, Start: last.End, End: c.End, CutAt: c.At, FirstSeq: last.LastSeq + 1,
-		LastSeq: max(c.LastSeq, last.LastSeq), Switch: s.Switch(), Window: c.Window}
+		LastSeq: max(c.LastSeq, last.LastSeq), Switch: sw, Window: c.Window}
 	if last.No == 0 {
 		r.Start = c.Start
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"quell/internal/outage"
@@ -45,8 +47,42 @@ func (s *Store) Events(ctx context.Context, n int) ([]Event, error) {
 // Switch is the feature switch in force; "" until SetSwitch was first called
 // on this store.
 func (s *Store) Switch() outage.Switch {
-	sw, _ := s.sw.Load().(outage.Switch)
+	sw, _ := s.sw.is.Load().(outage.Switch)
 	return sw
+}
+
+// position is the switch as this node knows it.
+type position struct {
+	is atomic.Value // outage.Switch
+
+	mu    sync.Mutex // guards what follows, and writing the above
+	turns int
+}
+
+func (p *position) turn(to outage.Switch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turns++
+	p.is.Store(to)
+}
+
+func (p *position) turned() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.turns
+}
+
+// follow takes over what was read in the store, unless it was turned here since
+// there were so many turns: what was read may then be older.
+func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, followed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was, _ = p.is.Load().(outage.Switch)
+	if to == was || turns != p.turns {
+		return was, false
+	}
+	p.is.Store(to)
+	return was, true
 }
 
 // SetSwitch turns the switch. It is kept, with who, when and why, before it
@@ -73,7 +109,7 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 		}
 		e.Old = string(old)
 		return errors.Join(s.insertEvent(ctx, e), s.tell(ctx))
-	}, func() { s.sw.Store(to) })
+	}, func() { s.sw.turn(to) })
 	if err != nil {
 		return "", err // the transaction may still be under way
 	}
@@ -96,13 +132,13 @@ func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why stri
 		}
 		is = to
 		return s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
-	}, func() { s.sw.Store(is) })
+	}, func() { s.sw.turn(is) })
 }
 
 func (s *Store) loadSwitch(ctx context.Context) error {
 	sw, err := readSwitch(ctx, s.reader)
 	if err == nil && sw != "" {
-		s.sw.Store(sw)
+		s.sw.turn(sw)
 	}
 	return err
 }

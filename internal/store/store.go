@@ -70,8 +70,8 @@ type Store struct {
 	index     index
 	journal   *journal
 	queue     queue
-	down      atomic.Bool  // the last batch failed
-	sw        atomic.Value // outage.Switch
+	down      atomic.Bool // the last batch failed
+	sw        position
 	nodes     nodes
 	clock     atomic.Pointer[clock]
 	tolerance atomic.Int64 // of clocks, a time.Duration
