@@ -22,7 +22,7 @@ var storeCommand = command{
 
 const storeHelp = `DIR is the data_dir of a quell on SQLite. Everything that its store keeps is copied into an
 empty database, read back, and compared by counts and sums of all rows. If it is cut off,
-run it again: it goes on where it was.
+run it again: it goes on where it was, until a quell has used the database.
 
 Run it while quell runs, which copies most, stop quell, and run it again: it takes over what
 has changed since. No quell starts on the database before its copy is complete.`

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -66,7 +65,8 @@ type Copied struct {
 // database, reads all of both, and compares counts and sums. Where it was cut
 // off it goes on when it is called again, and it takes over what has changed
 // meanwhile: a stretch of rows that is the same is left alone, any other is
-// written anew.
+// written anew. It may be called again until a quell has used the database, so
+// that whoever was not told that it is complete can ask.
 //
 // If a quell runs on the folder, what it has now is copied, and the error is
 // ErrInUse: the copy is completed by calling it again when that has stopped. A
@@ -184,8 +184,12 @@ type copying struct {
 	done, total int64
 }
 
-// copyMark is what the table lead says of a database while it is copied into.
-const copyMark = "copy"
+// What the table lead says of a database that is copied into: that the copy is
+// not complete, or that it is and that no quell has used it yet.
+const (
+	copyBegun = "copy"
+	copyDone  = "copied"
+)
 
 // begin marks the database, unless an earlier try has, and counts what there is
 // to do.
@@ -193,15 +197,15 @@ func (c *copying) begin(ctx context.Context) error {
 	used := false
 	err := c.target.inTx(ctx, func(ctx context.Context) error {
 		var marked bool
-		if err := c.target.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM lead WHERE what = ?), EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM activation)
-			OR EXISTS (SELECT 1 FROM suppression) OR EXISTS (SELECT 1 FROM forwarded) OR EXISTS (SELECT 1 FROM setting) OR EXISTS (SELECT 1 FROM node)`, copyMark).
+		if err := c.target.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM lead WHERE what IN (?, ?)), EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM activation)
+			OR EXISTS (SELECT 1 FROM suppression) OR EXISTS (SELECT 1 FROM forwarded) OR EXISTS (SELECT 1 FROM setting) OR EXISTS (SELECT 1 FROM node)`, copyBegun, copyDone).
 			Scan(&marked, &used); err != nil {
 			return err
 		}
 		if used = used && !marked; used {
 			return nil
 		}
-		return c.target.conn.later(ctx, `INSERT INTO lead (what, term, node, until) VALUES (?, 0, '', 0) ON CONFLICT DO NOTHING`, copyMark)
+		return c.target.mark(ctx, copyBegun, copyDone)
 	})
 	if err == nil && used {
 		err = ErrNotEmpty
@@ -280,8 +284,16 @@ func (c *copying) verify(ctx context.Context, t table) (Copied, error) {
 	return here, nil
 }
 
-// finish has the database give keys behind those that were copied, and takes the
-// mark away.
+// mark puts one mark in the place of another.
+func (s *Store) mark(ctx context.Context, is, was string) error {
+	if err := s.conn.later(ctx, `DELETE FROM lead WHERE what = ?`, was); err != nil {
+		return err
+	}
+	return s.conn.later(ctx, `INSERT INTO lead (what, term, node, until) VALUES (?, 0, '', 0) ON CONFLICT DO NOTHING`, is)
+}
+
+// finish has the database give keys behind those that were copied, and marks it
+// as complete.
 func (c *copying) finish(ctx context.Context) error {
 	return c.target.inTx(ctx, func(ctx context.Context) error {
 		for _, t := range tables {
@@ -292,7 +304,7 @@ func (c *copying) finish(ctx context.Context) error {
 				return err
 			}
 		}
-		return c.target.conn.later(ctx, `DELETE FROM lead WHERE what = ?`, copyMark)
+		return c.target.mark(ctx, copyDone, copyBegun)
 	})
 }
 
@@ -392,15 +404,17 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	return b, fmt.Errorf("a value of type %T", v)
 }
 
-// checkCopied reports whether the database has all that was copied into it.
-func (s *Store) checkCopied(ctx context.Context) error {
-	var one int
-	err := s.reader.QueryRowContext(ctx, `SELECT 1 FROM lead WHERE what = ?`, copyMark).Scan(&one)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err == nil {
-		err = ErrCopying
-	}
-	return err
+// claim makes the database a quell's: it has all that was copied into it, and is
+// not copied into any more.
+func (s *Store) claim(ctx context.Context) error {
+	return s.inTx(ctx, func(ctx context.Context) error {
+		var begun bool
+		if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM lead WHERE what = ?)`, copyBegun).Scan(&begun); err != nil {
+			return err
+		}
+		if begun {
+			return ErrCopying
+		}
+		return s.conn.later(ctx, `DELETE FROM lead WHERE what = ?`, copyDone)
+	})
 }

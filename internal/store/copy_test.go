@@ -133,8 +133,12 @@ func TestCopy(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if list, err := Copy(t.Context(), dir, database, log, none); err != nil || len(list) != len(tables) {
+		t.Errorf("into what is complete: %v %v", list, err)
+	}
+	openIn(t, node.Dir, func(o *Options) { *o = node }).Close()
 	if _, err := Copy(t.Context(), dir, database, log, none); !errors.Is(err, ErrNotEmpty) {
-		t.Errorf("into what is complete: %v", err)
+		t.Errorf("into what was used: %v", err)
 	}
 	p := openIn(t, node.Dir, func(o *Options) { *o = node })
 	if got := allEntries(t, p); !slices.Equal(got, want) {

@@ -280,7 +280,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
-	if err := s.checkCopied(ctx); err != nil {
+	if err := s.claim(ctx); err != nil {
 		return err
 	}
 	rows, err := s.reader.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
