@@ -185,12 +185,31 @@ func (h *history) settled() {
 	h.lost = nil
 }
 
-// client sends operations on a few hubs to a store; with a short wait.
+// count is how many operations were answered or lost so far, and how many lost.
+func (h *history) count() (ops, lost int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops), h.gone
+}
+
+const (
+	// wait is how long a client waits for an answer.
+	wait = 500 * time.Millisecond
+	// enough answers are lost when each client has lost five or so. What is lost
+	// may take effect at any later time: with many of them, as on a machine that
+	// stands still, all orders cannot be tried.
+	enough = 30
+)
+
+// client sends operations on a few hubs to a store.
 func (h *history) client(t *testing.T, s *Store, client, hubs, n int, rnd *rand.Rand) {
 	for range n {
+		if _, lost := h.count(); lost >= enough {
+			return
+		}
 		op := operation{hub: rnd.IntN(hubs)}
 		at := t0.Add(time.Duration(rnd.IntN(12)) * 5 * time.Minute)
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		began := time.Now()
 		if rnd.IntN(3) > 0 {
 			op.kind, op.alert = "decide", ad1(op.hub, fmt.Sprintf("hub %d alert %d", op.hub, rnd.IntN(12)), at)
@@ -250,15 +269,27 @@ func TestLinearizable(t *testing.T) {
 		}
 		var h history
 		var wg sync.WaitGroup
+		done := make(chan struct{})
 		for c := range clients {
 			wg.Go(func() {
 				h.client(t, list[c%nodes], c, hubs, each, rand.New(rand.NewPCG(seed, uint64(round*clients+c))))
 			})
 		}
+		go func() {
+			wg.Wait()
+			close(done)
+		}()
 		if round > 0 {
-			trouble(t, dirs[0], database, round%2 == 0)
+			h.until(done, func(ops, _ int) bool { return ops >= clients*each/4 })
+			if database != "" && round%2 == 0 {
+				breakConnections(t, database)
+			} else {
+				release := holdWriteLock(t, dirs[0])
+				h.until(done, func(_, lost int) bool { return lost >= clients })
+				release()
+			}
 		}
-		wg.Wait()
+		<-done
 		for _, s := range list {
 			eventually(t, "the journal is played", func() bool { return s.Pending() == 0 && s.Check(t.Context()) == nil })
 		}
@@ -294,16 +325,19 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// trouble breaks the connections to the database, where there are any, or holds
-// its lock for longer than senders wait.
-func trouble(t *testing.T, dir, database string, breaks bool) {
-	time.Sleep(50 * time.Millisecond)
-	if database == "" || !breaks {
-		release := holdWriteLock(t, dir)
-		time.Sleep(60 * time.Millisecond)
-		release()
-		return
+// until waits until the history is as far, or done.
+func (h *history) until(done <-chan struct{}, far func(ops, lost int) bool) {
+	for !far(h.count()) {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-done:
+			return
+		}
 	}
+}
+
+// breakConnections breaks those to a database.
+func breakConnections(t *testing.T, database string) {
 	db, err := sql.Open("pgx", database)
 	if err != nil {
 		t.Fatal(err)
