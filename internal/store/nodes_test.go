@@ -393,6 +393,8 @@ func TestSleepingWriter(t *testing.T) {
 		o.Database = database
 		o.BeforeCommit = sync.OnceFunc(func() { close(asleep); <-wake })
 	})
+	rouse := sync.OnceFunc(func() { close(wake) })
+	t.Cleanup(rouse) // before the sleeper is closed
 	other := openIn(t, t.TempDir(), func(o *Options) { o.Database = database })
 	sleeper.Record(t.Context(), onDemand(1, 1, t0))
 	told := make(chan error, 1)
@@ -407,7 +409,7 @@ func TestSleepingWriter(t *testing.T) {
 		d, err := other.Decide(ctx, ad1(1, "y", t0), outage.Suppressed, 0)
 		return err == nil && d.Outcome == outage.Suppressed || d.Retry
 	})
-	close(wake)
+	rouse()
 	if err := <-told; !errors.Is(err, ErrUnavailable) {
 		t.Errorf("the sleeper: %v", err)
 	}
