@@ -83,9 +83,12 @@ func (r *readers) QueryRowContext(ctx context.Context, q string, args ...any) on
 	return r.DB.QueryRowContext(ctx, r.engine.bind(q), args...)
 }
 
+// maxReaders bounds the connections that read.
+const maxReaders = 4
+
 func newReaders(db *sql.DB, e *engine) *readers {
-	db.SetMaxOpenConns(4)
-	db.SetMaxIdleConns(4)
+	db.SetMaxOpenConns(maxReaders)
+	db.SetMaxIdleConns(maxReaders)
 	return &readers{db, e}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -86,7 +87,9 @@ type postgresWriter struct {
 
 // parsePostgres reads the address of a database, as libpq would with the
 // variables of the environment. Of several hosts the one that takes writes is
-// meant, unless target_session_attrs says something else.
+// meant, unless target_session_attrs says something else. Unless connect_timeout
+// does, all of them are tried within remoteTimeout, so that one which is silent
+// leaves time for the others and for a transaction.
 func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -94,6 +97,17 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	}
 	if config.ValidateConnect == nil {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if config.ConnectTimeout == 0 {
+		type host struct {
+			name string
+			port uint16
+		}
+		hosts := map[host]bool{{config.Host, config.Port}: true}
+		for _, f := range config.Fallbacks { // of one host too: with TLS, and without
+			hosts[host{f.Host, f.Port}] = true
+		}
+		config.ConnectTimeout = remoteTimeout / time.Duration(len(hosts)+1)
 	}
 	config.RuntimeParams["application_name"] = "quell"
 	return config, nil
@@ -116,7 +130,66 @@ func openPostgres(address string) (writer, *readers, error) {
 	}
 	read := config.Copy()
 	read.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	return &postgresWriter{config: config}, newReaders(stdlib.OpenDB(*read), &postgres), nil
+	dial := &dialer{stdlib.GetConnector(*read), make(chan struct{}, maxReaders), make(chan driver.Conn)}
+	return &postgresWriter{config: config}, newReaders(sql.OpenDB(dial), &postgres), nil
+}
+
+// dialer makes connections for readers. Some wait less long than it may take to
+// get by a host that is silent: the connection is made all the same, and is there
+// for the next who asks.
+type dialer struct {
+	driver.Connector
+	slots chan struct{}    // holds a token for each connection that nobody has yet
+	spare chan driver.Conn // hands over those that nobody waited for
+}
+
+// dialed is what became of one connection.
+type dialed struct {
+	conn driver.Conn
+	err  error
+}
+
+func (d *dialer) Connect(ctx context.Context) (driver.Conn, error) {
+	mine, gone := make(chan dialed), make(chan struct{})
+	defer close(gone)
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	case d.slots <- struct{}{}:
+		go d.dial(ctx, mine, gone)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	case is := <-mine:
+		return is.conn, is.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial makes a connection for somebody, or, if they have gone, for the next
+// within remoteTimeout.
+func (d *dialer) dial(ctx context.Context, to chan<- dialed, gone <-chan struct{}) {
+	defer func() { <-d.slots }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), remoteTimeout)
+	defer cancel()
+	conn, err := d.Connector.Connect(ctx)
+	select {
+	case to <- dialed{conn, err}:
+		return
+	case <-gone:
+	}
+	if err != nil {
+		return
+	}
+	select {
+	case d.spare <- conn:
+	case <-time.After(remoteTimeout):
+		conn.Close()
+	}
 }
 
 // join makes the connection, if there is none.
@@ -130,13 +203,17 @@ func (w *postgresWriter) join(ctx context.Context) error {
 	}
 	if w.config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
 		pooled, err := isPooled(ctx, conn)
-		if err == nil && pooled {
+		if err != nil || pooled {
 			conn.Close(ctx)
-			w.config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-			conn, err = pgx.ConnectConfig(ctx, w.config)
 		}
 		if err != nil {
 			return err
+		}
+		if pooled {
+			w.config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+			if conn, err = pgx.ConnectConfig(ctx, w.config); err != nil {
+				return err
+			}
 		}
 	}
 	w.conn = conn

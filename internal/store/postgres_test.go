@@ -5,9 +5,12 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -123,6 +126,40 @@ func TestDatabaseRestarts(t *testing.T) {
 	if count[outage.Suppressed] < 400 || count[outage.Forwarded] < 100 {
 		t.Errorf("told: %v", count)
 	}
+}
+
+// A host of the address takes connections and says nothing, as one behind a dead
+// machine does: the others are reached in time, by those too who wait less long
+// than that takes.
+func TestSilentHost(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	server := storetest.Start(t)
+	s := openIn(t, t.TempDir(), func(o *Options) {
+		o.Database = "postgres:///postgres?sslmode=disable&user=quell&host=127.0.0.1," + server.Dir + "&port=" + silent.Addr().String()[len("127.0.0.1:"):] + "," + server.Port
+	})
+	eventually(t, "the store answers", func() bool { return s.Check(t.Context()) == nil })
+	eventually(t, "several read at once", func() bool {
+		var wg sync.WaitGroup
+		var failed atomic.Bool
+		for range 3 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+				defer cancel()
+				if _, err := s.reader.ExecContext(ctx, "SELECT pg_sleep(0.1)"); err != nil {
+					failed.Store(true)
+				}
+			})
+		}
+		wg.Wait()
+		return !failed.Load()
+	})
 }
 
 // However long the database is away, what is remembered is on disk and not in
