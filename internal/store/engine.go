@@ -14,8 +14,8 @@ import (
 type engine struct {
 	bind   func(query string) string
 	schema func(migration string) string
-	// refuses reports whether an error is of what a statement says, and not of
-	// the way to the database or of its state.
+	// refuses reports whether an error is of the values that a statement has, and
+	// not of the way to the database or of its state.
 	refuses func(err error) bool
 	// remote engines are across a network, and other nodes use them too:
 	// connections break, and are made anew; and may hang, so that a transaction

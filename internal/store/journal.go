@@ -24,7 +24,8 @@ import (
 // cannot be written; about 50 MB.
 const maxHeld = 100_000
 
-// chunk is how many records are played in one transaction.
+// chunk bounds the records that are played in one transaction, and that are
+// written with one sync.
 const chunk = 500
 
 // journalTimeout bounds the wait for the journal; it is a local file.
@@ -55,6 +56,7 @@ type journal struct {
 	quit    chan struct{} // closed by close
 	stopped chan struct{} // closed when run has ended
 	pending atomic.Int64  // records in the file and held that are not played
+	atOnce  int           // records that are played in one transaction; the committer's
 
 	mu      sync.Mutex // guards what follows
 	file    *os.File
@@ -76,7 +78,7 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &journal{path: path, log: log, file: f, appends: make(chan *appended, 1024),
+	j := &journal{path: path, log: log, file: f, appends: make(chan *appended, 1024), atOnce: chunk,
 		quit: make(chan struct{}), stopped: make(chan struct{})}
 	good, err := j.scan(0, -1, func(record) { j.pending.Add(1) })
 	if err == nil {
@@ -250,19 +252,19 @@ func parseLine(line []byte) (r record, ok bool) {
 	return r, json.Unmarshal(text, &r) == nil
 }
 
-// next returns the oldest records that are not played, and the offset behind
+// next returns the n oldest records that are not played, and the offset behind
 // them; records held in memory come after the file's.
-func (j *journal) next() (list []record, to int64, err error) {
+func (j *journal) next(n int) (list []record, to int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.played < j.size {
-		to, err = j.scan(j.played, chunk, func(r record) { list = append(list, r) })
+		to, err = j.scan(j.played, n, func(r record) { list = append(list, r) })
 		if err == nil && len(list) == 0 {
 			err = fmt.Errorf("journal: cannot read %s at %d", j.path, j.played)
 		}
 		return list, to, err
 	}
-	list, _ = cut(j.held, chunk)
+	list, _ = cut(j.held, n)
 	return list, j.played, nil
 }
 
@@ -322,27 +324,28 @@ func (s *Store) loadJournal() error {
 	return err
 }
 
-// playJournal plays all that the journal holds into the store.
+// playJournal plays all that the journal holds into the store. What fails is
+// tried again with half as many records, since a transaction has a time.
 func (s *Store) playJournal(ctx context.Context) error {
-	for s.journal.pending.Load() > 0 {
-		list, to, err := s.journal.next()
+	j := s.journal
+	for j.pending.Load() > 0 {
+		list, to, err := j.next(j.atOnce)
 		if err != nil {
 			return err
 		}
 		if len(list) == 0 {
 			return nil
 		}
-		if err := s.play(ctx, list); err != nil {
-			if len(list) > 1 {
-				err = s.playSingly(ctx, list)
-			} else {
-				err = s.playOne(ctx, list[0])
-			}
-			if err != nil {
-				return err
-			}
+		err = s.play(ctx, list)
+		if s.reader.engine.refuses(err) {
+			err = s.playSingly(ctx, list)
 		}
-		s.journal.done(len(list), to)
+		if err != nil {
+			j.atOnce = max(len(list)/2, 1)
+			return err
+		}
+		j.atOnce = min(2*j.atOnce, chunk)
+		j.done(len(list), to)
 		if s.down.Swap(false) {
 			s.opts.Log.Info("the store answers again, the journal is played", "records", len(list))
 		}
@@ -350,23 +353,19 @@ func (s *Store) playJournal(ctx context.Context) error {
 	return nil
 }
 
+// playSingly plays each record by itself, and sets aside those whose content the
+// database refuses. That the database is not there, is not whole, or is held by
+// another, is no refusal.
 func (s *Store) playSingly(ctx context.Context, list []record) error {
 	for _, r := range list {
-		if err := s.playOne(ctx, r); err != nil {
+		err := s.play(ctx, []record{r})
+		switch {
+		case s.reader.engine.refuses(err):
+			s.journal.setAside(r, err)
+		case err != nil:
 			return err
 		}
 	}
-	return nil
-}
-
-// playOne plays a record, and sets it aside if the database refuses what it says.
-// That the database is not there, or is held by another, is no refusal.
-func (s *Store) playOne(ctx context.Context, r record) error {
-	err := s.play(ctx, []record{r})
-	if err == nil || !s.reader.engine.refuses(err) {
-		return err
-	}
-	s.journal.setAside(r, err)
 	return nil
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -210,6 +211,57 @@ func TestJournalRecordRefused(t *testing.T) {
 	if text, err := os.ReadFile(filepath.Join(dir, "pending.refused")); err != nil || len(text) == 0 {
 		t.Fatal("not set aside", err)
 	}
+}
+
+// A database that is not whole, as one that is being restored, refuses all
+// records alike: none is set aside, and all are played when it is whole again.
+func TestJournalMeetsRestore(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	db := outside(t, dir)
+	for _, table := range []string{"forwarded", "activation"} {
+		if _, err := db.Exec(`ALTER TABLE ` + table + ` RENAME TO elsewhere`); err != nil {
+			t.Fatal(err)
+		}
+		s.remember(t.Context(), record{Forwarded: &Forwarded{table, hub(1), t0, outage.ReasonStoreUnavailable}})
+		s.remember(t.Context(), record{Activation: new(onDemand(1, 1, t0))})
+		eventually(t, "the store says that it is down", func() bool { return !s.Available() })
+		time.Sleep(500 * time.Millisecond) // for all of them to be tried
+		if s.Pending() == 0 {
+			t.Errorf("without the table %s the journal was played", table)
+		}
+		if _, err := db.Exec(`ALTER TABLE elsewhere RENAME TO ` + table); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "played", func() bool { return s.Pending() == 0 })
+	}
+	if list, err := s.ForwardedAlerts(t.Context(), Find{CHF: hub(1)}, 10); err != nil || len(list) != 2 {
+		t.Error(list, err)
+	}
+	if list, err := s.Activations(t.Context(), Find{CHF: hub(1)}, 10); err != nil || len(list) != 1 {
+		t.Error(list, err)
+	}
+	if text, err := os.ReadFile(filepath.Join(dir, "pending.refused")); err == nil {
+		t.Errorf("set aside: %s", text)
+	}
+}
+
+// What the database is too slow to play in one transaction is played in several.
+func TestJournalMeetsSlowness(t *testing.T) {
+	if !onPostgres() {
+		t.Skip("skip allowed: on SQLite a transaction has no time; TestOnPostgreSQL runs this")
+	}
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	const records = 120
+	script(t, s, fmt.Sprintf(`CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(%f); RETURN NEW; END';
+		CREATE TRIGGER slow BEFORE INSERT ON activation FOR EACH ROW EXECUTE FUNCTION slow()`, 1.5*remoteTimeout.Seconds()/records))
+	release := holdWriteLock(t, dir)
+	for n := range records {
+		s.remember(t.Context(), record{Activation: new(onDemand(n, 1, t0))})
+	}
+	release()
+	eventually(t, "played", func() bool { return s.Pending() == 0 })
 }
 
 func TestCloseIsGraceful(t *testing.T) {

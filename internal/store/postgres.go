@@ -26,12 +26,23 @@ var postgres = engine{
 		"INTEGER", "BIGINT",
 		"TEXT", `TEXT COLLATE "C"`,
 		" WITHOUT ROWID", "").Replace,
-	// Data exceptions, violated constraints, what cannot be understood.
+	// Data exceptions and violated constraints. A key that is there already is of
+	// the database: all keys that can be are met by ON CONFLICT.
 	refuses: func(err error) bool {
-		var e *pgconn.PgError
-		return errors.As(err, &e) && (strings.HasPrefix(e.Code, "22") || strings.HasPrefix(e.Code, "23") || strings.HasPrefix(e.Code, "42"))
+		class, code := answerOf(err)
+		return class == "22" || class == "23" && code != "23505"
 	},
 	remote: true,
+}
+
+// answerOf is the SQLSTATE that the server answered with, and its class; "" if
+// it did not answer.
+func answerOf(err error) (class, code string) {
+	var e *pgconn.PgError
+	if !errors.As(err, &e) || len(e.Code) < 2 {
+		return "", ""
+	}
+	return e.Code[:2], e.Code
 }
 
 // writerLock is the key of the advisory lock that whoever writes holds until its
@@ -233,15 +244,11 @@ func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 // refused reports whether the server answered and does not let us in, which
 // waiting will not change.
 func refused(err error) bool {
-	var answer *pgconn.PgError
-	if !errors.As(err, &answer) {
-		return false
+	switch class, _ := answerOf(err); class {
+	case "28", "3D", "42": // not this user, no such database; no right to, or not the SQL of quell's versions
+		return true
 	}
-	switch answer.Code[:2] {
-	case "53", "55", "57", "08", "25", "40": // overloaded, locked, starting or stopping, a standby, in conflict
-		return false
-	}
-	return true
+	return false
 }
 
 func (w *postgresWriter) begin(ctx context.Context) error {

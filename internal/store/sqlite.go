@@ -19,7 +19,7 @@ var sqlite = engine{bind: same, schema: same, refuses: func(err error) bool {
 		return false
 	}
 	switch e.Code() & 0xff { // the rest is a detail
-	case sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
+	case sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
 		return true
 	}
 	return false

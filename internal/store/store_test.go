@@ -120,17 +120,28 @@ func script(t testing.TB, s *Store, text string) {
 	}
 }
 
-// holdWriteLock takes the database's write lock from outside, as a backup or
-// a shell may, until the returned function is called.
-func holdWriteLock(t testing.TB, dir string) (release func()) {
+// outside is the database of a folder as another program has it.
+func outside(t testing.TB, dir string) *sql.DB {
 	t.Helper()
-	driver, name, lock := "sqlite", dsn(filepath.Join(dir, "quell.db"), "busy_timeout(10000)"), "SELECT 1" // _txlock=immediate
+	driver, name := "sqlite", dsn(filepath.Join(dir, "quell.db"), "busy_timeout(10000)")
 	if url := databaseOf(t, dir); url != "" {
-		driver, name, lock = "pgx", url, fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writerLock)
+		driver, name = "pgx", url
 	}
 	db, err := sql.Open(driver, name)
 	if err != nil {
 		t.Fatal(err)
+	}
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+// holdWriteLock takes the database's write lock from outside, as a backup or
+// a shell may, until the returned function is called.
+func holdWriteLock(t testing.TB, dir string) (release func()) {
+	t.Helper()
+	db, lock := outside(t, dir), "SELECT 1" // _txlock=immediate
+	if onPostgres() {
+		lock = fmt.Sprintf("SELECT pg_advisory_xact_lock(%d)", writerLock)
 	}
 	tx, err := db.BeginTx(t.Context(), nil)
 	if err == nil {
@@ -143,7 +154,6 @@ func holdWriteLock(t testing.TB, dir string) (release func()) {
 	release = func() {
 		if !done.Swap(true) {
 			tx.Rollback()
-			db.Close()
 		}
 	}
 	t.Cleanup(release)
