@@ -116,7 +116,11 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
 	}
-	if sw := m.Store.Switch(); sw != outage.SwitchOn {
+	switch sw := m.Store.Switch(); sw {
+	case outage.SwitchOn:
+	case "":
+		x.Text = append(x.Text, "The switch is not known yet: at present nothing is suppressed.")
+	default:
 		x.Text = append(x.Text, fmt.Sprintf("The switch is %s: at present nothing is suppressed.", sw))
 	}
 	return x, nil

@@ -134,6 +134,13 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		m.noteForwarded(p, outage.ReasonNoWindow)
 		return forward(outage.ReasonNoWindow)
 	}
+	if sw == "" {
+		// The store has not been reached since the start. The switch may be off.
+		m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
+		m.Log.Warn("alert forwarded, the switch is not known yet", "alert", p.Message.AlertID(), "chf", o.CHF)
+		m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
+		return forward(outage.ReasonStoreUnavailable)
+	}
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
 		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	outcome := outage.Suppressed
@@ -166,7 +173,12 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 
 // noteForwarded has the store remember an AD1 that it was not asked about.
 func (m *Motorway) noteForwarded(p *Passage, r outage.Reason) {
-	m.Store.Note(store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, Received: p.Received, Reason: r})
+	m.Store.Note(p.forwarded(r))
+}
+
+// forwarded is the note that an AD1 goes forward.
+func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
+	return store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, Received: p.Received, Reason: r}
 }
 
 // Southbound looks at a message that goes south, and records the activation

@@ -38,8 +38,13 @@ type system struct {
 	now time.Time
 }
 
-func newMotorway(t testing.TB) *system { return newMotorwayOn(t, store.Options{}) }
+func newMotorway(t testing.TB) *system {
+	s := newMotorwayOn(t, store.Options{})
+	s.turn(t, outage.SwitchOn)
+	return s
+}
 
+// newMotorwayOn is one whose switch was never turned.
 func newMotorwayOn(t testing.TB, o store.Options) *system {
 	s := &system{dir: t.TempDir(), now: t0}
 	o.Dir = s.dir
@@ -54,10 +59,14 @@ func newMotorwayOn(t testing.TB, o store.Options) *system {
 	s.Trail.Enable(true)
 	s.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
 		ClockTolerance: time.Minute, StoreTimeout: 10 * time.Second})
-	if _, err := st.SetSwitch(t.Context(), outage.SwitchOn, "a test", "to begin", t0); err != nil {
+	return s
+}
+
+func (s *system) turn(t testing.TB, to outage.Switch) {
+	t.Helper()
+	if _, err := s.Store.SetSwitch(t.Context(), to, "a test", "a reason", s.now); err != nil {
 		t.Fatal(err)
 	}
-	return s
 }
 
 func (s *system) town(t testing.TB) {
@@ -163,6 +172,7 @@ func TestStoreTimeout(t *testing.T) {
 				<-free
 			}
 		}})
+		s.turn(t, outage.SwitchOn)
 		s.town(t)
 		rules := s.Rules()
 		rules.StoreTimeout = 250 * time.Millisecond
@@ -193,6 +203,28 @@ func TestStoreTimeout(t *testing.T) {
 		}
 		close(free)
 	})
+}
+
+// While the switch is not known, as on a node that was started without its
+// database, it may be off: alerts go forward, and so do their retries.
+func TestSwitchUnknown(t *testing.T) {
+	s := newMotorwayOn(t, store.Options{})
+	s.town(t)
+	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), outage.Order{Kind: outage.OnDemand}, [32]byte{})))
+	if p.Decision.Reason != outage.ReasonTracked {
+		t.Fatal(p.Decision)
+	}
+	s.now = t0.Add(5 * time.Minute)
+	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, s.now))); p.Decision != forward(outage.ReasonStoreUnavailable) {
+		t.Error(p.Decision)
+	}
+	s.turn(t, outage.SwitchOn)
+	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, s.now))); p.Decision != forward(outage.ReasonStoreUnavailable) {
+		t.Errorf("the retry: %v", p.Decision)
+	}
+	if p := s.Northbound(t.Context(), whole(ad1(2, theHub, s.now))); p.Decision.Outcome != outage.Suppressed {
+		t.Errorf("the next: %v", p.Decision)
+	}
 }
 
 // The trail has the ids, never the MPxN, and a line only for what passed.

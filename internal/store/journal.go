@@ -310,6 +310,10 @@ func (s *Store) remember(ctx context.Context, r record) {
 	s.queue.push(func() bool { return true }) // wakes the committer, which plays it
 }
 
+// Remember is Note for while the store may be away: the note is in the journal
+// when it returns.
+func (s *Store) Remember(ctx context.Context, f Forwarded) { s.remember(ctx, record{Forwarded: &f}) }
+
 // loadJournal counts the windows of the journal at once on this node.
 func (s *Store) loadJournal() error {
 	_, err := s.journal.scan(0, -1, func(r record) {

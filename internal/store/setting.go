@@ -44,8 +44,8 @@ func (s *Store) Events(ctx context.Context, n int) ([]Event, error) {
 	return list, wrapRead(err)
 }
 
-// Switch is the feature switch in force; "" until SetSwitch was first called
-// on this store.
+// Switch is the feature switch in force on this node; "" if it was never turned,
+// or while the database has not been reached.
 func (s *Store) Switch() outage.Switch {
 	sw, _ := s.sw.is.Load().(outage.Switch)
 	return sw
@@ -86,7 +86,8 @@ func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, follo
 }
 
 // SetSwitch turns the switch. It is kept, with who, when and why, before it
-// comes into force, which is when SetSwitch returns. The error is ErrUnavailable
+// comes into force, on this node when SetSwitch returns and on others when they
+// look next. The error is ErrUnavailable
 // if the store does not say within seconds that it is done; it may be all the same.
 func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
 	var old outage.Switch
