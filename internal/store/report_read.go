@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"slices"
+	"strings"
 	"time"
 
 	"quell/internal/outage"
@@ -231,27 +233,20 @@ const (
 	entryReads = 2
 )
 
+// asCut is entryColumns with the outcome that an entry had before corrections with
+// ids above one.
+var asCut = strings.Replace(entryColumns, ` outcome,`, ` CASE WHEN EXISTS (SELECT 1 FROM correction c WHERE c.seq = suppression.seq AND c.id > ?)
+	THEN '`+string(outage.Suppressed)+`' ELSE outcome END,`, 1)
+
 // ReportEntries reads the entries of a report in order, each with the outcome
 // that it had when the report was cut. If some are not there any more, it says
 // so by an error.
 func (s *Store) ReportEntries(ctx context.Context, r Report) iter.Seq2[outage.Entry, error] {
 	return func(yield func(outage.Entry, error) bool) {
-		later, err := numbers(s.reader.QueryContext(ctx, `SELECT seq FROM correction WHERE id > ? AND seq BETWEEN ? AND ?`, r.lastCorrection, r.FirstSeq, r.LastSeq))
-		if err != nil {
-			yield(outage.Entry{}, wrapRead(err))
-			return
-		}
-		corrected := map[int64]bool{}
-		for _, seq := range later {
-			corrected[seq] = true
-		}
 		next := r.FirstSeq
-		for e, err := range s.EntriesBetween(ctx, r.FirstSeq, r.LastSeq) {
+		for e, err := range s.entries(ctx, asCut, []any{r.lastCorrection}, r.FirstSeq, r.LastSeq, "") {
 			if err == nil && e.Seq != next {
 				err = fmt.Errorf("entry %d is not there any more", next)
-			}
-			if corrected[e.Seq] {
-				e.Outcome = outage.Suppressed
 			}
 			next++
 			if !yield(e, err) || err != nil {
@@ -267,16 +262,18 @@ func (s *Store) ReportEntries(ctx context.Context, r Report) iter.Seq2[outage.En
 // EntriesBetween reads the entries with sequence numbers from first to last, in
 // order. While the caller uses some, the next are read.
 func (s *Store) EntriesBetween(ctx context.Context, first, last int64) iter.Seq2[outage.Entry, error] {
-	return s.entries(ctx, first, last, "")
+	return s.entries(ctx, entryColumns, nil, first, last, "")
 }
 
 // EntriesReceived reads the entries received in [from, to), in the order of
 // their sequence numbers. It looks through the whole log.
 func (s *Store) EntriesReceived(ctx context.Context, from, to time.Time) iter.Seq2[outage.Entry, error] {
-	return s.entries(ctx, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", micros(from), micros(to))
+	return s.entries(ctx, entryColumns, nil, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", micros(from), micros(to))
 }
 
-func (s *Store) entries(ctx context.Context, first, last int64, cond string, args ...any) iter.Seq2[outage.Entry, error] {
+// entries reads columns, which may have parameters, of a stretch of the log, under
+// a further condition.
+func (s *Store) entries(ctx context.Context, columns string, values []any, first, last int64, cond string, args ...any) iter.Seq2[outage.Entry, error] {
 	type result struct {
 		list []outage.Entry
 		err  error
@@ -293,11 +290,11 @@ func (s *Store) entries(ctx context.Context, first, last int64, cond string, arg
 		var reads []chan result
 		for next <= last || len(reads) > 0 {
 			for ; next <= last && len(reads) < entryReads; next += entrySpan {
-				all := append([]any{next, min(next+entrySpan-1, last)}, args...)
+				all := slices.Concat(values, []any{next, min(next+entrySpan-1, last)}, args)
 				read := make(chan result, 1)
 				reads = append(reads, read)
 				go func() {
-					list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression
+					list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+columns+` FROM suppression
 						WHERE seq BETWEEN ? AND ?`+cond+` ORDER BY seq`, all...))
 					read <- result{list, wrapRead(err)}
 				}()

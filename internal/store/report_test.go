@@ -152,6 +152,27 @@ func TestCorrectionAfterCut(t *testing.T) {
 	}
 }
 
+// A correction that comes while a report is read does not get into it.
+func TestCorrectionWhileRead(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	logN(t, s, 1)
+	const entries = (entryReads + 2) * entrySpan // of which the last are not read before the first are used
+	const others = `alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at, activation_id, request_id, mode, window_start, window_end, outcome, started_before, repeated`
+	script(t, s, fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+		INSERT INTO suppression (seq, alert_id, %s) SELECT i, 'alert' || CAST(i - 1 AS TEXT), %s FROM n JOIN suppression ON seq = 1;
+		UPDATE counter SET value = %[1]d WHERE name = 'suppression'`, entries, others, others))
+	r := cutUpTo(t, s, entries)
+	for e, err := range s.ReportEntries(t.Context(), r) {
+		if err != nil || e.Outcome != outage.Suppressed {
+			t.Fatalf("entry %d: %s %v", e.Seq, e.Outcome, err)
+		}
+		if e.Seq == 1 {
+			s.Note(Forwarded{fmt.Sprint("alert", entries-1), hub(1), t0, outage.ReasonStoreUnavailable})
+			eventually(t, "it is corrected", func() bool { return outcomes(t, s)[fmt.Sprint("alert", entries-1)] == outage.Forwarded })
+		}
+	}
+}
+
 // What stood at a report's beginning and what changed in it are told, each
 // change in one report.
 func TestReportEvents(t *testing.T) {
