@@ -235,8 +235,8 @@ const (
 
 // asCut is entryColumns with the outcome that an entry had before corrections with
 // ids above one.
-var asCut = strings.Replace(entryColumns, ` outcome,`, ` CASE WHEN EXISTS (SELECT 1 FROM correction c WHERE c.seq = suppression.seq AND c.id > ?)
-	THEN '`+string(outage.Suppressed)+`' ELSE outcome END,`, 1)
+var asCut = strings.Replace(entryColumns, ` outcome,`, fmt.Sprintf(` CASE WHEN outcome = '%s' AND EXISTS (SELECT 1 FROM correction c
+	WHERE c.seq = suppression.seq AND c.id > ?) THEN '%s' ELSE outcome END,`, outage.Forwarded, outage.Suppressed), 1)
 
 // ReportEntries reads the entries of a report in order, each with the outcome
 // that it had when the report was cut. If some are not there any more, it says
