@@ -218,7 +218,11 @@ func lockFolder(dir string) (*os.File, error) {
 // transaction with the record that it ran.
 func (s *Store) migrate(ctx context.Context) error {
 	err := s.inTx(ctx, func(ctx context.Context) error {
-		return s.conn.script(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`)
+		if err := s.conn.script(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`); err != nil {
+			return err
+		}
+		// As a version of November 2026 named them.
+		return s.conn.later(ctx, `UPDATE migration SET name = replace(name, 'migrations/sqlite/', 'migrations/') WHERE name LIKE 'migrations/sqlite/%'`)
 	})
 	if err != nil {
 		return err

@@ -166,6 +166,19 @@ func short(t testing.TB) context.Context {
 	return ctx
 }
 
+// A store that an earlier version made opens, although that named the migrations
+// otherwise.
+func TestEarlierStore(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	script(t, s, `UPDATE migration SET name = replace(name, 'migrations/', 'migrations/sqlite/')`)
+	s.Close()
+	if d := decide(t, openIn(t, dir), ad1(1, "x", t0)); d.Outcome != outage.Suppressed {
+		t.Errorf("%+v", d)
+	}
+}
+
 func TestDecideLogsInOneStep(t *testing.T) {
 	s := openIn(t, t.TempDir())
 	s.Record(t.Context(), onDemand(1, 1, t0))
