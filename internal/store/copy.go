@@ -87,7 +87,7 @@ func Copy(ctx context.Context, dir, database string, log *slog.Logger, progress 
 	}
 	defer source.close()
 	c.source = source.readers
-	if c.target, err = openTarget(ctx, database); err != nil {
+	if c.target, err = openTarget(ctx, database, log); err != nil {
 		return nil, fmt.Errorf("the database: %w", err)
 	}
 	defer c.target.conn.close()
@@ -163,12 +163,12 @@ func openLive(ctx context.Context, dir string) (*source, error) {
 
 // openTarget opens a database to be written by the caller: there is no
 // committer.
-func openTarget(ctx context.Context, database string) (*Store, error) {
+func openTarget(ctx context.Context, database string, log *slog.Logger) (*Store, error) {
 	w, r, err := openPostgres(database)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: Options{Database: database}, conn: w, reader: r, remote: true}
+	s := &Store{opts: Options{Database: database, Log: log}, conn: w, reader: r, remote: true}
 	if err := s.migrate(ctx); err != nil {
 		w.close()
 		r.Close()

@@ -183,7 +183,7 @@ func TestCopyDiffers(t *testing.T) {
 	s := openIn(t, dir)
 	fill(t, s)
 	s.Close()
-	target, err := openTarget(t.Context(), database)
+	target, err := openTarget(t.Context(), database, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -91,6 +91,55 @@ func TestSwitchStays(t *testing.T) {
 	}
 }
 
+// Whatever the database's default, a decision that had to wait sees what was
+// committed meanwhile.
+func TestIsolation(t *testing.T) {
+	if !onPostgres() {
+		t.Skip("skip allowed: SQLite has one level; TestOnPostgreSQL runs this")
+	}
+	dir := t.TempDir()
+	db := outside(t, dir)
+	var name string
+	if err := db.QueryRow(`SELECT current_database()`).Scan(&name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`ALTER DATABASE ` + name + ` SET default_transaction_isolation = 'repeatable read'`); err != nil {
+		t.Fatal(err)
+	}
+	s := openIn(t, dir)
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	tx, err := db.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, writerLock)); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan Decision, 1)
+	go func() {
+		d, err := s.Decide(t.Context(), ad1(1, "x", t0), outage.Suppressed, 0)
+		if err != nil {
+			t.Error(err)
+		}
+		told <- d
+	}()
+	eventually(t, "the decision waits", func() (waits bool) {
+		tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+			WHERE l.locktype = 'advisory' AND NOT l.granted AND d.datname = $1)`, name).Scan(&waits)
+		return waits
+	})
+	if _, err := tx.Exec(`UPDATE activation SET state = 'withdrawn', standing = 0`); err != nil {
+		t.Fatal(err)
+	}
+	if err := tx.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	if d := <-told; d.Outcome != outage.Forwarded {
+		t.Errorf("the window was withdrawn, and the alert is %s", d.Outcome)
+	}
+}
+
 // What decides is planned for tables of any size: rows are looked up by an index
 // even where the tables are small, or were when they were last counted.
 func TestPlan(t *testing.T) {

@@ -51,11 +51,34 @@ func answerOf(err error) (class, code string) {
 // commits.
 const writerLock = 0x7175656c6c
 
+// beginLevel is such that what comes after the wait for the lock sees all that
+// was committed before it, whatever the database's default.
+const beginLevel = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
 // beginSQL takes the writer's lock, within a second or not at all. A node that
 // sleeps, or is cut off, in the middle of a transaction would go on holding it,
 // and all others would forward every alert: so it loses the transaction.
 var beginSQL = plannerSQL + `, set_config('lock_timeout', '1s', true), set_config('idle_in_transaction_session_timeout', '2s', true),
 	pg_advisory_xact_lock(` + strconv.Itoa(writerLock) + `)`
+
+// stuckAfter is how long the writer's lock may be held. Whoever writes gives up
+// after remoteTimeout.
+const stuckAfter = 2 * remoteTimeout
+
+// stuckSQL ends whoever holds the writer's lock for longer than that. The server
+// does so by itself where it waits for the next of a transaction; but not where a
+// node dies, or is stopped, in the middle of what it sends.
+var stuckSQL = fmt.Sprintf(`SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+	WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+	AND l.classid = %d AND l.objid = %d AND l.objsubid = 1 AND a.xact_start < clock_timestamp() - interval '%d s'`,
+	writerLock>>32, writerLock&0xffffffff, stuckAfter/time.Second)
+
+// lockedOut reports whether somebody else held the writer's lock for too long to
+// wait.
+func lockedOut(err error) bool {
+	_, code := answerOf(err)
+	return code == "55P03"
+}
 
 // plannerSQL leaves the planner, for a transaction, what takes no longer for a
 // large table than for a small one. It goes by statistics, and those are old in a
@@ -256,7 +279,7 @@ func (w *postgresWriter) begin(ctx context.Context) error {
 		return err
 	}
 	w.queued, w.reads = &pgx.Batch{}, nil
-	w.queue("BEGIN", nil)
+	w.queue(beginLevel, nil)
 	w.queue(beginSQL, nil)
 	return nil
 }

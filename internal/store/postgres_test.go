@@ -128,6 +128,30 @@ func TestDatabaseRestarts(t *testing.T) {
 	}
 }
 
+// A node's machine dies in the middle of what it sends, with the writer's lock in
+// its hands: the server waits for the rest, and would for hours. The other nodes
+// do not.
+func TestDeadWriter(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	server := storetest.Start(t)
+	proxy := remotetest.NewProxy(t, server.Socket())
+	dying := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	other := openIn(t, t.TempDir(), func(o *Options) { o.Database = server.URL("postgres") })
+	proxy.BreakAfter(64<<10, true)
+	for n := range maxBatch {
+		dying.Note(Forwarded{fmt.Sprintf("%0200d", n), hub(n), t0, outage.ReasonStoreUnavailable})
+	}
+	check := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		return other.Check(ctx) == nil
+	}
+	eventually(t, "the lock is held", func() bool { return !check() })
+	eventually(t, "the other node writes", check)
+}
+
 // A host of the address takes connections and says nothing, as one behind a dead
 // machine does: the others are reached in time, by those too who wait less long
 // than that takes.

@@ -270,7 +270,23 @@ func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) err
 	if err != nil {
 		s.conn.undo(ctx)
 	}
+	if lockedOut(err) {
+		s.endStuck(ctx)
+	}
 	return err
+}
+
+// endStuck ends a transaction of another node that holds the writer's lock for
+// longer than any does that goes on.
+func (s *Store) endStuck(ctx context.Context) {
+	rows, err := s.reader.QueryContext(ctx, stuckSQL)
+	ended, err := scan(rows, err, func(rows rowSet) (ok bool, err error) { return ok, rows.Scan(&ok) })
+	switch {
+	case err != nil:
+		s.opts.Log.Warn("who holds the writer's lock cannot be cut off", "error", err)
+	case len(ended) > 0:
+		s.opts.Log.Warn("a node that held the writer's lock for too long was cut off")
+	}
 }
 
 // load brings the schema up to date and fills what is kept in memory from the
