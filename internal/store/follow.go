@@ -55,7 +55,7 @@ func (s *Store) follow(ctx context.Context, last int64) {
 // followOnce takes over what has come since the activation with the id last, and
 // returns the last now.
 func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	var most, at int64
 	var sw string
@@ -93,8 +93,10 @@ func (s *Store) prune(ctx context.Context) error {
 	for len(hubs) > 0 {
 		var some []int64
 		some, hubs = cut(hubs, pruneBatch)
-		gone, err := numbers(s.reader.QueryContext(ctx, `SELECT h.chf FROM (SELECT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h
+		ask, cancel := s.bounded(ctx)
+		gone, err := numbers(s.reader.QueryContext(ask, `SELECT h.chf FROM (SELECT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h
 			WHERE NOT EXISTS (SELECT 1 FROM activation a WHERE a.chf = h.chf) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.chf = h.chf)`, column(some)))
+		cancel()
 		if err != nil {
 			return err
 		}

@@ -191,7 +191,7 @@ func (s *Store) attend(ctx context.Context) {
 
 // attendOnce returns the differences that it finds.
 func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, remoteTimeout)
+	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	began := time.Now()
 	mine := map[string]string{"switch": string(s.Switch())}

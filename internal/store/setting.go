@@ -137,6 +137,8 @@ func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why stri
 }
 
 func (s *Store) loadSwitch(ctx context.Context) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	sw, err := readSwitch(ctx, s.reader)
 	if err == nil && sw != "" {
 		s.sw.turn(sw)

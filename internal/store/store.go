@@ -255,11 +255,8 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // inTx runs f within a transaction of s.conn, beside which no other writes.
 func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) error {
-	if s.remote {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, remoteTimeout)
-		defer cancel()
-	}
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	err := s.conn.begin(ctx)
 	if err == nil {
 		err = f(ctx)
@@ -274,6 +271,14 @@ func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) err
 		s.endStuck(ctx)
 	}
 	return err
+}
+
+// bounded bounds what is asked of a database across a network.
+func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !s.remote {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, remoteTimeout)
 }
 
 // endStuck ends a transaction of another node that holds the writer's lock for
@@ -303,20 +308,11 @@ func (s *Store) load(ctx context.Context) error {
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	rows, err := s.reader.QueryContext(ctx, `SELECT id, chf FROM activation UNION ALL SELECT 0, chf FROM suppression`)
-	if err != nil {
+	var err error
+	if s.last, err = s.loadHubs(ctx, "activation", "id"); err != nil {
 		return err
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var id, chf int64
-		if err := rows.Scan(&id, &chf); err != nil {
-			return err
-		}
-		s.index.add(outage.DeviceID(chf))
-		s.last = max(s.last, id)
-	}
-	if err := rows.Err(); err != nil {
+	if _, err := s.loadHubs(ctx, "suppression", "seq"); err != nil {
 		return err
 	}
 	if err := s.loadSwitch(ctx); err != nil {
@@ -325,6 +321,39 @@ func (s *Store) load(ctx context.Context) error {
 	s.index.unresolved.Add(-1)
 	close(s.loaded)
 	return nil
+}
+
+// loadRows is how many rows load reads at once: a database across a network, and
+// its statement_timeout, may allow for no look through a whole log.
+const loadRows = 10_000
+
+// loadHubs fills the index from a table, and returns the last key in it.
+func (s *Store) loadHubs(ctx context.Context, table, key string) (last int64, err error) {
+	for n := loadRows; n == loadRows; {
+		if n, err = s.loadPage(ctx, table, key, &last); err != nil {
+			return 0, err
+		}
+	}
+	return last, nil
+}
+
+// loadPage reads the rows behind the key last, and moves that on.
+func (s *Store) loadPage(ctx context.Context, table, key string, last *int64) (n int, err error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	rows, err := s.reader.QueryContext(ctx, `SELECT `+key+`, chf FROM `+table+` WHERE `+key+` > ? ORDER BY `+key+` LIMIT ?`, *last, loadRows)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for ; rows.Next(); n++ {
+		var chf int64
+		if err := rows.Scan(last, &chf); err != nil {
+			return n, err
+		}
+		s.index.add(outage.DeviceID(chf))
+	}
+	return n, rows.Err()
 }
 
 func micros(t time.Time) int64 {
