@@ -177,22 +177,34 @@ func (s *Store) commitLoop(ctx context.Context) {
 				return
 			}
 		}
-		// The journal first: its windows and corrections are older than
-		// anything that waits. A record that gets in behind this is of an
-		// alert or a request that is not answered yet.
-		played := s.load(context.WithoutCancel(ctx))
-		if played == nil {
-			played = s.playJournal(context.WithoutCancel(ctx))
+		if err := s.catchUp(context.WithoutCancel(ctx)); err != nil {
+			s.giveUp(err)
+			more = false
+			continue
 		}
 		var b batch
 		b, more = s.queue.take()
-		if played != nil {
-			s.finish(&b, played)
-			continue
-		}
-		if !b.empty() {
-			s.commitBatch(context.WithoutCancel(ctx), &b)
-		}
+		s.commitBatch(context.WithoutCancel(ctx), &b)
+	}
+}
+
+// catchUp does what comes before all that waits: the journal's windows and
+// corrections are older. A record that gets into it behind this is of an alert
+// or a request that is not answered yet.
+func (s *Store) catchUp(ctx context.Context) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	return s.playJournal(ctx)
+}
+
+// giveUp fails all that waits: to find out that the database hangs takes seconds,
+// in which much may come.
+func (s *Store) giveUp(err error) {
+	for more := true; more; {
+		var b batch
+		b, more = s.queue.take()
+		s.finish(&b, err)
 	}
 }
 
@@ -201,14 +213,19 @@ func (s *Store) drain() {
 	s.queue.mu.Lock()
 	s.queue.closed = true
 	s.queue.mu.Unlock()
+	ctx := context.Background()
 	for more := true; more; {
+		if err := s.catchUp(ctx); err != nil {
+			s.giveUp(err)
+			return
+		}
 		var b batch
 		b, more = s.queue.take()
-		s.commitBatch(context.Background(), &b)
+		s.commitBatch(ctx, &b)
 	}
-	s.playJournal(context.Background())
-	if s.remote && s.Available() {
-		s.leave(context.Background())
+	// What those have left who did not wait for the last batch.
+	if s.playJournal(ctx) == nil && s.remote {
+		s.leave(ctx)
 	}
 }
 
@@ -223,9 +240,6 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 		}
 	}
 	b.decisions = live
-	if b.lostNotes > 0 {
-		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
-	}
 	if b.empty() {
 		return // all of it was given up
 	}
@@ -275,8 +289,8 @@ func (s *Store) commitInOneTrip(ctx context.Context, b *batch) {
 		}
 		return s.suppress(ctx, b.decisions, &list)
 	})
-	done := batch{decisions: b.decisions, notes: b.notes}
-	b.decisions, b.notes = nil, nil
+	done := *b
+	*b = batch{}
 	if err == nil {
 		done.decisions, b.decisions = takeEntries(done.decisions, list)
 		s.oneTrip = len(b.decisions) == 0
@@ -287,6 +301,9 @@ func (s *Store) commitInOneTrip(ctx context.Context, b *batch) {
 // finish tells the waiting what became of a batch. If it failed, its notes go
 // to the journal.
 func (s *Store) finish(b *batch, err error) {
+	if b.lostNotes > 0 {
+		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
+	}
 	switch {
 	case err != nil:
 		if !s.down.Swap(true) {

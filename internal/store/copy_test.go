@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 )
 
@@ -202,5 +203,35 @@ func TestCopyDiffers(t *testing.T) {
 	if n, err := Open(t.Context(), Options{Dir: t.TempDir(), Database: database}); !errors.Is(err, ErrCopying) {
 		n.Close()
 		t.Errorf("a node on it: %v", err)
+	}
+}
+
+// A node that is stopped leaves a database alone that is being copied into, and
+// keeps what it remembers.
+func TestCloseMeetsCopy(t *testing.T) {
+	if onPostgres() {
+		t.Skip("skip allowed: it has a server of its own")
+	}
+	server := storetest.Start(t)
+	proxy := remotetest.NewProxy(t, server.Socket())
+	proxy.BreakAfter(0, false)
+	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	s.Record(short(t), onDemand(1, 1, t0))
+	target, err := openTarget(t.Context(), server.URL("postgres"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.reader.Close()
+	defer target.conn.close()
+	if err := target.inTx(t.Context(), func(ctx context.Context) error { return target.mark(ctx, copyBegun, copyDone) }); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Mend()
+	s.Close()
+	if list, err := target.Activations(t.Context(), Find{CHF: hub(1)}, 1); err != nil || len(list) > 0 {
+		t.Errorf("the database has %v %v", list, err)
+	}
+	if s.Pending() != 1 {
+		t.Errorf("the journal holds %d records", s.Pending())
 	}
 }

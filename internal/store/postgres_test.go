@@ -234,3 +234,44 @@ func TestLongOutage(t *testing.T) {
 		t.Errorf("the window of an 11.3 that came meanwhile: %+v", d)
 	}
 }
+
+// A database that hangs, rather than refuses, takes seconds to fail: what comes
+// meanwhile is all taken into the journal each time, and at the end too.
+func TestHangingDatabase(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
+	dir, database := t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" }
+	s := openIn(t, dir, database)
+	const notes = 20 * maxBatch
+	note := func(from int) {
+		for n := range notes {
+			s.Note(Forwarded{fmt.Sprint(from + n), hub(n), t0, outage.ReasonNoWindow})
+		}
+	}
+	proxy.BreakAfter(0, true)
+	note(0)
+	eventually(t, "it is on disk", func() bool { return s.Pending() == notes })
+	note(notes)
+	closed := make(chan bool)
+	go func() {
+		s.Close()
+		close(closed)
+	}()
+	eventually(t, "it is closed", func() bool {
+		select {
+		case <-closed:
+			return true
+		default:
+			return false
+		}
+	})
+	proxy.Mend()
+	s = openIn(t, dir, database)
+	eventually(t, "all of it is played", func() bool { return s.Pending() == 0 })
+	var n int
+	if err := s.reader.QueryRowContext(t.Context(), `SELECT count(*) FROM forwarded`).Scan(&n); err != nil || n != 2*notes {
+		t.Errorf("%d notes, want %d; %v", n, 2*notes, err)
+	}
+}
