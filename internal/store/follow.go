@@ -29,11 +29,19 @@ const (
 func (s *Store) follow(ctx context.Context, last int64) {
 	told := make(chan struct{}, 1)
 	s.following.Go(func() { s.listen(ctx, told) })
-	pruned := time.Now()
+	pruned, failing := time.Now(), false
 	for {
-		if to, err := s.followOnce(ctx, last); err == nil {
+		to, err := s.followOnce(ctx, last)
+		switch {
+		case err == nil:
 			last = to
+			if failing {
+				s.opts.Log.Info("other nodes can be followed again")
+			}
+		case !failing && ctx.Err() == nil:
+			s.opts.Log.Error("other nodes cannot be followed: their windows are not known here", "error", err)
 		}
+		failing = err != nil
 		if time.Since(pruned) > pruneEvery && s.Pending() == 0 {
 			// Whoever was taken out and has come back meanwhile is seen again.
 			from := last
@@ -65,11 +73,7 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 		return last, err
 	}
 	s.sawClock(instant(at), began, s.opts.Now())
-	if sw != "" {
-		if was, followed := s.sw.follow(outage.Switch(sw), turns); followed {
-			s.opts.Log.Warn("the switch was turned on another node", "old", was, "new", sw)
-		}
-	}
+	s.followSwitch(outage.Switch(sw), turns)
 	if most < last {
 		last = 0 // the database was set back: from the beginning
 	}
@@ -84,6 +88,17 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 		s.index.add(outage.DeviceID(chf))
 	}
 	return most, nil
+}
+
+// followSwitch takes over the switch as the store has it, "" if it has none, that
+// was asked for when it had been turned here so many times.
+func (s *Store) followSwitch(to outage.Switch, turns int) {
+	if to == "" {
+		return
+	}
+	if was, followed := s.sw.follow(to, turns); followed {
+		s.opts.Log.Warn("the switch was turned on another node", "old", was, "new", to)
+	}
 }
 
 // prune takes hubs out of the index that have neither an activation nor a log

@@ -10,8 +10,9 @@ import (
 // index is the set of hubs that the store must be asked about: those with an
 // activation or a log entry. Any other hub has no window, which is the answer
 // to nearly every alert. It is a filter only: what it holds too much costs a
-// question, and it never holds too little, since a hub is added before its
-// request is forwarded and taken out only when its last row is gone.
+// question. Of a node's own requests it never holds too little, since a hub is
+// added before its request is forwarded and taken out only when its last row is
+// gone; of other nodes' it may for a moment, and alerts then go forward.
 type index struct {
 	// unresolved counts journaled activations whose hub is not known yet;
 	// while there are any, every hub may have a window.
@@ -133,8 +134,8 @@ func (f *filter) add(id outage.DeviceID) {
 	}
 }
 
-// MayHold reports whether an alert of the hub must be put to Decide. False is
-// final: the hub has no window, and no alert of it was ever suppressed.
+// MayHold reports whether an alert of the hub must be put to Decide. If not, it is
+// to be forwarded and noted: the hub has no window that this node knows of.
 func (s *Store) MayHold(chf outage.DeviceID) bool { return s.index.has(chf) }
 
 // Hubs is how many hubs the store is asked about.

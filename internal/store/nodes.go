@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"quell/internal/outage"
 )
 
 const (
@@ -193,13 +195,14 @@ func (s *Store) attend(ctx context.Context) {
 func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]string, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	began := time.Now()
+	began, turns := time.Now(), s.sw.turned()
 	mine := map[string]string{"switch": string(s.Switch())}
 	if settings != nil {
 		maps.Copy(mine, *settings)
 	}
 	var term int64
 	var list []Node
+	var sw outage.Switch
 	// Urgent, since under load nothing else is done for a long time.
 	err := s.do(ctx, func(ctx context.Context) (err error) {
 		if settings != nil {
@@ -219,12 +222,16 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 				return err
 			}
 		}
+		if sw, err = readSwitch(ctx, s.conn); err != nil {
+			return err
+		}
 		term, list, err = s.readNodes(ctx)
 		return err
 	}, nil)
 	if err != nil {
 		return nil, err // the transaction may still be under way
 	}
+	s.followSwitch(sw, turns)
 	if term == 0 {
 		s.nodes.lead.Store(nil)
 	} else {

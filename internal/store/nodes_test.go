@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +25,24 @@ func openNodes(t testing.TB, n int) (list []*Store) {
 		list = append(list, openIn(t, t.TempDir(), func(o *Options) { o.Database = database }))
 	}
 	return list
+}
+
+// syncBuffer is a buffer that several write to.
+type syncBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *syncBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *syncBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // What one node records, another knows.
@@ -49,6 +69,27 @@ func TestNodesFollowEachOther(t *testing.T) {
 	}
 	if got := outcomes(t, a); got["x"] != outage.Forwarded {
 		t.Errorf("outcomes %v", got)
+	}
+}
+
+// A node that cannot read says so, once, and still hears of the switch where it
+// tells of itself.
+func TestFollowingFails(t *testing.T) {
+	var log syncBuffer
+	list := openNodes(t, 1)
+	b := openIn(t, t.TempDir(), func(o *Options) {
+		o.Database, o.Log = list[0].opts.Database, slog.New(slog.NewTextHandler(&log, nil))
+	})
+	b.Describe(map[string]string{"window": "30m"})
+	eventually(t, "it tells of itself", func() bool { return len(b.Nodes()) == 1 })
+	b.reader.Close()
+	if _, err := list[0].SetSwitch(t.Context(), outage.SwitchShadow, "alice", "a reason", t0); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it knows the switch", func() bool { return b.Switch() == outage.SwitchShadow })
+	time.Sleep(2 * followEvery)
+	if n := strings.Count(log.String(), "cannot be followed"); n != 1 {
+		t.Errorf("it says %d times that it cannot follow", n)
 	}
 }
 
