@@ -15,41 +15,51 @@ import (
 	"quell/internal/store"
 )
 
-// load imports the device list and the inventory that the configuration names,
-// or the device list that is built in, unless they are in force already. Then it
-// tells other nodes what must be equal on all of them.
+// load tells other nodes what must be equal on all of them, and imports the
+// device list and the inventory that the configuration names, or the device list
+// that is built in, unless they are in force already.
 func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	same := config.Same(*cfg)
-	list, err := s.store.LastImport(ctx, "devices")
-	if err != nil {
-		return err
+	if cfg.DeviceList != "" {
+		var err error
+		if same["device_list"], err = digestFiles([]string{cfg.DeviceList}); err != nil {
+			return fmt.Errorf("device_list: %w", err)
+		}
 	}
-	builtin, size := inventory.Builtin()
-	switch {
-	case cfg.DeviceList != "":
-		same["device_list"], err = s.loadFiles(ctx, []string{cfg.DeviceList}, "devices", func(next func() (store.File, error)) (store.Import, error) {
+	s.store.Describe(same)
+	if err := s.loadList(ctx, cfg); err != nil {
+		return fmt.Errorf("device_list: %w", err)
+	}
+	if len(cfg.Inventory) == 0 {
+		return nil
+	}
+	if err := s.loadFiles(ctx, cfg.Inventory, "inventory", func(next func() (store.File, error)) (store.Import, error) {
+		return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
+	}); err != nil {
+		return fmt.Errorf("inventory: %w", err)
+	}
+	return nil
+}
+
+func (s *system) loadList(ctx context.Context, cfg *config.Config) error {
+	if cfg.DeviceList != "" {
+		return s.loadFiles(ctx, []string{cfg.DeviceList}, "devices", func(next func() (store.File, error)) (store.Import, error) {
 			f, err := next()
 			if err != nil {
 				return store.Import{}, err
 			}
 			return s.store.ImportList(ctx, importer, s.store.Now(), f)
 		})
-	case size > 0 && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()):
-		_, err = s.store.ImportList(ctx, importer, s.store.Now(), store.File{Name: builtinSource, Reader: builtin})
 	}
-	if err != nil {
-		return fmt.Errorf("device_list: %w", err)
-	}
-	s.store.Describe(same)
-	if len(cfg.Inventory) == 0 {
+	builtin, size := inventory.Builtin()
+	if size == 0 {
 		return nil
 	}
-	if _, err := s.loadFiles(ctx, cfg.Inventory, "inventory", func(next func() (store.File, error)) (store.Import, error) {
-		return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
-	}); err != nil {
-		return fmt.Errorf("inventory: %w", err)
+	list, err := s.store.LastImport(ctx, "devices")
+	if err == nil && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()) {
+		_, err = s.store.ImportList(ctx, importer, s.store.Now(), store.File{Name: builtinSource, Reader: builtin})
 	}
-	return nil
+	return err
 }
 
 // importer is who imports what the configuration names.
@@ -65,17 +75,17 @@ func digestBuiltin() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// loadFiles imports files unless they are what is in force, by their digest,
-// which it returns. If another node imports, it is waited for: it may be the
-// same.
-func (s *system) loadFiles(ctx context.Context, names []string, kind string, run func(func() (store.File, error)) (store.Import, error)) (digest string, err error) {
-	if digest, err = digestFiles(names); err != nil {
-		return "", err
+// loadFiles imports files unless they are what is in force, by their digest. If
+// another node imports, it is waited for: it may be the same.
+func (s *system) loadFiles(ctx context.Context, names []string, kind string, run func(func() (store.File, error)) (store.Import, error)) error {
+	digest, err := digestFiles(names)
+	if err != nil {
+		return err
 	}
 	for {
 		have, err := s.store.LastImport(ctx, kind)
 		if err != nil || have.SHA256 == digest {
-			return digest, err
+			return err
 		}
 		s.log.Info("importing", "kind", kind, "files", names)
 		next, done := openFiles(names)
@@ -85,12 +95,12 @@ func (s *system) loadFiles(ctx context.Context, names []string, kind string, run
 			if err == nil {
 				s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
 			}
-			return digest, err
+			return err
 		}
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
-			return digest, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }

@@ -164,6 +164,7 @@ func accept(t testing.TB) string {
 }
 
 func TestCommandLine(t *testing.T) {
+	t.Setenv("PGPORT", "no port") // of somebody else's database
 	hop := accept(t)
 	i := install(t, hop, hop, "")
 	for _, c := range []struct {

@@ -246,3 +246,31 @@ func TestThreeNodes(t *testing.T) {
 		t.Errorf("%d files delivered, %v", len(files), err)
 	}
 }
+
+// A configuration that is read again while the database is away comes into force
+// as far as it can, and its device list when the database is back.
+func TestReloadWithoutStore(t *testing.T) {
+	server := storetest.Start(t)
+	var nodes []*installation
+	var processes []*process
+	for n := range 2 {
+		nodes = append(nodes, install(t, accept(t), accept(t), fmt.Sprintf("store: %q\n", server.URL("postgres"))))
+		processes = append(processes, nodes[n].serve())
+	}
+	list := nodes[0].file("list", meterID(1).String())
+	text, err := os.ReadFile(nodes[0].config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	nodes[0].write(fmt.Sprintf("%swindow: 15m\ndevice_list: %q\n", text, list))
+	processes[0].Process.Signal(syscall.SIGHUP)
+	wait(t, "it has read it", func() bool { return strings.Contains(processes[0].log.String(), "the configuration was read again") })
+	time.Sleep(2 * time.Second) // for it to try
+	server.Restart()
+	wait(t, "the list is in force", func() bool { s := processes[0].status(t); return s != nil && s.DeviceList.Rows == 1 })
+	wait(t, "the other node knows of the window", func() bool {
+		s := processes[1].status(t)
+		return s != nil && slices.ContainsFunc(s.Degraded, func(text string) bool { return strings.Contains(text, "window is 30m here, and 15m on") })
+	})
+}

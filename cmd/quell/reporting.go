@@ -35,8 +35,10 @@ func loadConfig(file string, environ []string, first bool) (config.Config, error
 		}
 	}
 	var errs []error
-	if err := store.CheckDatabase(cfg.Database()); err != nil {
-		errs = append(errs, fmt.Errorf("store: %w", err))
+	if database := cfg.Database(); database != "" { // else its variables are somebody else's
+		if err := store.CheckDatabase(database); err != nil {
+			errs = append(errs, fmt.Errorf("store: %w", err))
+		}
 	}
 	for i, r := range cfg.Report.Remotes {
 		if err := remote.Check(r.Target); err != nil {

@@ -139,8 +139,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 	s.trail.Enable(cfg.AuditTrail.Enabled)
 	s.m.Trail = s.trail
 	if err := s.prepare(ctx, &cfg); errors.Is(err, store.ErrUnavailable) && cfg.Database() != "" {
-		log.Error("the store is not available, alerts are forwarded until it is", "error", err)
-		s.background.Go(func() { s.prepareLater(ctx) })
+		s.background.Go(func() { s.untilAvailable(ctx, s.prepare) })
 	} else if err != nil {
 		return nil, err
 	}
@@ -177,17 +176,24 @@ func (s *system) prepare(ctx context.Context, cfg *config.Config) error {
 	return s.load(ctx, cfg)
 }
 
-// prepareLater prepares a store that was not available at the start, once it is.
-func (s *system) prepareLater(ctx context.Context) {
-	for ctx.Err() == nil {
-		err := s.prepare(ctx, s.cfg.Load())
-		if err == nil {
-			s.log.Info("the store is available now")
+// untilAvailable does what the configuration asks of the store, again each second
+// while that is not available.
+func (s *system) untilAvailable(ctx context.Context, f func(ctx context.Context, cfg *config.Config) error) {
+	for waited := false; ctx.Err() == nil; waited = true {
+		err := f(ctx, s.cfg.Load())
+		switch {
+		case err == nil:
+			if waited {
+				s.log.Info("the store is available now")
+			}
 			return
-		}
-		if !errors.Is(err, store.ErrUnavailable) {
-			s.log.Error("the configuration's device list or inventory", "error", err)
+		case ctx.Err() != nil:
 			return
+		case !errors.Is(err, store.ErrUnavailable):
+			s.log.Error("import failed, what was in force stays", "error", err)
+			return
+		case !waited:
+			s.log.Error("what the configuration says is imported when the store is available", "error", err)
 		}
 		select {
 		case <-time.After(time.Second):
@@ -264,11 +270,7 @@ func (s *system) reload(ctx context.Context, cfg config.Config) {
 	s.apply(cfg)
 	s.deliver(ctx)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
-	s.background.Go(func() {
-		if err := s.load(ctx, &cfg); err != nil {
-			s.log.Error("import failed, what was in force stays", "error", err)
-		}
-	})
+	s.background.Go(func() { s.untilAvailable(ctx, s.load) })
 }
 
 // configured names the key that says where the inventory or the devices come

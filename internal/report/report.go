@@ -102,10 +102,10 @@ func (r *Reporter) Run(ctx context.Context) {
 // lead is Run while this node leads. It first goes on with what it finds
 // unfinished.
 func (r *Reporter) lead(ctx context.Context) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
 	r.Metrics.forget() // remotes that there were before
 	defer r.Metrics.forget()
+	var wg sync.WaitGroup
+	defer wg.Wait()
 	r.mu.Lock()
 	r.follow.streams = nil // others may have cut since this node led last
 	r.mu.Unlock()

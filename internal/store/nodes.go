@@ -46,7 +46,7 @@ type Node struct {
 type nodes struct {
 	id       string
 	settings atomic.Pointer[map[string]string]
-	wants    atomic.Bool // to lead
+	wants    atomic.Int32 // how many want it to lead
 	lead     atomic.Pointer[leadership]
 	list     atomic.Pointer[[]Node]
 	differ   atomic.Pointer[[]string]
@@ -108,14 +108,19 @@ func (s *Store) Term() int64 {
 func (s *Store) Leading() bool { return !s.remote || s.Term() != 0 }
 
 // WhileLeading runs f whenever this node leads, until ctx ends. The context of f
-// ends when the lead does.
+// ends when the lead does. When all who called it have returned, the node gives
+// the lead up.
 func (s *Store) WhileLeading(ctx context.Context, f func(ctx context.Context)) {
 	if !s.remote {
 		f(ctx)
 		return
 	}
-	s.nodes.wants.Store(true)
+	s.nodes.wants.Add(1)
 	s.nodes.hurry()
+	defer func() {
+		s.nodes.wants.Add(-1)
+		s.nodes.hurry()
+	}()
 	for ctx.Err() == nil {
 		if term := s.Term(); term != 0 {
 			s.whileTerm(ctx, term, f)
@@ -175,7 +180,7 @@ func (s *Store) attend(ctx context.Context) {
 	defer s.nodes.lead.Store(nil)
 	var before []string // differences that were found
 	for {
-		if settings := s.nodes.settings.Load(); settings != nil || s.nodes.wants.Load() {
+		if settings := s.nodes.settings.Load(); settings != nil || s.nodes.wants.Load() > 0 || s.nodes.lead.Load() != nil {
 			found, err := s.attendOnce(ctx, settings)
 			if err == nil {
 				s.compare(before, found)
@@ -215,12 +220,8 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 				return err
 			}
 		}
-		if s.nodes.wants.Load() {
-			// A lead that was nobody else's meanwhile goes on as the same term.
-			if err := s.conn.later(ctx, `UPDATE lead SET node = ?1, term = term + CASE WHEN node = ?1 THEN 0 ELSE 1 END, until = `+serverTime+` + ?2
-				WHERE what = 'reports' AND (node = ?1 OR until < `+serverTime+`)`, s.nodes.id, leaseTime.Microseconds()); err != nil {
-				return err
-			}
+		if err := s.settleLead(ctx); err != nil {
+			return err
 		}
 		if sw, err = readSwitch(ctx, s.conn); err != nil {
 			return err
@@ -242,6 +243,24 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 	}
 	s.nodes.list.Store(&list)
 	return differences(list, mine), nil
+}
+
+// settleLead takes or keeps the lead if it is wanted, or else gives it up.
+func (s *Store) settleLead(ctx context.Context) error {
+	switch {
+	case s.nodes.wants.Load() > 0:
+		// A lead that was nobody else's meanwhile goes on as the same term. One
+		// that is longer than any was given by a server whose clock was ahead.
+		return s.conn.later(ctx, `UPDATE lead SET node = ?1, term = term + CASE WHEN node = ?1 THEN 0 ELSE 1 END, until = `+serverTime+` + ?2
+			WHERE what = 'reports' AND (node = ?1 OR until < `+serverTime+` OR until > `+serverTime+` + 2 * ?2)`, s.nodes.id, leaseTime.Microseconds())
+	case s.nodes.lead.Load() != nil:
+		return s.giveUpLead(ctx)
+	}
+	return nil
+}
+
+func (s *Store) giveUpLead(ctx context.Context) error {
+	return s.conn.later(ctx, `UPDATE lead SET until = 0 WHERE what = 'reports' AND node = ?`, s.nodes.id)
 }
 
 // readNodes returns the term of this node's lead, 0 if it does not lead, and the
@@ -313,14 +332,11 @@ func (s *Store) compare(before, found []string) {
 
 // leave gives up the lead and says that this node is gone.
 func (s *Store) leave(ctx context.Context) {
-	if s.nodes.settings.Load() == nil && !s.nodes.wants.Load() {
-		return
-	}
 	err := s.inTx(ctx, func(ctx context.Context) error {
 		if err := s.conn.later(ctx, `DELETE FROM node WHERE id = ?`, s.nodes.id); err != nil {
 			return err
 		}
-		return s.conn.later(ctx, `UPDATE lead SET until = 0 WHERE node = ?`, s.nodes.id)
+		return s.giveUpLead(ctx)
 	})
 	if err != nil {
 		s.opts.Log.Warn("the other nodes find out by themselves that this one is gone", "error", err)

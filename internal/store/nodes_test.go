@@ -339,7 +339,7 @@ func TestOneNodeLeads(t *testing.T) {
 	logN(t, second, 3)
 	r := writeReport(t, second, 3, func(c *Cut) { c.Remotes = map[string]string{"there": Consolidated} })
 	// As if it had slept: another has taken the lead, and it does not know.
-	script(t, second, `UPDATE lead SET node = 'another', term = term + 1, until = until + 60000000`)
+	script(t, second, fmt.Sprintf(`UPDATE lead SET node = 'another', term = term + 1, until = %s + %d`, serverTime, leaseTime.Microseconds()))
 	d := Delivery{Report: r.No, Stream: Consolidated, Remote: "there", State: StateConfirmed, At: t0}
 	if err := second.SetDelivery(t.Context(), d); !errors.Is(err, ErrNotLeading) {
 		t.Errorf("a delivery: %v", err)
@@ -353,6 +353,34 @@ func TestOneNodeLeads(t *testing.T) {
 	eventually(t, "it knows", func() bool { return !second.Leading() })
 	cancel()
 	wg.Wait()
+}
+
+// A node that has stopped what a leader does gives up the lead, while it finishes
+// what else it has.
+func TestLeadGivenUp(t *testing.T) {
+	list := openNodes(t, 2)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() { list[0].WhileLeading(ctx, func(ctx context.Context) { <-ctx.Done() }) })
+	}
+	eventually(t, "it leads", list[0].Leading)
+	cancel()
+	wg.Wait()
+	lead(t, list[1])
+	if list[0].Leading() {
+		t.Error("both lead")
+	}
+}
+
+// A lease that the clock of another server gave, ahead of this one's, is over
+// when no lease of this one's could be as long.
+func TestLeaseOfAnotherClock(t *testing.T) {
+	s := openNodes(t, 1)[0]
+	script(t, s, fmt.Sprintf(`UPDATE lead SET node = 'another', term = 7, until = %s + %d`, serverTime, time.Hour.Microseconds()))
+	if lead(t, s).Term() != 8 {
+		t.Errorf("term %d", s.Term())
+	}
 }
 
 // Nodes say when their settings differ, and when they do no more.
