@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"quell/internal/inventory"
 	"quell/internal/motorway"
@@ -318,6 +319,9 @@ type Turned struct {
 	New outage.Switch `json:"new"`
 }
 
+// isText reports whether something is said that any store can keep.
+func isText(s string) bool { return s != "" && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
+
 func (c *Console) turnSwitch(r *http.Request) (any, error) {
 	var t Turn
 	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
@@ -326,7 +330,7 @@ func (c *Console) turnSwitch(r *http.Request) (any, error) {
 		return nil, badRequest{fmt.Errorf("not the JSON of a turn of the switch: %w", err)}
 	}
 	t.Who, t.Why = strings.TrimSpace(t.Who), strings.TrimSpace(t.Why)
-	if !t.Switch.Valid() || t.Who == "" || t.Why == "" {
+	if !t.Switch.Valid() || !isText(t.Who) || !isText(t.Why) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
 	}
 	old, err := c.Motorway.Store.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())

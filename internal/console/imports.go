@@ -26,7 +26,7 @@ func (c *Console) checkConfigured(kind string) error {
 // arrive; their names are the parts' file names.
 func parts(r *http.Request) (next func() (store.File, error), who string, err error) {
 	who = strings.TrimSpace(r.URL.Query().Get("who"))
-	if who == "" {
+	if !isText(who) {
 		return nil, "", badRequest{errors.New("needs who")}
 	}
 	m, err := r.MultipartReader()
@@ -40,6 +40,9 @@ func parts(r *http.Request) (next func() (store.File, error), who string, err er
 		}
 		if err != nil {
 			return store.File{}, badRequest{err}
+		}
+		if !isText(p.FileName()) {
+			return store.File{}, badRequest{errors.New("a file needs a name")}
 		}
 		return store.File{Name: p.FileName(), Reader: p}, nil
 	}, who, nil

@@ -97,6 +97,8 @@ func text(column, s string, most int) error {
 	switch {
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%s is not UTF-8", column)
+	case strings.IndexByte(s, 0) >= 0: // PostgreSQL has no such texts
+		return fmt.Errorf("%s has a NUL", column)
 	case len(s) > most && utf8.RuneCountInString(s) > most:
 		return fmt.Errorf("%s has more than %d characters", column, most)
 	}

@@ -88,6 +88,7 @@ func TestReadDevicesFaults(t *testing.T) {
 		"model":            {with("E470", strings.Repeat("x", 31)), "line 3: model has more than 30 characters", 2},
 		"mpxn":             {with("1012345678909", "10123456789090"), "line 3: mpxn has more than 13 characters", 2},
 		"not UTF-8":        {with("Landis", "L\xe4ndis"), "line 3: manufacturer is not UTF-8", 2},
+		"NUL":              {with("Landis", "L\x00ndis"), "line 3: manufacturer has a NUL", 2},
 		"open quote":       {with("Landis", `"Landis`), `line 3: extraneous or missing " in quoted-field`, 2},
 		"bare quote":       {with("Landis", `Lan"dis`), `line 3: bare " in non-quoted-field`, 2},
 		"long line":        {with("Landis", strings.Repeat("x", 10000)), "line 3: longer than 4096 octets", 2},

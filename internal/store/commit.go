@@ -136,14 +136,14 @@ const sureFor = 10 * time.Second
 // doSurely is doLater, or do if it is urgent, and asks again where the store's
 // answer was lost: f finds out what it has done already, so that doing it again
 // changes nothing. The error is ErrUnavailable if the store does not answer for
-// sureFor, or ctx ends.
+// sureFor, or ctx ends, or if it refuses what f says.
 func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
 	ctx, cancel := context.WithTimeout(ctx, sureFor)
 	defer cancel()
 	for {
 		err := s.submit(ctx, lane, f, then)
-		if err == nil {
-			return nil
+		if err == nil || s.reader.engine.refuses(err) {
+			return err
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

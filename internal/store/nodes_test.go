@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,24 @@ func TestNodesFollowUntold(t *testing.T) {
 		VALUES ('x', '', '', 0, '', 0, %d, 0, 0, 0, '', 0); INSERT INTO setting (name, value) VALUES ('switch', 'shadow')`, int64(hub(1))))
 	for _, s := range list {
 		eventually(t, "the node knows the window and the switch", func() bool { return s.MayHold(hub(1)) && s.Switch() == outage.SwitchShadow })
+	}
+}
+
+// What the database refuses by its content is not asked for again.
+func TestRefusedTurn(t *testing.T) {
+	if !onPostgres() {
+		t.Skip("skip allowed: SQLite keeps any text; TestOnPostgreSQL runs this")
+	}
+	var failed atomic.Int32
+	s := openIn(t, t.TempDir(), func(o *Options) {
+		o.OnCommit = func(_ int, _ time.Duration, err error) {
+			if err != nil {
+				failed.Add(1)
+			}
+		}
+	})
+	if _, err := s.SetSwitch(t.Context(), outage.SwitchOff, "alice", "a\x00b", t0); !errors.Is(err, ErrUnavailable) || s.Switch() != "" || failed.Load() != 1 {
+		t.Errorf("%v, the switch is %q, %d transactions failed", err, s.Switch(), failed.Load())
 	}
 }
 
