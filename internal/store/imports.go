@@ -215,9 +215,17 @@ func (l *load) flush(ctx context.Context) error {
 	}
 	insert, rows := l.insert, string(append(l.buf, ']')) // whoever gives up waiting leaves them
 	l.buf, l.n = l.buf[:0], 0
-	return l.store.doLater(ctx, func(ctx context.Context) error {
-		return errors.Join(l.store.conn.later(ctx, insert, l.no, rows), l.store.touchImport(ctx, l.no))
+	dropped := false
+	err := l.store.doLater(ctx, func(ctx context.Context) (err error) {
+		if dropped, err = l.store.touchImport(ctx, l.no); dropped || err != nil {
+			return err
+		}
+		return l.store.conn.later(ctx, insert, l.no, rows)
 	}, nil)
+	if err == nil && dropped { // else the transaction may still be under way
+		err = errDropped
+	}
+	return err
 }
 
 // stage is a database of its own, beside the store's, in which an import is
@@ -303,7 +311,8 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64
 		if err != nil {
 			return err
 		}
-		return s.touchImport(ctx, no)
+		_, err = s.touchImport(ctx, no)
+		return err
 	}, nil)
 	if err != nil {
 		return 0, err // the transaction may still be under way
@@ -322,12 +331,18 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64
 // importSilence is how long an import is not heard of that counts as cut off.
 const importSilence = time.Minute
 
-// touchImport says to other nodes that an import goes on.
-func (s *Store) touchImport(ctx context.Context, no int64) error {
+// touchImport says to other nodes that an import goes on, unless one of them has
+// dropped it.
+func (s *Store) touchImport(ctx context.Context, no int64) (dropped bool, err error) {
 	if !s.remote {
-		return nil
+		return false, nil
 	}
-	return s.conn.later(ctx, `UPDATE import SET touched = `+serverTime+` WHERE no = ?`, no)
+	res, err := s.conn.ExecContext(ctx, `UPDATE import SET touched = `+serverTime+` WHERE no = ? AND state = 'running'`, no)
+	if err != nil {
+		return false, err
+	}
+	n, err := res.RowsAffected()
+	return n == 0, err
 }
 
 // finishImport puts an import into force, unless it is.

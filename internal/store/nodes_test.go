@@ -496,6 +496,13 @@ func TestNodesImport(t *testing.T) {
 	if _, err := list[1].ImportList(t.Context(), "bob", t0, File{"quick", strings.NewReader(meter(2).String())}); err != nil {
 		t.Errorf("after an import that is not heard of any more: %v", err)
 	}
+	late := &load{store: list[0], no: 100, insert: `INSERT INTO device_list (import_no, device_id) SELECT ?1, CAST(value->>0 AS BIGINT) FROM json_each(?2)`}
+	if err := errors.Join(late.add(t.Context(), []byte("[1]")), late.flush(t.Context())); !errors.Is(err, errDropped) {
+		t.Errorf("rows of an import that was dropped: %v", err)
+	}
+	if left, err := numbers(list[0].reader.QueryContext(t.Context(), `SELECT device_id FROM device_list WHERE import_no = 100`)); err != nil || len(left) > 0 {
+		t.Errorf("they stay: %v %v", left, err)
+	}
 	if err := list[0].finishImport(t.Context(), "devices", &Import{No: 100}); !errors.Is(err, errDropped) {
 		t.Errorf("an import that was dropped: %v", err)
 	}
