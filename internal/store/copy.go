@@ -407,6 +407,9 @@ func appendValue(b []byte, v any) ([]byte, error) {
 // claim makes the database a quell's: it has all that was copied into it, and is
 // not copied into any more.
 func (s *Store) claim(ctx context.Context) error {
+	if !s.remote {
+		return nil // nothing is copied into SQLite
+	}
 	return s.inTx(ctx, func(ctx context.Context) error {
 		var begun bool
 		if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM lead WHERE what = ?)`, copyBegun).Scan(&begun); err != nil {
