@@ -20,14 +20,15 @@ import (
 // that is built in, unless they are in force already.
 func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	same := config.Same(*cfg)
+	var err error
 	if cfg.DeviceList != "" {
-		var err error
-		if same["device_list"], err = digestFiles([]string{cfg.DeviceList}); err != nil {
-			return fmt.Errorf("device_list: %w", err)
-		}
+		same["device_list"], err = digestFiles([]string{cfg.DeviceList})
 	}
 	s.store.Describe(same)
-	if err := s.loadList(ctx, cfg); err != nil {
+	if err == nil {
+		err = s.loadList(ctx, cfg)
+	}
+	if err != nil {
 		return fmt.Errorf("device_list: %w", err)
 	}
 	if len(cfg.Inventory) == 0 {
