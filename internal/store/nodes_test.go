@@ -126,7 +126,9 @@ func TestRefusedTurn(t *testing.T) {
 // A node that was told of a turn of the switch does not go back to what it read
 // before.
 func TestSwitchStays(t *testing.T) {
-	s := openNodes(t, 1)[0]
+	var log syncBuffer
+	database := openNodes(t, 1)[0].opts.Database
+	s := openIn(t, t.TempDir(), func(o *Options) { o.Database, o.Log = database, slog.New(slog.NewTextHandler(&log, nil)) })
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 3 {
@@ -148,6 +150,9 @@ func TestSwitchStays(t *testing.T) {
 				t.Fatalf("turn %d: the switch was turned %s, and is %s", n, to, is)
 			}
 		}
+	}
+	if text := log.String(); strings.Contains(text, "turned on another node") {
+		t.Errorf("it takes its own turns for another's:\n%.200s", text)
 	}
 }
 

@@ -55,8 +55,21 @@ func (s *Store) Switch() outage.Switch {
 type position struct {
 	is atomic.Value // outage.Switch
 
-	mu    sync.Mutex // guards what follows, and writing the above
-	turns int
+	mu      sync.Mutex // guards what follows, and writing the above
+	turns   int
+	turning int // turns here that are under way
+}
+
+// begin says that the switch is being turned here, until end is called: what is
+// read in the store meanwhile may be that.
+func (p *position) begin() (end func()) {
+	add := func(n int) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.turning += n
+	}
+	add(1)
+	return func() { add(-1) }
 }
 
 func (p *position) turn(to outage.Switch) {
@@ -72,13 +85,13 @@ func (p *position) turned() int {
 	return p.turns
 }
 
-// follow takes over what was read in the store, unless it was turned here since
-// there were so many turns: what was read may then be older.
+// follow takes over what was read in the store, unless it is being turned here,
+// or was since there were so many turns: what was read may then be older.
 func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, followed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was, _ = p.is.Load().(outage.Switch)
-	if to == was || turns != p.turns {
+	if to == was || turns != p.turns || p.turning > 0 {
 		return was, false
 	}
 	p.is.Store(to)
@@ -90,6 +103,7 @@ func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, follo
 // look next. The error is ErrUnavailable
 // if the store does not say within seconds that it is done; it may be all the same.
 func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
+	defer s.sw.begin()()
 	var old outage.Switch
 	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
 		e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
@@ -122,6 +136,7 @@ func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why stri
 	if s.Switch() != "" {
 		return nil
 	}
+	defer s.sw.begin()()
 	var is outage.Switch
 	return s.do(ctx, func(ctx context.Context) error {
 		res, err := s.conn.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?) ON CONFLICT DO NOTHING`, string(to))
