@@ -140,10 +140,14 @@ const sureFor = 10 * time.Second
 func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
 	ctx, cancel := context.WithTimeout(ctx, sureFor)
 	defer cancel()
-	for {
+	for refused := false; ; {
 		err := s.submit(ctx, lane, f, then)
-		if err == nil || s.reader.engine.refuses(err) {
-			return err
+		if err == nil {
+			return nil
+		}
+		before := refused
+		if refused = s.reader.engine.refuses(err); refused && before {
+			return err // twice; once may be of something else in the transaction
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):

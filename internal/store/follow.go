@@ -13,8 +13,8 @@ const (
 	// followEvery is how often a node looks for what other nodes have written,
 	// where the database does not tell it.
 	followEvery = 250 * time.Millisecond
-	// pruneEvery is how often it forgets hubs of which nothing is left.
-	pruneEvery = time.Hour
+	// forgetEvery is how often it forgets hubs of which nothing is left.
+	forgetEvery = time.Hour
 	// pruneBatch is how many hubs one question is about.
 	pruneBatch = 1000
 )
@@ -26,7 +26,7 @@ const (
 //
 // Ids are given out while the writer's lock is held, and so in the order of
 // commits: whatever is committed later has a higher one.
-func (s *Store) follow(ctx context.Context, last int64) {
+func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration) {
 	told := make(chan struct{}, 1)
 	s.following.Go(func() { s.listen(ctx, told) })
 	pruned, failing := time.Now(), false
@@ -42,18 +42,17 @@ func (s *Store) follow(ctx context.Context, last int64) {
 			s.opts.Log.Error("other nodes cannot be followed: their windows are not known here", "error", err)
 		}
 		failing = err != nil
+		pause := followEvery
 		if time.Since(pruned) > pruneEvery && s.Pending() == 0 {
-			// Whoever was taken out and has come back meanwhile is seen again.
-			from := last
+			// Where it fails, the next look at other nodes says so.
 			if s.prune(ctx) == nil {
-				pruned = time.Now()
+				pause = 0 // who was taken out and has come back meanwhile is seen again
 			}
-			last = from
-			continue
+			pruned = time.Now()
 		}
 		select {
 		case <-told:
-		case <-time.After(followEvery):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}
@@ -90,8 +89,8 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 	return most, nil
 }
 
-// followSwitch takes over the switch as the store has it, "" if it has none, that
-// was asked for when it had been turned here so many times.
+// followSwitch takes over the switch as the store has it, "" if it has none; turns
+// is what turned said before the store was asked.
 func (s *Store) followSwitch(to outage.Switch, turns int) {
 	if to == "" {
 		return

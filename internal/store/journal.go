@@ -58,11 +58,13 @@ type journal struct {
 	pending atomic.Int64  // records in the file and held that are not played
 	atOnce  int           // records that are played in one transaction; the committer's
 
-	mu      sync.Mutex // guards what follows
-	file    *os.File
-	size    int64    // written and synced
-	played  int64    // played into the store, from the file's beginning
-	held    []record // could not be written
+	mu     sync.Mutex // guards what follows; is held while the file is written
+	file   *os.File
+	size   int64 // written and synced
+	played int64 // played into the store, from the file's beginning
+
+	heldMu  sync.Mutex // guards what follows; is never waited for long
+	held    []record   // could not be written
 	dropped int
 }
 
@@ -189,8 +191,7 @@ func (j *journal) write(group []*appended) error {
 }
 
 func (j *journal) hold(group []*appended, err error) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
+	j.heldMu.Lock()
 	for _, a := range group {
 		if len(j.held) >= maxHeld {
 			j.dropped++
@@ -199,8 +200,10 @@ func (j *journal) hold(group []*appended, err error) {
 		j.held = append(j.held, a.record)
 		j.pending.Add(1)
 	}
+	held, lost := len(j.held), j.dropped
+	j.heldMu.Unlock()
 	j.log.Error("THE JOURNAL CANNOT BE WRITTEN; what it should hold is in memory only, and lost if this process ends",
-		"file", j.path, "error", err, "held", len(j.held), "lost", j.dropped)
+		"file", j.path, "error", err, "held", held, "lost", lost)
 }
 
 // keep writes notes that the store did not take. Nobody waits for them; the
@@ -264,6 +267,8 @@ func (j *journal) next(n int) (list []record, to int64, err error) {
 		}
 		return list, to, err
 	}
+	j.heldMu.Lock()
+	defer j.heldMu.Unlock()
 	list, _ = cut(j.held, n)
 	return list, j.played, nil
 }
@@ -275,6 +280,8 @@ func (j *journal) done(n int, to int64) {
 	defer j.mu.Unlock()
 	j.pending.Add(-int64(n))
 	if to == j.played {
+		j.heldMu.Lock()
+		defer j.heldMu.Unlock()
 		_, j.held = cut(j.held, n)
 		return
 	}
@@ -310,8 +317,8 @@ func (s *Store) remember(ctx context.Context, r record) {
 	s.queue.push(func() bool { return true }) // wakes the committer, which plays it
 }
 
-// Remember is Note for while the store may be away: the note is in the journal
-// when it returns.
+// Remember is Note for while the store may be away: it waits for the note to be in
+// the journal, as far as that can be written at once.
 func (s *Store) Remember(ctx context.Context, f Forwarded) { s.remember(ctx, record{Forwarded: &f}) }
 
 // loadJournal counts the windows of the journal at once on this node.
@@ -329,7 +336,9 @@ func (s *Store) loadJournal() error {
 }
 
 // playJournal plays all that the journal holds into the store. What fails is
-// tried again with half as many records, since a transaction has a time.
+// tried again with half as many records, since a transaction has a time. A record
+// whose content the database refuses is set aside; that it is not there, is not
+// whole, or is held by another, is no refusal.
 func (s *Store) playJournal(ctx context.Context) error {
 	j := s.journal
 	for j.pending.Load() > 0 {
@@ -341,10 +350,13 @@ func (s *Store) playJournal(ctx context.Context) error {
 			return nil
 		}
 		err = s.play(ctx, list)
-		if s.reader.engine.refuses(err) {
-			err = s.playSingly(ctx, list)
-		}
-		if err != nil {
+		switch refused := s.reader.engine.refuses(err); {
+		case refused && len(list) > 1:
+			j.atOnce = 1 // to find out which
+			continue
+		case refused:
+			j.setAside(list[0], err)
+		case err != nil:
 			j.atOnce = max(len(list)/2, 1)
 			return err
 		}
@@ -352,22 +364,6 @@ func (s *Store) playJournal(ctx context.Context) error {
 		j.done(len(list), to)
 		if s.down.Swap(false) {
 			s.opts.Log.Info("the store answers again, the journal is played", "records", len(list))
-		}
-	}
-	return nil
-}
-
-// playSingly plays each record by itself, and sets aside those whose content the
-// database refuses. That the database is not there, is not whole, or is held by
-// another, is no refusal.
-func (s *Store) playSingly(ctx context.Context, list []record) error {
-	for _, r := range list {
-		err := s.play(ctx, []record{r})
-		switch {
-		case s.reader.engine.refuses(err):
-			s.journal.setAside(r, err)
-		case err != nil:
-			return err
 		}
 	}
 	return nil

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -262,6 +264,32 @@ func TestJournalMeetsSlowness(t *testing.T) {
 	}
 	release()
 	eventually(t, "played", func() bool { return s.Pending() == 0 })
+}
+
+// A disk that hangs holds up nobody, however many records wait for it.
+func TestJournalHangs(t *testing.T) {
+	dir := t.TempDir()
+	s := openIn(t, dir)
+	release := holdWriteLock(t, dir)
+	const records = 3000
+	s.journal.mu.Lock() // as a write has it that does not end
+	unlock := sync.OnceFunc(s.journal.mu.Unlock)
+	defer unlock()
+	var waits atomic.Int64
+	waits.Store(records)
+	for n := range records {
+		go func() {
+			s.Remember(t.Context(), Forwarded{fmt.Sprint(n), hub(1), t0, outage.ReasonStoreUnavailable})
+			waits.Add(-1)
+		}()
+	}
+	eventually(t, "nobody waits", func() bool { return waits.Load() == 0 })
+	unlock()
+	release()
+	eventually(t, "all of it is played", func() bool {
+		list, err := s.ForwardedAlerts(t.Context(), Find{CHF: hub(1)}, records)
+		return err == nil && len(list) == records
+	})
 }
 
 func TestCloseIsGraceful(t *testing.T) {

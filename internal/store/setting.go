@@ -56,8 +56,8 @@ type position struct {
 	is atomic.Value // outage.Switch
 
 	mu      sync.Mutex // guards what follows, and writing the above
-	turns   int
-	turning int // turns here that are under way
+	turns   int        // here, or followed
+	turning int        // turns here that are under way
 }
 
 // begin says that the switch is being turned here, until end is called: what is
@@ -85,8 +85,9 @@ func (p *position) turned() int {
 	return p.turns
 }
 
-// follow takes over what was read in the store, unless it is being turned here,
-// or was since there were so many turns: what was read may then be older.
+// follow takes over what was read in the store, unless the switch is being turned
+// here, or there were more turns since the reading began: what was read may then
+// be older.
 func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, followed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,6 +95,7 @@ func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, follo
 	if to == was || turns != p.turns || p.turning > 0 {
 		return was, false
 	}
+	p.turns++
 	p.is.Store(to)
 	return was, true
 }

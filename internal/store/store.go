@@ -153,7 +153,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 		s.following.Go(func() {
 			select {
 			case <-s.loaded:
-				s.follow(run, s.last)
+				s.follow(run, s.last, forgetEvery)
 			case <-run.Done():
 			}
 		})
