@@ -65,13 +65,15 @@ var beginSQL = plannerSQL + `, set_config('lock_timeout', '1s', true), set_confi
 // after remoteTimeout.
 const stuckAfter = 2 * remoteTimeout
 
-// stuckSQL ends whoever holds the writer's lock for longer than that. The server
-// does so by itself where it waits for the next of a transaction; but not where a
-// node dies, or is stopped, in the middle of what it sends.
+// stuckSQL ends whoever holds the writer's lock for longer than its parameter says,
+// in microseconds. The server does so by itself where it waits for the next of a
+// transaction; but not where a node dies, or is stopped, in the middle of what it
+// sends. A commit that waits for a standby is left alone: to end it would let it
+// be seen before it is on both.
 var stuckSQL = fmt.Sprintf(`SELECT pg_terminate_backend(a.pid) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 	WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-	AND l.classid = %d AND l.objid = %d AND l.objsubid = 1 AND a.xact_start < clock_timestamp() - interval '%d s'`,
-	writerLock>>32, writerLock&0xffffffff, stuckAfter/time.Second)
+	AND l.classid = %d AND l.objid = %d AND l.objsubid = 1 AND a.wait_event IS DISTINCT FROM 'SyncRep'
+	AND a.xact_start < clock_timestamp() - CAST(? AS BIGINT) * interval '1 microsecond'`, writerLock>>32, writerLock&0xffffffff)
 
 // lockedOut reports whether somebody else held the writer's lock for too long to
 // wait.
@@ -123,7 +125,8 @@ type postgresWriter struct {
 // variables of the environment. Of several hosts the one that takes writes is
 // meant, unless target_session_attrs says something else. Unless connect_timeout
 // does, all of them are tried within remoteTimeout, so that one which is silent
-// leaves time for the others and for a transaction.
+// leaves time for the others and for a transaction. A name counts as one host,
+// however many addresses it has.
 func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -164,7 +167,7 @@ func openPostgres(address string) (writer, *readers, error) {
 	}
 	read := config.Copy()
 	read.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	dial := &dialer{stdlib.GetConnector(*read), make(chan struct{}, maxReaders), make(chan driver.Conn)}
+	dial := &dialer{stdlib.GetConnector(*read), make(chan struct{}, maxReaders), make(chan driver.Conn), make(chan struct{})}
 	return &postgresWriter{config: config}, newReaders(sql.OpenDB(dial), &postgres), nil
 }
 
@@ -175,6 +178,7 @@ type dialer struct {
 	driver.Connector
 	slots chan struct{}    // holds a token for each connection that nobody has yet
 	spare chan driver.Conn // hands over those that nobody waited for
+	ended chan struct{}    // closed by Close
 }
 
 // dialed is what became of one connection.
@@ -186,6 +190,11 @@ type dialed struct {
 func (d *dialer) Connect(ctx context.Context) (driver.Conn, error) {
 	mine, gone := make(chan dialed), make(chan struct{})
 	defer close(gone)
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	default:
+	}
 	select {
 	case conn := <-d.spare:
 		return conn, nil
@@ -223,7 +232,15 @@ func (d *dialer) dial(ctx context.Context, to chan<- dialed, gone <-chan struct{
 	case d.spare <- conn:
 	case <-time.After(remoteTimeout):
 		conn.Close()
+	case <-d.ended:
+		conn.Close()
 	}
+}
+
+// Close ends what nobody waits for; sql.DB calls it.
+func (d *dialer) Close() error {
+	close(d.ended)
+	return nil
 }
 
 // join makes the connection, if there is none.

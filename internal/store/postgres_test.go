@@ -152,6 +152,55 @@ func TestDeadWriter(t *testing.T) {
 	eventually(t, "the other node writes", check)
 }
 
+// Whoever holds the writer's lock is cut off, but not a commit that waits for a
+// standby, of which nobody must hear before.
+func TestEndHolders(t *testing.T) {
+	if onPostgres() {
+		return // it has a server of its own
+	}
+	server := storetest.Start(t)
+	dir := t.TempDir()
+	s := openIn(t, dir, func(o *Options) { o.Database = server.URL("postgres") })
+	admin, err := sql.Open("pgx", server.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	set := func(standbys string) {
+		t.Helper()
+		for _, query := range []string{"ALTER SYSTEM SET synchronous_standby_names = '" + standbys + "'", "SELECT pg_reload_conf()"} {
+			if _, err := admin.Exec(query); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	set("nobody")
+	s.Record(short(t), onDemand(1, 1, t0))
+	eventually(t, "a commit waits for a standby", func() (waits bool) {
+		admin.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep')`).Scan(&waits)
+		return waits
+	})
+	if n, err := s.endHolders(t.Context(), 0); n != 0 || err != nil {
+		t.Errorf("%d were cut off, %v", n, err)
+	}
+	set("")
+	eventually(t, "it is committed", func() bool { return s.Pending() == 0 && s.Check(t.Context()) == nil })
+	tx, err := admin.BeginTx(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback()
+	if _, err := tx.Exec(fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, writerLock)); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := s.endHolders(t.Context(), time.Hour); n != 0 || err != nil {
+		t.Errorf("one that has just begun: %d were cut off, %v", n, err)
+	}
+	if n, err := s.endHolders(t.Context(), 0); n != 1 || err != nil {
+		t.Errorf("%d were cut off, %v", n, err)
+	}
+}
+
 // A host of the address takes connections and says nothing, as one behind a dead
 // machine does: the others are reached in time, by those too who wait less long
 // than that takes.

@@ -284,14 +284,18 @@ func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFun
 // endStuck ends a transaction of another node that holds the writer's lock for
 // longer than any does that goes on.
 func (s *Store) endStuck(ctx context.Context) {
-	rows, err := s.reader.QueryContext(ctx, stuckSQL)
-	ended, err := scan(rows, err, func(rows rowSet) (ok bool, err error) { return ok, rows.Scan(&ok) })
-	switch {
+	switch ended, err := s.endHolders(ctx, stuckAfter); {
 	case err != nil:
 		s.opts.Log.Warn("who holds the writer's lock cannot be cut off", "error", err)
-	case len(ended) > 0:
+	case ended > 0:
 		s.opts.Log.Warn("a node that held the writer's lock for too long was cut off")
 	}
+}
+
+func (s *Store) endHolders(ctx context.Context, after time.Duration) (ended int, err error) {
+	rows, err := s.reader.QueryContext(ctx, stuckSQL, after.Microseconds())
+	list, err := scan(rows, err, func(rows rowSet) (ok bool, err error) { return ok, rows.Scan(&ok) })
+	return len(list), err
 }
 
 // load brings the schema up to date and fills what is kept in memory from the

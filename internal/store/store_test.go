@@ -171,7 +171,7 @@ func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	s := openIn(t, dir)
 	logN(t, s, 1) // hub 1
-	const rows = 2*loadRows + 7
+	const rows = loadRows + 7
 	for _, table := range []string{
 		"activation (id, request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing) SELECT i, CAST(i AS TEXT), '', '', 0, '', 0, -2 * i, 0, 0, 0, '', 0",
 		"suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at, activation_id, request_id, mode, window_start, window_end, outcome, started_before, repeated) " +
