@@ -34,7 +34,7 @@ func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	if len(cfg.Inventory) == 0 {
 		return nil
 	}
-	if err := s.loadFiles(ctx, cfg.Inventory, "inventory", func(next func() (store.File, error)) (store.Import, error) {
+	if err := s.bringFiles(ctx, "inventory", cfg.Inventory, func(next func() (store.File, error)) (store.Import, error) {
 		return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
 	}); err != nil {
 		return fmt.Errorf("inventory: %w", err)
@@ -44,7 +44,7 @@ func (s *system) load(ctx context.Context, cfg *config.Config) error {
 
 func (s *system) loadList(ctx context.Context, cfg *config.Config) error {
 	if cfg.DeviceList != "" {
-		return s.loadFiles(ctx, []string{cfg.DeviceList}, "devices", func(next func() (store.File, error)) (store.Import, error) {
+		return s.bringFiles(ctx, "devices", []string{cfg.DeviceList}, func(next func() (store.File, error)) (store.Import, error) {
 			f, err := next()
 			if err != nil {
 				return store.Import{}, err
@@ -52,15 +52,16 @@ func (s *system) loadList(ctx context.Context, cfg *config.Config) error {
 			return s.store.ImportList(ctx, importer, s.store.Now(), f)
 		})
 	}
-	builtin, size := inventory.Builtin()
-	if size == 0 {
+	if _, size := inventory.Builtin(); size == 0 {
 		return nil
 	}
-	list, err := s.store.LastImport(ctx, "devices")
-	if err == nil && (list.No == 0 || list.Source == builtinSource && list.SHA256 != digestBuiltin()) {
-		_, err = s.store.ImportList(ctx, importer, s.store.Now(), store.File{Name: builtinSource, Reader: builtin})
-	}
-	return err
+	// It takes the place of none but its own like.
+	return s.bring(ctx, "devices", func(have store.Import) bool {
+		return have.No != 0 && (have.Source != builtinSource || have.SHA256 == digestBuiltin())
+	}, func() (store.Import, error) {
+		builtin, _ := inventory.Builtin()
+		return s.store.ImportList(ctx, importer, s.store.Now(), store.File{Name: builtinSource, Reader: builtin})
+	})
 }
 
 // importer is who imports what the configuration names.
@@ -76,26 +77,33 @@ func digestBuiltin() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// loadFiles imports files unless they are what is in force, by their digest. If
-// another node imports, it is waited for: it may be the same.
-func (s *system) loadFiles(ctx context.Context, names []string, kind string, run func(func() (store.File, error)) (store.Import, error)) error {
+// bringFiles imports files unless they are what is in force, by their digest.
+func (s *system) bringFiles(ctx context.Context, kind string, names []string, run func(next func() (store.File, error)) (store.Import, error)) error {
 	digest, err := digestFiles(names)
 	if err != nil {
 		return err
 	}
-	for {
-		have, err := s.store.LastImport(ctx, kind)
-		if err != nil || have.SHA256 == digest {
-			return err
-		}
+	return s.bring(ctx, kind, func(have store.Import) bool { return have.SHA256 == digest }, func() (store.Import, error) {
 		s.log.Info("importing", "kind", kind, "files", names)
 		next, done := openFiles(names)
-		im, err := run(next)
-		done()
+		defer done()
+		return run(next)
+	})
+}
+
+// bring runs an import unless what is in force will do. If another node imports,
+// it is waited for: it may be the same.
+func (s *system) bring(ctx context.Context, kind string, willDo func(store.Import) bool, run func() (store.Import, error)) error {
+	for {
+		have, err := s.store.LastImport(ctx, kind)
+		if err != nil || willDo(have) {
+			return err
+		}
+		im, err := run()
+		if err == nil {
+			s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
+		}
 		if !errors.Is(err, store.ErrImporting) {
-			if err == nil {
-				s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
-			}
 			return err
 		}
 		select {

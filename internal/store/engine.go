@@ -75,12 +75,52 @@ type readers struct {
 	engine *engine
 }
 
+// readTimeout bounds a question to an engine across a network, where its asker
+// sets no shorter time: one may look through a whole log. A connection that hangs
+// is one of few.
+const readTimeout = time.Minute
+
+func (r *readers) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if !r.engine.remote {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, readTimeout)
+}
+
 func (r *readers) QueryContext(ctx context.Context, q string, args ...any) (rowSet, error) {
-	return r.DB.QueryContext(ctx, r.engine.bind(q), args...)
+	ctx, cancel := r.bounded(ctx)
+	rows, err := r.DB.QueryContext(ctx, r.engine.bind(q), args...)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return &boundedRows{rows, cancel}, nil
+}
+
+// boundedRows are rows that must be closed before their time is over.
+type boundedRows struct {
+	*sql.Rows
+	cancel context.CancelFunc
+}
+
+func (r *boundedRows) Close() error {
+	defer r.cancel()
+	return r.Rows.Close()
 }
 
 func (r *readers) QueryRowContext(ctx context.Context, q string, args ...any) oneRow {
-	return r.DB.QueryRowContext(ctx, r.engine.bind(q), args...)
+	ctx, cancel := r.bounded(ctx)
+	return &boundedRow{r.DB.QueryRowContext(ctx, r.engine.bind(q), args...), cancel}
+}
+
+type boundedRow struct {
+	*sql.Row
+	cancel context.CancelFunc
+}
+
+func (r *boundedRow) Scan(to ...any) error {
+	defer r.cancel()
+	return r.Row.Scan(to...)
 }
 
 // maxReaders bounds the connections that read.

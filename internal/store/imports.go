@@ -94,7 +94,7 @@ var (
 	ErrImporting = errors.New("another import is under way")
 	// errDropped says that an import was not heard of for too long, and that
 	// another node has dropped it.
-	errDropped = errors.New("the import was dropped by another node, which had not heard of it for too long")
+	errDropped = fmt.Errorf("%w: it had not heard of this one for too long, and dropped it", ErrImporting)
 	// ErrTwice says that an inventory names a device twice.
 	ErrTwice = errors.New("a device stands twice")
 )
@@ -374,6 +374,8 @@ func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error
 // LastImport returns the last import of "inventory" or "devices" that was
 // completed; its number is 0 if there was none.
 func (s *Store) LastImport(ctx context.Context, kind string) (Import, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	i, err := lastImport(ctx, s.reader, kind)
 	return i, wrapRead(err)
 }

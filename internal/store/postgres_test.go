@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -301,7 +302,20 @@ func TestHangingDatabase(t *testing.T) {
 	}
 	proxy.BreakAfter(0, true)
 	note(0)
+	asked := make(chan error, 1)
+	go func() {
+		_, err := s.LastImport(t.Context(), "devices")
+		asked <- err
+	}()
 	eventually(t, "it is on disk", func() bool { return s.Pending() == notes })
+	select {
+	case err := <-asked:
+		if !errors.Is(err, ErrUnavailable) {
+			t.Errorf("a question: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("a question is not answered")
+	}
 	note(notes)
 	closed := make(chan bool)
 	go func() {
