@@ -150,7 +150,7 @@ func TestWebDAVFaults(t *testing.T) {
 		}), ""},
 		"hangs": {on("PUT", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
 			io.CopyN(io.Discard, r.Body, 1000)
-			time.Sleep(3 * idleTimeout)
+			time.Sleep(2 * idleTimeout)
 		}), "send: "},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 		process(file, os.Args[1], os.Args[2])
 	}
 	flag.Set("test.parallel", "8") // they wait more than they compute
-	idleTimeout = 2 * time.Second
+	idleTimeout = 10 * time.Second // some are waited for; a busy machine takes seconds to start a command
 	os.Setenv("RCLONE_S3_SECRET_ACCESS_KEY", "secret")
 	if err := Configure(NoConfig); err != nil {
 		panic(err)
