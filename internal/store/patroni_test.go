@@ -21,6 +21,7 @@ func TestClusterFailsOver(t *testing.T) {
 	if onPostgres() {
 		return // it has servers of its own
 	}
+	t.Parallel() // it waits more than it computes
 	start := time.Now()
 	c := storetest.StartCluster(t)
 	t.Logf("the cluster runs after %.1f s", time.Since(start).Seconds())

@@ -56,6 +56,7 @@ func TestOnPostgreSQL(t *testing.T) {
 	if onPostgres() {
 		return // this is the second time
 	}
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=10m", "-test.shuffle=on")
 	if testing.Verbose() {
 		cmd.Args = append(cmd.Args, "-test.v")
@@ -136,6 +137,7 @@ func TestDeadWriter(t *testing.T) {
 	if onPostgres() {
 		return // it has a server of its own
 	}
+	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	proxy := remotetest.NewProxy(t, server.Socket())
 	dying := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
@@ -209,6 +211,7 @@ func TestSilentHost(t *testing.T) {
 	if onPostgres() {
 		return // it has a server of its own
 	}
+	t.Parallel() // it waits more than it computes
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -291,6 +294,7 @@ func TestHangingDatabase(t *testing.T) {
 	if onPostgres() {
 		return // it has a server of its own
 	}
+	t.Parallel() // it waits more than it computes
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
 	dir, database := t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" }
 	s := openIn(t, dir, database)
