@@ -20,13 +20,15 @@ import (
 // that is built in, unless they are in force already.
 func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	same := config.Same(*cfg)
+	var digest string
 	var err error
 	if cfg.DeviceList != "" {
-		same["device_list"], err = digestFiles([]string{cfg.DeviceList})
+		digest, err = digestFiles([]string{cfg.DeviceList})
+		same["device_list"] = digest
 	}
 	s.store.Describe(same)
 	if err == nil {
-		err = s.loadList(ctx, cfg)
+		err = s.loadList(ctx, cfg, digest)
 	}
 	if err != nil {
 		return fmt.Errorf("device_list: %w", err)
@@ -34,17 +36,21 @@ func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	if len(cfg.Inventory) == 0 {
 		return nil
 	}
-	if err := s.bringFiles(ctx, "inventory", cfg.Inventory, func(next func() (store.File, error)) (store.Import, error) {
-		return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
-	}); err != nil {
+	if digest, err = digestFiles(cfg.Inventory); err == nil {
+		err = s.bringFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (store.File, error)) (store.Import, error) {
+			return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
+		})
+	}
+	if err != nil {
 		return fmt.Errorf("inventory: %w", err)
 	}
 	return nil
 }
 
-func (s *system) loadList(ctx context.Context, cfg *config.Config) error {
+// loadList imports the device list, whose file, if there is one, has a digest.
+func (s *system) loadList(ctx context.Context, cfg *config.Config, digest string) error {
 	if cfg.DeviceList != "" {
-		return s.bringFiles(ctx, "devices", []string{cfg.DeviceList}, func(next func() (store.File, error)) (store.Import, error) {
+		return s.bringFiles(ctx, "devices", []string{cfg.DeviceList}, digest, func(next func() (store.File, error)) (store.Import, error) {
 			f, err := next()
 			if err != nil {
 				return store.Import{}, err
@@ -78,11 +84,7 @@ func digestBuiltin() string {
 }
 
 // bringFiles imports files unless they are what is in force, by their digest.
-func (s *system) bringFiles(ctx context.Context, kind string, names []string, run func(next func() (store.File, error)) (store.Import, error)) error {
-	digest, err := digestFiles(names)
-	if err != nil {
-		return err
-	}
+func (s *system) bringFiles(ctx context.Context, kind string, names []string, digest string, run func(next func() (store.File, error)) (store.Import, error)) error {
 	return s.bring(ctx, kind, func(have store.Import) bool { return have.SHA256 == digest }, func() (store.Import, error) {
 		s.log.Info("importing", "kind", kind, "files", names)
 		next, done := openFiles(names)

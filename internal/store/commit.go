@@ -136,7 +136,7 @@ const sureFor = 10 * time.Second
 // doSurely is doLater, or do if it is urgent, and asks again where the store's
 // answer was lost: f finds out what it has done already, so that doing it again
 // changes nothing. The error is ErrUnavailable if the store does not answer for
-// sureFor, or ctx ends, or if it refuses what f says.
+// sureFor, or ctx ends, or if it refuses what f says, twice.
 func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.Context) error, then func()) error {
 	ctx, cancel := context.WithTimeout(ctx, sureFor)
 	defer cancel()
@@ -147,7 +147,7 @@ func (s *Store) doSurely(ctx context.Context, lane *[]*task, f func(ctx context.
 		}
 		before := refused
 		if refused = s.reader.engine.refuses(err); refused && before {
-			return err // twice; once may be of something else in the transaction
+			return err // once may be of something else in the transaction
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -181,15 +181,20 @@ func (s *Store) commitLoop(ctx context.Context) {
 				return
 			}
 		}
-		if err := s.catchUp(context.WithoutCancel(ctx)); err != nil {
-			s.giveUp(err)
-			more = false
-			continue
-		}
-		var b batch
-		b, more = s.queue.take()
-		s.commitBatch(context.WithoutCancel(ctx), &b)
+		more, _ = s.commitNext(context.WithoutCancel(ctx)) // the waiting are told
 	}
+}
+
+// commitNext commits the next batch, or, if the database does not answer before,
+// gives up all that waits.
+func (s *Store) commitNext(ctx context.Context) (more bool, err error) {
+	if err := s.catchUp(ctx); err != nil {
+		s.giveUp(err)
+		return false, err
+	}
+	b, more := s.queue.take()
+	s.commitBatch(ctx, &b)
+	return more, nil
 }
 
 // catchUp does what comes before all that waits: the journal's windows and
@@ -219,13 +224,10 @@ func (s *Store) drain() {
 	s.queue.mu.Unlock()
 	ctx := context.Background()
 	for more := true; more; {
-		if err := s.catchUp(ctx); err != nil {
-			s.giveUp(err)
+		var err error
+		if more, err = s.commitNext(ctx); err != nil {
 			return
 		}
-		var b batch
-		b, more = s.queue.take()
-		s.commitBatch(ctx, &b)
 	}
 	// What those have left who did not wait for the last batch.
 	if s.playJournal(ctx) == nil && s.remote {

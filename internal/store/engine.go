@@ -80,15 +80,16 @@ type readers struct {
 // is one of few.
 const readTimeout = time.Minute
 
-func (r *readers) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if !r.engine.remote {
+// bounded bounds what is asked of an engine across a network.
+func (e *engine) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if !e.remote {
 		return ctx, func() {}
 	}
-	return context.WithTimeout(ctx, readTimeout)
+	return context.WithTimeout(ctx, d)
 }
 
 func (r *readers) QueryContext(ctx context.Context, q string, args ...any) (rowSet, error) {
-	ctx, cancel := r.bounded(ctx)
+	ctx, cancel := r.engine.bounded(ctx, readTimeout)
 	rows, err := r.DB.QueryContext(ctx, r.engine.bind(q), args...)
 	if err != nil {
 		cancel()
@@ -109,7 +110,7 @@ func (r *boundedRows) Close() error {
 }
 
 func (r *readers) QueryRowContext(ctx context.Context, q string, args ...any) oneRow {
-	ctx, cancel := r.bounded(ctx)
+	ctx, cancel := r.engine.bounded(ctx, readTimeout)
 	return &boundedRow{r.DB.QueryRowContext(ctx, r.engine.bind(q), args...), cancel}
 }
 

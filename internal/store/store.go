@@ -273,12 +273,9 @@ func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) err
 	return err
 }
 
-// bounded bounds what is asked of a database across a network.
+// bounded bounds what must not be waited for longer than for a transaction.
 func (s *Store) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
-	if !s.remote {
-		return ctx, func() {}
-	}
-	return context.WithTimeout(ctx, remoteTimeout)
+	return s.reader.engine.bounded(ctx, remoteTimeout)
 }
 
 // endStuck ends a transaction of another node that holds the writer's lock for
