@@ -215,7 +215,7 @@ func TestCloseMeetsCopy(t *testing.T) {
 	server := storetest.Start(t)
 	proxy := remotetest.NewProxy(t, server.Socket())
 	proxy.BreakAfter(0, false)
-	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = through(proxy) })
 	s.Record(short(t), onDemand(1, 1, t0))
 	target, err := openTarget(t.Context(), server.URL("postgres"), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -13,6 +13,11 @@ import (
 	"quell/internal/store/storetest"
 )
 
+// through is the address of a server's database behind a proxy.
+func through(proxy *remotetest.Proxy) string {
+	return "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable"
+}
+
 // losing opens a store on a database of its own, through a proxy that loses the
 // answer to a commit when it is told to.
 func losing(t *testing.T) (*Store, *remotetest.Proxy) {
@@ -20,7 +25,7 @@ func losing(t *testing.T) (*Store, *remotetest.Proxy) {
 		t.Skip("skip allowed: it has a server of its own")
 	}
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
-	return openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" }), proxy
+	return openIn(t, t.TempDir(), func(o *Options) { o.Database = through(proxy) }), proxy
 }
 
 // committed is how the server says that it has committed.

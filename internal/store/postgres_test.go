@@ -140,7 +140,7 @@ func TestDeadWriter(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	proxy := remotetest.NewProxy(t, server.Socket())
-	dying := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	dying := openIn(t, t.TempDir(), func(o *Options) { o.Database = through(proxy) })
 	other := openIn(t, t.TempDir(), func(o *Options) { o.Database = server.URL("postgres") })
 	proxy.BreakAfter(64<<10, true)
 	for n := range maxBatch {
@@ -246,7 +246,7 @@ func TestLongOutage(t *testing.T) {
 		return // it has a server of its own
 	}
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
-	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" })
+	s := openIn(t, t.TempDir(), func(o *Options) { o.Database = through(proxy) })
 	const some, many, hubs = 5_000, 60_000, 100
 	for n := range hubs {
 		s.Record(t.Context(), onDemand(n, 1, t0))
@@ -296,7 +296,7 @@ func TestHangingDatabase(t *testing.T) {
 	}
 	t.Parallel() // it waits more than it computes
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
-	dir, database := t.TempDir(), func(o *Options) { o.Database = "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable" }
+	dir, database := t.TempDir(), func(o *Options) { o.Database = through(proxy) }
 	s := openIn(t, dir, database)
 	const notes = 20 * maxBatch
 	note := func(from int) {
