@@ -8,8 +8,17 @@ type Kind string
 const (
 	OnDemand     Kind = "on-demand"    // activate now
 	FutureDated  Kind = "future-dated" // activate at an execution time
-	Cancellation Kind = "cancellation" // forget the future-dated activation that waits
+	Cancellation Kind = "cancellation" // forget the pending future-dated activation
+
+	// Closing is what is left of an 11.3 that may open no window, or whose order
+	// cannot be read: it may have replaced what the meter had pending.
+	Closing Kind = "closing"
 )
+
+// MaxAhead is how far ahead an execution time may be that opens a window. DUIS
+// allows 30 days; a time far beyond them is a mistake, such as the GBCS value for
+// a cancellation in another form.
+const MaxAhead = 400 * 24 * time.Hour
 
 // Order is what one 11.3 asks of its meter. At is set for FutureDated only.
 type Order struct {
@@ -21,8 +30,8 @@ type Order struct {
 type Form string
 
 const (
-	ServiceRequest   Form = "service-request"    // body ActivateFirmware, CommandVariant 4: asks for the Pre-Command
-	SignedPreCommand Form = "signed-pre-command" // body SignedPreCommand, CommandVariant 5, 6 or 7: reaches the meter
+	ServiceRequest   Form = "service-request"    // body ActivateFirmware, CommandVariant 4: asks for the Pre-Command, and reaches no meter
+	SignedPreCommand Form = "signed-pre-command" // body SignedPreCommand, CommandVariant 5 or 7: reaches the meter
 )
 
 // State is what is known of the next hop's answer to an activation's request.
@@ -32,10 +41,18 @@ const (
 	Unanswered State = "unanswered" // recorded and forwarded, or about to be
 	Accepted   State = "accepted"
 	Withdrawn  State = "withdrawn" // refused or not delivered: as if it had never been
+
+	// Failed says that the activation did not run, although the request was
+	// delivered. It has no window. What it replaced stays replaced, since the meter
+	// may have forgotten that.
+	Failed State = "failed"
 )
 
-// Activation is one 11.3 for one tracked ESME, and the window that it asks
-// for. A cancellation has no window: its Start and End are zero.
+// Opens reports whether a window of an activation in this state may count.
+func (s State) Opens() bool { return s == Unanswered || s == Accepted }
+
+// Activation is one 11.3 for one ESME, and the window that it asks for. A
+// cancellation and a closing have no window: their Start and End are zero.
 type Activation struct {
 	ID           int64 // given by the store, rising in order of recording; 0 before
 	RequestID    RequestID
@@ -45,8 +62,9 @@ type Activation struct {
 	Received     time.Time
 	Start, End   time.Time
 	State        State
-	Standing     bool  // its window counts; see Settle
-	SupersededBy int64 // the activation that took its place; 0 if none
+	Why          string // of Withdrawn and Failed: what was answered, in a few words
+	Standing     bool   // its window counts; see Settle
+	SupersededBy int64  // an activation that took its place; 0 if none
 }
 
 // NewActivation makes the activation that an 11.3 received at the instant
@@ -55,7 +73,7 @@ type Activation struct {
 func NewActivation(id RequestID, form Form, order Order, chf DeviceID, received time.Time, length time.Duration) Activation {
 	a := Activation{RequestID: id, Form: form, Order: order, ESME: id.Target, CHF: chf, Received: received, State: Unanswered}
 	switch {
-	case order.Kind == Cancellation:
+	case order.Kind == Cancellation || order.Kind == Closing:
 		return a
 	case order.Kind == FutureDated && order.At.After(received):
 		a.Start = order.At
@@ -64,6 +82,21 @@ func NewActivation(id RequestID, form Form, order Order, chf DeviceID, received 
 	}
 	a.End = a.Start.Add(length)
 	return a
+}
+
+// Closes is the activation as one that opens no window, and still closes what is
+// pending.
+func (a Activation) Closes() Activation {
+	if a.HasWindow() {
+		a.Order = Order{Kind: Closing}
+		a.Start, a.End = time.Time{}, time.Time{}
+	}
+	return a
+}
+
+// HasWindow reports whether the activation asks for a window.
+func (a *Activation) HasWindow() bool {
+	return a.Order.Kind == OnDemand || a.Order.Kind == FutureDated
 }
 
 // Mode is how the window began or will begin: future dated, or on demand,
@@ -83,39 +116,43 @@ func (a *Activation) Same(b *Activation) bool {
 }
 
 // Settle works out which of one meter's activations stand, by following them
-// in order of receipt, which is the order of the slice. It sets Standing and
+// in order of arrival, which is the order of the slice. It sets Standing and
 // SupersededBy of each. The rules:
 //
-//   - A withdrawn activation never was: what it had replaced stands again.
-//   - A future-dated activation replaces the one that waits.
-//   - A cancellation withdraws the one that waits, and nothing else. To wait is
-//     to be future dated and not begun when the other request was received.
+//   - A withdrawn activation never was: what it had replaced stands again. One that
+//     failed has no window, and what it replaced stays replaced.
+//   - Any 11.3 takes the place of a pending window: one that is future dated and
+//     has not begun when the other is received. Only the Signed Pre-Command reaches
+//     the meter, so a Service Request does so only to what Service Requests opened.
 //   - A Signed Pre-Command takes the place of the Service Requests of the same
 //     kind whose windows are not over.
 //   - All else stays, so that a repeated on-demand request extends.
+//
+// Whether an activation stands depends on itself and on those after it alone:
+// none that is superseded already has to be looked at again when another arrives.
 func Settle(acts []Activation) {
 	for i := range acts {
 		a := &acts[i]
-		a.Standing = a.State != Withdrawn
+		a.Standing = a.State.Opens()
 		a.SupersededBy = 0
-		if !a.Standing {
+		if a.State == Withdrawn {
 			continue
 		}
 		for j := range acts[:i] {
-			if b := &acts[j]; b.Standing && a.supersedes(b) {
+			if b := &acts[j]; b.Standing && a.Supersedes(b) {
 				b.Standing, b.SupersededBy = false, a.ID
 			}
 		}
 	}
 }
 
-func (a *Activation) supersedes(b *Activation) bool {
-	if b.Order.Kind == Cancellation {
+// Supersedes reports whether a, which arrived after b, takes the place of b.
+func (a *Activation) Supersedes(b *Activation) bool {
+	if !b.HasWindow() || a.Form == ServiceRequest && b.Form == SignedPreCommand {
 		return false
 	}
-	waits := b.Start.After(b.Received) && b.Start.After(a.Received)
-	if waits && (a.Mode() == FutureDated || a.Mode() == Cancellation) {
-		return true
+	if b.Start.After(b.Received) && b.Start.After(a.Received) {
+		return true // pending
 	}
 	return a.Form == SignedPreCommand && b.Form == ServiceRequest && a.Order.Kind == b.Order.Kind && b.End.After(a.Received)
 }

@@ -12,7 +12,7 @@ type Switch string
 const (
 	SwitchOn     Switch = "on"     // suppress
 	SwitchShadow Switch = "shadow" // log what would be suppressed, forward everything
-	SwitchOff    Switch = "off"    // pass everything, track nothing
+	SwitchOff    Switch = "off"    // pass everything, open no window
 )
 
 // Valid reports whether s is one of the three.
@@ -45,6 +45,7 @@ const (
 	ReasonUnreadable       Reason = "unreadable"
 	ReasonSwitchedOff      Reason = "switched-off"
 	ReasonStoreUnavailable Reason = "store-unavailable"
+	ReasonClockUnsure      Reason = "clock-unsure"
 )
 
 // Reasons of decisions on southbound messages; unreadable, not-xml, too-large,
@@ -55,6 +56,9 @@ const (
 	ReasonNotActivation     Reason = "not-activation"
 	ReasonFormNotTracked    Reason = "form-not-tracked"
 	ReasonCommandVariant    Reason = "command-variant"
+	ReasonLocalDelivery     Reason = "local-delivery"
+	ReasonTooFarAhead       Reason = "too-far-ahead"
+	ReasonTooManyWindows    Reason = "too-many-windows"
 	ReasonPayloadUnreadable Reason = "payload-unreadable"
 	ReasonTargetMismatch    Reason = "target-mismatch"
 	ReasonUnknownDevice     Reason = "unknown-device"
@@ -72,7 +76,8 @@ type Throttled struct {
 	Count      *uint32 `json:"throttled_count,omitempty"`
 }
 
-// Alert is one AD1 as received.
+// Alert is one AD1 as received. Another with the same ID, hub, code and outage
+// start is a retry of it; a ResponseID alone may be used again.
 type Alert struct {
 	ID          string // ResponseID in canonical form, or a digest of the content
 	Code        string // "AD1"
@@ -101,7 +106,7 @@ func Decide(acts []Activation, at time.Time) (Decision, *Activation) {
 	for i := range acts {
 		a := &acts[i]
 		switch {
-		case a.Order.Kind == Cancellation:
+		case !a.HasWindow():
 		case !a.Standing:
 			gone = a
 		case at.Before(a.Start):
@@ -157,12 +162,12 @@ type Entry struct {
 	Throttled
 	Outcome       Outcome `json:"outcome"`
 	StartedBefore bool    `json:"started_before_activation"`
-	Repeated      bool    `json:"repeated_in_window"`
+	Repeated      bool    `json:"repeated_in_window"` // it is not of the first outage in the window
 }
 
-// SortByReceipt puts activations into the order that Settle follows: by
+// SortByArrival puts activations into the order that Settle follows: by
 // receipt, and among equals as they were recorded.
-func SortByReceipt(acts []Activation) {
+func SortByArrival(acts []Activation) {
 	slices.SortFunc(acts, func(a, b Activation) int {
 		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))
 	})

@@ -130,17 +130,22 @@ func act(id int64, at int, form Form, kind Kind, exec int) Activation {
 func TestSettle(t *testing.T) {
 	const sr, spc = ServiceRequest, SignedPreCommand
 	withdrawn := func(a Activation) Activation { a.State = Withdrawn; return a }
+	failed := func(a Activation) Activation { a.State = Failed; return a }
 	for _, c := range []struct {
 		name string
 		acts []Activation
-		want string // for each: "stands", "by N", or "withdrawn"
+		want string // for each: "stands", "by N", "withdrawn" or "failed"
 	}{
 		{"on demand extends", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, OnDemand, 0)}, "stands stands"},
 		{"future dated replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 90)}, "by 2 stands"},
 		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, FutureDated, 90)}, "stands stands"},
 		{"future dated leaves on demand", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, FutureDated, 90)}, "stands stands"},
-		{"on demand leaves what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, OnDemand, 0)}, "stands stands"},
-		{"a time in the past is on demand", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 10)}, "stands stands"},
+		{"on demand replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, OnDemand, 0)}, "by 2 stands"},
+		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0)}, "stands stands"},
+		{"a time in the past is on demand", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 10)}, "by 2 stands"},
+		{"closed", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, OnDemand, 0).Closes()}, "by 2 stands"},
+		{"closed too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0).Closes()}, "stands stands"},
+		{"a refused closing", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, OnDemand, 0).Closes())}, "stands withdrawn"},
 		{"cancelled", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, Cancellation, 0)}, "by 2 stands"},
 		{"cancelled too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, Cancellation, 0)}, "stands stands"},
 		{"on demand is not cancelled", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, spc, Cancellation, 0)}, "stands stands"},
@@ -153,6 +158,13 @@ func TestSettle(t *testing.T) {
 		{"of another kind", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 1, spc, FutureDated, 60)}, "stands stands"},
 		{"request does not follow pre-command", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, sr, OnDemand, 0)}, "stands stands"},
 		{"future dated, came late", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 65, spc, FutureDated, 60)}, "by 2 stands"},
+		{"request leaves what a pre-command ordered", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "stands stands"},
+		{"request cancels no pre-command", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "stands stands"},
+		{"request replaces a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "by 2 stands"},
+		{"request cancels a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "by 2 stands"},
+		{"pre-command of another kind replaces a pending request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, spc, OnDemand, 0)}, "by 2 stands"},
+		{"failed", []Activation{failed(act(1, 0, spc, OnDemand, 0))}, "failed"},
+		{"what a failed one replaced stays replaced", []Activation{act(1, 0, spc, FutureDated, 60), failed(act(2, 1, spc, FutureDated, 61))}, "by 2 failed"},
 		{"refused pre-command", []Activation{act(1, 0, sr, OnDemand, 0), withdrawn(act(2, 1, spc, OnDemand, 0))}, "stands withdrawn"},
 	} {
 		Settle(c.acts)
@@ -161,6 +173,8 @@ func TestSettle(t *testing.T) {
 			switch {
 			case a.State == Withdrawn && !a.Standing && a.SupersededBy == 0:
 				got = append(got, "withdrawn")
+			case a.State == Failed && !a.Standing && a.SupersededBy == 0:
+				got = append(got, "failed")
 			case a.Standing && a.SupersededBy == 0:
 				got = append(got, "stands")
 			case !a.Standing:

@@ -116,7 +116,7 @@ func (s *Store) settleMeter(ctx context.Context, esme outage.DeviceID) error {
 	if err != nil {
 		return err
 	}
-	outage.SortByReceipt(acts)
+	outage.SortByArrival(acts)
 	was := append([]outage.Activation(nil), acts...)
 	outage.Settle(acts)
 	for i := range acts {

@@ -80,7 +80,7 @@ func (h hubState) do(op operation, a answer) (bool, hubState) {
 	}
 	var acts []outage.Activation
 	for _, of := range meters {
-		outage.SortByReceipt(of)
+		outage.SortByArrival(of)
 		outage.Settle(of)
 		acts = append(acts, of...)
 	}
