@@ -178,7 +178,7 @@ func (m *Motorway) noteForwarded(p *Passage, r outage.Reason) {
 
 // forwarded is the note that an AD1 goes forward.
 func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
-	return store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, Received: p.Received, Reason: r}
+	return store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, OutageStart: p.Message.Outage.Start, Received: p.Received, Reason: r}
 }
 
 // Southbound looks at a message that goes south, and records the activation

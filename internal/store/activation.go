@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
@@ -10,27 +11,43 @@ import (
 
 // Recorded is what Record answers.
 type Recorded struct {
-	// Repeated says that the same message had been recorded before and not
-	// withdrawn: nothing changed.
+	// Repeated says that the same message had been recorded before, and neither
+	// withdrawn nor failed: nothing changed.
 	Repeated bool
 	// Remembered says that the store did not answer, and that the journal
 	// holds the activation.
 	Remembered bool
+	// TooMany says that as many windows of the meter stand as may: it closed what
+	// was pending, and opened none.
+	TooMany bool
+	// Nothing says that there was nothing to close: nothing was recorded.
+	Nothing bool
 }
 
-// Record makes an activation durable, and works out anew which windows of its
-// meter stand. It returns after the commit. If the store fails or ctx ends
-// first, the activation counts at once on this node, and is written to the
-// journal; the request is forwarded all the same. It never fails.
-func (s *Store) Record(ctx context.Context, a outage.Activation) Recorded {
+// Record makes an activation durable, and works out which windows of its meter
+// stand now. It returns after the commit. If the store fails or ctx ends first, the
+// activation counts at once on this node, and is written to the journal; the
+// request is forwarded all the same. It never fails.
+//
+// The window is on the hub that the inventory names when it is recorded.
+func (s *Store) Record(ctx context.Context, a outage.Activation) Recorded { return s.record(ctx, a, false) }
+
+// RecordClosing records an activation that may open no window, if there is any window of
+// its meter that it may have to close. It is otherwise as Record.
+func (s *Store) RecordClosing(ctx context.Context, a outage.Activation) Recorded {
+	return s.record(ctx, a, true)
+}
+
+func (s *Store) record(ctx context.Context, a outage.Activation, closing bool) Recorded {
 	var r Recorded
+	var hub outage.DeviceID // the committer's
 	err := s.do(ctx, func(ctx context.Context) (err error) {
-		r.Repeated, err = s.insertActivation(ctx, &a)
+		hub, r, err = s.insertActivation(ctx, a, closing)
 		return err
-	}, func() { s.index.add(a.CHF) })
+	}, func() { s.index.add(hub) })
 	if err != nil {
 		s.index.add(a.CHF)
-		s.remember(ctx, record{Activation: &a})
+		s.remember(ctx, record{Activation: &a, Closing: closing})
 		return Recorded{Remembered: true}
 	}
 	return r
@@ -56,94 +73,125 @@ func (s *Store) Settle(ctx context.Context, a outage.Activation, accepted bool) 
 	return err != nil
 }
 
+// sameMessage is the condition, of the first four parameters, that a row is of a
+// message: it asks for the same, or it was kept as a closing.
+const sameMessage = `request_id = ?1 AND form = ?2 AND (kind = ?3 AND execute_at = ?4 OR kind = 'closing')`
+
 func messageKey(a *outage.Activation) []any {
 	return []any{a.RequestID.String(), string(a.Form), string(a.Order.Kind), micros(a.Order.At)}
 }
 
-// insertActivation inserts an activation unless the same message stands, or
-// this very attempt was recorded before (the journal may be played twice).
-func (s *Store) insertActivation(ctx context.Context, a *outage.Activation) (repeated bool, err error) {
-	args := append(messageKey(a), string(a.Mode()), int64(a.ESME), int64(a.CHF), micros(a.Received), micros(a.Start), micros(a.End), string(a.State))
-	res, err := s.conn.ExecContext(ctx, `
-		INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
-		SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, 0
-		WHERE NOT EXISTS (SELECT 1 FROM activation WHERE request_id = ?1 AND form = ?2 AND kind = ?3 AND execute_at = ?4
-			AND (state <> 'withdrawn' OR received_at = ?8))`, args...)
+// insertActivation inserts an activation unless the same message is there, or
+// this very attempt was recorded before (the journal may be played twice); a
+// closing only if the meter has a window that is not over. It says on which hub
+// the window is.
+func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closing bool) (hub outage.DeviceID, r Recorded, err error) {
+	key := messageKey(&a)
+	if closing {
+		a = a.Closes()
+	}
+	var chf int64
+	args := append(key, string(a.Order.Kind), micros(a.Order.At), string(a.Mode()), int64(a.ESME), int64(a.CHF), micros(a.Received),
+		micros(a.Start), micros(a.End), string(a.State), truth(closing))
+	err = s.conn.QueryRowContext(ctx, `
+		INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing, keep_until)
+		SELECT ?1, ?2, ?5, ?6, ?7, ?8, coalesce((SELECT d.chf FROM inventory d WHERE d.device_id = ?8 AND `+newest+`), ?9), ?10, ?11, ?12, ?13, 0,
+			(SELECT max(k) FROM (SELECT CAST(?10 AS BIGINT) AS k UNION ALL SELECT CAST(?12 AS BIGINT)
+				UNION ALL SELECT coalesce((SELECT max(ends_at) FROM activation WHERE esme = ?8), 0)) AS kept)
+		WHERE NOT EXISTS (SELECT 1 FROM activation WHERE request_id = ?1 AND form = ?2 AND (kind = ?3 AND execute_at = ?4 OR kind = ?5 AND execute_at = ?6)
+			AND (state IN ('unanswered', 'accepted') OR received_at = ?10))
+		AND (CAST(?14 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM activation WHERE esme = ?8 AND ends_at > ?10))
+		RETURNING id, chf`, args...).Scan(&a.ID, &chf)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = s.conn.QueryRowContext(ctx, `SELECT chf FROM activation WHERE `+sameMessage+` AND (state IN ('unanswered', 'accepted') OR received_at = ?5)
+			ORDER BY received_at DESC, id DESC LIMIT 1`, append(key, micros(a.Received))...).Scan(&chf)
+		if errors.Is(err, sql.ErrNoRows) {
+			return a.CHF, Recorded{Nothing: true}, nil
+		}
+		return outage.DeviceID(chf), Recorded{Repeated: true}, err
+	}
 	if err != nil {
-		return false, err
+		return 0, r, err
 	}
-	if n, err := res.RowsAffected(); n == 0 || err != nil {
-		return true, err
+	if r.TooMany, err = s.settleNew(ctx, &a); err != nil {
+		return 0, r, err
 	}
-	return false, errors.Join(s.settleMeter(ctx, a.ESME), s.tell(ctx))
+	return outage.DeviceID(chf), r, s.tell(ctx)
 }
 
 func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, accepted bool) error {
 	// The latest attempt that is not younger than this answer. An answer to an
 	// attempt that repeated another settles that other.
 	rows, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
-		WHERE request_id = ? AND form = ? AND kind = ? AND execute_at = ? AND received_at <= ? ORDER BY received_at DESC, id DESC LIMIT 1`,
-		append(messageKey(a), micros(a.Received))...))
+		WHERE `+sameMessage+` AND received_at <= ?5 ORDER BY received_at DESC, id DESC LIMIT 1`, append(messageKey(a), micros(a.Received))...))
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	was, now := rows[0].State, outage.Accepted
-	if !accepted {
-		if was != outage.Unanswered {
-			return nil
+	is := &rows[0]
+	switch {
+	case !accepted && is.State == outage.Unanswered:
+		if err := s.setState(ctx, is.ID, outage.Withdrawn); err != nil {
+			return err
 		}
-		now = outage.Withdrawn
+		return s.settleGone(ctx, is)
+	case accepted && is.State == outage.Unanswered:
+		return s.setState(ctx, is.ID, outage.Accepted)
+	case accepted && is.State == outage.Withdrawn:
+		return s.revive(ctx, is)
 	}
-	// A withdrawn attempt is not revived beside a younger one that stands.
-	res, err := s.conn.ExecContext(ctx, `UPDATE activation SET state = ?1 WHERE id = ?2 AND state <> ?1 AND NOT EXISTS (SELECT 1 FROM activation a
-		WHERE a.id <> ?2 AND a.request_id = ?3 AND a.form = ?4 AND a.kind = ?5 AND a.execute_at = ?6 AND a.state <> 'withdrawn')`,
-		append([]any{string(now), rows[0].ID}, messageKey(a)...)...)
-	if err != nil {
-		return err
-	}
-	if n, err := res.RowsAffected(); n == 0 || err != nil {
-		return err
-	}
-	if was != outage.Withdrawn && now != outage.Withdrawn {
-		return nil // an answer that changes no window
-	}
-	return s.settleMeter(ctx, rows[0].ESME)
+	return nil // it was answered, or it failed
 }
 
-// settleMeter brings the standing of a meter's activations up to date.
-func (s *Store) settleMeter(ctx context.Context, esme outage.DeviceID) error {
-	acts, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE esme = ?`, int64(esme)))
+// revive accepts an attempt that was withdrawn. If the same message was sent again
+// meanwhile, and is not answered, that is a repetition of this.
+func (s *Store) revive(ctx context.Context, a *outage.Activation) error {
+	others, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
+		WHERE request_id = ? AND form = ? AND kind = ? AND execute_at = ? AND state IN ('unanswered', 'accepted')`, messageKey(a)...))
 	if err != nil {
 		return err
 	}
-	outage.SortByArrival(acts)
-	was := append([]outage.Activation(nil), acts...)
-	outage.Settle(acts)
-	for i := range acts {
-		if acts[i] == was[i] {
-			continue
+	for i := range others {
+		if others[i].State == outage.Accepted {
+			return nil
 		}
-		if _, err := s.conn.ExecContext(ctx, `UPDATE activation SET standing = ?, superseded_by = ? WHERE id = ?`,
-			truth(acts[i].Standing), acts[i].SupersededBy, acts[i].ID); err != nil {
+		if err := errors.Join(s.setState(ctx, others[i].ID, outage.Withdrawn), s.settleGone(ctx, &others[i])); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := s.setState(ctx, a.ID, outage.Accepted); err != nil {
+		return err
+	}
+	_, err = s.settleNew(ctx, a)
+	return err
 }
 
-// resolve finds out whether the meter of a journaled activation is tracked.
-func (s *Store) resolve(ctx context.Context, a *outage.Activation, m outage.Manufacturers) (tracked bool, err error) {
+func (s *Store) setState(ctx context.Context, id int64, to outage.State) error {
+	return s.conn.later(ctx, `UPDATE activation SET state = ? WHERE id = ?`, string(to), id)
+}
+
+// resolve finds out whether a journaled activation may open a window.
+func (s *Store) resolve(ctx context.Context, r *record) (a outage.Activation, opens bool, err error) {
+	a = *r.Activation
+	if r.Closing {
+		return a, false, nil
+	}
+	if r.SwitchUnknown && s.Switch() == outage.SwitchOff {
+		return a.Closes(), false, nil
+	}
+	if !r.Unresolved {
+		return a, true, nil
+	}
 	d, listed, err := device(ctx, s.conn, a.ESME)
 	if err != nil {
-		return false, err
+		return a, false, err
 	}
-	ok, reason := outage.Eligible(d, listed, m)
+	ok, reason := outage.Eligible(d, listed, r.Manufacturers)
 	if !ok {
 		s.opts.Log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", reason)
-		return false, nil
+		return a.Closes(), false, nil
 	}
 	a.CHF = d.CHF
-	return true, nil
+	return a, true, nil
 }
 
 // WindowCounts says how many windows are open at the instant now, and how many

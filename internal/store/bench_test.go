@@ -61,7 +61,7 @@ func prepared(b *testing.B, nodes int, o func(*Options)) (list []*Store) {
 	err := list[0].do(b.Context(), func(ctx context.Context) error {
 		for i := range benchHubs {
 			a := onDemand(i, 1, t0)
-			if _, err := list[0].insertActivation(ctx, &a); err != nil {
+			if _, _, err := list[0].insertActivation(ctx, a, false); err != nil {
 				return err
 			}
 		}

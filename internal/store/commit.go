@@ -32,6 +32,7 @@ type queue struct {
 	tasks      []*task
 	background []*task
 	notes      []Forwarded
+	failed     []Failed
 	lostNotes  int
 	closed     bool
 }
@@ -55,10 +56,13 @@ type batch struct {
 	decisions []*decision
 	tasks     []*task
 	notes     []Forwarded
+	failed    []Failed
 	lostNotes int
 }
 
-func (b *batch) empty() bool { return len(b.decisions)+len(b.tasks)+len(b.notes) == 0 }
+func (b *batch) size() int { return len(b.decisions) + len(b.tasks) + len(b.notes) + len(b.failed) }
+
+func (b *batch) empty() bool { return b.size() == 0 }
 
 // push adds to the queue by f, which may refuse, unless it is closed; and wakes
 // the committer.
@@ -81,11 +85,43 @@ func (q *queue) take() (b batch, more bool) {
 	b.decisions, q.decisions = cut(q.decisions, maxBatch)
 	b.tasks, q.tasks = cut(q.tasks, maxBatch)
 	b.notes, q.notes = cut(q.notes, maxBatch)
+	b.notes = append(b.notes, q.notesOf(b.decisions)...)
+	b.failed, q.failed = cut(q.failed, maxBatch)
 	b.lostNotes, q.lostNotes = q.lostNotes, 0
 	if b.empty() {
 		b.tasks, q.background = cut(q.background, 1)
 	}
-	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.background) > 0
+	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.failed)+len(q.background) > 0
+}
+
+// notesOf takes out of the notes that wait those of alerts that are about to be
+// decided, so that a retry does not overtake the note of its first try.
+func (q *queue) notesOf(ds []*decision) (found []Forwarded) {
+	if len(ds) == 0 || len(q.notes) == 0 {
+		return nil
+	}
+	deciding := make(map[alertKey]bool, len(ds))
+	for _, d := range ds {
+		deciding[keyOfAlert(&d.alert)] = true
+	}
+	var left []Forwarded
+	for i, f := range q.notes {
+		switch {
+		case !deciding[f.key()]:
+			if found != nil {
+				left = append(left, f)
+			}
+		case found == nil:
+			left = append(left, q.notes[:i]...)
+			fallthrough
+		default:
+			found = append(found, f)
+		}
+	}
+	if found != nil {
+		q.notes = left
+	}
+	return found
 }
 
 // put appends to what waits in a lane, unless that is full.
@@ -236,8 +272,10 @@ func (s *Store) drain() {
 }
 
 // commitBatch runs one batch as one transaction. Notes come before decisions,
-// so that a retry finds the note of its first try; tasks come before
+// so that a retry finds the note of its first try; tasks and failures come before
 // decisions, which at worst forwards an alert that arrived with a withdrawal.
+//
+// What the database refuses fails alone: the batch is then committed in halves.
 func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	live := b.decisions[:0]
 	for _, d := range b.decisions {
@@ -249,7 +287,7 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	if b.empty() {
 		return // all of it was given up
 	}
-	if s.oneTrip && len(b.tasks) == 0 && len(b.decisions) > 0 && s.opts.BeforeCommit == nil {
+	if s.oneTrip && len(b.tasks)+len(b.failed) == 0 && len(b.decisions) > 0 && s.opts.BeforeCommit == nil {
 		if s.commitInOneTrip(ctx, b); b.empty() {
 			return
 		}
@@ -264,6 +302,9 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 				return err
 			}
 		}
+		if err := s.fail(ctx, b.failed...); err != nil {
+			return err
+		}
 		if err := s.decideBatch(ctx, b.decisions); err != nil {
 			return err
 		}
@@ -272,7 +313,31 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 		}
 		return nil
 	})
+	if b.size() > 1 && s.reader.engine.refuses(err) {
+		for _, half := range b.halves() {
+			s.commitBatch(ctx, &half)
+		}
+		return
+	}
 	s.committed(b, start, err)
+}
+
+// halves divides a batch in the order in which its parts are committed.
+func (b *batch) halves() [2]batch {
+	n := b.size() / 2
+	var first, second batch
+	first.notes, second.notes = cut(b.notes, n)
+	n -= len(first.notes)
+	first.tasks, second.tasks = cut(b.tasks, n)
+	n -= len(first.tasks)
+	first.failed, second.failed = cut(b.failed, n)
+	n -= len(first.failed)
+	first.decisions, second.decisions = cut(b.decisions, n)
+	for _, d := range b.decisions {
+		d.state.CompareAndSwap(taken, waiting) // unless it has been abandoned meanwhile
+	}
+	second.lostNotes = b.lostNotes
+	return [2]batch{first, second}
 }
 
 // committed tells of a transaction, and finishes its batch.
@@ -297,9 +362,13 @@ func (s *Store) commitInOneTrip(ctx context.Context, b *batch) {
 	})
 	done := *b
 	*b = batch{}
-	if err == nil {
+	switch {
+	case err == nil:
 		done.decisions, b.decisions = takeEntries(done.decisions, list)
 		s.oneTrip = len(b.decisions) == 0
+	case done.size() > 1 && s.reader.engine.refuses(err):
+		*b, s.oneTrip = done, false // to find out which
+		return
 	}
 	s.committed(&done, start, err)
 }
@@ -311,12 +380,15 @@ func (s *Store) finish(b *batch, err error) {
 		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
 	}
 	switch {
+	case s.reader.engine.refuses(err):
+		s.opts.Log.Error("the store refuses what it is asked to keep", "error", err)
+		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case err != nil:
 		if !s.down.Swap(true) {
 			s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)
 		}
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
-		s.journal.keep(b.notes)
+		s.journal.keep(b.notes, b.failed)
 	case !b.empty() && s.down.Swap(false):
 		s.opts.Log.Info("the store answers again")
 	}
@@ -345,6 +417,30 @@ func (s *Store) Note(f Forwarded) {
 		}
 		return true
 	})
+}
+
+// Failed says that the activation of a request did not run, and why.
+type Failed struct {
+	Request outage.RequestID `json:"request"`
+	Why     string           `json:"why"` // a few words
+}
+
+// Fail closes the windows of a request whose activation did not run, if any is
+// known of it. It does not wait.
+func (s *Store) Fail(f Failed) {
+	s.queue.push(func() bool { return put(&s.queue.failed, f) })
+}
+
+// fail is Fail within the committer's transaction. What the request had replaced
+// stays replaced: the meter may have forgotten that.
+func (s *Store) fail(ctx context.Context, list ...Failed) error {
+	for _, f := range list {
+		if err := s.conn.later(ctx, `UPDATE activation SET state = 'failed', standing = 0, why = ? WHERE request_id = ? AND state IN ('unanswered', 'accepted')`,
+			f.Why, f.Request.String()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Check reports whether the store answers, by a transaction that changes

@@ -46,7 +46,7 @@ var tables = []table{
 	{"supply_point", "mpxn, import_no, device_id", false},
 	{"activation", "id", true},
 	{"suppression", "seq", true},
-	{"forwarded", "alert_id", false},
+	{"forwarded", "alert_id, chf, outage_start", false},
 	{"correction", "id", true},
 	{"report", "no", true},
 	{"report_file", "stream, report_no", false},

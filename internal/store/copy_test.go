@@ -65,9 +65,9 @@ func fill(t *testing.T, s *Store) {
 		t.Fatal(err)
 	}
 	logN(t, s, 30)
-	s.Note(Forwarded{"a note", hub(99), t0, outage.ReasonNoWindow})
+	s.Note(noted(99, "a note", t0, outage.ReasonNoWindow))
 	writeReport(t, s, 20, func(c *Cut) { c.Remotes = map[string]string{"there": Consolidated} })
-	s.Note(Forwarded{allEntries(t, s)[3].AlertID, hub(1), t0, outage.ReasonStoreUnavailable})
+	s.Note(noted(1, allEntries(t, s)[3].AlertID, t0, outage.ReasonStoreUnavailable))
 	if err := s.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func TestCopy(t *testing.T) {
 		Name: func(Report, ReportFile) string { return "next" }}); err != nil || r.No != 2 {
 		t.Errorf("%+v %v", r, err)
 	}
-	p.Note(Forwarded{"new", hub(501), t0, outage.ReasonStoreUnavailable}) // a correction gets an id
+	p.Note(noted(501, "new", t0, outage.ReasonStoreUnavailable)) // a correction gets an id
 	if err := p.Check(t.Context()); err != nil || outcomes(t, p)["new"] != outage.Forwarded {
 		t.Error(err)
 	}

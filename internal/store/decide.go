@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 // A decision waits in the queue for the committer.
 type decision struct {
 	alert  outage.Alert
+	shadow bool   // it is to be forwarded whatever is decided
 	row    []byte // its row of decideSQL's parameter
 	state  atomic.Int32
 	done   chan struct{}
@@ -35,8 +37,9 @@ type Decision struct {
 // not been decided before, and returns the entries. Its parameter is a JSON
 // array of rows as appendRow writes them.
 //
-// An alert that stands twice in the batch is taken once. Of several open
-// windows the earliest to begin counts.
+// An alert that is in the batch twice is taken once. Of several open windows the
+// earliest to begin counts. One outage may be told to several users, so an entry
+// is repeated in the window if its outage is not the first of it.
 const decideSQL = `
 WITH alert AS MATERIALIZED (
     SELECT key AS ord, value->>0 AS id, value->>1 AS code, CAST(value->>2 AS BIGINT) AS chf, value->>3 AS mpxn,
@@ -46,11 +49,11 @@ WITH alert AS MATERIALIZED (
     FROM json_each(?)
 ), hit AS (
     SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at,
-           row_number() OVER (PARTITION BY alert.id ORDER BY alert.ord, w.starts_at, w.id) AS pick
+           row_number() OVER (PARTITION BY alert.id, alert.chf, alert.outage_start ORDER BY alert.ord, w.starts_at, w.id) AS pick
     FROM alert JOIN activation w ON w.chf = alert.chf
     WHERE w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at
-      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id)
-      AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id)
+      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, 0))
+      AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id AND s.chf = alert.chf AND s.outage_start = alert.outage_start)
 )
 INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
     activation_id, request_id, mode, window_start, window_end, throttled_sequence, throttled_count, outcome, started_before, repeated)
@@ -58,8 +61,8 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
     id, code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
     activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
     CAST(starts_at - outage_start > tolerance AS INTEGER),
-    CAST(row_number() OVER (PARTITION BY activation_id ORDER BY ord) > 1
-        OR EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = hit.activation_id) AS INTEGER)
+    CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
+        first_value(outage_start) OVER (PARTITION BY activation_id ORDER BY ord)) AS INTEGER)
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns
 
@@ -109,13 +112,14 @@ func appendJSON(b []byte, s string) []byte {
 // outcome (Suppressed, or Shadow), in one transaction with the decision. It
 // returns only after the commit. An alert that was decided before gets the
 // same decision, whatever has become of its window; one that was forwarded
-// stays forwarded.
+// stays forwarded. With the outcome Shadow one that was suppressed goes forward,
+// and its entry is corrected.
 //
 // If the store fails, or ctx ends first, the alert is to be forwarded: the
 // error is then ErrUnavailable, the journal holds that fact, and an entry that
 // was or will be committed is corrected to outcome forwarded.
 func (s *Store) Decide(ctx context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (Decision, error) {
-	d := &decision{alert: a, done: make(chan struct{})}
+	d := &decision{alert: a, shadow: outcome == outage.Shadow, done: make(chan struct{})}
 	d.row = appendRow(make([]byte, 0, 256), &a, outcome, tolerance)
 	err := error(ErrUnavailable)
 	if s.queue.push(func() bool { return put(&s.queue.decisions, d) }) {
@@ -134,7 +138,7 @@ func (s *Store) Decide(ctx context.Context, a outage.Alert, outcome outage.Outco
 	if err == nil {
 		return d.result, nil
 	}
-	s.remember(ctx, record{Forwarded: &Forwarded{a.ID, a.CHF, a.Received, outage.ReasonStoreUnavailable}})
+	s.remember(ctx, record{Forwarded: &Forwarded{a.ID, a.CHF, a.OutageStart, a.Received, outage.ReasonStoreUnavailable}})
 	return Decision{}, err
 }
 
@@ -180,23 +184,38 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 	return s.decideRest(ctx, rest)
 }
 
+// alertKey is what tells an alert from others: a ResponseID may be used again.
+// Only AD1s are decided, so the alert's code is not in it.
+type alertKey struct {
+	id    string
+	chf   outage.DeviceID
+	start int64 // of the outage, in microseconds; 0 in a note of an earlier version
+}
+
+func keyOfAlert(a *outage.Alert) alertKey { return alertKey{a.ID, a.CHF, micros(a.OutageStart)} }
+
+func keyOfEntry(e *outage.Entry) alertKey { return alertKey{e.AlertID, e.CHF, micros(e.OutageStart)} }
+
+func (f *Forwarded) key() alertKey { return alertKey{f.AlertID, f.CHF, micros(f.OutageStart)} }
+
 // takeEntries gives new entries to the decisions that they are of, and returns
 // the others.
 func takeEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
-	entries := make(map[string]outage.Entry, len(list))
+	entries := make(map[alertKey]outage.Entry, len(list))
 	for _, e := range list {
-		entries[e.AlertID] = e
+		entries[keyOfEntry(&e)] = e
 	}
-	told := make(map[string]bool, len(list))
+	told := make(map[alertKey]bool, len(list))
 	for _, d := range ds {
-		e, ok := entries[d.alert.ID]
+		key := keyOfAlert(&d.alert)
+		e, ok := entries[key]
 		if !ok {
 			rest = append(rest, d)
 			continue
 		}
-		// An alert that stands in the batch twice is decided once.
-		retry := told[e.AlertID] || micros(d.alert.Received) != micros(e.Received)
-		told[e.AlertID] = told[e.AlertID] || !retry
+		// An alert that is in the batch twice is decided once.
+		retry := told[key] || micros(d.alert.Received) != micros(e.Received)
+		told[key] = told[key] || !retry
 		d.result = suppressed(e, retry)
 		decided = append(decided, d)
 	}
@@ -223,22 +242,22 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 	for _, d := range rest {
 		ids, chfs = append(ids, d.alert.ID), append(chfs, int64(d.alert.CHF))
 	}
-	was := map[string]Decision{}
+	was := map[alertKey]Decision{}
 	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		was[e.AlertID] = suppressed(e, true)
+		was[keyOfEntry(&e)] = suppressed(e, true)
 	}
-	notes, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
+	notes, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT `+forwardedColumns+` FROM forwarded WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
 	if err != nil {
 		return err
 	}
 	for _, f := range notes {
-		was[f.AlertID] = forwarded(f.Reason, true)
+		was[f.key()] = forwarded(f.Reason, true)
 	}
-	list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE chf IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, column(chfs)))
+	list, err := scanActivations(s.conn.QueryContext(ctx, reasonSQL, column(chfs)))
 	if err != nil {
 		return err
 	}
@@ -247,9 +266,19 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 		acts[a.CHF] = append(acts[a.CHF], a)
 	}
 	notes = notes[:0]
+	var corrections []Forwarded
 	for _, d := range rest {
 		a := &d.alert
-		if before, ok := was[a.ID]; ok {
+		key := keyOfAlert(a)
+		before, ok := was[key]
+		if !ok {
+			before, ok = was[alertKey{a.ID, a.CHF, 0}]
+		}
+		if ok {
+			if d.shadow && before.Outcome == outage.Suppressed {
+				before.Outcome, before.Entry.Outcome = outage.Shadow, outage.Forwarded
+				corrections = append(corrections, Forwarded{a.ID, a.CHF, a.OutageStart, a.Received, before.Reason})
+			}
 			d.result = before
 			continue
 		}
@@ -260,11 +289,18 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 			decision.Reason = outage.ReasonStoreUnavailable
 		}
 		d.result = forwarded(decision.Reason, false)
-		was[a.ID] = forwarded(decision.Reason, true) // it may stand in the batch twice
-		notes = append(notes, Forwarded{a.ID, a.CHF, a.Received, decision.Reason})
+		was[key] = forwarded(decision.Reason, true) // it may be in the batch twice
+		notes = append(notes, Forwarded{a.ID, a.CHF, a.OutageStart, a.Received, decision.Reason})
 	}
-	return s.insertForwarded(ctx, notes)
+	return errors.Join(s.insertForwarded(ctx, notes), s.correct(ctx, corrections...))
 }
+
+// reasonSQL finds what says why the alerts of some hubs are not suppressed: the
+// latest requests, and those whose windows are the last.
+const reasonSQL = `SELECT ` + activationColumns + ` FROM activation WHERE id IN (
+	SELECT a.id FROM (SELECT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h JOIN activation a ON a.id IN (
+		SELECT id FROM (SELECT id FROM activation l WHERE l.chf = h.chf ORDER BY l.received_at DESC LIMIT 50) AS latest
+		UNION SELECT id FROM (SELECT id FROM activation e WHERE e.chf = h.chf AND e.standing = 1 ORDER BY e.ends_at DESC LIMIT 50) AS last))`
 
 // column makes a JSON array of rows, each with one value.
 func column[T string | int64](values []T) string {
@@ -278,10 +314,11 @@ func column[T string | int64](values []T) string {
 
 // Forwarded is the note that an alert was forwarded, and why.
 type Forwarded struct {
-	AlertID  string          `json:"alert_id"`
-	CHF      outage.DeviceID `json:"chf_id"`
-	Received time.Time       `json:"received_at"`
-	Reason   outage.Reason   `json:"reason"`
+	AlertID     string          `json:"alert_id"`
+	CHF         outage.DeviceID `json:"chf_id"`
+	OutageStart time.Time       `json:"outage_start,omitzero"` // zero in what an earlier version wrote
+	Received    time.Time       `json:"received_at"`
+	Reason      outage.Reason   `json:"reason"`
 }
 
 // insertForwarded inserts the notes of alerts that have none.
@@ -294,37 +331,43 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 		rows = append(rows, "[,"[min(i, 1)], '[')
 		rows = append(appendJSON(rows, f.AlertID), ',')
 		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
+		rows = append(strconv.AppendInt(rows, micros(f.OutageStart), 10), ',')
 		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
 		rows = append(appendJSON(rows, string(f.Reason)), ']')
 	}
-	return s.conn.later(ctx, `INSERT INTO forwarded (alert_id, chf, received_at, reason)
-		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), value->>3 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
+	return s.conn.later(ctx, `INSERT INTO forwarded (alert_id, chf, outage_start, received_at, reason)
+		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
 }
 
 // correct notes alerts that went forward, and corrects the entries of those that
 // have one. A report that has the entry already says so later, by the
 // correction.
 func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
-	var ids []string
 	var rows []byte
 	for _, f := range list {
 		if !s.remote && !s.index.has(f.CHF) {
 			continue // a hub that is not in the index has no entries; other nodes may be ahead of it
 		}
-		rows = append(append(rows, "[,"[min(len(ids), 1)]), '[')
+		rows = append(append(rows, "[,"[min(len(rows), 1)]), '[')
 		rows = append(appendJSON(rows, f.AlertID), ',')
-		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ']')
-		ids = append(ids, f.AlertID)
+		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
+		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
+		rows = append(strconv.AppendInt(rows, micros(f.OutageStart), 10), ']')
 	}
-	if len(ids) > 0 {
+	if len(rows) > 0 {
+		text := string(append(rows, ']'))
 		if err := s.conn.later(ctx, `INSERT INTO correction (seq, at) SELECT s.seq, max(CAST(value->>1 AS BIGINT)) FROM json_each(?1)
-			JOIN suppression s ON s.alert_id = value->>0 WHERE s.outcome = ?2 GROUP BY s.seq ORDER BY s.seq`, string(append(rows, ']')), string(outage.Suppressed)); err != nil {
+			JOIN suppression s ON `+corrected+` WHERE s.outcome = ?2 GROUP BY s.seq ORDER BY s.seq`, text, string(outage.Suppressed)); err != nil {
 			return err
 		}
-		if err := s.conn.later(ctx, `UPDATE suppression SET outcome = ? WHERE outcome = ? AND alert_id IN (SELECT value->>0 FROM json_each(?))`,
-			string(outage.Forwarded), string(outage.Suppressed), column(ids)); err != nil {
+		if err := s.conn.later(ctx, `UPDATE suppression SET outcome = ?2 WHERE outcome = ?3 AND seq IN (SELECT s.seq FROM json_each(?1) JOIN suppression s ON `+corrected+`)`,
+			text, string(outage.Forwarded), string(outage.Suppressed)); err != nil {
 			return err
 		}
 	}
 	return s.insertForwarded(ctx, list)
 }
+
+// corrected says which entry s a row of correct is of; one without a start is of
+// an earlier version's journal.
+const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, 0)`

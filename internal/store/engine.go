@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"regexp"
 	"time"
 )
 
@@ -79,6 +80,21 @@ type readers struct {
 // sets no shorter time: one may look through a whole log. A connection that hangs
 // is one of few.
 const readTimeout = time.Minute
+
+// sections are the parts of a migration that are for one engine alone.
+var sections = regexp.MustCompile(`(?m)^-- for (sqlite|postgres|both)\n`)
+
+// sectionsFor leaves out of a migration what is for another engine.
+func sectionsFor(engine, migration string) (text string) {
+	at, of := 0, "both"
+	for _, m := range append(sections.FindAllStringSubmatchIndex(migration, -1), []int{len(migration), 0, 0, 0}) {
+		if of == engine || of == "both" {
+			text += migration[at:m[0]]
+		}
+		at, of = m[1], migration[m[2]:m[3]]
+	}
+	return text
+}
 
 // bounded bounds what is asked of an engine across a network.
 func (e *engine) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {

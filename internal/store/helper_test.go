@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"hash/crc32"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -33,8 +34,19 @@ func futureDated(n int, counter uint64, received, at time.Time) outage.Activatio
 	return outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at}, hub(n), received, 30*time.Minute)
 }
 
+// ad1 is an alert of hub n, always of the same outage for the same id.
 func ad1(n int, id string, received time.Time) outage.Alert {
-	return outage.Alert{ID: id, Code: "AD1", CHF: hub(n), OutageStart: received.Add(-3 * time.Minute), MPxN: "1200023305967", Received: received}
+	return outage.Alert{ID: id, Code: "AD1", CHF: hub(n), OutageStart: outageOf(id), MPxN: "1200023305967", Received: received}
+}
+
+// noted is the note that ad1 went forward.
+func noted(n int, id string, received time.Time, r outage.Reason) Forwarded {
+	return Forwarded{id, hub(n), outageOf(id), received, r}
+}
+
+// outageOf is when the outage of an alert began: another for another id.
+func outageOf(id string) time.Time {
+	return t0.Add(2*time.Minute + time.Duration(crc32.ChecksumIEEE([]byte(id))%1e6)*time.Microsecond)
 }
 
 func openIn(t testing.TB, dir string, change ...func(*Options)) *Store {

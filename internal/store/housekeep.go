@@ -18,8 +18,9 @@ type Housekeeping struct {
 
 // Limits says what Housekeep may delete.
 type Limits struct {
-	// Windows that have been over since before this instant, and
-	// cancellations received before it.
+	// Requests that were received, and whose windows have been over, since before
+	// this instant, and so were those of all earlier requests of the same meter:
+	// what a request has closed must not open again.
 	WindowsBefore time.Time
 	// Log entries and notes of forwarded alerts received before this instant.
 	LogBefore time.Time
@@ -37,7 +38,7 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 	if err != nil {
 		return h, wrapRead(err)
 	}
-	corrections := 0
+	fromEarlier, corrections := 0, 0
 	purge := func(count *int, query string, args ...any) error {
 		for {
 			var gone []outage.DeviceID
@@ -64,15 +65,19 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 		query string
 		args  []any
 	}{
+		{&fromEarlier, `UPDATE activation SET keep_until = (SELECT max(k) FROM (
+			SELECT max(b.ends_at) AS k FROM activation b WHERE b.esme = activation.esme
+			UNION ALL SELECT max(b.received_at) FROM activation b WHERE b.esme = activation.esme) AS kept)
+			WHERE id IN (SELECT id FROM activation WHERE keep_until = 0 LIMIT ?1) RETURNING chf`, []any{housekeepBatch}},
 		{&h.Activations, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
-			WHERE ends_at < ?1 AND received_at < ?1 ORDER BY ends_at LIMIT ?2) RETURNING chf`, []any{micros(l.WindowsBefore), housekeepBatch}},
+			WHERE keep_until > 0 AND keep_until < ?1 ORDER BY keep_until LIMIT ?2) RETURNING chf`, []any{micros(l.WindowsBefore), housekeepBatch}},
 		// Entries are numbered about in order of receipt. Only the first are
 		// looked at: a look through the whole log would hold up decisions.
 		{&h.Entries, `DELETE FROM suppression WHERE received_at < ?1 AND seq IN (SELECT seq FROM suppression
 			WHERE seq <= ?3 ORDER BY seq LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch, out}},
 		{&corrections, `DELETE FROM correction WHERE id IN (SELECT id FROM correction c
 			WHERE NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) LIMIT ?1) RETURNING 0`, []any{housekeepBatch}},
-		{&h.Notes, `DELETE FROM forwarded WHERE alert_id IN (SELECT alert_id FROM forwarded
+		{&h.Notes, `DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
 	} {
 		if err := purge(step.count, step.query, step.args...); err != nil {

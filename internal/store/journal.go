@@ -36,11 +36,15 @@ type record struct {
 	Activation    *outage.Activation   `json:"activation,omitempty"`
 	Unresolved    bool                 `json:"unresolved,omitempty"` // the activation's hub has to be looked up
 	Manufacturers outage.Manufacturers `json:"manufacturers,omitempty"`
+	Closing       bool                 `json:"closing,omitempty"`        // the activation opens no window
+	SwitchUnknown bool                 `json:"switch_unknown,omitempty"` // nor if the switch turns out to be off
 
 	Answer   *outage.Activation `json:"answer,omitempty"` // the next hop's answer to this activation
 	Accepted bool               `json:"accepted,omitempty"`
 
 	Forwarded *Forwarded `json:"forwarded,omitempty"` // went forward, whatever the store was going to say
+
+	Failed *Failed `json:"failed,omitempty"` // an activation did not run
 }
 
 // journal is the node's file of what must not be forgotten while the store
@@ -169,11 +173,14 @@ func (j *journal) run() {
 
 func (j *journal) write(group []*appended) error {
 	var text []byte
+	written := 0
 	for _, a := range group {
 		line, err := json.Marshal(a.record)
 		if err != nil {
-			return err
+			j.log.Error("a record cannot be written to the journal, and is lost", "error", err)
+			continue
 		}
+		written++
 		text = fmt.Appendf(text, "%08x %s\n", crc32.ChecksumIEEE(line), line)
 	}
 	j.mu.Lock()
@@ -186,7 +193,7 @@ func (j *journal) write(group []*appended) error {
 		return err
 	}
 	j.size += int64(len(text))
-	j.pending.Add(int64(len(group)))
+	j.pending.Add(int64(written))
 	return nil
 }
 
@@ -208,13 +215,16 @@ func (j *journal) hold(group []*appended, err error) {
 
 // keep writes notes that the store did not take. Nobody waits for them; the
 // committer calls it between two batches.
-func (j *journal) keep(notes []Forwarded) {
-	if len(notes) == 0 {
-		return
-	}
-	group := make([]*appended, len(notes))
+func (j *journal) keep(notes []Forwarded, failed []Failed) {
+	group := make([]*appended, 0, len(notes)+len(failed))
 	for i := range notes {
-		group[i] = &appended{record: record{Forwarded: &notes[i]}}
+		group = append(group, &appended{record: record{Forwarded: &notes[i]}})
+	}
+	for i := range failed {
+		group = append(group, &appended{record: record{Failed: &failed[i]}})
+	}
+	if len(group) == 0 {
+		return
 	}
 	if err := j.write(group); err != nil {
 		j.hold(group, err)
@@ -378,15 +388,17 @@ func (s *Store) play(ctx context.Context, list []record) error {
 			var err error
 			switch {
 			case r.Activation != nil:
-				a, tracked := *r.Activation, true
 				if r.Unresolved {
 					resolved++
-					tracked, err = s.resolve(ctx, &a, r.Manufacturers)
 				}
-				if tracked && err == nil {
-					found = append(found, a.CHF)
-					_, err = s.insertActivation(ctx, &a)
+				var hub outage.DeviceID
+				a, opens, e := s.resolve(ctx, &r)
+				if err = e; err == nil {
+					hub, _, err = s.insertActivation(ctx, a, !opens)
 				}
+				found = append(found, hub)
+			case r.Failed != nil:
+				err = s.fail(ctx, *r.Failed)
 			case r.Answer != nil:
 				err = s.settleActivation(ctx, r.Answer, r.Accepted)
 			case r.Forwarded != nil:

@@ -202,7 +202,7 @@ func TestJournalRecordRefused(t *testing.T) {
 	script(t, s, refuse)
 	release := holdWriteLock(t, dir)
 	for _, id := range []string{"x", "poison", "y"} {
-		s.remember(t.Context(), record{Forwarded: &Forwarded{id, hub(1), t0, outage.ReasonStoreUnavailable}})
+		s.remember(t.Context(), record{Forwarded: new(noted(1, id, t0, outage.ReasonStoreUnavailable))})
 	}
 	release()
 	eventually(t, "played", func() bool { return s.Pending() == 0 })
@@ -225,7 +225,7 @@ func TestJournalMeetsRestore(t *testing.T) {
 		if _, err := db.Exec(`ALTER TABLE ` + table + ` RENAME TO elsewhere`); err != nil {
 			t.Fatal(err)
 		}
-		s.remember(t.Context(), record{Forwarded: &Forwarded{table, hub(1), t0, outage.ReasonStoreUnavailable}})
+		s.remember(t.Context(), record{Forwarded: new(noted(1, table, t0, outage.ReasonStoreUnavailable))})
 		s.remember(t.Context(), record{Activation: new(onDemand(1, 1, t0))})
 		eventually(t, "the store says that it is down", func() bool { return !s.Available() })
 		time.Sleep(500 * time.Millisecond) // for all of them to be tried
@@ -279,7 +279,7 @@ func TestJournalHangs(t *testing.T) {
 	waits.Store(records)
 	for n := range records {
 		go func() {
-			s.Remember(t.Context(), Forwarded{fmt.Sprint(n), hub(1), t0, outage.ReasonStoreUnavailable})
+			s.Remember(t.Context(), noted(1, fmt.Sprint(n), t0, outage.ReasonStoreUnavailable))
 			waits.Add(-1)
 		}()
 	}
@@ -295,7 +295,7 @@ func TestJournalHangs(t *testing.T) {
 func TestCloseIsGraceful(t *testing.T) {
 	dir := t.TempDir()
 	s := openIn(t, dir)
-	s.Note(Forwarded{"a", hub(1), t0, outage.ReasonNoWindow})
+	s.Note(noted(1, "a", t0, outage.ReasonNoWindow))
 	s.Close()
 	if _, err := s.Decide(t.Context(), ad1(1, "b", t0), outage.Suppressed, 0); !errors.Is(err, ErrUnavailable) {
 		t.Fatal(err)

@@ -117,16 +117,22 @@ func (h hubState) settle(act *outage.Activation, accepted bool) hubState {
 	if of < 0 || !accepted && h.acts[of].State != outage.Unanswered {
 		return h
 	}
+	h.acts = slices.Clone(h.acts)
+	if !accepted {
+		h.acts[of].State = outage.Withdrawn
+		return h
+	}
 	for i, b := range h.acts {
-		if i != of && b.Same(act) && b.State != outage.Withdrawn {
+		if i != of && b.Same(act) && b.State == outage.Accepted {
 			return h // another attempt stands
 		}
 	}
-	h.acts = slices.Clone(h.acts)
-	h.acts[of].State = outage.Accepted
-	if !accepted {
-		h.acts[of].State = outage.Withdrawn
+	for i, b := range h.acts {
+		if i != of && b.Same(act) && b.State == outage.Unanswered {
+			h.acts[i].State = outage.Withdrawn // it repeats the one that was accepted
+		}
 	}
+	h.acts[of].State = outage.Accepted
 	return h
 }
 

@@ -66,7 +66,7 @@ func TestAnswerToCommitLost(t *testing.T) {
 	if d := decide(t, s, ad1(1, "x", t0)); d.Outcome != outage.Forwarded || !d.Retry {
 		t.Errorf("decide: the retry: %+v", d)
 	}
-	lost("note", func() { s.Note(Forwarded{"y", hub(1), t0, outage.ReasonNoWindow}) })
+	lost("note", func() { s.Note(noted(1, "y", t0, outage.ReasonNoWindow)) })
 	if d := decide(t, s, ad1(1, "y", t0)); d.Outcome != outage.Forwarded || !d.Retry {
 		t.Errorf("note: the retry: %+v", d)
 	}

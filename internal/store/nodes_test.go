@@ -64,7 +64,7 @@ func TestNodesFollowEachOther(t *testing.T) {
 	eventually(t, "the other node knows the switch", func() bool { return b.Switch() == outage.SwitchOff })
 	// A node that does not know the hub corrects its entry all the same.
 	b.index.remove(hub(1))
-	b.Note(Forwarded{"x", hub(1), t0, outage.ReasonNoWindow})
+	b.Note(noted(1, "x", t0, outage.ReasonNoWindow))
 	if err := b.Check(t.Context()); err != nil {
 		t.Fatal(err)
 	}

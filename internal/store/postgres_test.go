@@ -144,7 +144,7 @@ func TestDeadWriter(t *testing.T) {
 	other := openIn(t, t.TempDir(), func(o *Options) { o.Database = server.URL("postgres") })
 	proxy.BreakAfter(64<<10, true)
 	for n := range maxBatch {
-		dying.Note(Forwarded{fmt.Sprintf("%0200d", n), hub(n), t0, outage.ReasonStoreUnavailable})
+		dying.Note(noted(n, fmt.Sprintf("%0200d", n), t0, outage.ReasonStoreUnavailable))
 	}
 	check := func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -261,7 +261,7 @@ func TestLongOutage(t *testing.T) {
 	id := func(n int) string { return fmt.Sprintf("%0100d", n) }
 	var after uint64
 	for n := range many {
-		s.Note(Forwarded{id(n), hub(n % hubs), t0, outage.ReasonStoreUnavailable})
+		s.Note(noted(n % hubs, id(n), t0, outage.ReasonStoreUnavailable))
 		if (n+1)%some == 0 {
 			eventually(t, "it is on disk", func() bool { return s.Pending() >= n+1 })
 			if n+1 == some {
@@ -301,7 +301,7 @@ func TestHangingDatabase(t *testing.T) {
 	const notes = 20 * maxBatch
 	note := func(from int) {
 		for n := range notes {
-			s.Note(Forwarded{fmt.Sprint(from + n), hub(n), t0, outage.ReasonNoWindow})
+			s.Note(noted(n, fmt.Sprint(from + n), t0, outage.ReasonNoWindow))
 		}
 	}
 	proxy.BreakAfter(0, true)

@@ -8,7 +8,7 @@ import (
 	"quell/internal/outage"
 )
 
-const activationColumns = `id, request_id, form, kind, execute_at, esme, chf, received_at, starts_at, ends_at, state, standing, superseded_by`
+const activationColumns = `id, request_id, form, kind, execute_at, esme, chf, received_at, starts_at, ends_at, state, standing, superseded_by, why`
 
 // scan reads all rows of a query by one function, and closes them.
 func scan[T any](rows rowSet, err error, one func(rowSet) (T, error)) (list []T, _ error) {
@@ -38,7 +38,7 @@ func scanActivations(rows rowSet, err error) ([]outage.Activation, error) {
 	return scan(rows, err, func(rows rowSet) (a outage.Activation, err error) {
 		var id string
 		var at, esme, chf, received, start, end, standing int64
-		if err := rows.Scan(&a.ID, &id, &a.Form, &a.Order.Kind, &at, &esme, &chf, &received, &start, &end, &a.State, &standing, &a.SupersededBy); err != nil {
+		if err := rows.Scan(&a.ID, &id, &a.Form, &a.Order.Kind, &at, &esme, &chf, &received, &start, &end, &a.State, &standing, &a.SupersededBy, &a.Why); err != nil {
 			return a, err
 		}
 		a.RequestID, err = outage.ParseRequestID(id)
@@ -79,11 +79,13 @@ func optional(v sql.NullInt64) *uint32 {
 	return &n
 }
 
+const forwardedColumns = `alert_id, chf, outage_start, received_at, reason`
+
 func scanForwarded(rows rowSet, err error) ([]Forwarded, error) {
 	return scan(rows, err, func(rows rowSet) (f Forwarded, err error) {
-		var chf, received int64
-		err = rows.Scan(&f.AlertID, &chf, &received, &f.Reason)
-		f.CHF, f.Received = outage.DeviceID(chf), instant(received)
+		var chf, start, received int64
+		err = rows.Scan(&f.AlertID, &chf, &start, &received, &f.Reason)
+		f.CHF, f.OutageStart, f.Received = outage.DeviceID(chf), instant(start), instant(received)
 		return f, err
 	})
 }
@@ -139,7 +141,7 @@ func (s *Store) Entries(ctx context.Context, f Find, limit int) ([]outage.Entry,
 // alert, the latest first.
 func (s *Store) ForwardedAlerts(ctx context.Context, f Find, limit int) ([]Forwarded, error) {
 	cond, args := where("chf", int64(f.CHF), "alert_id", f.AlertID)
-	list, err := scanForwarded(s.reader.QueryContext(ctx, `SELECT alert_id, chf, received_at, reason FROM forwarded WHERE `+cond+`
+	list, err := scanForwarded(s.reader.QueryContext(ctx, `SELECT `+forwardedColumns+` FROM forwarded WHERE `+cond+`
 		ORDER BY received_at DESC LIMIT ?`, append(args, limit)...))
 	return list, wrapRead(err)
 }

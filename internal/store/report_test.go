@@ -106,7 +106,7 @@ func TestCorrectionAfterCut(t *testing.T) {
 	s := openIn(t, t.TempDir())
 	logN(t, s, 3)
 	correct := func(n int) {
-		s.Note(Forwarded{fmt.Sprint("alert", n), hub(1), t0, outage.ReasonStoreUnavailable})
+		s.Note(noted(1, fmt.Sprint("alert", n), t0, outage.ReasonStoreUnavailable))
 		if err := s.Check(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +167,7 @@ func TestCorrectionWhileRead(t *testing.T) {
 			t.Fatalf("entry %d: %s %v", e.Seq, e.Outcome, err)
 		}
 		if e.Seq == 1 {
-			s.Note(Forwarded{fmt.Sprint("alert", entries-1), hub(1), t0, outage.ReasonStoreUnavailable})
+			s.Note(noted(1, fmt.Sprint("alert", entries-1), t0, outage.ReasonStoreUnavailable))
 			eventually(t, "it is corrected", func() bool {
 				list, err := s.Entries(t.Context(), Find{AlertID: fmt.Sprint("alert", entries-1)}, 1)
 				return err == nil && len(list) == 1 && list[0].Outcome == outage.Forwarded

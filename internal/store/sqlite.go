@@ -13,7 +13,9 @@ import (
 
 func same(text string) string { return text }
 
-var sqlite = engine{bind: same, schema: same, refuses: func(err error) bool {
+func sqliteSchema(migration string) string { return sectionsFor("sqlite", migration) }
+
+var sqlite = engine{bind: same, schema: sqliteSchema, refuses: func(err error) bool {
 	var e *driver.Error
 	if !errors.As(err, &e) {
 		return false
