@@ -218,7 +218,7 @@ func TestPlan(t *testing.T) {
 	}, nil); e != nil || err != nil {
 		t.Fatal(e, err)
 	}
-	if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using activation_chf") {
+	if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using activation_open") {
 		t.Errorf("the plan:\n%s", plan)
 	}
 }

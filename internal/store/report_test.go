@@ -167,7 +167,7 @@ func TestCorrectionWhileRead(t *testing.T) {
 			t.Fatalf("entry %d: %s %v", e.Seq, e.Outcome, err)
 		}
 		if e.Seq == 1 {
-			s.Note(noted(1, fmt.Sprint("alert", entries-1), t0, outage.ReasonStoreUnavailable))
+			s.Note(Forwarded{fmt.Sprint("alert", entries-1), hub(1), e.OutageStart, t0, outage.ReasonStoreUnavailable})
 			eventually(t, "it is corrected", func() bool {
 				list, err := s.Entries(t.Context(), Find{AlertID: fmt.Sprint("alert", entries-1)}, 1)
 				return err == nil && len(list) == 1 && list[0].Outcome == outage.Forwarded

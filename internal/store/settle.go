@@ -66,7 +66,7 @@ func (s *Store) settleGone(ctx context.Context, a *outage.Activation) error {
 	if err := s.conn.later(ctx, `UPDATE activation SET standing = 0, superseded_by = 0 WHERE id = ?`, a.ID); err != nil {
 		return err
 	}
-	list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE superseded_by = ?`, a.ID))
+	list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE superseded_by = ? AND superseded_by <> 0`, a.ID))
 	if err != nil || len(list) == 0 {
 		return err
 	}

@@ -70,7 +70,7 @@ DROP INDEX activation_message;
 CREATE UNIQUE INDEX activation_message ON activation (request_id, form, kind, execute_at) WHERE state IN ('unanswered', 'accepted');
 DROP INDEX activation_chf;
 CREATE INDEX activation_chf ON activation (chf, received_at);
-CREATE INDEX activation_open ON activation (chf, ends_at) WHERE standing = 1;
+CREATE INDEX activation_open ON activation (chf, standing, ends_at);
 CREATE INDEX activation_meter ON activation (esme, ends_at);
 CREATE INDEX activation_superseded ON activation (superseded_by) WHERE superseded_by <> 0;
 CREATE INDEX activation_keep ON activation (keep_until);
