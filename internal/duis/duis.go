@@ -62,6 +62,12 @@ const (
 
 // Message is what Read finds in a document. A field that the document does not
 // have, or has in a form that is not valid, is zero.
+//
+// What a meter says of an 11.3 comes as a ResponseMessage of that
+// ServiceReferenceVariant: its response as the GBCSPayload there, its alert on
+// the execution as that of the FutureDatedDeviceAlertMessage within. A
+// Pre-Command or a command for local delivery, which answer a request too, are
+// the DCC's, and no Payload.
 type Message struct {
 	Root                    Root
 	RequestID, ResponseID   outage.RequestID
@@ -71,9 +77,10 @@ type Message struct {
 	AlertCode               string    // "AD1", "N12", … or, in upper case, that of a device's alert: "8F36", "8F66", …
 	ResponseTime            time.Time // ResponseDateTime
 	Body                    Body
-	Execution               time.Time   // ExecutionDateTime of ActivateFirmware or SignedPreCommand
-	Payload                 []byte      // GBCSPayload of a SignedPreCommand, decoded
-	Outage                  PowerOutage // of BodyPowerOutage
+	Execution               time.Time        // ExecutionDateTime of ActivateFirmware or SignedPreCommand
+	Payload                 []byte           // GBCSPayload, decoded: of a SignedPreCommand, or what a meter says of an 11.3 (see below)
+	Outage                  PowerOutage      // of BodyPowerOutage
+	FailedRequest           outage.RequestID // CommandRequestID of the DCC Alert N12: the request that failed
 }
 
 // PowerOutage is what an AD1 says. It names the hub that lost its power, not

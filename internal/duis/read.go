@@ -58,7 +58,7 @@ type reader struct {
 	}
 }
 
-type nodeSet uint32
+type nodeSet uint64
 
 func (s nodeSet) has(n node) bool { return s>>n&1 != 0 }
 func (s *nodeSet) add(n node)     { *s |= 1 << n }
@@ -186,8 +186,15 @@ func (r *reader) body(m *Message) {
 	switch {
 	case m.Root == RootRequest:
 		r.request(m)
-	case r.seen.has(dccAlertMessage) && m.AlertCode == "AD1":
-		r.powerOutage(m)
+	case r.seen.has(dccAlertMessage):
+		switch m.AlertCode {
+		case "AD1":
+			r.powerOutage(m)
+		case "N12":
+			m.FailedRequest, _ = outage.ParseRequestIDBytes(r.value(commandRequestID))
+		}
+	case r.seen.has(responseMessage) && m.ServiceReferenceVariant == "11.3":
+		m.Payload = base64Binary(r.value(gbcsPayload))
 	}
 }
 

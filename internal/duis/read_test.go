@@ -270,7 +270,7 @@ func TestRead(t *testing.T) {
 		case restoration:
 			want = Message{Root: RootResponse, ResponseCode: "I0", AlertCode: "8F36"}
 		case activated:
-			want = Message{Root: RootResponse, ResponseCode: "I0", ServiceReferenceVariant: "11.3", AlertCode: "8F66"}
+			want = Message{Root: RootResponse, ResponseCode: "I0", ServiceReferenceVariant: "11.3", AlertCode: "8F66", Payload: []byte{0}}
 		}
 		in := tt.message
 		if tt.old != "" {

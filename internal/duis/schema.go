@@ -21,6 +21,7 @@ const (
 	dccAlertMessage
 	dccAlert
 	powerOutageEvent
+	commandFailure
 
 	// Leaves, whose text is the value.
 	requestID
@@ -38,6 +39,7 @@ const (
 	commsHubDeviceID
 	startDateTime
 	mpxn
+	commandRequestID
 	nodes
 
 	leaf = requestID // the first leaf
@@ -76,8 +78,9 @@ var children = [nodes][]struct {
 	responseMessage: {
 		{"ServiceReferenceVariant", serviceReferenceVariant},
 		{"FutureDatedDeviceAlertMessage", futureDatedAlert},
+		{"GBCSPayload", gbcsPayload},
 	},
-	futureDatedAlert: {{"FutureDatedAlertCode", deviceAlertCode}},
+	futureDatedAlert: {{"FutureDatedAlertCode", deviceAlertCode}, {"GBCSPayload", gbcsPayload}},
 	deviceAlert:      {{"AlertCode", deviceAlertCode}},
 	dccAlertMessage: {
 		{"DCCAlertCode", dccAlertCode},
@@ -85,7 +88,8 @@ var children = [nodes][]struct {
 		{"ThrottledAlertCount", throttledCount},
 		{"DCCAlert", dccAlert},
 	},
-	dccAlert: {{"PowerOutageEvent", powerOutageEvent}},
+	dccAlert:       {{"PowerOutageEvent", powerOutageEvent}, {"CommandFailure", commandFailure}},
+	commandFailure: {{"CommandRequestID", commandRequestID}},
 	powerOutageEvent: {
 		{"CommsHubDeviceID", commsHubDeviceID},
 		{"StartDateTime", startDateTime},

@@ -1,6 +1,6 @@
-// Package gbcs reads and writes the one message of the GB Companion
-// Specification that quell has to look into: the Activate Firmware command, use
-// case CS06, which tells a meter when to activate.
+// Package gbcs reads and writes the messages of one use case of the GB
+// Companion Specification, CS06, Activate Firmware: the command, which tells a
+// meter when to activate, and what the meter says of it: see Outcome.
 //
 // A service user signs the pre-command that the DCC made for it. The Signed
 // Pre-Command goes south within a DUIS request as base64; what the meter gets
@@ -31,6 +31,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"quell/internal/outage"
@@ -56,7 +57,10 @@ type CS06 struct {
 
 const (
 	messageCode     = 0x0012
+	alertCode       = 0x00CA // of the alert on the execution of a future-dated command
 	craCommand      = 1
+	craResponse     = 2
+	craAlert        = 3
 	securityControl = 0x11 // authentication only
 	signatureSize   = 64
 	macSize         = 12
@@ -66,10 +70,11 @@ const (
 	tagSequence        = 0x30
 	tagOctetString     = 0x04
 	tagInteger         = 0x02
+	tagNull            = 0x05
 	tagGeneralizedTime = 0x18
 )
 
-// Execution times are of this layout; cancelTime stands in for one where a
+// Execution times are of this layout; cancelTime takes its place where a
 // command cancels.
 const (
 	timeLayout = "20060102150405Z"
@@ -89,7 +94,8 @@ func ReadCS06(payload []byte) (CS06, error) {
 		}
 		d.constant("security header", securityControl, 0, 0, 0, 0)
 	}
-	c := d.header()
+	h := d.header(ErrNotCS06, header{cra: craCommand, code: messageCode})
+	c := CS06{Originator: h.originator, Target: h.target, Counter: h.counter}
 	content := decoder{b: d.take("content", d.length())}
 	if d.err != nil {
 		return CS06{}, d.err
@@ -185,57 +191,105 @@ func (d *decoder) length() int {
 	return n
 }
 
-// header takes all before the content. That a message is no CS06 command shows
-// in the middle of it; only what comes before that has to be in order then.
-func (d *decoder) header() (c CS06) {
+// A header is what precedes the content of every message.
+type header struct {
+	cra        byte
+	counter    uint64
+	originator outage.DeviceID
+	target     outage.DeviceID
+	code       uint16
+}
+
+// header takes all before the content. What of message it is shows in the
+// middle of it: for a pair of CRA flag and message code that is not wanted, the
+// error is other, and only what comes before that has to be in order then.
+func (d *decoder) header(other error, wanted ...header) (h header) {
 	d.constant("tag", tagSigned)
 	d.constant("transaction id", 9)
-	if cra := d.take("transaction id", 1); cra != nil && cra[0] != craCommand {
-		d.err = fmt.Errorf("%w: CRA flag %02X", ErrNotCS06, cra[0])
-		return c
+	if cra := d.take("transaction id", 1); cra != nil {
+		h.cra = cra[0]
 	}
-	c.Counter = d.uint64("transaction id")
+	if d.err == nil && !slices.ContainsFunc(wanted, func(w header) bool { return w.cra == h.cra }) {
+		d.err = fmt.Errorf("%w: CRA flag %02X", other, h.cra)
+		return h
+	}
+	h.counter = d.uint64("transaction id")
 	d.constant("originator", 8)
-	c.Originator = outage.DeviceID(d.uint64("originator"))
+	h.originator = outage.DeviceID(d.uint64("originator"))
 	d.constant("target", 8)
-	c.Target = outage.DeviceID(d.uint64("target"))
-	d.constant("date-time", 0)
+	h.target = outage.DeviceID(d.uint64("target"))
+	if n := d.length(); h.cra == craResponse {
+		d.take("date-time", n)
+	} else if n != 0 {
+		d.malformed("date-time")
+	}
 	info := d.take("other information", d.length())
 	if d.err != nil {
-		return c
+		return h
 	}
-	if len(info) >= 2 && binary.BigEndian.Uint16(info) != messageCode {
-		d.err = fmt.Errorf("%w: message code %04X", ErrNotCS06, info[:2])
-		return c
+	if len(info) >= 2 {
+		h.code = binary.BigEndian.Uint16(info)
+		if !slices.ContainsFunc(wanted, func(w header) bool { return w.cra == h.cra && w.code == h.code }) {
+			d.err = fmt.Errorf("%w: message code %04X", other, h.code)
+			return h
+		}
 	}
 	if len(info) != 2 {
 		d.malformed("other information")
 	}
-	return c
+	return h
 }
 
-// activation takes the content of a command whose header has the given counter.
-func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order) {
+// sequence takes the head of a SEQUENCE that is all that is left.
+func (d *decoder) sequence() {
 	d.constant("SEQUENCE", tagSequence)
 	if n := d.length(); d.err == nil && n != len(d.b) {
 		d.malformed("SEQUENCE")
 	}
+}
+
+// time takes a GeneralizedTime to the second in UTC; zero and no error for the
+// time that stands for a cancellation.
+func (d *decoder) time(what string) time.Time {
+	d.constant(what, tagGeneralizedTime, byte(len(cancelTime)))
+	at := string(d.take(what, len(cancelTime)))
+	if at == cancelTime {
+		return time.Time{}
+	}
+	// In 15 bytes there is no room for what Parse grants beyond the layout.
+	t, err := time.Parse(timeLayout, at)
+	if err != nil || t.IsZero() {
+		d.malformed(what)
+	}
+	return t
+}
+
+// counter takes an INTEGER as appendCounter writes it.
+func (d *decoder) counter(what string) (n uint64) {
+	b := d.b
+	d.constant(what, tagInteger)
+	for _, c := range d.take(what, d.length()) {
+		n = n<<8 | uint64(c)
+	}
+	if d.err == nil && !bytes.Equal(b[:len(b)-len(d.b)], appendCounter(nil, n)) {
+		d.malformed(what)
+	}
+	return n
+}
+
+// activation takes the content of a command whose header has the given counter.
+func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order) {
+	d.sequence()
 	d.constant("image hash", tagOctetString, byte(len(hash)))
 	copy(hash[:], d.take("image hash", len(hash)))
 	d.constant("originator counter", appendCounter(nil, counter)...)
 	if len(d.b) == 0 {
 		return hash, outage.Order{Kind: outage.OnDemand}
 	}
-	d.constant("execution time", tagGeneralizedTime, byte(len(cancelTime)))
-	at := string(d.take("execution time", len(cancelTime)))
+	t := d.time("execution time")
 	d.end("execution time")
-	if at == cancelTime {
+	if t.IsZero() {
 		return hash, outage.Order{Kind: outage.Cancellation}
-	}
-	// In 15 octets there is no room for what Parse grants beyond the layout.
-	t, err := time.Parse(timeLayout, at)
-	if err != nil {
-		d.malformed("execution time")
 	}
 	return hash, outage.Order{Kind: outage.FutureDated, At: t}
 }

@@ -53,6 +53,14 @@ func TestNorthboundMessages(t *testing.T) {
 			t.Errorf("%s says %+v of home %+v", c.code, m.Outage, h)
 		}
 	}
+	m, _ := duis.Read(town.activated(h, at))
+	done, err := gbcs.ReadOutcome(m.Payload)
+	if meter := h.Meters[0].ID; err != nil || done.Alert != gbcs.AlertSuccess || done.Failed() || done.Meter != meter || !done.At.Equal(at) {
+		t.Errorf("8F66 says %+v, %v", done, err)
+	}
+	if m, _ := duis.Read(town.commandFailure(h, at, "N12")); m.FailedRequest.Target != h.Meters[0].ID {
+		t.Errorf("N12 says %+v", m)
+	}
 	a, _ := duis.Read(town.powerOutage(h, at, at))
 	b, _ := duis.Read(town.powerOutage(h, at, at))
 	if a.AlertID() == b.AlertID() {
