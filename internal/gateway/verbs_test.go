@@ -134,7 +134,7 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 	m = &message{}
 	var order outage.Order
 	payload := gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: counter, ImageHash: [32]byte{1}}
-	variant, unreadable, mac, silent, differs := 0, false, false, false, false
+	variant, unreadable, mac, unsigned, silent, differs := 0, false, false, false, false, false
 	for _, o := range options {
 		if when, ok := p.orderOf(o, ""); ok && order.Kind == "" {
 			order = when
@@ -146,6 +146,8 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 			unreadable = true
 		} else if _, ok := o.match("payload with MAC"); ok {
 			mac = true
+		} else if _, ok := o.match("payload without signature"); ok {
+			unsigned = true
 		} else if _, ok := o.match("XML silent"); ok {
 			silent = true
 		} else if _, ok := o.match("as service request"); ok && m.form == "" {
@@ -181,7 +183,10 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 	if silent {
 		order = outage.Order{Kind: outage.OnDemand}
 	}
-	octets := gbcs.AppendSigned(nil, gbcs.AppendCS06(nil, payload), [64]byte{7})
+	octets := gbcs.AppendCS06(nil, payload)
+	if !unsigned {
+		octets = gbcs.AppendSigned(nil, octets, [64]byte{7})
+	}
 	if mac {
 		inner := append([]byte{0x11, 0, 0, 0, 0}, append(octets, make([]byte, 12)...)...)
 		octets = append([]byte{0xDD, 0, 0, 0, 0, 0, 0, 0x81, byte(len(inner))}, inner...)

@@ -3,11 +3,8 @@
 // meter when to activate, and what the meter says of it: see Outcome.
 //
 // A service user signs the pre-command that the DCC made for it. The Signed
-// Pre-Command goes south within a DUIS request as base64; what the meter gets
-// is the same with a MAC header before and a MAC behind it:
+// Pre-Command goes south within a DUIS request as base64:
 //
-//	DD 00 00 00 00 00 00          MAC header, only of a command with MAC
-//	len 11 00000000               length of all that follows; security control, invocation counter
 //	DF                            general-signing
 //	09 01 counter(8)              transaction id: CRA flag 01 (command), originator counter
 //	08 originator(8)
@@ -19,11 +16,14 @@
 //	  04 20 hash(32)                OCTET STRING, of the manufacturer's image
 //	  02 len counter                INTEGER, the originator counter again
 //	  18 0F YYYYMMDDhhmmssZ         GeneralizedTime; absent: now; 99991231235959Z: cancel
-//	40 signature(64)              not of a bare pre-command
-//	MAC(12)                       only of a command with MAC header
+//	40 signature(64)
 //
-// Lengths and integers are encoded as DER does: 81 nn and 82 nnnn for lengths of
-// 128 and more, and never longer than need be.
+// What the DCC then sends to the meter is the same with a MAC header, which
+// begins with DD, before it and a MAC behind it. Neither that nor a pre-command
+// without signature is a Signed Pre-Command.
+//
+// Integers and lengths are encoded as DER does, never longer than need be; no
+// length in these messages reaches 128, so each is a single byte.
 package gbcs
 
 import (
@@ -42,6 +42,10 @@ var (
 	// alert, or of another message code.
 	ErrNotCS06 = errors.New("gbcs: not a CS06 command")
 
+	// ErrNotSigned says that a message is no Signed Pre-Command: a pre-command
+	// without signature, or a command with MAC.
+	ErrNotSigned = errors.New("gbcs: not a Signed Pre-Command")
+
 	// ErrMalformed says that a message does not have the form of GBCS.
 	ErrMalformed = errors.New("gbcs: malformed message")
 )
@@ -56,14 +60,12 @@ type CS06 struct {
 }
 
 const (
-	messageCode     = 0x0012
-	alertCode       = 0x00CA // of the alert on the execution of a future-dated command
-	craCommand      = 1
-	craResponse     = 2
-	craAlert        = 3
-	securityControl = 0x11 // authentication only
-	signatureSize   = 64
-	macSize         = 12
+	messageCode   = 0x0012
+	alertCode     = 0x00CA // of the alert on the execution of a future-dated command
+	craCommand    = 1
+	craResponse   = 2
+	craAlert      = 3
+	signatureSize = 64
 
 	tagMAC             = 0xDD
 	tagSigned          = 0xDF
@@ -81,19 +83,13 @@ const (
 	cancelTime = "99991231235959Z"
 )
 
-// ReadCS06 reads a CS06 command: a pre-command, bare or signed, or the command
-// with its MAC header. It does not verify signature or MAC. The error wraps
-// ErrNotCS06 or ErrMalformed.
+// ReadCS06 reads a Signed Pre-Command of CS06. It does not verify the
+// signature. The error wraps ErrNotCS06, ErrNotSigned or ErrMalformed.
 func ReadCS06(payload []byte) (CS06, error) {
-	d := decoder{b: payload}
-	mac := len(payload) > 0 && payload[0] == tagMAC
-	if mac {
-		d.constant("MAC header", tagMAC, 0, 0, 0, 0, 0, 0)
-		if n := d.length(); d.err == nil && n != len(d.b) {
-			d.malformed("length behind MAC header")
-		}
-		d.constant("security header", securityControl, 0, 0, 0, 0)
+	if len(payload) > 0 && payload[0] == tagMAC {
+		return CS06{}, fmt.Errorf("%w: it has a MAC header", ErrNotSigned)
 	}
+	d := decoder{b: payload}
 	h := d.header(ErrNotCS06, header{cra: craCommand, code: messageCode})
 	c := CS06{Originator: h.originator, Target: h.target, Counter: h.counter}
 	content := decoder{b: d.take("content", d.length())}
@@ -104,13 +100,11 @@ func ReadCS06(payload []byte) (CS06, error) {
 	if d.err = content.err; d.err != nil {
 		return CS06{}, d.err
 	}
-	if mac || len(d.b) > 0 {
-		d.constant("signature's length", signatureSize)
-		d.take("signature", signatureSize)
+	if len(d.b) == 0 {
+		return CS06{}, fmt.Errorf("%w: it has no signature", ErrNotSigned)
 	}
-	if mac {
-		d.take("MAC", macSize)
-	}
+	d.constant("signature's length", signatureSize)
+	d.take("signature", signatureSize)
 	d.end("message")
 	if d.err != nil {
 		return CS06{}, d.err
@@ -163,32 +157,17 @@ func (d *decoder) end(what string) {
 	}
 }
 
-// length takes a length in its shortest form.
+// length takes a length of less than 128.
 func (d *decoder) length() int {
-	const what = "length"
-	first := d.take(what, 1)
-	if first == nil {
+	n := d.take("length", 1)
+	if n == nil {
 		return 0
 	}
-	n, least := int(first[0]), 0
-	switch {
-	case n == 0x81:
-		n, least = 0, 0x80
-		for _, c := range d.take(what, 1) {
-			n = int(c)
-		}
-	case n == 0x82:
-		n, least = 0, 0x100
-		for _, c := range d.take(what, 2) {
-			n = n<<8 | int(c)
-		}
-	case n >= 0x80:
-		d.malformed(what)
+	if n[0] >= 0x80 {
+		d.malformed("length")
+		return 0
 	}
-	if n < least {
-		d.malformed(what)
-	}
-	return n
+	return int(n[0])
 }
 
 // A header is what precedes the content of every message.

@@ -62,11 +62,8 @@ func TestReadCS06(t *testing.T) {
 		file string
 		want CS06
 	}{
-		{"immediate-precommand.hex", command(70001, onDemand)},
-		{"immediate-command.hex", command(70001, onDemand)},
-		{"future-precommand.hex", command(70002, future)},
+		{"immediate-signed.hex", command(70001, onDemand)},
 		{"future-signed.hex", command(70002, future)},
-		{"future-command.hex", command(70002, future)},
 		{"cancellation-signed.hex", command(1<<63+1, cancellation)},
 	}
 	for _, tt := range tests {
@@ -87,11 +84,24 @@ func TestReadCS06Other(t *testing.T) {
 		"alert":                    vector(t, "alert.hex"),
 		"other message code":       code,
 		"longer other information": long,
-		"response with MAC":        fromHex(t, "DD000000000000 10 1100000000 DF0902 0000000000000001"),
 	}
 	for name, b := range tests {
 		if c, err := ReadCS06(b); !errors.Is(err, ErrNotCS06) || c != (CS06{}) {
 			t.Errorf("%s: got %+v, %v", name, c, err)
+		}
+	}
+}
+
+// Only what is signed, and is not yet the DCC's command, is a Signed Pre-Command.
+func TestReadCS06NotSigned(t *testing.T) {
+	for _, file := range []string{"immediate-precommand.hex", "future-precommand.hex", "immediate-command.hex", "future-command.hex"} {
+		if c, err := ReadCS06(vector(t, file)); !errors.Is(err, ErrNotSigned) || c != (CS06{}) {
+			t.Errorf("%s: got %+v, %v", file, c, err)
+		}
+	}
+	for _, mac := range []string{"DD", "DD000000000000 10 1100000000 DF0902 0000000000000001"} {
+		if c, err := ReadCS06(fromHex(t, mac)); !errors.Is(err, ErrNotSigned) || c != (CS06{}) {
+			t.Errorf("%s: got %+v, %v", mac, c, err)
 		}
 	}
 }
@@ -112,12 +122,11 @@ func with(t *testing.T, changes map[int]string) []byte {
 }
 
 func TestReadCS06Malformed(t *testing.T) {
-	good := with(t, nil)
+	bare := with(t, nil)
+	good := AppendSigned(nil, bare, [64]byte{1, 2})
 	if c, err := ReadCS06(good); err != nil || c != command(0x81, future) {
 		t.Fatalf("the good one: %+v, %v", c, err)
 	}
-	signed := AppendSigned(nil, good, [64]byte{1, 2})
-	mac := vector(t, "future-command.hex")
 	replace := func(b []byte, i int, c byte) []byte {
 		b = bytes.Clone(b)
 		b[i] = c
@@ -162,51 +171,40 @@ func TestReadCS06Malformed(t *testing.T) {
 		"second 60":                     with(t, map[int]string{22: hex.EncodeToString([]byte("20270315021560Z"))}),
 		"octets behind time":            with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
 		"octets behind SEQUENCE":        with(t, map[int]string{11: "3B", 22: parts[22] + "0500"}),
-		"octet behind pre-command":      append(bytes.Clone(good), 0),
-		"octet behind signature":        append(bytes.Clone(signed), 0),
-		"signature's length":            replace(signed, len(good), 0x41),
-		"MAC on a signed pre-command":   append(bytes.Clone(signed), make([]byte, 12)...),
-		"MAC header's constants":        replace(mac, 3, 1),
-		"MAC header's length":           replace(mac, 8, mac[8]+1),
-		"MAC header's length, less":     replace(mac, 8, mac[8]-1),
-		"security control":              replace(mac, 9, 0x31),
-		"invocation counter":            replace(mac, 13, 1),
-		"octet behind MAC":              append(bytes.Clone(mac), 0),
-		"no MAC":                        replace(mac[:len(mac)-12], 8, mac[8]-12),
-		"neither signature nor MAC":     replace(append(bytes.Clone(mac[:14]), good...), 8, byte(len(good)+5)),
+		"octet behind pre-command":      append(bytes.Clone(bare), 0),
+		"octet behind signature":        append(bytes.Clone(good), 0),
+		"signature's length":            replace(good, len(bare), 0x41),
+		"MAC on a signed pre-command":   append(bytes.Clone(good), make([]byte, 12)...),
 	}
 	for name, b := range tests {
 		if c, err := ReadCS06(b); !errors.Is(err, ErrMalformed) || c != (CS06{}) {
 			t.Errorf("%s: got %+v, %v", name, c, err)
 		}
 	}
-	for _, whole := range [][]byte{signed, mac} {
-		for n := range whole {
-			_, err := ReadCS06(whole[:n])
-			if bare := n == len(good) && whole[0] == tagSigned; bare != (err == nil) {
-				t.Errorf("the first %d of %d octets: %v", n, len(whole), err)
-			}
+	for n := range good {
+		want := ErrMalformed
+		if n == len(bare) {
+			want = ErrNotSigned
+		}
+		if c, err := ReadCS06(good[:n]); !errors.Is(err, want) || c != (CS06{}) {
+			t.Errorf("the first %d of %d octets: %+v, %v", n, len(good), c, err)
 		}
 	}
 }
 
-// A MAC header's length has two octets only in messages longer than any CS06,
-// so the long forms are tested where they are read.
 func TestLength(t *testing.T) {
 	tests := []struct {
 		in   string
 		want int
 		ok   bool
 	}{
-		{"00", 0, true}, {"7F", 127, true}, {"80", 0, false},
-		{"8180", 128, true}, {"81FF", 255, true}, {"817F", 0, false}, {"81", 0, false},
-		{"820100", 256, true}, {"82FFFF", 65535, true}, {"8200FF", 0, false}, {"8201", 0, false},
-		{"83010000", 0, false}, {"FF", 0, false}, {"", 0, false},
+		{"00", 0, true}, {"7F", 127, true}, {"80", 0, false}, {"8101", 0, false}, {"8180", 0, false},
+		{"820100", 0, false}, {"FF", 0, false}, {"", 0, false},
 	}
 	for _, tt := range tests {
 		d := decoder{b: fromHex(t, tt.in)}
 		n := d.length()
-		if ok := d.err == nil; ok != tt.ok || ok && (n != tt.want || len(d.b) > 0) {
+		if ok := d.err == nil; ok != tt.ok || n != tt.want || ok && len(d.b) > 0 {
 			t.Errorf("%q: got %d, %v", tt.in, n, d.err)
 		}
 	}
@@ -225,14 +223,14 @@ func TestAppendCS06(t *testing.T) {
 	for _, n := range counters {
 		for _, order := range []outage.Order{onDemand, cancellation, future} {
 			want := command(n, order)
-			got, err := ReadCS06(AppendCS06(nil, want))
+			got, err := ReadCS06(AppendSigned(nil, AppendCS06(nil, want), [64]byte{}))
 			if err != nil || got != want {
 				t.Errorf("counter %d, %s: got %+v, %v", n, order.Kind, got, err)
 			}
 		}
 	}
 	east := command(1, outage.Order{Kind: outage.FutureDated, At: future.At.Add(999 * time.Millisecond).In(time.FixedZone("", 3600))})
-	if got, err := ReadCS06(AppendCS06(nil, east)); err != nil || got.Order != future {
+	if got, err := ReadCS06(AppendSigned(nil, AppendCS06(nil, east), [64]byte{})); err != nil || got.Order != future {
 		t.Errorf("zone and fraction: got %+v, %v", got, err)
 	}
 }
@@ -248,18 +246,18 @@ func FuzzReadCS06(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := ReadCS06(b)
 		if err != nil {
-			if errors.Is(err, ErrNotCS06) == errors.Is(err, ErrMalformed) || c != (CS06{}) {
+			kinds := 0
+			for _, kind := range []error{ErrNotCS06, ErrNotSigned, ErrMalformed} {
+				if errors.Is(err, kind) {
+					kinds++
+				}
+			}
+			if kinds != 1 || c != (CS06{}) {
 				t.Fatalf("got %+v, %v", c, err)
 			}
 			return
 		}
-		want := AppendCS06(nil, c)
-		switch len(b) - len(want) {
-		case 0, 1 + signatureSize:
-		default: // the header's length has one or two octets
-			b = b[len(b)-len(want)-(1+signatureSize+macSize):]
-		}
-		if !bytes.Equal(b[:len(want)], want) {
+		if want := AppendSigned(nil, AppendCS06(nil, c), [64]byte(b[max(0, len(b)-signatureSize):])); !bytes.Equal(b, want) {
 			t.Fatalf("%X reads as %+v, which is written %X", b, c, want)
 		}
 	})

@@ -34,7 +34,7 @@ var Reasons = []ReasonText{
 	{ReasonCommandVariant, []Direction{South}, "the 11.3's CommandVariant does not go with its body (4 with ActivateFirmware; 5 or 7 with SignedPreCommand, 7 on demand only)"},
 	{ReasonLocalDelivery, []Direction{South}, "the Signed Pre-Command is returned for local delivery (CommandVariant 6), and nothing is sent to the meter"},
 	{ReasonFormNotTracked, []Direction{South}, "the configuration does not track this form of the 11.3"},
-	{ReasonPayloadUnreadable, []Direction{South}, "the Signed Pre-Command's GBCS payload is no Activate Firmware command (use case CS06) that can be read"},
+	{ReasonPayloadUnreadable, []Direction{South}, "the Signed Pre-Command's GBCS payload is no signed pre-command of Activate Firmware (use case CS06) that can be read"},
 	{ReasonTargetMismatch, []Direction{South}, "the GBCS payload is for another device than the request"},
 	{ReasonTooFarAhead, []Direction{South}, "the execution time is more than 400 days ahead"},
 	{ReasonUnknownDevice, []Direction{South}, "the inventory does not know the device"},
