@@ -235,9 +235,10 @@ func (d *decoder) time(what string) time.Time {
 	if at == cancelTime {
 		return time.Time{}
 	}
-	// In 15 bytes there is no room for what Parse grants beyond the layout.
+	// In 15 bytes there is no room for what Parse grants beyond the layout. It
+	// knows a year 0000, which the calendar does not.
 	t, err := time.Parse(timeLayout, at)
-	if err != nil || t.IsZero() {
+	if err != nil || t.Year() < 1 || t.IsZero() {
 		d.malformed(what)
 	}
 	return t

@@ -167,6 +167,8 @@ func TestReadCS06Malformed(t *testing.T) {
 		"time with fraction":            with(t, map[int]string{22: hex.EncodeToString([]byte("2027031502150.Z"))}),
 		"time with blank":               with(t, map[int]string{22: hex.EncodeToString([]byte("20270315 21500Z"))}),
 		"30 February":                   with(t, map[int]string{22: hex.EncodeToString([]byte("20270230021500Z"))}),
+		"year 0000":                     with(t, map[int]string{22: hex.EncodeToString([]byte("00000315021500Z"))}),
+		"the zero time":                 with(t, map[int]string{22: hex.EncodeToString([]byte("00010101000000Z"))}),
 		"24 o'clock":                    with(t, map[int]string{22: hex.EncodeToString([]byte("20270315240000Z"))}),
 		"second 60":                     with(t, map[int]string{22: hex.EncodeToString([]byte("20270315021560Z"))}),
 		"octets behind time":            with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
@@ -206,6 +208,21 @@ func TestLength(t *testing.T) {
 		n := d.length()
 		if ok := d.err == nil; ok != tt.ok || n != tt.want || ok && len(d.b) > 0 {
 			t.Errorf("%q: got %d, %v", tt.in, n, d.err)
+		}
+	}
+}
+
+// Only 9999-12-31 cancels. The XML's time of a cancellation is a date like any
+// other in a payload.
+func TestCancellationTime(t *testing.T) {
+	for at, want := range map[string]outage.Order{
+		"99991231235959Z": cancellation,
+		"99991231235958Z": {Kind: outage.FutureDated, At: time.Date(9999, 12, 31, 23, 59, 58, 0, time.UTC)},
+		"30001231000000Z": {Kind: outage.FutureDated, At: time.Date(3000, 12, 31, 0, 0, 0, 0, time.UTC)},
+	} {
+		b := AppendSigned(nil, with(t, map[int]string{22: hex.EncodeToString([]byte(at))}), [64]byte{})
+		if c, err := ReadCS06(b); err != nil || c.Order != want {
+			t.Errorf("%s: got %+v, %v", at, c.Order, err)
 		}
 	}
 }
