@@ -34,6 +34,10 @@ func (p *player) control(clauses []clause) bool {
 	if len(options) > 0 {
 		return false
 	}
+	if len(c) > 2 && c[0] == "import" && c[1] == "meter" {
+		p.importMeter(c[2], c[3:])
+		return true
+	}
 	if w, ok := c.match("day _"); ok {
 		day, err := time.Parse("2006-01-02", w[0])
 		if err != nil || !day.After(p.day) {
@@ -310,20 +314,26 @@ func (p *player) end() {
 	if len(p.held) > 0 {
 		p.fail("requests are still held")
 	}
-	north := map[string]bool{}
+	type alert struct {
+		id    string
+		hub   outage.DeviceID
+		start time.Time
+	}
+	north := map[alert]bool{}
 	for _, a := range p.w.hops[outage.North].seen(0) {
-		if a.message.Body == duis.BodyPowerOutage {
-			north[a.message.AlertID()] = true
+		if o := a.message.Outage; a.message.Body == duis.BodyPowerOutage {
+			north[alert{a.message.AlertID(), o.CHF, o.Start.Truncate(store.Precision)}] = true
 		}
 	}
 	for i, e := range p.entries(0) {
 		if !p.pruned && e.Seq != int64(i+1) {
 			p.say("!! the log has a gap before entry %d", e.Seq)
 		}
-		if e.Outcome == outage.Suppressed && north[e.AlertID] {
+		delivered := north[alert{e.AlertID, e.CHF, e.OutageStart}]
+		if e.Outcome == outage.Suppressed && delivered {
 			p.say("!! entry %d says suppressed, but the alert was delivered", e.Seq)
 		}
-		if e.Outcome != outage.Suppressed && !north[e.AlertID] {
+		if e.Outcome != outage.Suppressed && !delivered {
 			p.say("!! entry %d says %s, but the alert was not delivered", e.Seq, e.Outcome)
 		}
 	}

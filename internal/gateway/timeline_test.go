@@ -369,8 +369,21 @@ func (p *player) setting(c clause) bool {
 	return true
 }
 
-// start opens the store with what the setup declared.
-func (p *player) start() {
+// importMeter imports the devices anew, with another state of one meter.
+func (p *player) importMeter(name string, words clause) {
+	if p.meters[name] == nil {
+		p.fail("%s is not declared", name)
+	}
+	delete(p.meters, name)
+	p.order = slices.DeleteFunc(p.order, func(have string) bool { return have == name })
+	p.declare(name, words)
+	if err := p.w.importDevices(p.files()); err != nil {
+		p.fail("import: %v", err)
+	}
+}
+
+// files are an inventory and a device list of what is declared.
+func (p *player) files() (string, string) {
 	var inventory, list strings.Builder
 	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
 	for _, name := range p.order {
@@ -385,11 +398,16 @@ func (p *player) start() {
 			fmt.Fprintf(&list, "%s\n", p.device(name))
 		}
 	}
+	return inventory.String(), list.String()
+}
+
+// start opens the store with what the setup declared.
+func (p *player) start() {
 	if p.now.IsZero() {
 		p.now = p.day
 		p.w.clock.Store(&p.now)
 	}
-	if err := p.w.start(inventory.String(), list.String()); err != nil {
+	if err := p.w.start(p.files()); err != nil {
 		p.fail("start: %v", err)
 	}
 }

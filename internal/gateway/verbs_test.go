@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/binary"
 	"fmt"
 	"net/http"
 	"slices"
@@ -47,6 +49,12 @@ func (p *player) message(clauses []clause) bool {
 	} else if w, ok := c.match("response _ to request _ for _"); ok {
 		id := outage.RequestID{Originator: p.device("USER"), Target: p.declared(w[2]), Counter: p.number(w[1])}
 		m = &message{body: duis.AppendAnswer(nil, id, p.now, w[0])}
+	} else if w, ok := c.match("meter response outcome _ to request _ for _"); ok {
+		m = p.outcome(p.number(w[1]), w[2], byte(p.number(w[0])))
+	} else if w, ok := c.match("DCC alert N12 _ from _ on request _ for _"); ok {
+		request := outage.RequestID{Originator: p.device("USER"), Target: p.declared(w[3]), Counter: p.number(w[2])}
+		m = &message{body: duis.AppendDCCAlert(nil, p.responseID(w[0], w[1]), p.now, "N12", fmt.Sprintf(
+			"<sr:CommandFailure><sr:CommandRequestID>%s</sr:CommandRequestID><sr:DeviceID>%s</sr:DeviceID></sr:CommandFailure>", request, request.Target))}
 	} else if w, ok := c.match("northbound octets _"); ok {
 		m = &message{body: []byte(w[0])}
 	} else if w, ok := c.match("southbound octets _"); ok {
@@ -199,6 +207,19 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 	return m, rest
 }
 
+// outcome makes a meter's response to an 11.3.
+func (p *player) outcome(counter uint64, meter string, code byte) *message {
+	id := outage.RequestID{Originator: p.device("USER"), Target: p.declared(meter), Counter: counter}
+	b := binary.BigEndian.AppendUint64([]byte{0xDF, 9, 2}, counter)
+	b = binary.BigEndian.AppendUint64(append(b, 8), uint64(id.Target))
+	b = binary.BigEndian.AppendUint64(append(b, 8), uint64(id.Originator))
+	b = append(b, 0, 2, 0, 0x12, 11, 0x30, 9, 2, 1, code, 4, 4, 1, 2, 3, 4, 64)
+	b = append(b, make([]byte, 64)...)
+	body := duis.AppendAnswer(nil, id, p.now, "I0")
+	payload := "<sr:GBCSPayload>" + base64.StdEncoding.EncodeToString(b) + "</sr:GBCSPayload></sr:ResponseMessage>"
+	return &message{body: bytes.Replace(body, []byte("</sr:ResponseMessage>"), []byte(payload), 1)}
+}
+
 func (p *player) responseID(counter, from string) outage.RequestID {
 	return outage.RequestID{Originator: p.declared(from), Target: p.device("USER"), Counter: p.number(counter)}
 }
@@ -346,8 +367,8 @@ func (p *player) window(m *message, id outage.RequestID) string {
 }
 
 func (p *player) activationText(a outage.Activation) string {
-	text := "cancellation"
-	if a.Order.Kind != outage.Cancellation {
+	text := string(a.Order.Kind)
+	if a.HasWindow() {
 		text = fmt.Sprintf("%s %s to %s", a.Mode(), p.clockText(a.Start), p.clockText(a.End))
 	}
 	text += ", " + string(a.State)

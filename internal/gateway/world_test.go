@@ -82,6 +82,15 @@ func (w *world) start(inventory, list string) error {
 		return err
 	}
 	w.Cleanup(w.close)
+	if err := w.importDevices(inventory, list); err != nil {
+		return err
+	}
+	_, err := w.store.SetSwitch(w.Context(), w.first, "setup", "first value", w.now())
+	return err
+}
+
+// importDevices imports an inventory and a device list.
+func (w *world) importDevices(inventory, list string) error {
 	files := []store.File{{Name: "inventory.csv", Reader: strings.NewReader(inventory)}}
 	_, err := w.store.ImportInventory(w.Context(), "setup", w.now(), func() (f store.File, err error) {
 		if len(files) == 0 {
@@ -93,10 +102,7 @@ func (w *world) start(inventory, list string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.store.ImportList(w.Context(), "setup", w.now(), store.File{Name: "devices.txt", Reader: strings.NewReader(list)}); err != nil {
-		return err
-	}
-	_, err = w.store.SetSwitch(w.Context(), w.first, "setup", "first value", w.now())
+	_, err = w.store.ImportList(w.Context(), "setup", w.now(), store.File{Name: "devices.txt", Reader: strings.NewReader(list)})
 	return err
 }
 

@@ -65,7 +65,7 @@ type Activation struct {
 func View(a outage.Activation) Activation {
 	v := Activation{ID: a.ID, RequestID: a.RequestID.String(), Form: a.Form, Kind: a.Order.Kind, Mode: a.Mode(), ESME: a.ESME, CHF: a.CHF,
 		Received: a.Received, State: a.State, Standing: a.Standing, SupersededBy: a.SupersededBy}
-	if a.Order.Kind != outage.Cancellation {
+	if a.HasWindow() {
 		v.WindowStart, v.WindowEnd = &a.Start, &a.End
 	}
 	return v

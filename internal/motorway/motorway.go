@@ -10,13 +10,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"quell/internal/duis"
-	"quell/internal/gbcs"
 	"quell/internal/outage"
 	"quell/internal/store"
 )
@@ -39,7 +37,8 @@ type Motorway struct {
 	Metrics *Metrics
 	Trail   *Trail
 
-	rules atomic.Pointer[Rules]
+	rules    atomic.Pointer[Rules]
+	receipts receipts
 }
 
 // SetRules puts rules into force, for messages that arrive from now on.
@@ -68,31 +67,42 @@ type Passage struct {
 	Entry     outage.Entry // northbound: the log entry, if there is one
 
 	activation *outage.Activation // southbound: set if it was recorded
+	fault       error // why it could not be read
+	clockUnsure bool  // whether Received may be wrong by more than clocks may differ
 }
 
-func (m *Motorway) receipt() time.Time { return m.Now().UTC().Truncate(store.Precision) }
+// receipt gives the instant of a receipt, and notes whether it is sure enough to
+// decide by.
+func (m *Motorway) receipt(p *Passage) {
+	now := m.Now()
+	var behind time.Duration
+	p.Received, behind = m.receipts.next(now)
+	tolerance := m.Rules().ClockTolerance
+	p.clockUnsure = behind > tolerance && tolerance > 0 || !m.Store.ClockSure()
+}
 
 // read reads the message as far as it is to be looked at. The reason is "" if
 // it was read whole.
-func read(b Body) (duis.Message, outage.Reason) {
+func (p *Passage) read(b Body) (reason outage.Reason) {
 	if !b.XML {
-		return duis.Message{}, outage.ReasonNotXML
+		return outage.ReasonNotXML
 	}
-	msg, err := duis.Read(b.Head)
+	p.Message, p.fault = duis.Read(b.Head)
 	switch {
 	case b.Rest:
-		return msg, outage.ReasonTooLarge
-	case err != nil:
-		return msg, outage.ReasonUnreadable
+		return outage.ReasonTooLarge
+	case p.fault != nil:
+		return outage.ReasonUnreadable
 	}
-	return msg, ""
+	return ""
 }
 
 // Northbound decides on a message that goes north: whether it is suppressed,
 // in which case its log entry is durable, or goes forward.
 func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	began := time.Now()
-	p := Passage{Direction: outage.North, Received: m.receipt()}
+	p := Passage{Direction: outage.North}
+	m.receipt(&p)
 	p.Decision = m.decide(ctx, b, &p)
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	return p
@@ -104,9 +114,11 @@ func forward(r outage.Reason) outage.Decision {
 
 func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decision {
 	sw := m.Store.Switch()
-	var reason outage.Reason
-	p.Message, reason = read(b)
+	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
+	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
+		m.failure(&p.Message)
+	}
 	if sw == outage.SwitchOff {
 		if isAD1 {
 			// It may be the retry of an alert whose entry says suppressed, and
@@ -141,6 +153,12 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
 		return forward(outage.ReasonStoreUnavailable)
 	}
+	if p.clockUnsure {
+		m.Metrics.FailOpen.WithLabelValues("clock").Inc()
+		m.Log.Warn("alert forwarded, the clock has jumped", "alert", p.Message.AlertID(), "chf", o.CHF)
+		m.noteForwarded(p, outage.ReasonClockUnsure)
+		return forward(outage.ReasonClockUnsure)
+	}
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
 		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	outcome := outage.Suppressed
@@ -148,8 +166,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		outcome = outage.Shadow
 	}
 	rules := m.Rules()
-	// A sender that hangs up does not take back its alert.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
+	ctx, cancel := rules.wait(ctx)
 	defer cancel()
 	d, err := m.Store.Decide(ctx, alert, outcome, rules.ClockTolerance)
 	if err != nil {
@@ -181,109 +198,6 @@ func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
 	return store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, OutageStart: p.Message.Outage.Start, Received: p.Received, Reason: r}
 }
 
-// Southbound looks at a message that goes south, and records the activation
-// that a tracked 11.3 asks for, before the message is forwarded. When the next
-// hop has answered, or could not be reached, Answered is to be called.
-func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
-	p := Passage{Direction: outage.South, Received: m.receipt()}
-	p.Decision.Outcome = outage.Forwarded
-	p.Message, p.Decision.Reason = read(b)
-	if m.Store.Switch() == outage.SwitchOff {
-		p.Decision.Reason = outage.ReasonSwitchedOff
-	}
-	if p.Decision.Reason != "" {
-		return p
-	}
-	if p.Message.Root != duis.RootRequest || p.Message.ServiceReferenceVariant != "11.3" {
-		p.Decision.Reason = outage.ReasonNotActivation
-		return p
-	}
-	rules := m.Rules()
-	a, reason := m.readActivation(&p, &rules)
-	if reason == "" {
-		reason = m.record(ctx, &p, &a, &rules)
-	}
-	p.Decision.Reason = reason
-	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
-	m.Log.Info("activation", "reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode(), "start", a.Start, "end", a.End)
-	return p
-}
-
-// readActivation reads an 11.3 as far as its own text goes. The reason is ""
-// if nothing in it speaks against tracking.
-func (m *Motorway) readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Reason) {
-	msg := &p.Message
-	order := precise(msg.Order())
-	a = outage.NewActivation(msg.RequestID, "", order, 0, p.Received, rules.Window)
-	switch {
-	case msg.Body == duis.BodyActivateFirmware && msg.CommandVariant == 4:
-		a.Form = outage.ServiceRequest
-	case msg.Body == duis.BodySignedPreCommand && msg.CommandVariant >= 5 && msg.CommandVariant <= 7:
-		a.Form = outage.SignedPreCommand
-	default:
-		return a, outage.ReasonCommandVariant
-	}
-	if !slices.Contains(rules.Track, a.Form) {
-		return a, outage.ReasonFormNotTracked
-	}
-	if a.Form == outage.ServiceRequest {
-		return a, ""
-	}
-	command, err := gbcs.ReadCS06(msg.Payload)
-	if err != nil {
-		m.Log.Warn("the payload of an 11.3 cannot be read", "request", msg.RequestID, "error", err)
-		return a, outage.ReasonPayloadUnreadable
-	}
-	if command.Target != msg.RequestID.Target {
-		return a, outage.ReasonTargetMismatch
-	}
-	// The payload is what the meter will obey.
-	if order.Kind != outage.OnDemand && order != precise(command.Order) {
-		m.Log.Warn("an 11.3 says two execution times, the payload's counts", "request", msg.RequestID,
-			"xml", order.Kind, "xml_time", order.At, "payload", command.Order.Kind, "payload_time", command.Order.At)
-	}
-	return outage.NewActivation(msg.RequestID, a.Form, precise(command.Order), 0, p.Received, rules.Window), ""
-}
-
-// precise is an order with its time as the store keeps it.
-func precise(o outage.Order) outage.Order {
-	o.At = o.At.UTC().Truncate(store.Precision)
-	return o
-}
-
-// record asks the inventory whether the meter is tracked, and on which hub it
-// is, and records the activation if so.
-func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) outage.Reason {
-	wait := func() (context.Context, context.CancelFunc) {
-		return context.WithTimeout(context.WithoutCancel(ctx), rules.StoreTimeout)
-	}
-	ask, cancel := wait()
-	d, listed, err := m.Store.Device(ask, a.ESME)
-	cancel()
-	if err != nil {
-		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", a.RequestID, "error", err)
-		m.Store.RecordUnresolved(ctx, *a, rules.Manufacturers)
-		p.activation = a
-		return outage.ReasonStoreUnavailable
-	}
-	if ok, reason := outage.Eligible(d, listed, rules.Manufacturers); !ok {
-		return reason
-	}
-	a.CHF = d.CHF
-	p.activation = a
-	keep, cancel := wait()
-	defer cancel()
-	r := m.Store.Record(keep, *a)
-	switch {
-	case r.Remembered:
-		m.Log.Error("the store does not answer, an activation is in the journal", "request", a.RequestID, "chf", a.CHF)
-		return outage.ReasonStoreUnavailable
-	case r.Repeated:
-		return outage.ReasonRepeated
-	}
-	return outage.ReasonTracked
-}
-
 // Tracked reports whether the passage is an 11.3 whose answer matters.
 func (p *Passage) Tracked() bool { return p.activation != nil }
 
@@ -297,17 +211,21 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, ans
 	}
 	// What can be read of an answer is enough to refuse.
 	msg, _ := duis.Read(answer[:min(len(answer), duis.MaxSize)])
-	accepted := delivered && !strings.HasPrefix(msg.ResponseCode, "E")
+	accepted := delivered && !refused(&msg)
 	if !accepted {
 		m.Log.Info("activation withdrawn", "request", p.activation.RequestID, "esme", p.activation.ESME, "delivered", delivered, "response_code", msg.ResponseCode)
 		m.Metrics.Withdrawn.Inc()
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), m.Rules().StoreTimeout)
+	rules := m.Rules()
+	ctx, cancel := rules.wait(ctx)
 	defer cancel()
 	if m.Store.Settle(ctx, *p.activation, accepted) {
 		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "accepted", accepted)
 	}
 }
+
+// refused reports whether an answer refuses its request.
+func refused(msg *duis.Message) bool { return strings.HasPrefix(msg.ResponseCode, "E") }
 
 // Passed writes the Service Audit Trail's line of a message that was
 // forwarded: status is the next hop's, 0 if it could not be reached.

@@ -46,6 +46,7 @@ const (
 	ReasonSwitchedOff      Reason = "switched-off"
 	ReasonStoreUnavailable Reason = "store-unavailable"
 	ReasonClockUnsure      Reason = "clock-unsure"
+	ReasonInShadow         Reason = "in-shadow"
 )
 
 // Reasons of decisions on southbound messages; unreadable, not-xml, too-large,

@@ -47,7 +47,7 @@ func (s *Store) record(ctx context.Context, a outage.Activation, closing bool) R
 	}, func() { s.index.add(hub) })
 	if err != nil {
 		s.index.add(a.CHF)
-		s.remember(ctx, record{Activation: &a, Closing: closing})
+		s.remember(ctx, record{Activation: &a, Closing: closing, SwitchUnknown: s.Switch() == ""})
 		return Recorded{Remembered: true}
 	}
 	return r
@@ -58,7 +58,7 @@ func (s *Store) record(ctx context.Context, a outage.Activation, closing bool) R
 // store answers again; until then any hub may have a window.
 func (s *Store) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers) {
 	s.index.unresolved.Add(1)
-	s.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m})
+	s.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: s.Switch() == ""})
 }
 
 // Settle records the next hop's answer to an attempt: a, as it was recorded or

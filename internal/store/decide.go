@@ -276,7 +276,8 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 		}
 		if ok {
 			if d.shadow && before.Outcome == outage.Suppressed {
-				before.Outcome, before.Entry.Outcome = outage.Shadow, outage.Forwarded
+				before = forwarded(outage.ReasonInShadow, true)
+				was[key] = before
 				corrections = append(corrections, Forwarded{a.ID, a.CHF, a.OutageStart, a.Received, before.Reason})
 			}
 			d.result = before

@@ -66,12 +66,12 @@ func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 	defer cancel()
 	var most, at int64
 	var sw string
-	began, turns := s.opts.Now(), s.sw.turned()
+	began, turns := s.beginLook(), s.sw.turned()
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
 		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &sw, &at); err != nil {
 		return last, err
 	}
-	s.sawClock(instant(at), began, s.opts.Now())
+	s.sawClock(instant(at), began)
 	s.followSwitch(outage.Switch(sw), turns)
 	if most < last {
 		last = 0 // the database was set back: from the beginning

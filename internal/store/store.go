@@ -47,6 +47,9 @@ type Options struct {
 	// Node and Version are what other nodes know this one by.
 	Node, Version string
 	Now           func() time.Time // this node's clock; time.Now if nil
+	// Elapsed is the time since some instant, whatever the clock is set to; that
+	// since the machine was started if nil.
+	Elapsed func() time.Duration
 	Log           *slog.Logger
 
 	// OnCommit is called after each batch with its number of decisions, how
@@ -110,6 +113,9 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Elapsed == nil {
+		opts.Elapsed = elapsed
 	}
 	s := &Store{opts: opts, stopped: make(chan struct{}), loaded: make(chan struct{}), nodes: newNodes()}
 	s.queue.wake = make(chan struct{}, 1)
