@@ -64,17 +64,28 @@ func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration
 func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var most, at int64
+	var most, moves, at int64
 	var sw string
 	began, turns := s.beginLook(), s.sw.turned()
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
-		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &sw, &at); err != nil {
+		coalesce((SELECT max(moved) FROM activation WHERE moved <> 0), 0),
+		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &moves, &sw, &at); err != nil {
 		return last, err
 	}
 	s.sawClock(instant(at), began)
 	s.followSwitch(outage.Switch(sw), turns)
 	if most < last {
 		last = 0 // the database was set back: from the beginning
+	}
+	if moves > s.lastMoves {
+		hubs, err := numbers(s.reader.QueryContext(ctx, `SELECT DISTINCT chf FROM activation WHERE moved > ? AND moved <> 0`, s.lastMoves))
+		if err != nil {
+			return last, err
+		}
+		for _, chf := range hubs {
+			s.index.add(outage.DeviceID(chf))
+		}
+		s.lastMoves = moves
 	}
 	if most == last {
 		return last, nil

@@ -96,15 +96,21 @@ func (s *Store) purge(ctx context.Context, query string, args ...any) (gone []ou
 	if s.remote {
 		return nil, len(hubs), nil // another node may record an activation of the hub; see prune
 	}
+	gone, err = s.nothingLeft(ctx, hubs)
+	return gone, len(hubs), err
+}
+
+// nothingLeft says which of some hubs have neither an activation nor an entry.
+func (s *Store) nothingLeft(ctx context.Context, hubs []int64) (gone []outage.DeviceID, err error) {
 	for _, chf := range hubs {
 		var left bool
 		if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM activation WHERE chf = ?1) OR EXISTS (SELECT 1 FROM suppression WHERE chf = ?1)`,
 			chf).Scan(&left); err != nil {
-			return nil, 0, err
+			return nil, err
 		}
 		if !left {
 			gone = append(gone, outage.DeviceID(chf))
 		}
 	}
-	return gone, len(hubs), nil
+	return gone, nil
 }

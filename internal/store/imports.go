@@ -348,7 +348,16 @@ func (s *Store) touchImport(ctx context.Context, no int64) (dropped bool, err er
 // finishImport puts an import into force, unless it is.
 func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error {
 	dropped := false
+	var moves moved
+	var may movable
+	if kind == "inventory" {
+		var err error
+		if may, err = s.movable(ctx, im); err != nil {
+			return wrapRead(err)
+		}
+	}
 	err := s.doSurely(ctx, &s.queue.background, func(ctx context.Context) error {
+		dropped, moves = false, moved{}
 		old, err := lastImport(ctx, s.conn, kind)
 		if err != nil {
 			return err
@@ -363,8 +372,20 @@ func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error
 			dropped = state != "done" // else it was put into force, and the answer was lost
 			return err
 		}
-		return s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source})
-	}, nil)
+		if kind == "inventory" {
+			if moves, err = s.moveWindows(ctx, im, &may); err != nil {
+				return err
+			}
+		}
+		return errors.Join(s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source}), s.tell(ctx))
+	}, func() {
+		for _, chf := range moves.to {
+			s.index.add(chf)
+		}
+		for _, chf := range moves.gone {
+			s.index.remove(chf)
+		}
+	})
 	if err == nil && dropped {
 		err = errDropped
 	}

@@ -84,6 +84,8 @@ type Store struct {
 	loaded chan struct{}
 	last   int64 // activation that load has seen; for follow
 
+	lastMoves int64 // the last import whose moves of windows follow has seen
+
 	// oneTrip is the committer's guess that all decisions of a batch will be
 	// suppressions: those of the last batch were.
 	oneTrip bool
