@@ -66,9 +66,9 @@ type Passage struct {
 	Decision  outage.Decision
 	Entry     outage.Entry // northbound: the log entry, if there is one
 
-	activation *outage.Activation // southbound: set if it was recorded
-	fault       error // why it could not be read
-	clockUnsure bool  // whether Received may be wrong by more than clocks may differ
+	activation  *outage.Activation // southbound: set if it was recorded
+	fault       error              // why it could not be read
+	clockUnsure bool               // whether Received may be wrong by more than clocks may differ
 }
 
 // receipt gives the instant of a receipt, and notes whether it is sure enough to

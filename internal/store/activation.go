@@ -30,7 +30,9 @@ type Recorded struct {
 // request is forwarded all the same. It never fails.
 //
 // The window is on the hub that the inventory names when it is recorded.
-func (s *Store) Record(ctx context.Context, a outage.Activation) Recorded { return s.record(ctx, a, false) }
+func (s *Store) Record(ctx context.Context, a outage.Activation) Recorded {
+	return s.record(ctx, a, false)
+}
 
 // RecordClosing records an activation that may open no window, if there is any window of
 // its meter that it may have to close. It is otherwise as Record.

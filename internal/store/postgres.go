@@ -16,7 +16,7 @@ import (
 )
 
 var postgres = engine{
-	bind: bindPostgres,
+	bind:   bindPostgres,
 	schema: func(migration string) string { return postgresTypes.Replace(sectionsFor("postgres", migration)) },
 	// Data exceptions and violated constraints. A key that is there already is of
 	// the database: all keys that can be are met by ON CONFLICT.

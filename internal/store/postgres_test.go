@@ -261,7 +261,7 @@ func TestLongOutage(t *testing.T) {
 	id := func(n int) string { return fmt.Sprintf("%0100d", n) }
 	var after uint64
 	for n := range many {
-		s.Note(noted(n % hubs, id(n), t0, outage.ReasonStoreUnavailable))
+		s.Note(noted(n%hubs, id(n), t0, outage.ReasonStoreUnavailable))
 		if (n+1)%some == 0 {
 			eventually(t, "it is on disk", func() bool { return s.Pending() >= n+1 })
 			if n+1 == some {
@@ -301,7 +301,7 @@ func TestHangingDatabase(t *testing.T) {
 	const notes = 20 * maxBatch
 	note := func(from int) {
 		for n := range notes {
-			s.Note(noted(n, fmt.Sprint(from + n), t0, outage.ReasonNoWindow))
+			s.Note(noted(n, fmt.Sprint(from+n), t0, outage.ReasonNoWindow))
 		}
 	}
 	proxy.BreakAfter(0, true)

@@ -50,7 +50,7 @@ type Options struct {
 	// Elapsed is the time since some instant, whatever the clock is set to; that
 	// since the machine was started if nil.
 	Elapsed func() time.Duration
-	Log           *slog.Logger
+	Log     *slog.Logger
 
 	// OnCommit is called after each batch with its number of decisions, how
 	// long the transaction took, and its error.

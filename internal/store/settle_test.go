@@ -1,0 +1,183 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+
+	"pgregory.net/rapid"
+)
+
+// For random requests of one meter, in any order of receipt, with answers and
+// failures in any order, and housekeeping at any time, what stands is what
+// outage.Settle says of all requests that there ever were, as far as it is not over.
+func TestSettleAgainstTheRules(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := lead(t, openIn(t, t.TempDir()))
+		defer s.Close()
+		all := map[int64]outage.Activation{} // also those that were housekept
+		now, over := t0, t0
+		var sent []outage.Activation
+		for n := range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(rt, "minutes")) * time.Minute)
+			switch what := rapid.IntRange(0, 9).Draw(rt, "what"); {
+			case what == 9:
+				over = now
+				if _, err := s.Housekeep(t.Context(), Limits{WindowsBefore: now}); err != nil {
+					rt.Fatal(err)
+				}
+			case what >= 5 && len(sent) > 0:
+				a := sent[rapid.IntRange(0, len(sent)-1).Draw(rt, "of")]
+				if what == 5 {
+					s.Fail(Failed{a.RequestID, "by chance"})
+				} else {
+					s.Settle(t.Context(), a, what != 6)
+				}
+			default:
+				o := outage.Order{Kind: rapid.SampledFrom([]outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.Cancellation}).Draw(rt, "kind")}
+				if o.Kind == outage.FutureDated {
+					o.At = now.Add(time.Duration(rapid.IntRange(-15, 200).Draw(rt, "at")) * time.Minute)
+				}
+				// As from a journal, or from another node: it may have come before others.
+				received := now.Add(-time.Duration(rapid.IntRange(0, 3).Draw(rt, "before")*rapid.IntRange(0, 10).Draw(rt, "minutes before")) * time.Minute)
+				if received.Before(over) {
+					received = now
+				}
+				id := outage.RequestID{Originator: supplier, Target: meter(1), Counter: uint64(n)}
+				form := rapid.SampledFrom([]outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}).Draw(rt, "form")
+				a := outage.NewActivation(id, form, o, hub(1), received, 30*time.Minute)
+				if rapid.IntRange(0, 4).Draw(rt, "closing") == 0 {
+					s.RecordClosing(t.Context(), a)
+				} else {
+					s.Record(t.Context(), a)
+				}
+				sent = append(sent, a)
+			}
+			if err := s.Check(t.Context()); err != nil {
+				rt.Fatal(err)
+			}
+			standing := map[int64]bool{}
+			list, err := s.Activations(t.Context(), Find{ESME: meter(1)}, 1000)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			for _, a := range list {
+				all[a.ID], standing[a.ID] = a, a.Standing
+			}
+			var acts []outage.Activation
+			for _, a := range all {
+				acts = append(acts, a)
+			}
+			outage.SortByArrival(acts)
+			outage.Settle(acts)
+			for _, a := range acts {
+				if a.HasWindow() && a.End.After(now) && a.Standing != standing[a.ID] {
+					rt.Fatalf("step %d, at %s: activation %d stands: %v; by the rules: %v\n%s", n, now, a.ID, standing[a.ID], a.Standing, sayAll(acts))
+				}
+			}
+		}
+	})
+}
+
+func sayAll(acts []outage.Activation) (text string) {
+	for _, a := range acts {
+		text += fmt.Sprintf("%d %s %s received %s, %s to %s, %s, superseded by %d\n", a.ID, a.Form, a.Order.Kind, a.Received.Format(time.TimeOnly),
+			a.Start.Format(time.TimeOnly), a.End.Format(time.TimeOnly), a.State, a.SupersededBy)
+	}
+	return text
+}
+
+// Three attempts of one request, in every order of sending and answering: it has a
+// window if any of them was accepted, and none if all were refused.
+func TestAttempts(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	request := 0
+	var try func(events []int, sent, answered [3]bool)
+	try = func(events []int, sent, answered [3]bool) {
+		done := true
+		for i := range 3 {
+			switch {
+			case !sent[i] && (i == 0 || sent[i-1]):
+				next := sent
+				next[i] = true
+				try(append(events[:len(events):len(events)], i), next, answered)
+				done = false
+			case sent[i] && !answered[i]:
+				next := answered
+				next[i] = true
+				try(append(events[:len(events):len(events)], 3+i), sent, next)
+				done = false
+			}
+		}
+		if !done {
+			return
+		}
+		for accepted := range 8 {
+			request++
+			attempt := func(i int) outage.Activation { return onDemand(request, 1, t0.Add(time.Duration(i)*time.Minute)) }
+			for _, e := range events {
+				if e < 3 {
+					s.Record(t.Context(), attempt(e))
+				} else {
+					s.Settle(t.Context(), attempt(e-3), accepted>>(e-3)&1 == 1)
+				}
+			}
+			d := decide(t, s, ad1(request, fmt.Sprint("attempt ", request), t0.Add(29*time.Minute)))
+			if (d.Outcome == outage.Suppressed) != (accepted != 0) {
+				t.Errorf("events %v (3 and more: an answer), accepted %03b (from the right): %+v", events, accepted, d.Decision)
+			}
+		}
+	}
+	try(nil, [3]bool{}, [3]bool{})
+	if request < 8*15 {
+		t.Errorf("%d histories", request)
+	}
+}
+
+// A meter to which one request after the other is sent costs no more with each, and
+// its last word counts.
+func TestOneMeterManyRequests(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	const many, few = 1500, 200
+	at := func(n int) time.Time { return t0.Add(time.Duration(n) * time.Millisecond) }
+	for meter, act := range map[int]func(m, n int) outage.Activation{
+		1: func(m, n int) outage.Activation { return futureDated(m, uint64(n), at(n), t0.Add(time.Hour)) },
+		2: func(m, n int) outage.Activation { return onDemand(m, uint64(n), at(n)) },
+	} {
+		for n := range many - few {
+			s.Record(t.Context(), act(meter, n))
+		}
+		// Beside a meter to which as many as stand at most were sent.
+		for n := range maxWindows {
+			s.Record(t.Context(), act(10+meter, n))
+		}
+		var full, fresh time.Duration
+		for n := many - few; n < many; n++ {
+			began := time.Now()
+			s.Record(t.Context(), act(meter, n))
+			full += time.Since(began)
+			began = time.Now()
+			s.Record(t.Context(), act(10+meter, n))
+			fresh += time.Since(began)
+		}
+		if ratio := float64(full) / float64(fresh); ratio > 3 {
+			t.Errorf("meter %d: recording takes %.1f times as long with %d requests as with %d", meter, ratio, many, maxWindows+few)
+		}
+	}
+	if d := decide(t, s, ad1(1, "open", t0.Add(time.Hour))); d.Outcome != outage.Suppressed || d.Entry.RequestID != futureDated(1, many-1, t0, t0).RequestID.String() {
+		t.Errorf("the last request does not count: %+v", d)
+	}
+	// One more of those that are over the bound opens nothing, and closes.
+	if r := s.Record(t.Context(), onDemand(2, many, at(many))); !r.TooMany {
+		t.Errorf("%+v", r)
+	}
+	cancel := futureDated(1, many, at(many), t0)
+	cancel.Order, cancel.Start, cancel.End = outage.Order{Kind: outage.Cancellation}, time.Time{}, time.Time{}
+	s.Record(t.Context(), futureDated(3, 1, t0, t0.Add(time.Hour)))
+	s.Record(t.Context(), cancel)
+	if d := decide(t, s, ad1(1, "cancelled", t0.Add(time.Hour))); d.Outcome != outage.Forwarded {
+		t.Errorf("cancelled: %+v", d)
+	}
+}
