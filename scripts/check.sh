@@ -17,6 +17,7 @@ needs() {
 		etcd etcd-server
 		patroni patroni python3-etcd
 		pgbouncer pgbouncer
+		xmllint libxml2-utils
 	END
 }
 

@@ -88,7 +88,7 @@ type Message struct {
 type PowerOutage struct {
 	CHF       outage.DeviceID
 	Start     time.Time
-	MPxN      string // as written, without outer white space; it may be empty or not valid
+	MPxN      string // as written, without outer white space: 1 to 13 characters, valid or not
 	Throttled outage.Throttled
 }
 

@@ -44,7 +44,7 @@ func TestAlertID(t *testing.T) {
 	}
 	for name, same := range map[string]string{
 		"indented":    strings.ReplaceAll(without, "><", ">\n  <"),
-		"signed":      change(t, without, "</Response>", `<s:Signature xmlns:s="urn:s">x</s:Signature></Response>`),
+		"signed":      change(t, without, "</Response>", `<s:Signature xmlns:s="http://www.w3.org/2000/09/xmldsig#">x</s:Signature></Response>`),
 		"other case":  change(t, without, "4C-2D", "4c-2d"),
 		"other zone":  change(t, without, "13:03:30Z", "14:03:30+01:00"),
 		"other zeros": change(t, without, "41.25Z", "41.250000Z"),
@@ -56,7 +56,7 @@ func TestAlertID(t *testing.T) {
 	const sequence, count = "<ThrottledAlertSequenceId>7</ThrottledAlertSequenceId>", "<ThrottledAlertCount>3</ThrottledAlertCount>"
 	seen := map[string]string{first: "the first"}
 	for _, c := range [][2]string{
-		{":70001", ":70002"}, {">I0<", ">I1<"}, {"41.25Z", "41.26Z"}, {"4C-2D", "4C-2F"}, {"13:03:30Z", "13:03:31Z"},
+		{":70001", ":70002"}, {">I0<", ">I99<"}, {"41.25Z", "41.26Z"}, {"4C-2D", "4C-2F"}, {"13:03:30Z", "13:03:31Z"},
 		{">1400000000001<", ">1400000000002<"}, {">7<", ">8<"}, {">3<", ">4<"},
 		{sequence, ""},
 		{count, ""},

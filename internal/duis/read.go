@@ -1,31 +1,32 @@
 package duis
 
-import (
-	"bytes"
-	"encoding/base64"
-	"math"
-
-	"quell/internal/outage"
-)
+import "quell/internal/outage"
 
 // Read reads one DUIS document: a whole XML document in UTF-8, in any layout.
 //
 // A document whose root is neither of DUIS's two is no error, but RootOther.
 // An element counts only in the DUIS namespace and at its place in the schema.
 // Of those that Message has, none may occur twice, nor have elements within a
-// leaf, and Body has one element. All else is ignored, but must be well-formed.
+// leaf; Body has one element, and a message one signature.
 //
-// Values are strict where a decision hangs on them. A Request of
-// ServiceReferenceVariant 11.3 must have a valid RequestID and CommandVariant,
-// a valid ExecutionDateTime if any, and a GBCSPayload if it is a Signed
-// Pre-Command. A DCC Alert AD1 must have a PowerOutageEvent with a valid
-// CommsHubDeviceID and StartDateTime and any MPxN, and what it has of
-// RequestID, ResponseID and the throttling numbers must be valid. In all other
-// messages, and elsewhere in these, a value that is not valid is left zero.
+// The two messages that quell decides on must be valid to the schema, from the
+// root's schemaVersion to its end: a Request of ServiceReferenceVariant 11.3,
+// whose body is not that of another service, and a DCC Alert AD1. There is no
+// other error of them, with these exceptions. Elements that quell does not know
+// are tolerated where a later version of DUIS may add them: see contents. What
+// a Signature holds is not read. A few values that the schema allows are not
+// taken: an id or a hub of zeros, an MPxN of blanks, an empty GBCSPayload, a
+// year above 9999, an 11.3 of another ServiceReference, and the attributes
+// xsi:type and xsi:nil.
+//
+// All else in other messages is ignored, but must be well-formed; a value that
+// is not valid is left zero.
 //
 // The error is a *SyntaxError, ErrTooLarge among them. The Message then holds
-// what the header and the alert code said up to the fault, for an audit trail;
-// nothing must be decided on it. Read keeps nothing of b.
+// what the header and the alert code said up to the fault: of a request whose
+// body cannot be read, its RequestID, CommandVariant and
+// ServiceReferenceVariant. That is for an audit trail, and enough to close a
+// window; nothing else must be decided on it. Read keeps nothing of b.
 func Read(b []byte) (Message, error) {
 	var m Message
 	if len(b) > MaxSize {
@@ -48,14 +49,21 @@ func Read(b []byte) (Message, error) {
 // reader collects the leaves of a message while it scans.
 type reader struct {
 	scanner
-	path   [maxDepth + 1]node // the nodes of the open elements, the innermost at depth
-	seen   nodeSet            // nodes whose start has been read
-	read   nodeSet            // nodes whose end has been read
-	chosen bool               // Body has had its one element
+	path   [maxDepth + 1]node  // the nodes of the open elements, the innermost at depth
+	places [maxDepth + 1]uint8 // of the last child of each in its content; 1 for each in a choice
+	seen   nodeSet             // nodes whose start has been read
+	read   nodeSet             // nodes whose end has been read
+	chosen bool                // Body has had its one element
 	leaves [nodes - leaf]struct {
 		text []byte
 		off  int // of the element
 	}
+
+	// The first thing that the schema does not allow, but that is a fault only
+	// of a message that quell decides on: that is not known until the whole of
+	// it has been read.
+	flaw    string
+	flawOff int
 }
 
 type nodeSet uint64
@@ -75,9 +83,12 @@ func (r *reader) scan() {
 				return
 			}
 		case evText:
-			if n := r.path[r.depth]; n >= leaf {
+			switch n := r.path[r.depth]; {
+			case n >= leaf:
 				l := &r.leaves[n-leaf]
 				l.text = join(l.text, r.text)
+			case n != ignored && len(trimSpace(r.text)) > 0:
+				r.note("text in " + n.String())
 			}
 		case evEnd:
 			r.read.add(r.path[r.depth+1])
@@ -87,45 +98,107 @@ func (r *reader) scan() {
 	}
 }
 
+// note remembers a flaw at the event.
+func (r *reader) note(flaw string) {
+	if r.flaw == "" {
+		r.flaw, r.flawOff = flaw, r.off
+	}
+}
+
 // enter finds the node of the element that has just begun.
 func (r *reader) enter() bool {
-	parent, n := r.path[r.depth-1], ignored
+	parent := r.path[r.depth-1]
+	r.path[r.depth], r.places[r.depth] = ignored, 0
 	switch {
 	case parent >= leaf:
 		r.fail(r.off, "element within "+parent.String())
 		return false
-	case parent == requestBody || parent == responseBody:
-		if r.chosen {
-			r.fail(r.off, "second element in Body")
-			return false
-		}
-		r.chosen = true
-	}
-	if r.ns.duis {
-		n = parent.child(r.local)
-	}
-	r.path[r.depth] = n
-	if n == ignored {
+	case parent == ignored:
 		return true
+	}
+	n, ok := r.child(parent)
+	if !ok || n == ignored {
+		return ok
 	}
 	if r.seen.has(n) {
 		r.fail(r.off, "second "+n.String())
 		return false
 	}
 	r.seen.add(n)
+	if n == signature {
+		return true
+	}
+	r.path[r.depth] = n
 	if n >= leaf {
 		r.leaves[n-leaf].off = r.off
 	}
+	switch {
+	case parent == document:
+		if r.extra != 1 || !decimal(trimSpace(r.version)) {
+			r.note("attributes other than a schemaVersion")
+		}
+	case r.extra > 0:
+		r.note("attribute of " + n.String())
+	}
 	return true
+}
+
+// child finds the node of the element that has just begun, and notes what is
+// wrong with its place in parent.
+func (r *reader) child(parent node) (n node, ok bool) {
+	c, last := &contents[parent], &r.places[r.depth-1]
+	switch {
+	case parent == requestBody || parent == responseBody:
+		if r.chosen {
+			r.fail(r.off, "second element in Body")
+			return ignored, false
+		}
+		r.chosen = true
+	case c.choice && *last > 0:
+		r.note("second element in " + parent.String())
+	}
+	place := uint8(0)
+	if r.ns.duis || string(r.ns.uri) == signatureNamespace {
+		n, place = c.find(r.local)
+		if (n == signature) == r.ns.duis {
+			n, place = ignored, 0
+		}
+	}
+	switch {
+	case c.choice:
+		place = 1
+	case n == ignored:
+		place = *last
+	case place < *last:
+		r.note(n.String() + " out of order")
+	}
+	*last = place
+	if n == ignored && (!c.open || !r.ns.duis) {
+		r.note("unknown element in " + parent.String())
+	}
+	return n, true
+}
+
+// chosenBody fails if Body is missing or empty.
+func (r *reader) chosenBody() bool {
+	if !r.chosen {
+		r.fail(len(r.b), "nothing in Body")
+	}
+	return r.chosen
 }
 
 // value returns the text of a leaf without outer white space. It is nil if the
 // leaf is absent, or if a fault came before its end.
 func (r *reader) value(n node) []byte {
+	return trimSpace(r.raw(n))
+}
+
+// raw is value with the outer white space, which counts in an xs:string.
+func (r *reader) raw(n node) []byte {
 	if !r.read.has(n) {
 		return nil
 	}
-	return trimSpace(r.leaves[n-leaf].text)
+	return r.leaves[n-leaf].text
 }
 
 // trimSpace returns b without the white space of XML around it.
@@ -198,126 +271,71 @@ func (r *reader) body(m *Message) {
 	}
 }
 
+// valid fails if something was noted.
+func (r *reader) valid() bool {
+	if r.flaw != "" {
+		r.fail(r.flawOff, r.flaw)
+		return false
+	}
+	return true
+}
+
 func (r *reader) request(m *Message) {
-	m.Execution, _ = ParseTime(r.value(executionDateTime))
-	m.Payload = base64Binary(r.value(gbcsPayload))
-	spc := r.seen.has(signedPreCommand)
+	execution, _ := ParseTime(r.value(executionDateTime))
+	payload := base64Binary(r.value(gbcsPayload))
+	spc, activation := r.seen.has(signedPreCommand), r.seen.has(activateFirmware)
 	if m.ServiceReferenceVariant == "11.3" {
-		ok := r.require(requestID, m.RequestID != (outage.RequestID{})) &&
+		_, precedingErr := outage.ParseRequestIDBytes(r.value(precedingID))
+		ok := r.valid() && r.chosenBody() &&
+			r.require(requestID, m.RequestID != (outage.RequestID{})) &&
+			r.optional(firstInSequence, boolean(r.value(firstInSequence))) &&
+			r.optional(precedingID, precedingErr == nil) &&
 			r.require(commandVariant, m.CommandVariant != 0) &&
-			r.optional(executionDateTime, !m.Execution.IsZero()) &&
-			(!spc || r.require(gbcsPayload, m.Payload != nil))
+			r.require(serviceReference, string(r.raw(serviceReference)) == "11.3") &&
+			r.require(serviceReferenceVariant, string(r.raw(serviceReferenceVariant)) == "11.3") &&
+			r.optional(executionDateTime, !execution.IsZero()) &&
+			(!spc || r.require(gbcsPayload, payload != nil)) &&
+			(!activation || r.require(firmwareHash, sha256Hex(r.value(firmwareHash))))
 		if !ok {
 			return
 		}
 	}
+	m.Execution, m.Payload = execution, payload
 	switch {
 	case spc:
 		m.Body = BodySignedPreCommand
-	case r.seen.has(activateFirmware):
+	case activation:
 		m.Body = BodyActivateFirmware
 	}
 }
 
 func (r *reader) powerOutage(m *Message) {
-	o := &m.Outage
+	var o PowerOutage
 	o.CHF, _ = outage.ParseDeviceIDBytes(r.value(commsHubDeviceID))
 	o.Start, _ = ParseTime(r.value(startDateTime))
-	o.MPxN = string(r.value(mpxn))
 	sequence, sequenceOK := parseUint32(r.value(throttledSequenceID))
 	count, countOK := parseUint32(r.value(throttledCount))
-	ok := r.optional(requestID, m.RequestID != (outage.RequestID{})) &&
+	ok := r.valid() &&
+		r.optional(requestID, m.RequestID != (outage.RequestID{})) &&
 		r.optional(responseID, m.ResponseID != (outage.RequestID{})) &&
+		r.require(responseCode, isResponseCode(r.raw(responseCode))) &&
+		r.require(responseDateTime, !m.ResponseTime.IsZero()) &&
+		r.require(dccAlertCode, string(r.raw(dccAlertCode)) == "AD1") &&
 		r.optional(throttledSequenceID, sequenceOK) &&
 		r.optional(throttledCount, countOK) &&
 		r.require(commsHubDeviceID, o.CHF != 0) &&
 		r.require(startDateTime, !o.Start.IsZero()) &&
-		r.require(mpxn, r.read.has(mpxn))
+		r.require(mpxn, isMPxN(r.raw(mpxn)))
 	if !ok {
 		return
 	}
+	o.MPxN = string(r.value(mpxn))
 	if sequenceOK {
 		o.Throttled.SequenceID = new(sequence)
 	}
 	if countOK {
 		o.Throttled.Count = new(count)
 	}
+	m.Outage = o
 	m.Body = BodyPowerOutage
-}
-
-// parseUint32 reads an xs:unsignedInt: decimal digits, leading zeros allowed.
-func parseUint32(b []byte) (uint32, bool) {
-	n := uint64(0)
-	for _, c := range b {
-		if c < '0' || c > '9' {
-			return 0, false
-		}
-		if n = n*10 + uint64(c-'0'); n > math.MaxUint32 {
-			return 0, false
-		}
-	}
-	return uint32(n), len(b) > 0
-}
-
-// hexBinary returns an xs:hexBinary in upper case, and "" for what is none.
-func hexBinary(b []byte) string {
-	lower := false
-	for _, c := range b {
-		switch {
-		case '0' <= c && c <= '9', 'A' <= c && c <= 'F':
-		case 'a' <= c && c <= 'f':
-			lower = true
-		default:
-			return ""
-		}
-	}
-	if len(b)%2 != 0 {
-		return ""
-	}
-	if lower {
-		b = bytes.ToUpper(b)
-	}
-	return intern(b)
-}
-
-// base64Binary decodes an xs:base64Binary, within which white space may stand.
-// It returns nil for what is none, and for none at all.
-func base64Binary(b []byte) []byte {
-	if len(b) == 0 {
-		return nil
-	}
-	if containsSpace(b) {
-		b = bytes.Join(bytes.Fields(b), nil)
-	}
-	p := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
-	n, err := base64.StdEncoding.Strict().Decode(p, b)
-	if err != nil || n == 0 {
-		return nil
-	}
-	return p[:n]
-}
-
-// intern is string, without allocating for what most messages say.
-func intern(b []byte) string {
-	switch string(b) {
-	case "":
-		return ""
-	case "11.3":
-		return "11.3"
-	case "11.2":
-		return "11.2"
-	case "I0":
-		return "I0"
-	case "I99":
-		return "I99"
-	case "AD1":
-		return "AD1"
-	case "8F35":
-		return "8F35"
-	case "8F36":
-		return "8F36"
-	case "8F66":
-		return "8F66"
-	}
-	return string(b)
 }

@@ -29,7 +29,7 @@ const (
 		`<r:CommandVariant>4</r:CommandVariant><r:ServiceReference>11.3</r:ServiceReference>` +
 		`<r:ServiceReferenceVariant>11.3</r:ServiceReferenceVariant></r:Header>` +
 		`<r:Body><r:ActivateFirmware><r:ExecutionDateTime>2027-03-15T02:15:00Z</r:ExecutionDateTime>` +
-		`<r:FirmwareHash>00</r:FirmwareHash></r:ActivateFirmware></r:Body></r:Request>`
+		`<r:FirmwareHash>6105D6CC76AF400325E94D588CE511BE5BFDBB73B437DC51ECA43917D7A43E3D</r:FirmwareHash></r:ActivateFirmware></r:Body></r:Request>`
 
 	preCommand = `<Request xmlns="` + Namespace + `" schemaVersion="5.4">` +
 		`<Header><RequestID>90-B3-D5-1F-30-01-00-07:00-1B-C5-02-B0-00-4C-2E:70001</RequestID>` +
@@ -138,13 +138,13 @@ func TestRead(t *testing.T) {
 		{"no namespace", powerCut, ` xmlns="` + Namespace + `"`, "", other},
 		{"other root", powerCut, powerCut, "<x>" + powerCut + "</x>", other},
 		{"other root of DUIS", powerCut, powerCut, `<S1SPAlert xmlns="` + Namespace + `"/>`, other},
-		{"leaf of another namespace", powerCut, "<MPxN>", `<MPxN xmlns="urn:x">0</MPxN><MPxN>`, none},
+		{"leaf of another namespace", powerCut, "<MPxN>", `<MPxN xmlns="urn:x">0</MPxN><MPxN>`, nil},
 		{"leaf in another place", powerCut, "<DCCAlert>", `<MPxN>0</MPxN><Header/><DCCAlert>`, none},
-		{"unknown elements", activation, "<r:Body>", `<x><r:RequestID/><r:RequestID/></x><r:Body>`, none},
-		{"hash unread", activation, ">00<", "><r:x/><", none},
+		{"unknown elements", activation, "<r:CommandVariant>", `<r:x y="z"><RequestID/><r:RequestID/>text</r:x><r:CommandVariant>`, none},
+		{"element within the hash", activation, "</r:FirmwareHash>", "<r:x/></r:FirmwareHash>", nil},
 		{"request's leaf in a response", powerCut, "<ResponseCode>", "<CommandVariant>4</CommandVariant><ResponseCode>", none},
 		{"variant in a response's header", powerCut, "<ResponseCode>", "<ServiceReferenceVariant>11.3</ServiceReferenceVariant><ResponseCode>", none},
-		{"payload of no pre-command", activation, "<r:FirmwareHash>", "<r:GBCSPayload>*</r:GBCSPayload><r:FirmwareHash>", none},
+		{"payload of no pre-command", activation, "<r:FirmwareHash>", "<r:GBCSPayload>*</r:GBCSPayload><r:FirmwareHash>", none}, // an unknown element
 		{"body before header", restoration, "<Header><ResponseCode>I0</ResponseCode></Header>", "", func(m *Message) { m.ResponseCode = "" }},
 		{"SMETS1 alert", restoration, "<DeviceAlertMessage><AlertCode>8f36</AlertCode></DeviceAlertMessage>",
 			"<SMETS1ResponseMessage><ServiceReferenceVariant>11.3</ServiceReferenceVariant></SMETS1ResponseMessage>", func(m *Message) { m.AlertCode = "" }},
@@ -165,7 +165,8 @@ func TestRead(t *testing.T) {
 		{"element within a leaf of no decision", restoration, "<ResponseCode>", "<ResponseCode><x/>", nil},
 
 		// Values.
-		{"white space around", powerCut, ">AD1<", "> \t\r\nAD1&#13;&#32;\n<", none},
+		{"white space around", powerCut, ">7<", "> \t\r\n7&#13;&#32;\n<", none},
+		{"white space around a code", powerCut, ">AD1<", "> AD1 <", nil},
 		{"white space within", powerCut, ">1400000000001<", "> 14 00 <", func(m *Message) { m.Outage.MPxN = "14 00" }},
 		{"joined text", powerCut, ">AD1<", "><!-- x -->A<!-- x --><![CDATA[D]]>&#49;<!-- x --><", none},
 		{"no-break space", powerCut, ">AD1<", ">AD1\u00A0<", func(m *Message) {
@@ -176,6 +177,7 @@ func TestRead(t *testing.T) {
 		{"execution in another zone", activation, "02:15:00Z", "03:15:00.0+01:00", none},
 		{"execution without zone", activation, "02:15:00Z", "02:15:00", none},
 		{"on demand", activation, "<r:ExecutionDateTime>2027-03-15T02:15:00Z</r:ExecutionDateTime>", "", func(m *Message) { m.Execution = time.Time{} }},
+		{"white space around 11.3", activation, "Variant>11.3<", "Variant> 11.3 <", nil},
 		{"variant 8 of 11.3", activation, ">4<", ">8<", func(m *Message) { m.CommandVariant = 8 }},
 
 		// 11.3: strict.
@@ -211,7 +213,11 @@ func TestRead(t *testing.T) {
 
 		// AD1: strict.
 		{"lower case EUI", powerCut, "00-1B-C5-02-B0-00-4C-2D", "00-1b-c5-02-b0-00-4c-2d", none},
-		{"empty MPxN", powerCut, "<MPxN>1400000000001</MPxN>", "<MPxN/>", func(m *Message) { m.Outage.MPxN = "" }},
+		{"empty MPxN", powerCut, "<MPxN>1400000000001</MPxN>", "<MPxN/>", nil},
+		{"MPxN of blanks", powerCut, ">1400000000001<", "> <", nil},
+		{"MPxN of 14", powerCut, ">1400000000001<", ">14000000000010<", nil},
+		{"MPxN of 13 and a blank", powerCut, ">1400000000001<", ">1400000000001 <", nil},
+		{"MPxN of 13, not ASCII", powerCut, ">1400000000001<", ">éééééééééé001<", func(m *Message) { m.Outage.MPxN = "éééééééééé001" }},
 		{"strange MPxN", powerCut, ">1400000000001<", "> &lt;é&gt; <", func(m *Message) { m.Outage.MPxN = "<é>" }},
 		{"no ids", powerCut, powerCut, strings.NewReplacer("RequestID", "x", "ResponseID", "x").Replace(powerCut),
 			func(m *Message) { m.RequestID, m.ResponseID = outage.RequestID{}, outage.RequestID{} }},
@@ -219,7 +225,8 @@ func TestRead(t *testing.T) {
 			func(m *Message) { m.Outage.Throttled = outage.Throttled{} }},
 		{"largest count", powerCut, ">3<", ">4294967295<", func(m *Message) { m.Outage.Throttled.Count = new(uint32(4294967295)) }},
 		{"count with zeros", powerCut, ">3<", ">003<", none},
-		{"no time of response", powerCut, "2027-02-01T13:06:41.25Z", "yesterday", func(m *Message) { m.ResponseTime = time.Time{} }},
+		{"bad time of response", powerCut, "2027-02-01T13:06:41.25Z", "yesterday", nil},
+		{"no time of response", powerCut, "<ResponseDateTime>2027-02-01T13:06:41.25Z</ResponseDateTime>", "", nil},
 		{"no hub", powerCut, "<CommsHubDeviceID>00-1B-C5-02-B0-00-4C-2D</CommsHubDeviceID>", "", nil},
 		{"bad hub", powerCut, "00-1B-C5-02-B0-00-4C-2D", "001BC502B0004C2D", nil},
 		{"zero hub", powerCut, "00-1B-C5-02-B0-00-4C-2D", "00-00-00-00-00-00-00-00", nil},
@@ -335,6 +342,41 @@ func TestReadPartly(t *testing.T) {
 	}
 }
 
+// A request that cannot be read beyond its header still gives that: what it asks
+// for is not known, but which meter it is for is enough to close a window.
+func TestReadKeepsHeader(t *testing.T) {
+	faults := map[string]string{
+		"bad time":               change(t, activation, "02:15:00Z", "02:15:60Z"),
+		"bad hash":               change(t, activation, "6105D6CC", "6105D6C"),
+		"no hash":                change(t, activation, "r:FirmwareHash>6105D6CC76AF400325E94D588CE511BE5BFDBB73B437DC51ECA43917D7A43E3D</r:FirmwareHash", "r:X/"),
+		"bad payload":            change(t, preCommand, "cXVlbGw=", "*"),
+		"no payload":             change(t, preCommand, "<GBCSPayload>cXVlbGw=</GBCSPayload>", ""),
+		"text":                   change(t, preCommand, "<SignedPreCommand>", "<SignedPreCommand>x"),
+		"attribute":              change(t, preCommand, "<SignedPreCommand>", "<SignedPreCommand x='y'>"),
+		"foreign element":        change(t, preCommand, "<SignedPreCommand>", "<SignedPreCommand><x xmlns=''/>"),
+		"two bodies":             change(t, preCommand, "</Body>", "<ActivateFirmware/></Body>"),
+		"empty body":             change(t, preCommand, preCommand[strings.Index(preCommand, "<SignedPreCommand>"):strings.Index(preCommand, "</Body>")], ""),
+		"no body":                change(t, preCommand, preCommand[strings.Index(preCommand, "<Body>"):strings.Index(preCommand, "</Request>")], ""),
+		"wrong order":            change(t, change(t, preCommand, "<GBCSPayload>cXVlbGw=</GBCSPayload>", ""), "<SignedPreCommand>", "<SignedPreCommand><GBCSPayload>cXVlbGw=</GBCSPayload>"),
+		"cut":                    preCommand[:strings.Index(preCommand, "<GBCSPayload>")],
+		"cut behind the header":  preCommand[:strings.Index(preCommand, "<Body>")],
+		"not well-formed":        change(t, preCommand, "cXVlbGw=", "\xFF"),
+		"no schemaVersion":       change(t, preCommand, ` schemaVersion="5.4"`, ""),
+		"blank in the reference": change(t, preCommand, "Variant>11.3<", "Variant>11.3 <"),
+		"other ServiceReference": change(t, preCommand, "Reference>11.3<", "Reference>11.2<"),
+		"two signatures":         change(t, preCommand, "</Request>", strings.Repeat("<Signature xmlns='http://www.w3.org/2000/09/xmldsig#'/>", 2)+"</Request>"),
+	}
+	for name, in := range faults {
+		want := Message{Root: RootRequest, RequestID: supplier, CommandVariant: 5, ServiceReferenceVariant: "11.3"}
+		if strings.Contains(in, "<r:") {
+			want.CommandVariant = 4
+		}
+		if got, err := Read([]byte(in)); err == nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, %v\nwant %+v", name, got, err, want)
+		}
+	}
+}
+
 func TestReadSize(t *testing.T) {
 	full := []byte(powerCut + strings.Repeat(" ", MaxSize-len(powerCut)))
 	if m, err := Read(full); err != nil || m.Body != BodyPowerOutage {
@@ -361,7 +403,7 @@ func TestReadKeepsNothing(t *testing.T) {
 		}
 	}
 	// Joining text must not write to them either.
-	b := []byte(change(t, powerCut, ">AD1<", ">A<!-- x -->D<![CDATA[1]]> <"))
+	b := []byte(change(t, powerCut, ">AD1<", ">A<!-- x -->D<![CDATA[1]]><"))
 	before := string(b)
 	if _, err := Read(b); err != nil || string(b) != before {
 		t.Errorf("changed to %s, %v", b, err)

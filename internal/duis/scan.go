@@ -34,7 +34,10 @@ type scanner struct {
 	off   int    // where the event begins
 	local []byte // the element's name without prefix
 	ns    namespace
+	extra int    // its attributes, but for declarations of namespaces and hints where a schema is
 	text  []byte // its capacity is its length: to append to it copies
+
+	version []byte // the root's attribute schemaVersion; nil if it has none
 
 	depth   int
 	open    [maxDepth]element // the open elements are open[:depth]

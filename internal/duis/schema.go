@@ -22,15 +22,20 @@ const (
 	dccAlert
 	powerOutageEvent
 	commandFailure
+	signature // of XML signatures; nothing in it is read
 
 	// Leaves, whose text is the value.
 	requestID
+	firstInSequence
+	precedingID
 	responseID
 	commandVariant
+	serviceReference
 	serviceReferenceVariant
 	responseCode
 	responseDateTime
 	executionDateTime
+	firmwareHash
 	gbcsPayload
 	dccAlertCode
 	deviceAlertCode
@@ -45,72 +50,97 @@ const (
 	leaf = requestID // the first leaf
 )
 
-// children holds, for each node, the elements within it that are nodes too. All
-// are of the DUIS namespace.
-var children = [nodes][]struct {
+// A content is what the schema has within an element: a sequence of elements,
+// each of them once at most, or one of them.
+type content struct {
+	choice   bool
+	open     bool // elements of DUIS that quell does not know are tolerated
+	elements []part
+}
+
+type part struct {
 	name string
 	node node
-}{
-	document: {{"Request", request}, {"Response", response}},
+}
 
-	request: {{"Header", requestHeader}, {"Body", requestBody}},
-	requestHeader: {
+// contents has each node that is no leaf. All elements are of the DUIS
+// namespace, the signature apart.
+//
+// Of a message that quell decides on, everything has to be as the schema has
+// it: see reader.flaw. What is open is where earlier versions of DUIS have
+// grown, or is a choice of which quell knows only a part: a later version may
+// have an element there that quell does not know, and the rest still means what
+// it means. That is so in the headers, in DCCAlertMessage, PowerOutageEvent and
+// the two bodies of an 11.3, and not around these, nor beside the choice of a
+// DCCAlert, where something else would be said.
+var contents = [leaf]content{
+	document: {choice: true, open: true, elements: []part{{"Request", request}, {"Response", response}}},
+
+	request: {elements: []part{{"Header", requestHeader}, {"Body", requestBody}, {"Signature", signature}}},
+	requestHeader: {open: true, elements: []part{
 		{"RequestID", requestID},
+		{"FirstInSequence", firstInSequence},
+		{"PrecedingServiceRequestID", precedingID},
 		{"CommandVariant", commandVariant},
+		{"ServiceReference", serviceReference},
 		{"ServiceReferenceVariant", serviceReferenceVariant},
-	},
-	requestBody:      {{"ActivateFirmware", activateFirmware}, {"SignedPreCommand", signedPreCommand}},
-	activateFirmware: {{"ExecutionDateTime", executionDateTime}},
-	signedPreCommand: {{"ExecutionDateTime", executionDateTime}, {"GBCSPayload", gbcsPayload}},
+	}},
+	requestBody: {choice: true, open: true, elements: []part{
+		{"ActivateFirmware", activateFirmware},
+		{"SignedPreCommand", signedPreCommand},
+	}},
+	activateFirmware: {open: true, elements: []part{{"ExecutionDateTime", executionDateTime}, {"FirmwareHash", firmwareHash}}},
+	signedPreCommand: {open: true, elements: []part{{"ExecutionDateTime", executionDateTime}, {"GBCSPayload", gbcsPayload}}},
 
-	response: {{"Header", responseHeader}, {"Body", responseBody}},
-	responseHeader: {
+	response: {elements: []part{{"Header", responseHeader}, {"Body", responseBody}, {"Signature", signature}}},
+	responseHeader: {open: true, elements: []part{
 		{"RequestID", requestID},
 		{"ResponseID", responseID},
 		{"ResponseCode", responseCode},
 		{"ResponseDateTime", responseDateTime},
-	},
-	responseBody: {
+	}},
+	responseBody: {choice: true, open: true, elements: []part{
 		{"DCCAlertMessage", dccAlertMessage},
 		{"DeviceAlertMessage", deviceAlert},
 		{"ResponseMessage", responseMessage},
-	},
-	responseMessage: {
+	}},
+	responseMessage: {open: true, elements: []part{
 		{"ServiceReferenceVariant", serviceReferenceVariant},
 		{"FutureDatedDeviceAlertMessage", futureDatedAlert},
 		{"GBCSPayload", gbcsPayload},
-	},
-	futureDatedAlert: {{"FutureDatedAlertCode", deviceAlertCode}, {"GBCSPayload", gbcsPayload}},
-	deviceAlert:      {{"AlertCode", deviceAlertCode}},
-	dccAlertMessage: {
+	}},
+	futureDatedAlert: {open: true, elements: []part{{"FutureDatedAlertCode", deviceAlertCode}, {"GBCSPayload", gbcsPayload}}},
+	deviceAlert:      {open: true, elements: []part{{"AlertCode", deviceAlertCode}}},
+	dccAlertMessage: {open: true, elements: []part{
 		{"DCCAlertCode", dccAlertCode},
 		{"ThrottledAlertSequenceId", throttledSequenceID},
 		{"ThrottledAlertCount", throttledCount},
 		{"DCCAlert", dccAlert},
-	},
-	dccAlert:       {{"PowerOutageEvent", powerOutageEvent}, {"CommandFailure", commandFailure}},
-	commandFailure: {{"CommandRequestID", commandRequestID}},
-	powerOutageEvent: {
+	}},
+	dccAlert:       {choice: true, open: true, elements: []part{{"PowerOutageEvent", powerOutageEvent}, {"CommandFailure", commandFailure}}},
+	commandFailure: {open: true, elements: []part{{"CommandRequestID", commandRequestID}}},
+	powerOutageEvent: {open: true, elements: []part{
 		{"CommsHubDeviceID", commsHubDeviceID},
 		{"StartDateTime", startDateTime},
 		{"MPxN", mpxn},
-	},
+	}},
 }
 
-// child returns the node of the element name of the DUIS namespace within n.
-func (n node) child(name []byte) node {
-	for i := range children[n] {
-		if c := &children[n][i]; c.name == string(name) {
-			return c.node
+// find returns the node of the element called name, and its place, counted from
+// 1; ignored and 0 if there is none.
+func (c *content) find(name []byte) (node, uint8) {
+	for i := range c.elements {
+		if e := &c.elements[i]; e.name == string(name) {
+			return e.node, uint8(i + 1)
 		}
 	}
-	return ignored
+	return ignored, 0
 }
 
 // String gives the name of n's element.
 func (n node) String() string {
-	for _, c := range children {
-		for _, e := range c {
+	for _, c := range contents {
+		for _, e := range c.elements {
 			if e.node == n {
 				return e.name
 			}

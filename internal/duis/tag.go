@@ -3,6 +3,9 @@ package duis
 const (
 	xmlNamespace   = "http://www.w3.org/XML/1998/namespace"
 	xmlnsNamespace = "http://www.w3.org/2000/xmlns/"
+	xsiNamespace   = "http://www.w3.org/2001/XMLSchema-instance"
+
+	signatureNamespace = "http://www.w3.org/2000/09/xmldsig#"
 )
 
 // qname is where a name stands in the document: b[start:end], its prefix
@@ -65,6 +68,7 @@ func (s *scanner) startTag() event {
 	}
 	s.open[s.depth] = element{name, uint32(s.names)}
 	n, prefixed := 0, false
+	s.extra = 0
 	for {
 		spaced := s.space()
 		if s.has(">") {
@@ -132,7 +136,10 @@ func (s *scanner) attribute(n int) bool {
 		return s.declare(a.colon+1, a.end, value)
 	case string(s.b[a.start:a.end]) == "xmlns":
 		return s.declare(a.start, a.start, value)
+	case s.depth == 0 && string(s.b[a.start:a.end]) == "schemaVersion":
+		s.version = value
 	}
+	s.extra++
 	return true
 }
 
@@ -217,7 +224,8 @@ func (s *scanner) lookup(prefix []byte) (n namespace, ok bool) {
 }
 
 // expandAttributes checks that the prefixes of the n attributes are declared,
-// and that no two of them are the same name by different prefixes.
+// and that no two of them are the same name by different prefixes. It takes
+// from s.extra those that only say where a schema is.
 func (s *scanner) expandAttributes(n int) bool {
 	for i, a := range s.attrs[:n] {
 		if a.colon == a.start || string(s.prefix(a)) == "xmlns" {
@@ -227,6 +235,12 @@ func (s *scanner) expandAttributes(n int) bool {
 		if !ok {
 			s.fail(int(a.start), "prefix is not declared")
 			return false
+		}
+		if string(space.uri) == xsiNamespace {
+			switch string(s.localName(a)) {
+			case "schemaLocation", "noNamespaceSchemaLocation":
+				s.extra--
+			}
 		}
 		for _, p := range s.attrs[:i] {
 			if p.colon == p.start || string(s.localName(p)) != string(s.localName(a)) {

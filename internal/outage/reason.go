@@ -21,7 +21,7 @@ var Reasons = []ReasonText{
 	{ReasonSwitchedOff, []Direction{North, South}, "the switch is off"},
 	{ReasonNotXML, []Direction{North, South}, "the message has no body of an XML media type, or it is compressed, or the method is not POST"},
 	{ReasonTooLarge, []Direction{North, South}, "the message is longer than 64 KiB, which no AD1 and no 11.3 is"},
-	{ReasonUnreadable, []Direction{North, South}, "the message is no well-formed DUIS, or lacks a field that the decision needs"},
+	{ReasonUnreadable, []Direction{North, South}, "the message is no well-formed DUIS, or an AD1 or an 11.3 that the DUIS schema does not allow"},
 	{ReasonNotAD1, []Direction{North}, "the message is no Power Outage Alert (DCC alert code AD1)"},
 	{ReasonNoWindow, []Direction{North}, "no activation is known for the hub"},
 	{ReasonWindowOpen, []Direction{North}, "the window of an activation on the hub is open"},
