@@ -81,26 +81,22 @@ func (s *scanner) begin() bool {
 	}
 	s.off = s.pos
 	s.pos += len("<?xml")
-	spaced := s.space()
-	if v, ok := s.pseudo(spaced, "version"); !ok || string(v) != "1.0" {
+	version, ok := s.pseudo("version")
+	if !ok || string(version) != "1.0" {
 		s.fail(s.off, "not an XML declaration of version 1.0")
 		return false
 	}
-	spaced = s.space()
-	if v, ok := s.pseudo(spaced, "encoding"); ok {
-		if !bytes.EqualFold(v, []byte("UTF-8")) {
-			s.fail(s.off, "encoding is not UTF-8")
-			return false
-		}
-		spaced = s.space()
+	encoding, ok := s.pseudo("encoding")
+	if !ok || encoding != nil && !bytes.EqualFold(encoding, []byte("UTF-8")) {
+		s.fail(s.off, "encoding is not UTF-8")
+		return false
 	}
-	if v, ok := s.pseudo(spaced, "standalone"); ok {
-		if string(v) != "yes" && string(v) != "no" {
-			s.fail(s.off, "standalone is neither yes nor no")
-			return false
-		}
-		s.space()
+	standalone, ok := s.pseudo("standalone")
+	if !ok || standalone != nil && string(standalone) != "yes" && string(standalone) != "no" {
+		s.fail(s.off, "standalone is neither yes nor no")
+		return false
 	}
+	s.space()
 	if !s.has("?>") {
 		s.fail(s.off, "malformed XML declaration")
 		return false
@@ -109,11 +105,14 @@ func (s *scanner) begin() bool {
 	return true
 }
 
-// pseudo reads name="value" of the XML declaration, if that comes next and
-// white space precedes it.
-func (s *scanner) pseudo(spaced bool, name string) (value []byte, ok bool) {
-	if !spaced || !s.has(name) {
-		return nil, false
+// pseudo reads white space and name="value" of the XML declaration. If
+// something else comes next, the value is nil; ok is false if the name comes
+// next and is not all that must be there.
+func (s *scanner) pseudo(name string) (value []byte, ok bool) {
+	start := s.pos
+	if !s.space() || !s.has(name) {
+		s.pos = start
+		return nil, true
 	}
 	s.pos += len(name)
 	s.space()
@@ -126,7 +125,7 @@ func (s *scanner) pseudo(spaced bool, name string) (value []byte, ok bool) {
 		return nil, false
 	}
 	quote := s.b[s.pos]
-	start := s.pos + 1
+	start = s.pos + 1
 	n := bytes.IndexByte(s.b[start:], quote)
 	if n < 0 {
 		return nil, false
