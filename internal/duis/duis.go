@@ -71,7 +71,7 @@ const (
 type Message struct {
 	Root                    Root
 	RequestID, ResponseID   outage.RequestID
-	CommandVariant          int       // 1 to 8
+	CommandVariant          int       // 1 to 9
 	ServiceReferenceVariant string    // of a request's header, or of a ResponseMessage
 	ResponseCode            string    // "I0", "E4", …
 	AlertCode               string    // "AD1", "N12", … or, in upper case, that of a device's alert: "8F36", "8F66", …
@@ -96,13 +96,19 @@ type PowerOutage struct {
 // future-dated activation that waits in the meter.
 var CancellationTime = time.Date(3000, 12, 31, 0, 0, 0, 0, time.UTC)
 
+// payloadCancellation is what a GBCS payload has in its place. It ends with the
+// times that can be read at all, so all from it on are of that second.
+var payloadCancellation = time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+
 // Order returns what the XML of an 11.3 asks for. Signed Pre-Commands leave
-// ExecutionDateTime out and say in their payload when to activate.
+// ExecutionDateTime out and say in their payload when to activate. The time by
+// which a payload cancels does so in the XML as well: nobody can mean that
+// second.
 func (m *Message) Order() outage.Order {
 	switch {
 	case m.Execution.IsZero():
 		return outage.Order{Kind: outage.OnDemand}
-	case m.Execution.Equal(CancellationTime):
+	case m.Execution.Equal(CancellationTime), !m.Execution.Before(payloadCancellation):
 		return outage.Order{Kind: outage.Cancellation}
 	}
 	return outage.Order{Kind: outage.FutureDated, At: m.Execution}

@@ -16,6 +16,10 @@ func TestOrder(t *testing.T) {
 		{time.Time{}, outage.Order{Kind: outage.OnDemand}},
 		{later, outage.Order{Kind: outage.FutureDated, At: later}},
 		{CancellationTime, outage.Order{Kind: outage.Cancellation}},
+		{time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC), outage.Order{Kind: outage.Cancellation}},
+		{time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC), outage.Order{Kind: outage.Cancellation}},
+		{time.Date(9999, 12, 31, 23, 59, 58, 999999999, time.UTC),
+			outage.Order{Kind: outage.FutureDated, At: time.Date(9999, 12, 31, 23, 59, 58, 999999999, time.UTC)}},
 		{CancellationTime.Add(time.Nanosecond), outage.Order{Kind: outage.FutureDated, At: CancellationTime.Add(time.Nanosecond)}},
 	}
 	for _, tt := range tests {

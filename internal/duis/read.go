@@ -241,7 +241,7 @@ func (r *reader) header(m *Message) {
 	}
 	m.RequestID, _ = outage.ParseRequestIDBytes(r.value(requestID))
 	m.ResponseID, _ = outage.ParseRequestIDBytes(r.value(responseID))
-	if n, ok := parseUint32(r.value(commandVariant)); ok && n <= 8 {
+	if n, ok := parseUint32(r.value(commandVariant)); ok && n <= 9 {
 		m.CommandVariant = int(n)
 	}
 	m.ServiceReferenceVariant = intern(r.value(serviceReferenceVariant))

@@ -8,10 +8,11 @@ import (
 // ErrTime says that a text is no time as ParseTime wants it.
 var ErrTime = errors.New("duis: not an xs:dateTime such as 2026-11-23T04:15:20.123Z")
 
-// ParseTime reads an xs:dateTime: a four-digit year, an optional fraction of
-// one to nine digits, and a zone Z, ±hh:mm up to 14 hours, or none, which is
-// UTC as all times of DUIS are. It returns the instant in UTC; one outside of
-// the years 1 to 9999, or at the very start of them, where the zero Time is, is
+// ParseTime reads an xs:dateTime: a four-digit year, an optional fraction of a
+// second, and a zone Z, ±hh:mm up to 14 hours, or none, which is UTC as all
+// times of DUIS are. 24:00:00 is the end of its day; what is finer than
+// nanoseconds is cut off. It returns the instant in UTC; one outside of the
+// years 1 to 9999, or at the very start of them, where the zero Time is, is
 // refused. The error is ErrTime.
 func ParseTime(b []byte) (time.Time, error) {
 	var zero time.Time
@@ -26,35 +27,39 @@ func ParseTime(b []byte) (time.Time, error) {
 	hour, ok4 := twoDigits(b, 11)
 	minute, ok5 := twoDigits(b, 14)
 	sec, ok6 := twoDigits(b, 17)
-	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || hour > 23 || minute > 59 || sec > 59 {
+	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || hour > 24 || minute > 59 || sec > 59 {
 		return zero, ErrTime
 	}
 	year += 100 * century
 
 	b = b[19:]
-	nsec := 0
+	nsec, zeros := 0, true // zeros: the fraction has no other digit
 	if len(b) > 0 && b[0] == '.' {
 		i, unit := 1, 100_000_000
 		for ; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
-			if unit == 0 {
-				return zero, ErrTime // more than nanoseconds
-			}
 			nsec += int(b[i]-'0') * unit
 			unit /= 10
+			zeros = zeros && b[i] == '0'
 		}
 		if i == 1 {
 			return zero, ErrTime
 		}
 		b = b[i:]
 	}
+	if hour == 24 && (minute != 0 || sec != 0 || !zeros) {
+		return zero, ErrTime
+	}
 
 	offset, ok := zoneOffset(b)
 	if !ok {
 		return zero, ErrTime
 	}
-	t := time.Date(year, time.Month(month), day, hour, minute, sec, nsec, time.UTC)
+	t := time.Date(year, time.Month(month), day, hour%24, minute, sec, nsec, time.UTC)
 	if t.Month() != time.Month(month) || t.Day() != day || year == 0 {
 		return zero, ErrTime // Date moves 30 February to March
+	}
+	if hour == 24 {
+		t = t.Add(24 * time.Hour)
 	}
 	t = t.Add(-offset)
 	if y := t.Year(); y < 1 || y > 9999 || t.IsZero() {

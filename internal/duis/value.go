@@ -8,8 +8,12 @@ import (
 	"unicode/utf8"
 )
 
-// parseUint32 reads an xs:unsignedInt: decimal digits, leading zeros allowed.
+// parseUint32 reads an xs:unsignedInt: decimal digits, with leading zeros and a
+// plus sign or without.
 func parseUint32(b []byte) (uint32, bool) {
+	if len(b) > 0 && b[0] == '+' {
+		b = b[1:]
+	}
 	n := uint64(0)
 	for _, c := range b {
 		if c < '0' || c > '9' {
