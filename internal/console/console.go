@@ -50,6 +50,8 @@ type Console struct {
 	// "inventory" or the "devices" come from; they cannot be imported then.
 	Configured func(kind string) string
 	Reporting  Reporting
+	// Conditions says what else is wrong now while alerts still pass; it may be nil.
+	Conditions func() []string
 
 	draining atomic.Bool
 }
@@ -141,6 +143,9 @@ func (c *Console) status(r *http.Request) Status {
 	}
 	if ahead, off := st.ClockOffset(); off {
 		wrong("this node's clock is %s ahead of the database's, which counts", ahead.Round(time.Millisecond))
+	}
+	if c.Conditions != nil {
+		s.Degraded = append(s.Degraded, c.Conditions()...)
 	}
 	var err error
 	if s.DeviceList, err = st.LastImport(ctx, "devices"); err == nil {

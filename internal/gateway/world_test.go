@@ -253,6 +253,9 @@ func copyFolder(to, from string) error {
 // trail returns the lines of the audit trail that were not read yet, or all.
 func (w *world) trail(all bool) (list []motorway.TrailLine) {
 	w.Helper()
+	if err := w.m.Trail.Flush(w.Context()); err != nil {
+		w.Fatal(err)
+	}
 	text, err := os.ReadFile(filepath.Join(w.dir, "audit", "trail.jsonl"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		w.Fatal(err)

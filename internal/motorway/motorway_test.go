@@ -234,6 +234,9 @@ func TestTrail(t *testing.T) {
 	s.Passed(&p, 503)
 	s.Trail.Enable(false)
 	s.Passed(&p, 200)
+	if err := s.Trail.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	text, err := os.ReadFile(filepath.Join(s.dir, "audit", "trail.jsonl"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,43 +1,86 @@
 package motorway
 
 import (
+	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
+	"quell/internal/lines"
 	"quell/internal/outage"
-
-	"gopkg.in/natefinch/lumberjack.v2"
 )
 
 // Trail is the Service Audit Trail: one JSON line for each message that
-// passed, never one for a suppressed alert. It holds no MPxN.
+// passed, never one for a suppressed alert. It holds no MPxN. Lines are written
+// behind a bounded queue: a disk that is full or hangs delays no message.
 type Trail struct {
 	log     *slog.Logger
-	out     io.WriteCloser
+	file    *trailFile
+	lines   *lines.Queue
 	enabled atomic.Bool
-	failing atomic.Bool
 }
 
-// The trail's files: rotated at trailSize, trailKeep old ones kept.
 const (
-	trailSize = 100 // MiB
-	trailKeep = 20
+	trailLimit = 16 << 20        // bytes that may wait for the disk
+	trailWait  = 5 * time.Second // for the disk at the end
+	trailField = 128             // bytes of a field, which a message may make longer; ids have at most 71
 )
 
 // OpenTrail opens the trail in the folder "audit" of dir.
-func OpenTrail(dir string, log *slog.Logger) *Trail {
-	return &Trail{log: log, out: &lumberjack.Logger{Filename: filepath.Join(dir, "audit", "trail.jsonl"), MaxSize: trailSize, MaxBackups: trailKeep}}
+func OpenTrail(dir string, log *slog.Logger) *Trail { return openTrail(dir, log, trailLimit) }
+
+func openTrail(dir string, log *slog.Logger, limit int) *Trail {
+	t := &Trail{log: log, file: &trailFile{path: filepath.Join(dir, "audit", "trail.jsonl"), log: log, max: trailSize}}
+	t.lines = lines.New(t.file, limit, t.changed)
+	return t
+}
+
+// changed is told when lines cannot be written, and when they can again.
+func (t *Trail) changed(err error, lost uint64) {
+	switch {
+	case err != nil:
+		t.log.Error("the service audit trail cannot be written", "error", err)
+	case lost > 0:
+		t.log.Error("the service audit trail is written again, lines are missing", "lines", lost)
+	default:
+		t.log.Info("the service audit trail is written again")
+	}
 }
 
 // Enable switches the writing of lines.
 func (t *Trail) Enable(on bool) { t.enabled.Store(on) }
 
-// Close closes the file.
-func (t *Trail) Close() error { return t.out.Close() }
+// Reopen has the file closed and opened again by its name, for a program that
+// has moved it. It does not wait until that is done.
+func (t *Trail) Reopen() {
+	t.file.reopen.Store(true)
+	t.lines.Write(nil)
+}
+
+// Flush waits until the lines of all messages that passed before are in the
+// file; the error is the context's.
+func (t *Trail) Flush(ctx context.Context) error { return t.lines.Flush(ctx) }
+
+// Dropped is how many lines were dropped since the start.
+func (t *Trail) Dropped() uint64 { return t.lines.Dropped() }
+
+// Trouble says what is wrong with the trail now; "" if nothing is.
+func (t *Trail) Trouble() string { return t.lines.Trouble() }
+
+// Close writes what waits, for a few seconds at most, and closes the file. The
+// error says what was not written.
+func (t *Trail) Close() error {
+	err := t.lines.Close(trailWait)
+	if err != nil {
+		t.log.Error("the last lines of the service audit trail were not written", "error", err)
+	}
+	if t.lines.Closed() {
+		t.file.close()
+	}
+	return err
+}
 
 // TrailLine is one line of the trail.
 type TrailLine struct {
@@ -55,17 +98,12 @@ func (t *Trail) write(now time.Time, p *Passage, status int) {
 	if !t.enabled.Load() {
 		return
 	}
-	line, err := json.Marshal(TrailLine{Time: now.UTC(), Direction: p.Direction, RequestID: p.Message.RequestID.String(), ResponseID: p.Message.ResponseID.String(),
-		SRV: p.Message.ServiceReferenceVariant, AlertCode: p.Message.AlertCode, Reason: p.Decision.Reason, Status: status})
-	if err == nil {
-		_, err = t.out.Write(append(line, '\n'))
+	cut := func(text string) string { return lines.Cut(text, trailField) }
+	line, err := json.Marshal(TrailLine{Time: now.UTC(), Direction: p.Direction, RequestID: cut(p.Message.RequestID.String()), ResponseID: cut(p.Message.ResponseID.String()),
+		SRV: cut(p.Message.ServiceReferenceVariant), AlertCode: cut(p.Message.AlertCode), Reason: outage.Reason(cut(string(p.Decision.Reason))), Status: status})
+	if err != nil {
+		t.log.Error("a line of the service audit trail cannot be made", "error", err)
+		return
 	}
-	// A full disk must not fill the log as well.
-	if failed := err != nil; t.failing.Swap(failed) != failed {
-		if failed {
-			t.log.Error("the service audit trail cannot be written", "error", err)
-		} else {
-			t.log.Info("the service audit trail is written again")
-		}
-	}
+	t.lines.Write(append(line, '\n')) // what is dropped is counted
 }

@@ -1,0 +1,274 @@
+package lines
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+	"unicode/utf8"
+)
+
+// told collects what a queue tells of.
+type told struct {
+	mu   sync.Mutex
+	text []string
+}
+
+func (o *told) changed(err error, lost uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text = append(o.text, fmt.Sprintf("%v, %d lost", err, lost))
+}
+
+func (o *told) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return strings.Join(o.text, "; ")
+}
+
+// Lines of many writers arrive whole, each writer's in order, and none is lost.
+func TestOrder(t *testing.T) {
+	var out bytes.Buffer
+	var o told
+	q := New(&out, 1<<20, o.changed)
+	const writers, each = 8, 1000
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for n := range each {
+				if _, err := fmt.Fprintf(q, "%d %d\n", w, n); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := q.Close(time.Minute); err != nil {
+		t.Error(err)
+	}
+	var next [writers]int
+	for line := range strings.Lines(out.String()) {
+		var w, n int
+		if _, err := fmt.Sscanf(line, "%d %d\n", &w, &n); err != nil || n != next[w] {
+			t.Fatalf("line %q, want number %d", line, next[w])
+		}
+		next[w]++
+	}
+	for w, n := range next {
+		if n != each {
+			t.Errorf("%d lines of writer %d", n, w)
+		}
+	}
+	if q.Trouble() != "" || q.Dropped() != 0 || o.String() != "" {
+		t.Errorf("trouble %q, told %q", q.Trouble(), &o)
+	}
+	if _, err := q.Write([]byte("late\n")); !errors.Is(err, ErrFull) {
+		t.Errorf("a line after the end: %v", err)
+	}
+}
+
+// A real pipe that nobody reads: no write waits, what has no place is counted,
+// and what was taken is read later, in order. A close that does not succeed ends.
+func TestHangs(t *testing.T) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	w.Fd() // a blocking one, as standard error is
+	var o told
+	const limit = 200_000
+	q := New(w, limit, o.changed)
+	taken, lines := 0, 0
+	for n := range 10_000 {
+		line := fmt.Sprintf("%d %s\n", n, strings.Repeat("x", 100))
+		if _, err := io.WriteString(q, line); err == nil {
+			taken += len(line)
+			lines++
+		}
+	}
+	if q.Dropped() != uint64(10_000-lines) || taken < limit/2 || taken > limit+1<<17 {
+		t.Errorf("%d bytes taken, %d lines dropped", taken, q.Dropped())
+	}
+	if got := q.Trouble(); !strings.Contains(got, fmt.Sprintf("%d lines were dropped", 10_000-lines)) {
+		t.Errorf("trouble: %q", got)
+	}
+	if got := o.String(); got != ErrFull.Error()+", 0 lost" {
+		t.Errorf("told %q", got)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := q.Flush(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("flush: %v", err)
+	}
+	if err := q.Close(10 * time.Millisecond); err == nil {
+		t.Error("closed, although it hangs")
+	}
+	got := make(chan string)
+	go func() { b, _ := io.ReadAll(r); got <- string(b) }()
+	<-q.done
+	w.Close()
+	last := -1
+	read := <-got
+	for line := range strings.Lines(read) {
+		var n int
+		if _, err := fmt.Sscanf(line, "%d x", &n); err != nil || n <= last || !strings.HasSuffix(line, "x\n") {
+			t.Fatalf("after %d comes %q", last, line)
+		}
+		last = n
+	}
+	if len(read) != taken {
+		t.Errorf("%d bytes read, %d taken", len(read), taken)
+	}
+	if got := o.String(); got != fmt.Sprintf("%v, 0 lost; <nil>, %d lost", ErrFull, 10_000-lines) {
+		t.Errorf("told %q", got)
+	}
+}
+
+// script is a writer that does what each call says.
+type script struct {
+	out   bytes.Buffer
+	steps []func(p []byte) (int, error)
+}
+
+func (s *script) Write(p []byte) (int, error) {
+	if len(s.steps) > 0 {
+		step := s.steps[0]
+		s.steps = s.steps[1:]
+		n, err := step(p)
+		s.out.Write(p[:n])
+		return n, err
+	}
+	return s.out.Write(p)
+}
+
+// What fails is tried again from where it stopped; it is told once that it fails,
+// and once that it does not.
+func TestFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		full := errors.New("full")
+		fail := func(n int, err error) func([]byte) (int, error) {
+			return func([]byte) (int, error) { return n, err }
+		}
+		s := &script{steps: []func([]byte) (int, error){fail(3, full), fail(0, full), fail(2, nil)}}
+		var o told
+		q := New(s, 100, o.changed)
+		io.WriteString(q, "abcdefgh\n")
+		synctest.Wait()
+		if q.Trouble() != "full" || o.String() != "full, 0 lost" {
+			t.Errorf("trouble %q, told %q", q.Trouble(), &o)
+		}
+		io.WriteString(q, strings.Repeat("y", 99)+"\n")
+		io.WriteString(q, "second\n")
+		time.Sleep(5 * retryAfter)
+		synctest.Wait()
+		if got := s.out.String(); got != "abcdefgh\nsecond\n" {
+			t.Errorf("written: %q", got)
+		}
+		if o.String() != "full, 0 lost; <nil>, 1 lost" {
+			t.Errorf("told %q", &o)
+		}
+		if got := q.Trouble(); got != "more comes than is taken; 1 lines were dropped since the start" {
+			t.Errorf("trouble %q", got)
+		}
+		time.Sleep(sayDropped)
+		if q.Trouble() != "" || q.Dropped() != 1 {
+			t.Errorf("a minute later: %q, %d", q.Trouble(), q.Dropped())
+		}
+		if err := q.Close(time.Second); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A close tries once more, and no longer.
+func TestCloseFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, tries := errors.New("gone"), 0
+		q := New(writer(func([]byte) (int, error) { tries++; return 0, gone }), 100, func(error, uint64) {})
+		io.WriteString(q, "first\n")
+		synctest.Wait()
+		if err := q.Close(time.Hour); !errors.Is(err, gone) || tries != 2 || !q.Closed() {
+			t.Errorf("%v after %d tries", err, tries)
+		}
+	})
+}
+
+// A writer that hangs is seen before a line is dropped, a slow one is none.
+func TestSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const slow = hangsAfter - time.Second
+		var pause atomic.Int64
+		pause.Store(int64(slow))
+		q := New(writer(func(p []byte) (int, error) {
+			time.Sleep(time.Duration(pause.Load()))
+			return len(p), nil
+		}), 1<<20, func(error, uint64) {})
+		for range 10_000 {
+			io.WriteString(q, strings.Repeat("z", 99)+"\n")
+		}
+		time.Sleep(2*slow + slow/2) // one million bytes are many writes
+		if q.Trouble() != "" {
+			t.Errorf("a slow writer: %q", q.Trouble())
+		}
+		pause.Store(int64(time.Hour))
+		time.Sleep(time.Hour / 2)
+		if !strings.HasPrefix(q.Trouble(), "nothing was taken for ") {
+			t.Errorf("a writer that hangs: %q", q.Trouble())
+		}
+		if err := q.Close(30 * time.Hour); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(p []byte) (int, error) { return w(p) }
+
+// An empty write reaches the writer by itself.
+func TestWake(t *testing.T) {
+	woken := make(chan int, 1)
+	q := New(writer(func(p []byte) (int, error) { woken <- len(p); return len(p), nil }), 100, func(error, uint64) {})
+	q.Write(nil)
+	if n := <-woken; n != 0 {
+		t.Errorf("%d bytes written", n)
+	}
+	if err := q.Close(time.Minute); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestCut(t *testing.T) {
+	for _, c := range []struct {
+		text  string
+		limit int
+		want  string
+	}{
+		{"", 3, ""},
+		{"abc", 3, "abc"},
+		{"abcd", 3, "abc… (4 bytes)"},
+		{"ab€", 4, "ab… (5 bytes)"},
+		{"ab€", 3, "ab… (5 bytes)"},
+		{"ab€x", 5, "ab€… (6 bytes)"},
+		{"€", 1, "… (3 bytes)"},
+		{"abc\xb0\xb0\xb0\xb0\xb0", 6, "ab… (8 bytes)"},
+	} {
+		if got := Cut(c.text, c.limit); got != c.want {
+			t.Errorf("Cut(%q, %d) = %q, want %q", c.text, c.limit, got, c.want)
+		}
+	}
+	for n := range 12 {
+		if got := Cut("a€b😀cé", n); !utf8.ValidString(got) {
+			t.Errorf("%d: %q", n, got)
+		}
+	}
+}

@@ -1,0 +1,369 @@
+package motorway
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"quell/internal/duis"
+	"quell/internal/outage"
+)
+
+// trailed is a trail, and what it logs.
+type trailed struct {
+	*Trail
+	t    *testing.T
+	path string
+	log  buffer
+	sent int
+}
+
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
+func newTrail(t *testing.T, limit int) *trailed {
+	x := &trailed{t: t}
+	dir := t.TempDir()
+	x.path = filepath.Join(dir, "audit", "trail.jsonl")
+	x.Trail = openTrail(dir, slog.New(slog.NewTextHandler(&x.log, nil)), limit)
+	x.Enable(true)
+	t.Cleanup(func() { x.Close() })
+	return x
+}
+
+// pass writes the lines of n messages, numbered from the first on. It waits for
+// nothing.
+func (x *trailed) pass(n int) {
+	for range n {
+		x.sent++
+		p := &Passage{Direction: outage.North, Message: duis.Message{AlertCode: "N12", RequestID: request(uint64(x.sent))}, Decision: forward(outage.ReasonNotAD1)}
+		x.write(t0, p, 200)
+	}
+}
+
+// has checks that a file holds the lines of the given messages and no others.
+func (x *trailed) has(name string, from, to int) {
+	x.t.Helper()
+	if err := x.Flush(x.t.Context()); err != nil {
+		x.t.Fatal(err)
+	}
+	got := lineNumbers(x.t, name)
+	var want []uint64
+	for n := from; n <= to; n++ {
+		want = append(want, uint64(n))
+	}
+	if !slices.Equal(got, want) {
+		x.t.Errorf("%s has the messages %v, want %d to %d", filepath.Base(name), got, from, to)
+	}
+}
+
+func lineNumbers(t *testing.T, name string) (list []uint64) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(text) {
+		var l TrailLine
+		if err := json.Unmarshal(line, &l); err != nil || line[len(line)-1] != '\n' {
+			t.Fatalf("%s: %q: %v", name, line, err)
+		}
+		id, err := outage.ParseRequestID(l.RequestID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, id.Counter)
+	}
+	return list
+}
+
+// A file that was moved or deleted, with its folder even, is noticed.
+func TestTrailMoved(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	x.pass(3)
+	x.has(x.path, 1, 3)
+	moved := x.path + ".moved"
+	if err := os.Rename(x.path, moved); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(2)
+	x.has(moved, 1, 3)
+	x.has(x.path, 4, 5)
+	// Moved, and another put in its place, as logrotate does.
+	if err := os.Rename(x.path, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(x.path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(2)
+	x.has(moved, 4, 5)
+	x.has(x.path, 6, 7)
+	if err := os.RemoveAll(filepath.Dir(x.path)); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(2)
+	x.has(x.path, 8, 9)
+	// Emptied in its place.
+	if err := os.Truncate(x.path, 0); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(1)
+	x.has(x.path, 10, 10)
+	if n := strings.Count(x.log.String(), "was moved or deleted"); n != 3 {
+		t.Errorf("noticed %d times:\n%s", n, &x.log)
+	}
+}
+
+// Reopen takes up a file that was moved at once, and logs no warning.
+func TestTrailReopen(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	x.Reopen()
+	x.pass(3)
+	x.has(x.path, 1, 3)
+	moved := x.path + ".moved"
+	if err := os.Rename(x.path, moved); err != nil {
+		t.Fatal(err)
+	}
+	x.Reopen()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Stat(x.path); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("not opened again")
+		}
+	}
+	x.pass(1)
+	x.has(x.path, 4, 4)
+	if x.log.String() != "" {
+		t.Errorf("logged:\n%s", &x.log)
+	}
+}
+
+// A trail that is off is opened by nobody.
+func TestTrailOff(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	x.Enable(false)
+	x.pass(1)
+	x.Reopen()
+	if err := x.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(x.path); err == nil {
+		t.Error("there is a file")
+	}
+}
+
+// Files have a bounded size and number, and no line is in two or in none.
+func TestTrailRotates(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	x.file.max = 2000
+	x.pass(1)
+	lineSize := 0
+	x.has(x.path, 1, 1)
+	if info, err := os.Stat(x.path); err != nil {
+		t.Fatal(err)
+	} else {
+		lineSize = int(info.Size())
+	}
+	perFile := 2000 / (lineSize + 2) // numbers grow
+	for range (trailKeep + 5) * perFile {
+		x.pass(1)
+		if err := x.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(filepath.Dir(x.path), "trail-*.jsonl"))
+	if err != nil || len(files) != trailKeep {
+		t.Fatalf("%d old files, %v", len(files), err)
+	}
+	var all []uint64
+	for _, name := range append(files, x.path) { // Glob sorts
+		all = append(all, lineNumbers(t, name)...)
+		if info, err := os.Stat(name); err != nil || info.Size() > 2000 {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	for i, n := range all {
+		if want := uint64(x.sent - len(all) + 1 + i); n != want {
+			t.Fatalf("message %d where %d is due", n, want)
+		}
+	}
+	if len(all) < trailKeep*perFile/2 {
+		t.Errorf("%d lines are kept", len(all))
+	}
+}
+
+// The disk is full: nothing waits, what has no place is dropped and counted, it is
+// logged once, and afterwards no line is torn.
+func TestTrailDiskFull(t *testing.T) {
+	disk := smallDisk(t)
+	x := newTrail(t, 40_000)
+	x.file.path = filepath.Join(disk, "audit", "trail.jsonl")
+	x.path = x.file.path
+	filler := filepath.Join(disk, "filler")
+	if err := os.WriteFile(filler, make([]byte, 1<<20-20_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(2000)
+	eventually(t, "lines are dropped, and the disk is full", func() bool {
+		return x.Dropped() > 0 && strings.Contains(x.Trouble(), syscall.ENOSPC.Error())
+	})
+	taken := 2000 - int(x.Dropped())
+	if taken < 200 {
+		t.Errorf("only %d lines were taken", taken)
+	}
+	// Whole lines alone are on the disk.
+	if n := len(lineNumbers(t, x.path)); n == 0 || n >= taken {
+		t.Errorf("%d lines on the full disk", n)
+	}
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	list := lineNumbers(t, x.path)
+	if len(list) != taken || !slices.IsSorted(list) {
+		t.Errorf("%d lines were taken, these are there: %v", taken, list)
+	}
+	eventually(t, "it is logged", func() bool { return strings.Contains(x.log.String(), fmt.Sprintf("lines=%d", x.Dropped())) })
+	if n := strings.Count(x.log.String(), "cannot be written"); n != 1 {
+		t.Errorf("logged %d times:\n%s", n, &x.log)
+	}
+	x.pass(1)
+	if err := x.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if more := lineNumbers(t, x.path); len(more) != taken+1 {
+		t.Errorf("%d lines after one more", len(more))
+	}
+}
+
+// smallDisk is a folder on a disk of a megabyte.
+func smallDisk(t *testing.T) string {
+	dir := t.TempDir()
+	if err := syscall.Mount("quell-test", dir, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("skip allowed: no disk can be mounted (%v); TestTrailDeviceFull has a full one all the same", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// The device that is always full, as the trail's file.
+func TestTrailDeviceFull(t *testing.T) {
+	x := newTrail(t, 5000)
+	if err := os.MkdirAll(filepath.Dir(x.path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/full", x.path); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(100)
+	eventually(t, "it is said", func() bool {
+		return x.Dropped() > 0 && strings.Contains(x.Trouble(), syscall.ENOSPC.Error()+"; ")
+	})
+	if err := x.Close(); err == nil {
+		t.Error("closed as if all were written")
+	}
+}
+
+// The trail is a FIFO that nobody has open for reading.
+func TestTrailHangs(t *testing.T) {
+	x := newTrail(t, 5000)
+	if err := os.MkdirAll(filepath.Dir(x.path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(x.path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x.pass(100)
+	taken := 100 - int(x.Dropped())
+	if taken < 5 || taken > 50 {
+		t.Errorf("%d of 100 lines are kept", taken)
+	}
+	r, err := os.Open(x.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if err := x.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, 1<<16)
+	n, err := r.Read(buf)
+	if got := bytes.Count(buf[:n], []byte("\n")); err != nil || got != taken {
+		t.Errorf("%d lines read, want %d, %v", got, taken, err)
+	}
+}
+
+// Whatever a message says, its line has a bounded length, and what was cut shows.
+func TestTrailFieldsAreCut(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	for _, text := range []string{strings.Repeat("x", 64<<10), strings.Repeat("&€", 20000), strings.Repeat("\x01\xff", 30000)} {
+		x.write(t0, &Passage{Direction: outage.North, Message: duis.Message{AlertCode: text, ServiceReferenceVariant: text, RequestID: request(1)},
+			Decision: outage.Decision{Reason: outage.Reason(text)}}, 200)
+	}
+	if err := x.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(x.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for line := range bytes.Lines(text) {
+		count++
+		var l TrailLine
+		if err := json.Unmarshal(line, &l); err != nil {
+			t.Fatal(err)
+		}
+		if len(line) > 3000 || !strings.HasSuffix(l.AlertCode, " bytes)") || !strings.HasSuffix(l.SRV, " bytes)") || !utf8.Valid(line) {
+			t.Errorf("%d bytes: %s", len(line), line)
+		}
+		if l.RequestID != request(1).String() {
+			t.Errorf("an id was changed: %s", l.RequestID)
+		}
+	}
+	if count != 3 {
+		t.Errorf("%d lines", count)
+	}
+}
