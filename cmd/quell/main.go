@@ -35,6 +35,8 @@ type env struct {
 	environ        []string
 	command        *command
 	reached        func(step string) // for tests of crashes: told the steps of reports
+	logLimit       int               // for tests of the log: bytes that may wait; 0: the usual
+	end            func()            // called last, unless nil
 }
 
 // errUsage is an error of the command line: exit status 2.
@@ -52,6 +54,11 @@ func main() {
 
 // run runs the command that the arguments name, and returns the exit status.
 func run(ctx context.Context, e *env, args []string) int {
+	defer func() {
+		if e.end != nil {
+			e.end()
+		}
+	}()
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
 		help(e.stdout)
 		return 0

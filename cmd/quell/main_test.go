@@ -11,7 +11,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,19 +26,24 @@ import (
 
 // The test binary is quell itself when the first of these variables is set. It
 // kills itself as soon as a report reaches the step that the second one names.
+// The third is how many bytes of the log may wait.
 const (
-	beQuell = "QUELL_TEST_MAIN"
-	dieAt   = "QUELL_TEST_DIE_AT"
+	beQuell    = "QUELL_TEST_MAIN"
+	dieAt      = "QUELL_TEST_DIE_AT"
+	logLimitOf = "QUELL_TEST_LOG_LIMIT"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beQuell) == "" {
 		os.Exit(m.Run())
 	}
-	if os.Getenv(dieAt) == "" {
+	if os.Getenv(dieAt) == "" && os.Getenv(logLimitOf) == "" {
 		main()
 	}
-	os.Exit(run(context.Background(), &env{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), reached: func(step string) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	limit, _ := strconv.Atoi(os.Getenv(logLimitOf))
+	os.Exit(run(ctx, &env{logLimit: limit, stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ(), reached: func(step string) {
 		if step == os.Getenv(dieAt) {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
@@ -75,7 +82,8 @@ type installation struct {
 	t                   testing.TB
 	dir, config         string
 	south, north, admin string
-	program             string // that serves; the test itself
+	program             string   // that serves; the test itself
+	stderr              *os.File // of the next process that serves; nil: its log is kept
 }
 
 func install(t testing.TB, southHop, northHop, more string) *installation {
@@ -108,6 +116,9 @@ func (i *installation) serve(environ ...string) *process {
 		south: "http://" + i.south, north: "http://" + i.north, admin: "http://" + i.admin}
 	p.Env = append(append(os.Environ(), beQuell+"=1"), environ...)
 	p.Stderr = p.log
+	if i.stderr != nil {
+		p.Stderr = i.stderr
+	}
 	if err := p.Start(); err != nil {
 		i.t.Fatal(err)
 	}

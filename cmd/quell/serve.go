@@ -18,6 +18,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/gateway"
+	"quell/internal/lines"
 	"quell/internal/motorway"
 	"quell/internal/report"
 	"quell/internal/store"
@@ -41,17 +42,19 @@ func serve(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
-	log := slog.New(slog.NewTextHandler(e.stderr, nil))
+	log, queue := e.openLog()
 	s, err := start(ctx, cfg, log, e.reached)
 	if err != nil {
 		return err
 	}
+	s.logLines.Store(queue)
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-hangup:
+			s.trail.Reopen()
 			changed, err := loadConfig(*file, e.environ, false)
 			if err != nil {
 				log.Error("the configuration is not valid, the one before stays in force", "error", err)
@@ -86,6 +89,8 @@ type system struct {
 	stop                context.CancelFunc
 	stopReports         func() // of the reporter that runs
 	background          sync.WaitGroup
+
+	logLines atomic.Pointer[lines.Queue] // where lines of the log wait; nil: they do not
 }
 
 type server struct {
@@ -117,6 +122,8 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured,
 		Reporting: reporting(s.reports, st)}
+	s.console.Conditions = s.conditions
+	s.countLines(registry)
 	s.apply(cfg)
 	return s, nil
 }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"cmp"
+	"encoding"
+	"fmt"
+	"log/slog"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"quell/internal/lines"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	logLimit    = 8 << 20         // bytes of the log that may wait for its reader
+	logWait     = 2 * time.Second // for its reader at the end
+	maxLogValue = 2 << 10         // bytes of a value: a message or an answer may hold longer ones
+)
+
+// openLog makes the log of a process that passes messages: on standard error,
+// behind a queue, so that a reader that hangs or goes away stops nothing. All
+// else that the process says there takes the same way from now on.
+func (e *env) openLog() (*slog.Logger, *lines.Queue) {
+	signal.Ignore(syscall.SIGPIPE) // else a write to a standard error without a reader ends the process
+	var log *slog.Logger
+	queue := lines.New(e.stderr, cmp.Or(e.logLimit, logLimit), func(err error, lost uint64) {
+		if err == nil && lost > 0 { // else nobody would read it
+			log.Error("lines of the log were lost here", "lines", lost)
+		}
+	})
+	log = slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{ReplaceAttr: cutValue}))
+	slog.SetDefault(log) // and what libraries say by package log
+	e.stderr = queue
+	e.end = func() { queue.Close(logWait) } // nobody could be told of an error
+	return log, queue
+}
+
+// cutValue bounds a value of the log.
+func cutValue(_ []string, a slog.Attr) slog.Attr {
+	switch a.Value.Kind() {
+	case slog.KindString:
+		if s := a.Value.String(); len(s) > maxLogValue {
+			a.Value = slog.StringValue(lines.Cut(s, maxLogValue))
+		}
+	case slog.KindAny:
+		a.Value = slog.StringValue(lines.Cut(textOf(a.Value.Any()), maxLogValue))
+	}
+	return a
+}
+
+// textOf gives a value as slog.TextHandler does.
+func textOf(v any) string {
+	switch v := v.(type) {
+	case encoding.TextMarshaler:
+		if text, err := v.MarshalText(); err == nil {
+			return string(text)
+		}
+	case []byte:
+		return string(v)
+	}
+	return fmt.Sprintf("%+v", v)
+}
+
+// countLines registers the metrics of what the log and the trail drop.
+func (s *system) countLines(r prometheus.Registerer) {
+	for output, dropped := range map[string]func() uint64{
+		"log": func() uint64 {
+			if q := s.logLines.Load(); q != nil {
+				return q.Dropped()
+			}
+			return 0
+		},
+		"audit-trail": func() uint64 {
+			if s.trail != nil {
+				return s.trail.Dropped()
+			}
+			return 0
+		},
+	} {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "lines_dropped_total",
+			Help:        "Lines that were dropped because they could not be written as fast as they came, by output.",
+			ConstLabels: prometheus.Labels{"output": output}}, func() float64 { return float64(dropped()) }))
+	}
+}
+
+// conditions says what is wrong with the outputs of this process.
+func (s *system) conditions() (list []string) {
+	if q := s.logLines.Load(); q != nil {
+		if what := q.Trouble(); what != "" {
+			list = append(list, "the log: "+what)
+		}
+	}
+	if s.trail != nil {
+		if what := s.trail.Trouble(); what != "" {
+			list = append(list, "the service audit trail: "+what)
+		}
+	}
+	return list
+}
