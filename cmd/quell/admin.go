@@ -84,21 +84,21 @@ func whoami() string {
 }
 
 // importFiles imports files with a progress bar, if standard error is a terminal.
-func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string) (store.Import, error) {
+func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string) (console.Imported, error) {
 	var files []store.File
 	var total int64
 	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
-			return store.Import{}, err
+			return console.Imported{}, err
 		}
 		defer f.Close()
 		info, err := f.Stat()
 		if err != nil {
-			return store.Import{}, err
+			return console.Imported{}, err
 		}
 		if info.IsDir() {
-			return store.Import{}, fmt.Errorf("%s is a folder", name)
+			return console.Imported{}, fmt.Errorf("%s is a folder", name)
 		}
 		total += info.Size()
 		files = append(files, store.File{Name: name, Reader: f})
@@ -135,7 +135,10 @@ func newBar(e *env, total int64, what string, options ...progressbar.Option) *pr
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())...)
 }
 
-func sayImport(w io.Writer, kind string, im store.Import, absent string) {
+func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
 	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
 	fmt.Fprintln(w, cmp.Or(absent, "In force on the running quell now."))
+	if im.Others != nil && im.Others.Meters > 0 {
+		fmt.Fprintf(w, "Look: %s\n", im.Others)
+	}
 }

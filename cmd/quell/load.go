@@ -17,8 +17,17 @@ import (
 
 // load tells other nodes what must be equal on all of them, and imports the
 // device list and the inventory that the configuration names, or the device list
-// that is built in, unless they are in force already.
+// that is built in, unless they are in force already. Afterwards it finds out, in
+// the background, whether the manufacturers of the listed meters are tracked.
 func (s *system) load(ctx context.Context, cfg *config.Config) error {
+	err := s.loadFiles(ctx, cfg)
+	if err == nil {
+		s.background.Go(func() { s.console.CheckManufacturers(ctx) }) // logs what it finds; "degraded" has its error
+	}
+	return err
+}
+
+func (s *system) loadFiles(ctx context.Context, cfg *config.Config) error {
 	same := config.Same(*cfg)
 	var digest string
 	var err error

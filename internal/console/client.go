@@ -108,7 +108,7 @@ func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out Checked, er
 
 // Import sends files to be imported as "inventory" or "devices". It streams;
 // the files are read at the pace at which they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []store.File) (out store.Import, err error) {
+func (c *Client) Import(ctx context.Context, kind, who string, files []store.File) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {

@@ -54,10 +54,14 @@ type Console struct {
 	Conditions func() []string
 
 	draining atomic.Bool
+	others   others
 }
 
 // Drain makes /readyz say no from now on, so that no new messages are sent here.
-func (c *Console) Drain() { c.draining.Store(true) }
+func (c *Console) Drain() {
+	c.draining.Store(true)
+	c.others.stop()
+}
 
 // Status is what /readyz and /api/v1/status answer.
 type Status struct {
@@ -162,6 +166,9 @@ func (c *Console) status(r *http.Request) Status {
 	}
 	if s.Inventory.No == 0 {
 		wrong("there is no inventory: nothing is tracked")
+	}
+	if text := c.otherManufacturers(s.DeviceList, s.Inventory); text != "" {
+		wrong("%s", text)
 	}
 	return s
 }

@@ -57,8 +57,7 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 		return nil, err
 	}
 	im, err := c.Motorway.Store.ImportInventory(r.Context(), who, c.Motorway.Now(), next)
-	c.logImport(r, "inventory", im, err)
-	return im, err
+	return c.imported(r, "inventory", im, err)
 }
 
 func (c *Console) importDevices(r *http.Request) (any, error) {
@@ -74,17 +73,30 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 		return nil, badRequest{fmt.Errorf("no file: %w", err)}
 	}
 	im, err := c.Motorway.Store.ImportList(r.Context(), who, c.Motorway.Now(), f)
-	c.logImport(r, "devices", im, err)
-	return im, err
+	return c.imported(r, "devices", im, err)
 }
 
-func (c *Console) logImport(r *http.Request, kind string, im store.Import, err error) {
+// Imported is what an import answers.
+type Imported struct {
+	store.Import
+	// Others are the other manufacturers of listed meters now; nil: not known.
+	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
+}
+
+// imported logs an import and makes its answer.
+func (c *Console) imported(r *http.Request, kind string, im store.Import, err error) (any, error) {
 	if err != nil {
 		io.Copy(io.Discard, r.Body) // else the sender sees a broken connection instead of the answer
 		c.Log.Warn("import failed, nothing was changed", "kind", kind, "error", err)
-		return
+		return nil, err
 	}
 	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
+	others, err := c.CheckManufacturers(r.Context())
+	if err != nil {
+		c.Log.Warn("the manufacturers of the listed meters are not known", "error", err)
+		return Imported{im, nil}, nil
+	}
+	return Imported{im, &others}, nil
 }
 
 // Devices is what GET /api/v1/devices answers: device ids of the list in

@@ -1,0 +1,144 @@
+package console
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"quell/internal/motorway"
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+// logText is a log that is read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
+}
+
+// An import, and "degraded", say which manufacturers of listed meters are not
+// tracked; a change of the setting or of another node's making shows as well.
+func TestOtherManufacturers(t *testing.T) {
+	c, srv := newConsole(t)
+	log := &logText{}
+	c.Log = slog.New(slog.NewTextHandler(log, nil))
+	client := Client{Base: srv.URL}
+	files := func(text string) []store.File {
+		return []store.File{{Name: "f.txt", Reader: strings.NewReader(text)}}
+	}
+	id := func(n int) outage.DeviceID { return meter + outage.DeviceID(n) }
+	var inv, list strings.Builder
+	inv.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
+	add := func(from, n int, maker string) {
+		for i := range n {
+			fmt.Fprintf(&inv, "%s,ESME,SMETS2,%s,E470,%s,\n", id(from+i), maker, hub)
+			fmt.Fprintln(&list, id(from+i))
+		}
+	}
+	long := strings.Repeat("Ω", 30)
+	add(0, 10, "Landis+Gyr")
+	add(10, 9, "1063")
+	add(20, 7, "B")
+	add(30, 6, `"Say ""C"""`)
+	add(40, 5, long)
+	add(50, 4, "")
+	add(60, 3, "F")
+	add(70, 2, "G")
+	degraded := func(want string) {
+		t.Helper()
+		var last []string
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+			s, err := client.Status(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = nil
+			for _, d := range s.Degraded {
+				if strings.Contains(d, "manufacturers") {
+					last = append(last, d)
+				}
+			}
+			if strings.Join(last, "\n") == want {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("degraded: %q, want %q", last, want)
+			}
+		}
+	}
+	const begin = ` meters in the device list are not tracked, since their manufacturers are not in "manufacturers": `
+	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()))
+	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.Meters != 0 {
+		t.Fatalf("without a list: %+v %v", im, err)
+	}
+	degraded("")
+	im, err = client.Import(t.Context(), "devices", "a", files(list.String()))
+	want := "36" + begin + `"1063" (9), "B" (7), "Say \"C\"" (6), "` + long + `" (5), "" (4), others (5)`
+	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.String() != want {
+		t.Fatalf("%+v %v\nwant %s", im, err, want)
+	}
+	degraded(want)
+	degraded(want)
+	if n := log.count("not tracked, since"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	// The setting changes.
+	c.Motorway.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr", "1063", "B", `say "c"`, long, "F", "G"}})
+	degraded("4" + begin + `"" (4)`)
+	// Another node imports.
+	if _, err := c.Motorway.Store.ImportList(t.Context(), "another", t0, files(id(0).String() + "\n" + id(10).String())[0]); err != nil {
+		t.Fatal(err)
+	}
+	degraded("")
+	if n := log.count("all listed meters are tracked now"); n != 1 {
+		t.Errorf("logged %d times that all are tracked", n)
+	}
+	// And the inventory.
+	text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" + id(0).String() + ",ESME,SMETS2,New,E470," + hub.String() + ",\n"
+	sent := false
+	if _, err := c.Motorway.Store.ImportInventory(t.Context(), "another", t0, func() (store.File, error) {
+		if sent {
+			return store.File{}, io.EOF
+		}
+		sent = true
+		return files(text)[0], nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	degraded("1" + begin + `"New" (1)`)
+}
+
+// A text of any length does not make the sentence long.
+func TestOtherManufacturersAreCut(t *testing.T) {
+	o := OtherManufacturers{Meters: 3, Largest: []store.Manufacturer{{Text: strings.Repeat("€", 100_000), Meters: 3}}}
+	if s := o.String(); len(s) > 300 || !strings.Contains(s, "… (300000 bytes)") || strings.Contains(s, "others") {
+		t.Error(s)
+	}
+}
+
+// What others know to be wrong is in degraded; it says nothing of readiness.
+func TestConditions(t *testing.T) {
+	c, srv := newConsole(t)
+	c.Conditions = func() []string { return []string{"the log: broken", "the trail: full"} }
+	client := Client{Base: srv.URL}
+	s, err := client.Status(t.Context())
+	if err != nil || !s.Ready || !strings.Contains(strings.Join(s.Degraded, "; "), "the log: broken; the trail: full") {
+		t.Errorf("%+v %v", s, err)
+	}
+}
