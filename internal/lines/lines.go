@@ -85,6 +85,10 @@ func (q *Queue) Write(line []byte) (int, error) {
 // keep is the size of a buffer that is used again.
 const keep = 256 << 10
 
+// gather is the pause after a batch. To be woken for each line costs more than to
+// write it.
+const gather = 2 * time.Millisecond
+
 // run writes what waits until the queue is closed.
 func (q *Queue) run() {
 	defer close(q.done)
@@ -107,6 +111,7 @@ func (q *Queue) run() {
 		if spare = batch; cap(spare) > keep {
 			spare = nil
 		}
+		time.Sleep(gather)
 	}
 }
 
