@@ -1,0 +1,377 @@
+package motorway
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/duis"
+	"quell/internal/gbcs"
+	"quell/internal/outage"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"pgregory.net/rapid"
+)
+
+// Requests of every kind and form, answers, failures, retries, alerts, imports,
+// changes of the switch, housekeeping, restarts and steps of the clock, in any order:
+// what is decided is what a naive model says that never forgets, and the log agrees.
+// So nothing of these, at any moment, makes a cancelled, replaced or refused request
+// hold an alert back.
+func TestHistories(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h := &history{T: t, fail: rt.Fatalf, draw: func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(rt, what) }, options: store.Options{Dir: t.TempDir()}}
+		h.play(rapid.IntRange(1, 60).Draw(rt, "steps"))
+	})
+}
+
+func TestHistoriesOnPostgreSQL(t *testing.T) {
+	server := storetest.Start(t)
+	db, err := sql.Open("pgx", server.URL("postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for n := range 12 {
+		seed := rand.Uint64()
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		name := fmt.Sprint("history", n)
+		if _, err := db.Exec(`CREATE DATABASE ` + name); err != nil {
+			t.Fatal(err)
+		}
+		h := &history{T: t, draw: func(_ string, n int) int { return rnd.IntN(n) }, options: store.Options{Dir: t.TempDir(), Database: server.URL(name)}}
+		h.fail = func(format string, args ...any) { t.Fatalf("seed %d: "+format, append([]any{seed}, args...)...) }
+		h.play(100)
+	}
+}
+
+// history is one random history.
+type history struct {
+	*testing.T
+	fail    func(format string, args ...any)
+	draw    func(what string, n int) int // a number under n
+	options store.Options
+
+	m       *Motorway
+	n       naive
+	now     time.Time // as it is
+	slow    time.Duration
+	counter uint64
+	flying  []flight // requests that are not answered yet
+	told    []naiveAlert
+	text    []string
+}
+
+// flight is an attempt that is not answered.
+type flight struct {
+	p Passage
+	r *naiveRequest
+}
+
+func (h *history) say(format string, args ...any) {
+	h.text = append(h.text, h.now.Format(time.TimeOnly)+" "+fmt.Sprintf(format, args...))
+}
+
+func (h *history) open() {
+	st, err := store.Open(h.Context(), h.options)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	h.m = &Motorway{Store: st, Now: func() time.Time { return h.now.Add(-h.slow) }, Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
+	ctx, cancel := context.WithCancel(h.Context())
+	h.Cleanup(cancel)
+	if h.options.Database != "" {
+		go st.WhileLeading(ctx, func(ctx context.Context) { <-ctx.Done() })
+		for deadline := time.Now().Add(20 * time.Second); !st.Leading(); time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				h.fail("it never leads")
+			}
+		}
+	}
+	h.m.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
+		ClockTolerance: 10 * time.Minute, StoreTimeout: time.Minute})
+}
+
+func (h *history) play(steps int) {
+	h.now = t0
+	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveFate{}, sw: outage.SwitchOn}
+	for i := range 3 {
+		h.n.town[meterOf(i)] = &home{hub: hubOf(i), listed: true, ours: true}
+	}
+	h.open()
+	defer func() { h.m.Store.Close() }()
+	h.turn(outage.SwitchOn)
+	h.importTown()
+	for range steps {
+		h.now = h.now.Add(time.Duration(h.draw("minutes", 12)) * time.Minute)
+		switch what := h.draw("what", 20); {
+		case what < 7:
+			h.request()
+		case what < 9:
+			h.answer()
+		case what < 14:
+			h.alert()
+		case what == 14:
+			h.failure()
+		case what == 15:
+			h.move()
+		case what == 16:
+			h.turn([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.draw("switch", 4)])
+		case what == 17:
+			h.housekeep()
+		case what == 18:
+			h.say("restart")
+			h.m.Store.Close()
+			h.flying = nil
+			h.open()
+		default:
+			h.slow = time.Duration(h.draw("slow", 8)) * time.Minute
+			h.say("the clock is %s slow", h.slow)
+		}
+	}
+	h.check()
+}
+
+func hubOf(i int) outage.DeviceID   { return theHub + outage.DeviceID(i) }
+func meterOf(i int) outage.DeviceID { return theMeter + outage.DeviceID(16*i) }
+
+func (h *history) request() {
+	var r *naiveRequest
+	var p Passage
+	if again := h.draw("again", 4); again == 0 {
+		// The same message, while its window is not over: it may be forgotten later.
+		var list []*naiveRequest
+		for _, r := range h.n.requests {
+			if _, to, _ := r.window(); r.order.Kind != outage.Cancellation && r.order.Kind != outage.Closing && to.After(h.now.Add(time.Hour)) && !h.inFlight(r) {
+				list = append(list, r)
+			}
+		}
+		if len(list) == 0 {
+			return
+		}
+		r = list[h.draw("which", len(list))]
+		p = h.m.Southbound(h.Context(), whole(message(r.id, r.form, r.order)))
+		h.say("again %s %s %v received %s: %s", r.form, r.id, r.order, p.Received.Format(time.TimeOnly), p.Decision.Reason)
+		r = h.n.sent(r.id, r.form, r.order, true, p.Received)
+	} else {
+		h.counter++
+		id := outage.RequestID{Originator: supplier, Target: meterOf(h.draw("meter", 3)), Counter: h.counter}
+		form := []outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}[h.draw("form", 3)]
+		order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.FutureDated, outage.Cancellation}[h.draw("kind", 5)]}
+		if order.Kind == outage.FutureDated {
+			order.At = h.now.Add(time.Duration(h.draw("at", 200)-20) * time.Minute)
+		}
+		text := message(id, form, order)
+		broken := h.draw("broken", 8)
+		switch {
+		case broken == 0:
+			text = text[:len(text)-20]
+		case broken == 1 && form == outage.SignedPreCommand:
+			text = duis.AppendSignedPreCommand(nil, id, 6, order, payload(id, order))
+		case broken == 2 && form == outage.SignedPreCommand:
+			text = duis.AppendSignedPreCommand(nil, id, 5, order, []byte("no GBCS"))
+		default:
+			broken = -1
+		}
+		if broken >= 0 && order.Kind != outage.Cancellation {
+			order = outage.Order{Kind: outage.Closing}
+		} else if broken == 0 {
+			order = outage.Order{Kind: outage.Closing}
+		}
+		p = h.m.Southbound(h.Context(), whole(text))
+		h.say("%s %s %v received %s (broken %d): %s", form, id, order, p.Received.Format(time.TimeOnly), broken, p.Decision.Reason)
+		r = h.n.sent(id, form, order, broken < 0, p.Received)
+	}
+	h.flying = append(h.flying, flight{p, r})
+	if h.draw("answered at once", 4) > 0 {
+		h.land(len(h.flying) - 1)
+	}
+}
+
+func (h *history) inFlight(r *naiveRequest) bool {
+	return slices.ContainsFunc(h.flying, func(f flight) bool { return f.r == r })
+}
+
+// answer answers a request that is under way.
+func (h *history) answer() {
+	if len(h.flying) > 0 {
+		h.land(h.draw("whose", len(h.flying)))
+	}
+}
+
+func (h *history) land(i int) {
+	f := h.flying[i]
+	h.flying = slices.Delete(h.flying, i, i+1)
+	refused := h.draw("refused", 4) == 0
+	code := "I99"
+	if refused {
+		code = "E4"
+	}
+	h.m.Answered(h.Context(), &f.p, true, duis.AppendAnswer(nil, f.r.id, h.now, code))
+	h.say("answer %s to %s %s", code, f.r.form, f.r.id)
+	if refused && !f.r.answered && !f.r.failed {
+		f.r.refused = true
+	}
+	f.r.answered = f.r.answered || !refused
+}
+
+// failure says that an activation did not run.
+func (h *history) failure() {
+	if len(h.n.requests) == 0 {
+		return
+	}
+	id := h.n.requests[h.draw("failed", len(h.n.requests))].id
+	p := h.m.Northbound(h.Context(), whole(duis.AppendAnswer(nil, id, h.now, "E20")))
+	if p.Decision.Outcome != outage.Forwarded {
+		h.fail("%+v", p.Decision)
+	}
+	if err := h.m.Store.Check(h.Context()); err != nil { // it is not waited for
+		h.fail("%v", err)
+	}
+	h.say("failed %s", id)
+	for _, r := range h.n.requests {
+		if r.id == id && !r.refused {
+			r.failed = true
+		}
+	}
+}
+
+func (h *history) alert() {
+	var a naiveAlert
+	switch h.draw("alert", 5) {
+	case 0:
+		if len(h.told) == 0 {
+			return
+		}
+		a = h.told[h.draw("retry", len(h.told))]
+		if h.draw("id used again", 3) == 0 {
+			a.hub, a.start = hubOf(h.draw("hub", 3)), a.start.Add(time.Duration(h.draw("later", 2))*time.Minute)
+		}
+	default:
+		h.counter++
+		hub := hubOf(h.draw("hub", 3))
+		a = naiveAlert{outage.RequestID{Originator: hub, Target: supplier, Counter: h.counter}, hub, h.now.Add(-3 * time.Minute)}
+	}
+	p := h.m.Northbound(h.Context(), whole(duis.AppendPowerOutage(nil, a.id, h.now, duis.PowerOutage{CHF: a.hub, Start: a.start, MPxN: theMPAN})))
+	want := h.n.decided(a, p.Received)
+	h.say("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
+	if p.Decision.Outcome != want {
+		h.fail("%+v, the naive model says %s:\n%s", p.Decision, want, strings.Join(h.text, "\n"))
+	}
+	h.told = append(h.told, a)
+}
+
+// move imports the devices anew: a meter is on another hub, off the list, or of
+// another make.
+func (h *history) move() {
+	m := h.n.town[meterOf(h.draw("meter", 3))]
+	switch h.draw("move", 4) {
+	case 0:
+		m.listed = !m.listed
+	case 1:
+		m.ours = !m.ours
+	case 2:
+		m.hub = 0
+	default:
+		m.hub = hubOf(h.draw("hub", 3))
+	}
+	h.importTown()
+}
+
+func (h *history) importTown() {
+	inventory, list := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n", ""
+	for i := range 3 {
+		id := meterOf(i)
+		m := h.n.town[id]
+		maker, hub := "Other", ""
+		if m.ours {
+			maker = "Landis+Gyr"
+		}
+		if m.hub != 0 {
+			hub = m.hub.String()
+		}
+		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,E470,%s,\n", id, maker, hub)
+		if m.listed {
+			list += id.String() + "\n"
+		}
+		h.say("%s is on %s, listed %v, ours %v", id, m.hub, m.listed, m.ours)
+	}
+	files := []store.File{{Name: "inventory", Reader: strings.NewReader(inventory)}}
+	if _, err := h.m.Store.ImportInventory(h.Context(), "a test", h.m.Now(), func() (f store.File, err error) {
+		if len(files) == 0 {
+			return f, io.EOF
+		}
+		f, files = files[0], nil
+		return f, nil
+	}); err != nil {
+		h.fail("%v", err)
+	}
+	if list == "" {
+		list = gasMeter.String() + "\n"
+	}
+	if _, err := h.m.Store.ImportList(h.Context(), "a test", h.m.Now(), store.File{Name: "list", Reader: strings.NewReader(list)}); err != nil {
+		h.fail("%v", err)
+	}
+}
+
+func (h *history) turn(to outage.Switch) {
+	h.n.sw = to
+	if _, err := h.m.Store.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil {
+		h.fail("%v", err)
+	}
+	h.say("switch %s", to)
+}
+
+// housekeep deletes windows that have just ended; entries and notes are kept, since
+// a retry is decided by them.
+func (h *history) housekeep() {
+	if _, err := h.m.Store.Housekeep(h.Context(), store.Limits{WindowsBefore: h.m.Now()}); err != nil {
+		h.fail("%v", err)
+	}
+	h.say("housekeeping")
+}
+
+// check holds the log against the model.
+func (h *history) check() {
+	list, err := h.m.Store.EntriesAfter(h.Context(), 0, 10_000)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	logged := 0
+	for _, f := range h.n.alerts {
+		if f.logged {
+			logged++
+		}
+	}
+	if len(list) != logged {
+		h.fail("%d entries, the naive model has %d:\n%s", len(list), logged, strings.Join(h.text, "\n"))
+	}
+	for i, e := range list {
+		id, _ := outage.ParseRequestID(e.AlertID)
+		f := h.n.alerts[naiveAlert{id, e.CHF, e.OutageStart}]
+		if f == nil || f.outcome != e.Outcome || e.Seq != int64(i+1) {
+			h.fail("entry %d is %+v, the naive model has %+v:\n%s", i+1, e, f, strings.Join(h.text, "\n"))
+		}
+	}
+}
+
+// message is an 11.3.
+func message(id outage.RequestID, form outage.Form, order outage.Order) []byte {
+	if form == outage.ServiceRequest {
+		return duis.AppendActivateFirmware(nil, id, order, [32]byte{})
+	}
+	return duis.AppendSignedPreCommand(nil, id, 5, order, payload(id, order))
+}
+
+func payload(id outage.RequestID, order outage.Order) []byte {
+	return gbcs.AppendSigned(nil, gbcs.AppendCS06(nil, gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: id.Counter, Order: order}), [64]byte{1})
+}

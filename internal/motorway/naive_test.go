@@ -1,0 +1,127 @@
+package motorway
+
+import (
+	"time"
+
+	"quell/internal/outage"
+)
+
+// naive is what the rules say, told without a store: it keeps every message that
+// there ever was, and follows all of them from the beginning at each question. It
+// houses nothing, forgets nothing, and knows no journal, index or transaction.
+type naive struct {
+	town     map[outage.DeviceID]*home // by meter
+	requests []*naiveRequest           // in order of arrival
+	alerts   map[naiveAlert]*naiveFate
+	sw       outage.Switch
+}
+
+// home is what the inventory says of a meter.
+type home struct {
+	hub          outage.DeviceID // 0: not known
+	listed, ours bool
+}
+
+// naiveRequest is one message: all attempts to send it that were not refused.
+type naiveRequest struct {
+	id       outage.RequestID
+	form     outage.Form
+	order    outage.Order
+	received time.Time
+	opens    bool
+	refused  bool
+	failed   bool
+	answered bool
+}
+
+type naiveAlert struct {
+	id    outage.RequestID
+	hub   outage.DeviceID
+	start time.Time
+}
+
+// naiveFate is what became of an alert when it came first, or was corrected.
+type naiveFate struct {
+	outcome outage.Outcome
+	logged  bool
+}
+
+func (r *naiveRequest) window() (from, to time.Time, pending bool) {
+	from = r.received
+	if r.order.Kind == outage.FutureDated && r.order.At.After(from) {
+		from, pending = r.order.At, true
+	}
+	return from, from.Add(30 * time.Minute), pending
+}
+
+// sent is a request that arrives. It returns the one of which it is a repetition,
+// or the new one.
+func (n *naive) sent(id outage.RequestID, form outage.Form, order outage.Order, readable bool, received time.Time) *naiveRequest {
+	for _, r := range n.requests {
+		if r.id == id && r.form == form && r.order == order && !r.refused && !r.failed {
+			return r
+		}
+	}
+	h := n.town[id.Target]
+	windowed := order.Kind == outage.OnDemand || order.Kind == outage.FutureDated
+	r := &naiveRequest{id: id, form: form, order: order, received: received,
+		opens: windowed && readable && n.sw != outage.SwitchOff && h.listed && h.ours && h.hub != 0}
+	n.requests = append(n.requests, r)
+	return r
+}
+
+// covered says whether a window is open on a hub.
+func (n *naive) covered(hub outage.DeviceID, at time.Time) bool {
+	for meter, h := range n.town {
+		if h.hub != hub {
+			continue
+		}
+		for i, r := range n.requests {
+			from, to, _ := r.window()
+			if r.id.Target == meter && r.opens && !r.refused && !r.failed && !at.Before(from) && at.Before(to) && !n.closed(i) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// closed says whether a request that came after the i-th took its window away.
+func (n *naive) closed(i int) bool {
+	b := n.requests[i]
+	from, to, pending := b.window()
+	for _, a := range n.requests[i+1:] {
+		switch {
+		case a.id.Target != b.id.Target || a.refused:
+		case a.form == outage.ServiceRequest && b.form == outage.SignedPreCommand:
+			// It reaches no meter.
+		case pending && a.received.Before(from):
+			return true
+		case a.form == outage.SignedPreCommand && b.form == outage.ServiceRequest && a.opens && a.order.Kind == b.order.Kind && a.received.Before(to):
+			return true
+		}
+	}
+	return false
+}
+
+// decided says what becomes of an alert.
+func (n *naive) decided(a naiveAlert, at time.Time) outage.Outcome {
+	if f := n.alerts[a]; f != nil {
+		if n.sw != outage.SwitchOn && f.outcome == outage.Suppressed {
+			f.outcome = outage.Forwarded
+		}
+		if n.sw == outage.SwitchOff {
+			return outage.Forwarded
+		}
+		return f.outcome
+	}
+	f := &naiveFate{outcome: outage.Forwarded}
+	n.alerts[a] = f
+	if n.sw != outage.SwitchOff && n.covered(a.hub, at) {
+		f.outcome, f.logged = outage.Suppressed, true
+		if n.sw == outage.SwitchShadow {
+			f.outcome = outage.Shadow
+		}
+	}
+	return f.outcome
+}
