@@ -7,7 +7,9 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +21,6 @@ import (
 	"quell/internal/store/storetest"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"pgregory.net/rapid"
 )
 
 // Requests of every kind and form, answers, failures, retries, alerts, imports,
@@ -28,10 +29,13 @@ import (
 // So nothing of these, at any moment, makes a cancelled, replaced or refused request
 // hold an alert back.
 func TestHistories(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		h := &history{T: t, fail: rt.Fatalf, draw: func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(rt, what) }, options: store.Options{Dir: t.TempDir()}}
-		h.play(rapid.IntRange(1, 60).Draw(rt, "steps"))
-	})
+	suppressed := 0
+	for range 120 {
+		suppressed += playHistory(t, 80, "")
+	}
+	if suppressed < 500 {
+		t.Errorf("%d alerts were suppressed: the histories say little", suppressed)
+	}
 }
 
 func TestHistoriesOnPostgreSQL(t *testing.T) {
@@ -41,24 +45,34 @@ func TestHistoriesOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for n := range 12 {
-		seed := rand.Uint64()
-		rnd := rand.New(rand.NewPCG(seed, 0))
+	for n := range 10 {
 		name := fmt.Sprint("history", n)
 		if _, err := db.Exec(`CREATE DATABASE ` + name); err != nil {
 			t.Fatal(err)
 		}
-		h := &history{T: t, draw: func(_ string, n int) int { return rnd.IntN(n) }, options: store.Options{Dir: t.TempDir(), Database: server.URL(name)}}
-		h.fail = func(format string, args ...any) { t.Fatalf("seed %d: "+format, append([]any{seed}, args...)...) }
-		h.play(100)
+		playHistory(t, 200, server.URL(name))
 	}
+}
+
+// playHistory plays a history of the seed in QUELL_TEST_SEED, or of a new one, and
+// says how many alerts were suppressed in it.
+func playHistory(t *testing.T, steps int, database string) int {
+	seed := rand.Uint64()
+	if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &history{T: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), options: store.Options{Dir: t.TempDir(), Database: database}}
+	return h.play(steps)
 }
 
 // history is one random history.
 type history struct {
 	*testing.T
-	fail    func(format string, args ...any)
-	draw    func(what string, n int) int // a number under n
+	seed    uint64
+	rnd     *rand.Rand
 	options store.Options
 
 	m       *Motorway
@@ -75,6 +89,12 @@ type history struct {
 type flight struct {
 	p Passage
 	r *naiveRequest
+}
+
+// fail ends the history, and says how it is played again.
+func (h *history) fail(format string, args ...any) {
+	h.Helper()
+	h.Fatalf("QUELL_TEST_SEED=%d: %s\n%s", h.seed, fmt.Sprintf(format, args...), strings.Join(h.text, "\n"))
 }
 
 func (h *history) say(format string, args ...any) {
@@ -101,7 +121,7 @@ func (h *history) open() {
 		ClockTolerance: 10 * time.Minute, StoreTimeout: time.Minute})
 }
 
-func (h *history) play(steps int) {
+func (h *history) play(steps int) (suppressed int) {
 	h.now = t0
 	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveFate{}, sw: outage.SwitchOn}
 	for i := range 3 {
@@ -112,20 +132,22 @@ func (h *history) play(steps int) {
 	h.turn(outage.SwitchOn)
 	h.importTown()
 	for range steps {
-		h.now = h.now.Add(time.Duration(h.draw("minutes", 12)) * time.Minute)
-		switch what := h.draw("what", 20); {
+		h.now = h.now.Add(time.Duration(h.rnd.IntN(10)) * time.Minute)
+		switch what := h.rnd.IntN(20); {
 		case what < 7:
 			h.request()
 		case what < 9:
 			h.answer()
 		case what < 14:
-			h.alert()
+			for i := range 3 {
+				h.alert(hubOf(i))
+			}
 		case what == 14:
 			h.failure()
 		case what == 15:
 			h.move()
 		case what == 16:
-			h.turn([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.draw("switch", 4)])
+			h.turn([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(4)])
 		case what == 17:
 			h.housekeep()
 		case what == 18:
@@ -134,11 +156,11 @@ func (h *history) play(steps int) {
 			h.flying = nil
 			h.open()
 		default:
-			h.slow = time.Duration(h.draw("slow", 8)) * time.Minute
+			h.slow = time.Duration(h.rnd.IntN(8)) * time.Minute
 			h.say("the clock is %s slow", h.slow)
 		}
 	}
-	h.check()
+	return h.check()
 }
 
 func hubOf(i int) outage.DeviceID   { return theHub + outage.DeviceID(i) }
@@ -147,7 +169,7 @@ func meterOf(i int) outage.DeviceID { return theMeter + outage.DeviceID(16*i) }
 func (h *history) request() {
 	var r *naiveRequest
 	var p Passage
-	if again := h.draw("again", 4); again == 0 {
+	if again := h.rnd.IntN(4); again == 0 {
 		// The same message, while its window is not over: it may be forgotten later.
 		var list []*naiveRequest
 		for _, r := range h.n.requests {
@@ -158,20 +180,20 @@ func (h *history) request() {
 		if len(list) == 0 {
 			return
 		}
-		r = list[h.draw("which", len(list))]
+		r = list[h.rnd.IntN(len(list))]
 		p = h.m.Southbound(h.Context(), whole(message(r.id, r.form, r.order)))
 		h.say("again %s %s %v received %s: %s", r.form, r.id, r.order, p.Received.Format(time.TimeOnly), p.Decision.Reason)
 		r = h.n.sent(r.id, r.form, r.order, true, p.Received)
 	} else {
 		h.counter++
-		id := outage.RequestID{Originator: supplier, Target: meterOf(h.draw("meter", 3)), Counter: h.counter}
-		form := []outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}[h.draw("form", 3)]
-		order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.FutureDated, outage.Cancellation}[h.draw("kind", 5)]}
+		id := outage.RequestID{Originator: supplier, Target: meterOf(h.rnd.IntN(3)), Counter: h.counter}
+		form := []outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}[h.rnd.IntN(3)]
+		order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.FutureDated, outage.Cancellation}[h.rnd.IntN(5)]}
 		if order.Kind == outage.FutureDated {
-			order.At = h.now.Add(time.Duration(h.draw("at", 200)-20) * time.Minute)
+			order.At = h.now.Add(time.Duration(h.rnd.IntN(80)-10) * time.Minute)
 		}
 		text := message(id, form, order)
-		broken := h.draw("broken", 8)
+		broken := h.rnd.IntN(8)
 		switch {
 		case broken == 0:
 			text = text[:len(text)-20]
@@ -192,7 +214,7 @@ func (h *history) request() {
 		r = h.n.sent(id, form, order, broken < 0, p.Received)
 	}
 	h.flying = append(h.flying, flight{p, r})
-	if h.draw("answered at once", 4) > 0 {
+	if h.rnd.IntN(4) > 0 {
 		h.land(len(h.flying) - 1)
 	}
 }
@@ -204,14 +226,14 @@ func (h *history) inFlight(r *naiveRequest) bool {
 // answer answers a request that is under way.
 func (h *history) answer() {
 	if len(h.flying) > 0 {
-		h.land(h.draw("whose", len(h.flying)))
+		h.land(h.rnd.IntN(len(h.flying)))
 	}
 }
 
 func (h *history) land(i int) {
 	f := h.flying[i]
 	h.flying = slices.Delete(h.flying, i, i+1)
-	refused := h.draw("refused", 4) == 0
+	refused := h.rnd.IntN(4) == 0
 	code := "I99"
 	if refused {
 		code = "E4"
@@ -229,7 +251,7 @@ func (h *history) failure() {
 	if len(h.n.requests) == 0 {
 		return
 	}
-	id := h.n.requests[h.draw("failed", len(h.n.requests))].id
+	id := h.n.requests[h.rnd.IntN(len(h.n.requests))].id
 	p := h.m.Northbound(h.Context(), whole(duis.AppendAnswer(nil, id, h.now, "E20")))
 	if p.Decision.Outcome != outage.Forwarded {
 		h.fail("%+v", p.Decision)
@@ -245,27 +267,27 @@ func (h *history) failure() {
 	}
 }
 
-func (h *history) alert() {
+// alert is one of a hub, or of an outage or an id that was told before.
+func (h *history) alert(hub outage.DeviceID) {
 	var a naiveAlert
-	switch h.draw("alert", 5) {
+	switch h.rnd.IntN(5) {
 	case 0:
 		if len(h.told) == 0 {
 			return
 		}
-		a = h.told[h.draw("retry", len(h.told))]
-		if h.draw("id used again", 3) == 0 {
-			a.hub, a.start = hubOf(h.draw("hub", 3)), a.start.Add(time.Duration(h.draw("later", 2))*time.Minute)
+		a = h.told[h.rnd.IntN(len(h.told))]
+		if h.rnd.IntN(3) == 0 {
+			a.hub, a.start = hubOf(h.rnd.IntN(3)), a.start.Add(time.Duration(h.rnd.IntN(2))*time.Minute)
 		}
 	default:
 		h.counter++
-		hub := hubOf(h.draw("hub", 3))
 		a = naiveAlert{outage.RequestID{Originator: hub, Target: supplier, Counter: h.counter}, hub, h.now.Add(-3 * time.Minute)}
 	}
 	p := h.m.Northbound(h.Context(), whole(duis.AppendPowerOutage(nil, a.id, h.now, duis.PowerOutage{CHF: a.hub, Start: a.start, MPxN: theMPAN})))
 	want := h.n.decided(a, p.Received)
 	h.say("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
 	if p.Decision.Outcome != want {
-		h.fail("%+v, the naive model says %s:\n%s", p.Decision, want, strings.Join(h.text, "\n"))
+		h.fail("%+v, the naive model says %s", p.Decision, want)
 	}
 	h.told = append(h.told, a)
 }
@@ -273,16 +295,16 @@ func (h *history) alert() {
 // move imports the devices anew: a meter is on another hub, off the list, or of
 // another make.
 func (h *history) move() {
-	m := h.n.town[meterOf(h.draw("meter", 3))]
-	switch h.draw("move", 4) {
+	m := h.n.town[meterOf(h.rnd.IntN(3))]
+	switch h.rnd.IntN(4) {
 	case 0:
-		m.listed = !m.listed
+		m.listed = h.rnd.IntN(3) > 0
 	case 1:
-		m.ours = !m.ours
+		m.ours = h.rnd.IntN(3) > 0
 	case 2:
-		m.hub = 0
+		m.hub = hubOf(9) * outage.DeviceID(h.rnd.IntN(2)) // not known, or of nobody here
 	default:
-		m.hub = hubOf(h.draw("hub", 3))
+		m.hub = hubOf(h.rnd.IntN(3))
 	}
 	h.importTown()
 }
@@ -341,7 +363,7 @@ func (h *history) housekeep() {
 }
 
 // check holds the log against the model.
-func (h *history) check() {
+func (h *history) check() (suppressed int) {
 	list, err := h.m.Store.EntriesAfter(h.Context(), 0, 10_000)
 	if err != nil {
 		h.fail("%v", err)
@@ -353,15 +375,16 @@ func (h *history) check() {
 		}
 	}
 	if len(list) != logged {
-		h.fail("%d entries, the naive model has %d:\n%s", len(list), logged, strings.Join(h.text, "\n"))
+		h.fail("%d entries, the naive model has %d", len(list), logged)
 	}
 	for i, e := range list {
 		id, _ := outage.ParseRequestID(e.AlertID)
 		f := h.n.alerts[naiveAlert{id, e.CHF, e.OutageStart}]
 		if f == nil || f.outcome != e.Outcome || e.Seq != int64(i+1) {
-			h.fail("entry %d is %+v, the naive model has %+v:\n%s", i+1, e, f, strings.Join(h.text, "\n"))
+			h.fail("entry %d is %+v, the naive model has %+v", i+1, e, f)
 		}
 	}
+	return len(list)
 }
 
 // message is an 11.3.

@@ -55,18 +55,24 @@ func (r *naiveRequest) window() (from, to time.Time, pending bool) {
 }
 
 // sent is a request that arrives. It returns the one of which it is a repetition,
-// or the new one.
+// or the new one. One that may open a window repeats only one that might, too; of one
+// that may not, and that has nothing to close, nothing is kept.
 func (n *naive) sent(id outage.RequestID, form outage.Form, order outage.Order, readable bool, received time.Time) *naiveRequest {
-	for _, r := range n.requests {
-		if r.id == id && r.form == form && r.order == order && !r.refused && !r.failed {
-			return r
-		}
-	}
 	h := n.town[id.Target]
 	windowed := order.Kind == outage.OnDemand || order.Kind == outage.FutureDated
-	r := &naiveRequest{id: id, form: form, order: order, received: received,
-		opens: windowed && readable && n.sw != outage.SwitchOff && h.listed && h.ours && h.hub != 0}
-	n.requests = append(n.requests, r)
+	opens := windowed && readable && n.sw != outage.SwitchOff && h.listed && h.ours && h.hub != 0
+	closes := false
+	for _, r := range n.requests {
+		if r.id == id && r.form == form && r.order == order && !r.refused && !r.failed && (r.opens || !opens) {
+			return r
+		}
+		_, to, _ := r.window()
+		closes = closes || r.opens && r.id.Target == id.Target && to.After(received)
+	}
+	r := &naiveRequest{id: id, form: form, order: order, received: received, opens: opens}
+	if opens || closes {
+		n.requests = append(n.requests, r)
+	}
 	return r
 }
 
