@@ -117,6 +117,9 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 		return nil, err
 	}
 	m := &motorway.Motorway{Store: st, Now: st.Now, Log: log, Metrics: metrics}
+	if err := m.Resume(ctx); err != nil {
+		log.Error("it is not known when the last request was received", "error", err)
+	}
 	m.Watch(registry)
 	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3), stopReports: func() {}}
 	s.reports = newReporter(s, cfg, registry)

@@ -107,6 +107,9 @@ func (h *history) open() {
 		h.fail("%v", err)
 	}
 	h.m = &Motorway{Store: st, Now: func() time.Time { return h.now.Add(-h.slow) }, Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
+	if err := h.m.Resume(h.Context()); err != nil {
+		h.fail("%v", err)
+	}
 	ctx, cancel := context.WithCancel(h.Context())
 	h.Cleanup(cancel)
 	if h.options.Database != "" {

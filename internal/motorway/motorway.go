@@ -41,6 +41,16 @@ type Motorway struct {
 	receipts receipts
 }
 
+// Resume has receipts come after those of before this program ran. It is called
+// before the first message; the error is store.ErrUnavailable.
+func (m *Motorway) Resume(ctx context.Context) error {
+	last, err := m.Store.LastReceipt(ctx)
+	if err == nil {
+		m.receipts.after(last, m.Now())
+	}
+	return err
+}
+
 // SetRules puts rules into force, for messages that arrive from now on.
 func (m *Motorway) SetRules(r Rules) { m.rules.Store(&r) }
 
@@ -74,9 +84,8 @@ type Passage struct {
 // receipt gives the instant of a receipt, and notes whether it is sure enough to
 // decide by.
 func (m *Motorway) receipt(p *Passage) {
-	now := m.Now()
 	var behind time.Duration
-	p.Received, behind = m.receipts.next(now)
+	p.Received, behind = m.receipts.next(m.Now(), m.Store.Elapsed)
 	tolerance := m.Rules().ClockTolerance
 	p.clockUnsure = behind > tolerance && tolerance > 0 || !m.Store.ClockSure()
 }

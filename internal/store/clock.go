@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -35,6 +36,21 @@ func (s *Store) Now() time.Time {
 		return now.Add(-ahead)
 	}
 	return now
+}
+
+// Elapsed is Options.Elapsed.
+func (s *Store) Elapsed() time.Duration { return s.opts.Elapsed() }
+
+// LastReceipt is when the last request was received that this node has recorded, as
+// far as that can be told: the zero time where other nodes record too, whose clocks
+// are held to the database's.
+func (s *Store) LastReceipt(ctx context.Context) (time.Time, error) {
+	if s.remote {
+		return time.Time{}, nil
+	}
+	var at int64
+	err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT received_at FROM activation ORDER BY id DESC LIMIT 1), 0)`).Scan(&at)
+	return instant(at), wrapRead(err)
 }
 
 // ClockSure reports whether this node knows the time. It does not when its clock

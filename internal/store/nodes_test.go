@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -447,6 +448,39 @@ func TestClock(t *testing.T) {
 		if !wrong && s.Now().Before(time.Now()) {
 			t.Errorf("within the tolerance the node's own clock counts")
 		}
+	}
+}
+
+// A window that an import moves to another hub is known there on other nodes too.
+func TestNodesFollowMoves(t *testing.T) {
+	list := openNodes(t, 2)
+	list[0].Record(t.Context(), onDemand(1, 1, t0))
+	eventually(t, "the window is known", func() bool { return list[1].MayHold(hub(1)) })
+	files := []File{{"inventory", strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" +
+		meter(1).String() + ",ESME,SMETS2,Landis+Gyr,E470," + hub(7).String() + ",\n")}}
+	if _, err := list[0].ImportInventory(t.Context(), "a test", t0, func() (f File, err error) {
+		if len(files) == 0 {
+			return f, io.EOF
+		}
+		f, files = files[0], nil
+		return f, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range list {
+		eventually(t, "the new hub is known", func() bool { return s.MayHold(hub(7)) })
+		if d := decide(t, s, ad1(7, fmt.Sprint("new ", i), t0)); d.Outcome != outage.Suppressed {
+			t.Errorf("node %d: %+v", i, d)
+		}
+		if d := decide(t, s, ad1(1, fmt.Sprint("old ", i), t0)); d.Outcome != outage.Forwarded {
+			t.Errorf("node %d, the old hub: %+v", i, d)
+		}
+		// Also what is recorded now by one who read the inventory before.
+		s.Record(t.Context(), onDemand(1, uint64(10+i), t0.Add(time.Minute)))
+	}
+	acts, err := list[0].Activations(t.Context(), Find{CHF: hub(1)}, 10)
+	if err != nil || len(acts) != 0 {
+		t.Errorf("windows on the old hub: %+v %v", acts, err)
 	}
 }
 

@@ -18,11 +18,11 @@ import (
 var postgres = engine{
 	bind:   bindPostgres,
 	schema: func(migration string) string { return postgresTypes.Replace(sectionsFor("postgres", migration)) },
-	// Data exceptions and violated constraints. A key that is there already is of
+	// Data exceptions, violated constraints, and what is longer than an index takes. A key that is there already is of
 	// the database: all keys that can be are met by ON CONFLICT.
 	refuses: func(err error) bool {
 		class, code := answerOf(err)
-		return class == "22" || class == "23" && code != "23505"
+		return class == "22" || class == "54" || class == "23" && code != "23505"
 	},
 	remote: true,
 }

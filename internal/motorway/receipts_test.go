@@ -1,0 +1,106 @@
+package motorway
+
+import (
+	"testing"
+	"time"
+
+	"quell/internal/duis"
+	"quell/internal/outage"
+	"quell/internal/store"
+)
+
+// Receipts never go backwards, whatever the clock does: it catches up with them, and
+// they tick at half the speed meanwhile.
+func TestReceipts(t *testing.T) {
+	var r receipts
+	var elapsed time.Duration
+	next := func(clock, passed time.Duration) (at, ahead time.Duration) {
+		elapsed += passed
+		received, a := r.next(t0.Add(clock), func() time.Duration { return elapsed })
+		return received.Sub(t0), a
+	}
+	for i, c := range []struct{ clock, passed, at, ahead time.Duration }{
+		{0, 0, 0, 0},
+		{time.Minute, time.Minute, time.Minute, 0},
+		{59 * time.Second, 0, time.Minute, time.Second}, // set back by a second
+		{59*time.Second + 500*time.Millisecond, 500 * time.Millisecond, 60250 * time.Millisecond, 750 * time.Millisecond},
+		{61 * time.Second, 1500 * time.Millisecond, 61 * time.Second, 0}, // it has caught up
+		{61 * time.Second, 0, 61 * time.Second, 0},                       // within one microsecond
+		{time.Hour, time.Second, time.Hour, 0},                           // ahead
+		{0, 0, time.Hour, time.Hour},                                     // far back
+		{10 * time.Minute, 10 * time.Minute, time.Hour + 5*time.Minute, 55 * time.Minute},
+		{5 * time.Minute, 0, time.Hour + 5*time.Minute, time.Hour}, // and back again
+	} {
+		if at, ahead := next(c.clock, c.passed); at != c.at || ahead != c.ahead {
+			t.Errorf("%d: %s, ahead by %s", i, at, ahead)
+		}
+	}
+}
+
+// A cancellation that comes when the clock was just set back cancels; and while it is
+// not sure what the time is, no alert is held back.
+func TestClockStepsBack(t *testing.T) {
+	s := newMotorway(t)
+	s.town(t)
+	at := t0.Add(time.Hour)
+	send := func(counter uint64, o outage.Order) {
+		s.Southbound(t.Context(), whole(message(request(counter), outage.SignedPreCommand, o)))
+	}
+	s.now = at.Add(-time.Microsecond)
+	send(1, outage.Order{Kind: outage.FutureDated, At: at})
+	s.now = at.Add(-time.Second)
+	send(2, outage.Order{Kind: outage.Cancellation})
+	s.now = at
+	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, at))); p.Decision.Reason != outage.ReasonWindowWithdrawn {
+		t.Errorf("cancelled: %+v", p.Decision)
+	}
+	send(3, outage.Order{Kind: outage.OnDemand})
+	if p := s.Northbound(t.Context(), whole(ad1(2, theHub, at))); p.Decision.Outcome != outage.Suppressed {
+		t.Errorf("open: %+v", p.Decision)
+	}
+	s.now = at.Add(-time.Minute) // as far as clocks may differ
+	if p := s.Northbound(t.Context(), whole(ad1(3, theHub, at))); p.Decision.Outcome != outage.Suppressed {
+		t.Errorf("a little back: %+v", p.Decision)
+	}
+	s.now = at.Add(-time.Minute - time.Microsecond)
+	p := s.Northbound(t.Context(), whole(ad1(4, theHub, at)))
+	if p.Decision.Outcome != outage.Forwarded || p.Decision.Reason != outage.ReasonClockUnsure {
+		t.Errorf("too far back: %+v", p.Decision)
+	}
+	s.now = at
+	if p := s.Northbound(t.Context(), whole(ad1(4, theHub, at))); p.Decision.Outcome != outage.Forwarded {
+		t.Errorf("its retry: %+v", p.Decision)
+	}
+}
+
+// What was received before a restart comes before all that is received after it.
+func TestReceiptsAcrossRestart(t *testing.T) {
+	s := newMotorway(t)
+	s.town(t)
+	at := t0.Add(time.Hour)
+	s.now = at.Add(-time.Microsecond)
+	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))
+	s.Store.Close()
+	st, err := store.Open(t.Context(), store.Options{Dir: s.dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	m := &Motorway{Store: st, Now: func() time.Time { return t0 }, Log: s.Log, Metrics: s.Metrics}
+	m.SetRules(s.Rules())
+	if err := m.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	p := m.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(2), outage.Order{Kind: outage.OnDemand}, [32]byte{})))
+	if p.Received.Before(at.Add(-time.Microsecond)) {
+		t.Errorf("received at %s", p.Received)
+	}
+	m = &Motorway{Store: st, Now: func() time.Time { return t0.Add(-time.Hour) }, Log: s.Log, Metrics: s.Metrics}
+	m.SetRules(s.Rules())
+	if err := m.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if p := m.Southbound(t.Context(), whole(nil)); !p.Received.Equal(t0.Add(-time.Hour)) {
+		t.Errorf("after a clock that was far ahead: received at %s", p.Received)
+	}
+}
