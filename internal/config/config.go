@@ -32,7 +32,7 @@ type Config struct {
 	DataDir string `yaml:"data_dir" reload:"restart"`
 
 	// The first value of the switch: on (suppress), shadow (log what would be
-	// suppressed, forward everything) or off (pass everything, track nothing).
+	// suppressed, forward everything) or off (pass everything, open no window).
 	// It counts only until the store has a value; from then on the command
 	// "quell switch" turns it.
 	// Default: on.
@@ -59,8 +59,11 @@ type Config struct {
 	// Default: empty.
 	Inventory []string `yaml:"inventory" reload:"live"`
 
-	// The forms of a firmware activation that open a window: service-request,
-	// signed-pre-command, or both.
+	// The forms of a firmware activation that open and close windows:
+	// service-request, signed-pre-command, or both. Only the Signed Pre-Command
+	// reaches the meter, so [signed-pre-command] is recommended: the window of a
+	// Service Request that is never signed withholds alerts for no reason. The
+	// default is both, as the impact assessment words it.
 	// Default: [service-request, signed-pre-command].
 	Track []outage.Form `yaml:"track" reload:"live" nodes:"same"`
 
@@ -190,7 +193,8 @@ type Config struct {
 	// What is forgotten, and when. Housekeeping runs every hour.
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent
-		// again within this time gets the decision that it got before. More than 0.
+		// again within this time gets the decision that it got before. A request is
+		// kept as long as any earlier one of its meter. More than 0.
 		// Default: 7d.
 		KeepWindows Duration `yaml:"keep_windows" reload:"live" nodes:"same"`
 

@@ -57,6 +57,7 @@ type Activation struct {
 	WindowStart  *time.Time      `json:"window_start"` // null for a cancellation
 	WindowEnd    *time.Time      `json:"window_end"`
 	State        outage.State    `json:"state"`
+	Why          string          `json:"why,omitempty"` // of a failed one: what said so
 	Standing     bool            `json:"standing"`
 	SupersededBy int64           `json:"superseded_by,omitempty"`
 }
@@ -64,7 +65,7 @@ type Activation struct {
 // View is the JSON of an activation.
 func View(a outage.Activation) Activation {
 	v := Activation{ID: a.ID, RequestID: a.RequestID.String(), Form: a.Form, Kind: a.Order.Kind, Mode: a.Mode(), ESME: a.ESME, CHF: a.CHF,
-		Received: a.Received, State: a.State, Standing: a.Standing, SupersededBy: a.SupersededBy}
+		Received: a.Received, State: a.State, Why: a.Why, Standing: a.Standing, SupersededBy: a.SupersededBy}
 	if a.HasWindow() {
 		v.WindowStart, v.WindowEnd = &a.Start, &a.End
 	}
@@ -253,17 +254,22 @@ func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter ou
 
 func sayActivation(a *outage.Activation, at time.Time) string {
 	text := fmt.Sprintf("Request %s (%s, %s) for meter %s, received %s", a.RequestID, a.Form, a.Mode(), a.ESME, stamp(a.Received))
-	if a.Order.Kind == outage.Cancellation {
-		text += ", cancelled what waited then"
-	} else {
+	switch a.Order.Kind {
+	case outage.Cancellation:
+		text += ", cancelled what was pending then"
+	case outage.Closing:
+		text += ", opened no window, and closed what was pending then"
+	default:
 		text += fmt.Sprintf(", has the window %s to %s", stamp(a.Start), stamp(a.End))
 	}
 	switch {
 	case a.State == outage.Withdrawn:
 		text += "; withdrawn, since the next hop refused it or could not be reached"
+	case a.State == outage.Failed:
+		text += fmt.Sprintf("; closed, since the activation did not run (%s)", a.Why)
 	case a.SupersededBy != 0:
-		text += fmt.Sprintf("; no longer stands, activation %d took its place", a.SupersededBy)
-	case a.Order.Kind == outage.Cancellation:
+		text += fmt.Sprintf("; closed, activation %d took its place", a.SupersededBy)
+	case !a.HasWindow():
 	case at.Before(a.Start):
 		text += "; not begun"
 	case at.Before(a.End):

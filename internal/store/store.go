@@ -222,6 +222,10 @@ func lockFolder(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// migrationTimeout bounds a migration: it may have to index large tables. Where other
+// nodes run, they end one that holds the writer's lock for longer than stuckAfter.
+const migrationTimeout = 10 * time.Minute
+
 // migrate runs the migrations that the database has not seen, each in a
 // transaction with the record that it ran.
 func (s *Store) migrate(ctx context.Context) error {
@@ -244,7 +248,7 @@ func (s *Store) migrate(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		err = s.inTx(ctx, func(ctx context.Context) error {
+		err = s.inTxWithin(ctx, migrationTimeout, func(ctx context.Context) error {
 			res, err := s.conn.ExecContext(ctx, `INSERT INTO migration (name, at) VALUES (?, CAST(CURRENT_TIMESTAMP AS TEXT)) ON CONFLICT DO NOTHING`, name)
 			if err != nil {
 				return err
@@ -263,7 +267,12 @@ func (s *Store) migrate(ctx context.Context) error {
 
 // inTx runs f within a transaction of s.conn, beside which no other writes.
 func (s *Store) inTx(ctx context.Context, f func(ctx context.Context) error) error {
-	ctx, cancel := s.bounded(ctx)
+	return s.inTxWithin(ctx, remoteTimeout, f)
+}
+
+// inTxWithin is inTx with another time.
+func (s *Store) inTxWithin(ctx context.Context, d time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := s.reader.engine.bounded(ctx, d)
 	defer cancel()
 	err := s.conn.begin(ctx)
 	if err == nil {
