@@ -49,12 +49,13 @@ func Read(b []byte) (Message, error) {
 // reader collects the leaves of a message while it scans.
 type reader struct {
 	scanner
-	path   [maxDepth + 1]node  // the nodes of the open elements, the innermost at depth
-	places [maxDepth + 1]uint8 // of the last child of each in its content; 1 for each in a choice
-	seen   nodeSet             // nodes whose start has been read
-	read   nodeSet             // nodes whose end has been read
-	chosen bool                // Body has had its one element
-	leaves [nodes - leaf]struct {
+	path   [maxDepth + 1]node // the nodes of the open elements, the innermost at depth
+	places [leaf]uint8        // of the last child of each in its content; 1 in a choice, 0 if there is none yet
+	seen   nodeSet            // nodes whose start has been read
+	read   nodeSet            // nodes whose end has been read
+
+	versioned bool // the root has a valid schemaVersion, and no other attribute
+	leaves    [nodes - leaf]struct {
 		text []byte
 		off  int // of the element
 	}
@@ -108,17 +109,17 @@ func (r *reader) note(flaw string) {
 // enter finds the node of the element that has just begun.
 func (r *reader) enter() bool {
 	parent := r.path[r.depth-1]
-	r.path[r.depth], r.places[r.depth] = ignored, 0
-	switch {
-	case parent >= leaf:
-		r.fail(r.off, "element within "+parent.String())
-		return false
-	case parent == ignored:
+	r.path[r.depth] = ignored
+	if parent == ignored {
 		return true
 	}
-	n, ok := r.child(parent)
-	if !ok || n == ignored {
-		return ok
+	if parent >= leaf {
+		r.fail(r.off, "element within "+parent.String())
+		return false
+	}
+	n := r.child(parent)
+	if n == ignored || r.err != nil {
+		return r.err == nil
 	}
 	if r.seen.has(n) {
 		r.fail(r.off, "second "+n.String())
@@ -132,59 +133,57 @@ func (r *reader) enter() bool {
 	if n >= leaf {
 		r.leaves[n-leaf].off = r.off
 	}
-	switch {
-	case parent == document:
-		if r.extra != 1 || !decimal(trimSpace(r.version)) {
-			r.note("attributes other than a schemaVersion")
-		}
-	case r.extra > 0:
-		r.note("attribute of " + n.String())
+	if r.extra > 0 {
+		r.attributes(n)
 	}
 	return true
 }
 
 // child finds the node of the element that has just begun, and notes what is
 // wrong with its place in parent.
-func (r *reader) child(parent node) (n node, ok bool) {
-	c, last := &contents[parent], &r.places[r.depth-1]
-	switch {
-	case parent == requestBody || parent == responseBody:
-		if r.chosen {
-			r.fail(r.off, "second element in Body")
-			return ignored, false
-		}
-		r.chosen = true
-	case c.choice && *last > 0:
-		r.note("second element in " + parent.String())
-	}
-	place := uint8(0)
+func (r *reader) child(parent node) node {
+	c, last := &contents[parent], r.places[parent]
+	n, place := ignored, uint8(0)
 	if r.ns.duis || string(r.ns.uri) == signatureNamespace {
-		n, place = c.find(r.local)
+		n, place = c.find(r.local, last)
 		if (n == signature) == r.ns.duis {
 			n, place = ignored, 0
 		}
 	}
-	switch {
-	case c.choice:
-		place = 1
-	case n == ignored:
-		place = *last
-	case place < *last:
-		r.note(n.String() + " out of order")
-	}
-	*last = place
 	if n == ignored && (!c.open || !r.ns.duis) {
 		r.note("unknown element in " + parent.String())
 	}
-	return n, true
+	switch {
+	case c.choice:
+		r.places[parent] = 1
+		if last > 0 {
+			r.second(parent)
+			return n
+		}
+	case n == ignored:
+	case place < last:
+		r.note(n.String() + " out of order")
+	default:
+		r.places[parent] = place
+	}
+	return n
 }
 
-// chosenBody fails if Body is missing or empty.
-func (r *reader) chosenBody() bool {
-	if !r.chosen {
-		r.fail(len(r.b), "nothing in Body")
+// attributes notes those that n has, but for the root's schemaVersion.
+func (r *reader) attributes(n node) {
+	if n != request && n != response {
+		r.note("attribute of " + n.String())
+	} else if r.extra == 1 && decimal(trimSpace(r.version)) {
+		r.versioned = true
 	}
-	return r.chosen
+}
+
+// second notes a second element in a choice. In Body it is a fault of any message.
+func (r *reader) second(parent node) {
+	if parent == requestBody || parent == responseBody {
+		r.fail(r.off, "second element in Body")
+	}
+	r.note("second element in " + parent.String())
 }
 
 // value returns the text of a leaf without outer white space. It is nil if the
@@ -222,6 +221,15 @@ func (r *reader) require(n node, ok bool) bool {
 		r.fail(len(r.b), n.String()+" is missing")
 	}
 	return ok
+}
+
+// filled fails if nothing is in the choice n.
+func (r *reader) filled(n node) bool {
+	if r.places[n] == 0 {
+		r.fail(len(r.b), "nothing in "+n.String())
+		return false
+	}
+	return true
 }
 
 // optional is require for what may be absent.
@@ -273,6 +281,10 @@ func (r *reader) body(m *Message) {
 
 // valid fails if something was noted.
 func (r *reader) valid() bool {
+	if !r.versioned {
+		r.fail(0, "no schemaVersion, or another attribute of the root")
+		return false
+	}
 	if r.flaw != "" {
 		r.fail(r.flawOff, r.flaw)
 		return false
@@ -286,7 +298,7 @@ func (r *reader) request(m *Message) {
 	spc, activation := r.seen.has(signedPreCommand), r.seen.has(activateFirmware)
 	if m.ServiceReferenceVariant == "11.3" {
 		_, precedingErr := outage.ParseRequestIDBytes(r.value(precedingID))
-		ok := r.valid() && r.chosenBody() &&
+		ok := r.valid() &&
 			r.require(requestID, m.RequestID != (outage.RequestID{})) &&
 			r.optional(firstInSequence, boolean(r.value(firstInSequence))) &&
 			r.optional(precedingID, precedingErr == nil) &&
@@ -295,7 +307,8 @@ func (r *reader) request(m *Message) {
 			r.require(serviceReferenceVariant, string(r.raw(serviceReferenceVariant)) == "11.3") &&
 			r.optional(executionDateTime, !execution.IsZero()) &&
 			(!spc || r.require(gbcsPayload, payload != nil)) &&
-			(!activation || r.require(firmwareHash, sha256Hex(r.value(firmwareHash))))
+			(!activation || r.require(firmwareHash, sha256Hex(r.value(firmwareHash)))) &&
+			r.filled(requestBody)
 		if !ok {
 			return
 		}

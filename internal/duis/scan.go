@@ -34,10 +34,7 @@ type scanner struct {
 	off   int    // where the event begins
 	local []byte // the element's name without prefix
 	ns    namespace
-	extra int    // its attributes, but for declarations of namespaces and hints where a schema is
 	text  []byte // its capacity is its length: to append to it copies
-
-	version []byte // the root's attribute schemaVersion; nil if it has none
 
 	depth   int
 	open    [maxDepth]element // the open elements are open[:depth]
@@ -46,6 +43,8 @@ type scanner struct {
 	attrs   [maxAttributes]qname   // of the tag being read
 	closed  bool                   // the root's end has been read
 	endOwed bool                   // the tag last read is both start and end
+	extra   int                    // the element's attributes, but for declarations of namespaces and hints where a schema is
+	version []byte                 // the root's attribute schemaVersion; nil if it has none
 }
 
 type element struct {
@@ -162,18 +161,19 @@ func (s *scanner) next() event {
 			return s.endTag()
 		case s.b[s.pos+1] == '?':
 			return s.fail(s.pos, "processing instruction")
+		case s.b[s.pos+1] != '!':
+			if s.closed {
+				return s.fail(s.pos, "second root element")
+			}
+			return s.startTag()
 		case s.has("<!--"):
 			if !s.comment() {
 				return evFault
 			}
 		case s.depth > 0 && s.has("<![CDATA["):
 			return s.cdata()
-		case s.b[s.pos+1] == '!':
-			return s.fail(s.pos, "document type declaration, or CDATA section out of place")
-		case s.closed:
-			return s.fail(s.pos, "second root element")
 		default:
-			return s.startTag()
+			return s.fail(s.pos, "document type declaration, or CDATA section out of place")
 		}
 	}
 }

@@ -127,9 +127,14 @@ var contents = [leaf]content{
 }
 
 // find returns the node of the element called name, and its place, counted from
-// 1; ignored and 0 if there is none.
-func (c *content) find(name []byte) (node, uint8) {
-	for i := range c.elements {
+// 1; ignored and 0 if there is none. It is found soonest behind the place last.
+func (c *content) find(name []byte, last uint8) (node, uint8) {
+	for i := int(last); i < len(c.elements); i++ {
+		if e := &c.elements[i]; e.name == string(name) {
+			return e.node, uint8(i + 1)
+		}
+	}
+	for i := range int(last) {
 		if e := &c.elements[i]; e.name == string(name) {
 			return e.node, uint8(i + 1)
 		}

@@ -191,6 +191,7 @@ func join(text, more []byte) []byte {
 func (s *scanner) declare(start, end uint32, uri []byte) bool {
 	prefix := s.b[start:end]
 	at := int(start)
+	duis := string(uri) == Namespace
 	switch {
 	case string(prefix) == "xmlns",
 		(string(prefix) == "xml") != (string(uri) == xmlNamespace),
@@ -198,12 +199,12 @@ func (s *scanner) declare(start, end uint32, uri []byte) bool {
 		s.fail(at, "declaration of a reserved prefix or namespace")
 	case len(prefix) > 0 && len(uri) == 0:
 		s.fail(at, "prefix declared without namespace")
-	case containsSpace(uri):
+	case !duis && containsSpace(uri):
 		s.fail(at, "white space in a namespace name")
 	case s.names == maxNamespaces:
 		s.fail(at, "too many namespaces in scope")
 	default:
-		s.scope[s.names] = binding{start, end, namespace{uri, string(uri) == Namespace}}
+		s.scope[s.names] = binding{start, end, namespace{uri, duis}}
 		s.names++
 		return true
 	}

@@ -1,6 +1,7 @@
 package duis
 
 import (
+	"bytes"
 	"errors"
 	"time"
 )
@@ -33,21 +34,20 @@ func ParseTime(b []byte) (time.Time, error) {
 	year += 100 * century
 
 	b = b[19:]
-	nsec, zeros := 0, true // zeros: the fraction has no other digit
+	nsec := 0
+	if hour == 24 && (minute != 0 || sec != 0 || bytes.ContainsAny(b[:zoneAt(b)], "123456789")) {
+		return zero, ErrTime
+	}
 	if len(b) > 0 && b[0] == '.' {
 		i, unit := 1, 100_000_000
 		for ; i < len(b) && '0' <= b[i] && b[i] <= '9'; i++ {
 			nsec += int(b[i]-'0') * unit
 			unit /= 10
-			zeros = zeros && b[i] == '0'
 		}
 		if i == 1 {
 			return zero, ErrTime
 		}
 		b = b[i:]
-	}
-	if hour == 24 && (minute != 0 || sec != 0 || !zeros) {
-		return zero, ErrTime
 	}
 
 	offset, ok := zoneOffset(b)
@@ -66,6 +66,14 @@ func ParseTime(b []byte) (time.Time, error) {
 		return zero, ErrTime
 	}
 	return t, nil
+}
+
+// zoneAt returns where the zone begins behind the seconds.
+func zoneAt(b []byte) int {
+	if i := bytes.IndexAny(b, "Z+-"); i >= 0 {
+		return i
+	}
+	return len(b)
 }
 
 func zoneOffset(b []byte) (time.Duration, bool) {

@@ -41,14 +41,19 @@ func hexBinary(b []byte) string {
 
 func isHexBinary(b []byte) bool {
 	for _, c := range b {
-		switch {
-		case '0' <= c && c <= '9', 'A' <= c && c <= 'F', 'a' <= c && c <= 'f':
-		default:
+		if !hexDigits[c] {
 			return false
 		}
 	}
 	return len(b)%2 == 0
 }
+
+var hexDigits = func() (t [256]bool) {
+	for _, c := range "0123456789ABCDEFabcdef" {
+		t[c] = true
+	}
+	return t
+}()
 
 // base64Binary decodes an xs:base64Binary, within which white space may stand.
 // It returns nil for what is none, and for none at all.
