@@ -297,11 +297,10 @@ func (r *reader) request(m *Message) {
 	payload := base64Binary(r.value(gbcsPayload))
 	spc, activation := r.seen.has(signedPreCommand), r.seen.has(activateFirmware)
 	if m.ServiceReferenceVariant == "11.3" {
-		_, precedingErr := outage.ParseRequestIDBytes(r.value(precedingID))
 		ok := r.valid() &&
 			r.require(requestID, m.RequestID != (outage.RequestID{})) &&
-			r.optional(firstInSequence, boolean(r.value(firstInSequence))) &&
-			r.optional(precedingID, precedingErr == nil) &&
+			r.optional(firstInSequence, !r.read.has(firstInSequence) || boolean(r.value(firstInSequence))) &&
+			r.optional(precedingID, !r.read.has(precedingID) || isRequestID(r.value(precedingID))) &&
 			r.require(commandVariant, m.CommandVariant != 0) &&
 			r.require(serviceReference, string(r.raw(serviceReference)) == "11.3") &&
 			r.require(serviceReferenceVariant, string(r.raw(serviceReferenceVariant)) == "11.3") &&

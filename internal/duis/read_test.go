@@ -248,6 +248,13 @@ func TestRead(t *testing.T) {
 		{"negative count", powerCut, ">3<", ">-3<", nil},
 
 		// Other alerts.
+		{"code too long", restoration, ">I0<", ">" + strings.Repeat("E", 17) + "<", func(m *Message) { m.ResponseCode = "" }},
+		{"longest code", restoration, ">I0<", ">" + strings.Repeat("E", 16) + "<", func(m *Message) { m.ResponseCode = strings.Repeat("E", 16) }},
+		{"DCC alert code too long", powerCut, ">AD1<", ">AD1" + strings.Repeat("1", 60000) + "<", func(m *Message) {
+			m.AlertCode, m.Body, m.Outage = "", BodyOther, PowerOutage{}
+		}},
+		{"device alert code too long", restoration, ">8f36<", ">" + strings.Repeat("8f36", 5) + "<", func(m *Message) { m.AlertCode = "" }},
+		{"variant too long", preCommand, "Variant>11.3<", "Variant>11.3" + strings.Repeat(".3", 20000) + "<", func(m *Message) { m.ServiceReferenceVariant = "" }},
 		{"N12 with all faults", powerCut, powerCut,
 			strings.NewReplacer("AD1", "N12", ":70001", "", ":1801000000777", "", ">3<", "><", "13:03:30", "", "PowerOutageEvent", "x").Replace(powerCut),
 			func(m *Message) {

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strings"
 	"unicode/utf8"
+
+	"quell/internal/outage"
 )
 
 // parseUint32 reads an xs:unsignedInt: decimal digits, with leading zeros and a
@@ -72,8 +74,16 @@ func base64Binary(b []byte) []byte {
 	return p[:n]
 }
 
-// intern is string, without allocating for what most messages say.
+// maxCode is more than the longest value of the schema's enumerations of codes
+// and references has, and than an alert's code.
+const maxCode = 16
+
+// intern is string, without allocating for what most messages say. What is
+// longer than maxCode is no code, and "".
 func intern(b []byte) string {
+	if len(b) > maxCode {
+		return ""
+	}
 	switch string(b) {
 	case "":
 		return ""
@@ -104,6 +114,11 @@ func boolean(b []byte) bool {
 		return true
 	}
 	return false
+}
+
+func isRequestID(b []byte) bool {
+	_, err := outage.ParseRequestIDBytes(b)
+	return err == nil
 }
 
 // decimal reports whether b is an xs:decimal.
