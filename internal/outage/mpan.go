@@ -2,30 +2,39 @@ package outage
 
 import "strconv"
 
-// Distributor is the Electricity Distributor of an MPAN's area.
+// Distributor is the Electricity Distributor that an MPAN names: a distribution
+// network operator (DNO), who has an area, or an independent one (IDNO), whose
+// networks lie within those of others. Both are licensed.
 type Distributor struct {
 	ID       string // the MPAN's first two digits; "" if the MPAN is not valid
-	Area     string
-	Operator string // short name of the network operator; "IDNO" for independents, "unknown" if not known
+	Kind     string // "DNO" or "IDNO"; "" if not known
+	Area     string // of a DNO
+	Operator string // short name of a DNO, name of an IDNO; UnknownDistributor if not known
 }
 
 // DistributorOf reads the distributor from an import MPAN: 13 digits, the
 // first two the distributor's id, the last a check digit. valid is false, and
-// the distributor unknown, for anything else, such as a gas MPRN.
+// the distributor unknown, for anything else, such as a gas MPRN. Ids from 24 on
+// are those of IDNOs, whether their names are known here or not.
 func DistributorOf(mpan string) (d Distributor, valid bool) {
 	if !validMPAN(mpan) {
-		return Distributor{Operator: "unknown"}, false
+		return Distributor{Operator: UnknownDistributor}, false
 	}
 	id := mpan[:2]
-	if d, ok := distributors[id]; ok {
-		d.ID = id
-		return d, true
+	d, known := distributors[id]
+	if !known {
+		d.Operator = UnknownDistributor
 	}
-	if id >= "24" {
-		return Distributor{ID: id, Area: "independent", Operator: "IDNO"}, true
+	d.ID = id
+	if id >= firstIDNO {
+		d.Kind = "IDNO"
+	} else if known {
+		d.Kind = "DNO"
 	}
-	return Distributor{ID: id, Operator: "unknown"}, true
+	return d, true
 }
+
+const firstIDNO = "24"
 
 // UnknownDistributor stands for the distributor of entries whose MPxN names none
 // that is known.
@@ -40,14 +49,14 @@ func (e *Entry) Stream() string {
 	return e.Distributor
 }
 
-// IsDistributor reports whether id is that of a distributor: a licensed one, or
-// of the range of the independent ones.
+// IsDistributor reports whether id is that of a DNO, or in the range of those of
+// IDNOs.
 func IsDistributor(id string) bool {
-	if _, licensed := distributors[id]; licensed {
+	if _, known := distributors[id]; known {
 		return true
 	}
-	n, err := strconv.ParseUint(id, 10, 8)
-	return err == nil && len(id) == 2 && n >= 24
+	_, err := strconv.ParseUint(id, 10, 8)
+	return err == nil && len(id) == 2 && id >= firstIDNO
 }
 
 func validMPAN(s string) bool {
@@ -67,6 +76,8 @@ func validMPAN(s string) bool {
 	return sum%11%10 == int(s[12]-'0')
 }
 
+// distributors are the DNOs, and the IDNOs that public copies of the industry's
+// market domain data name.
 var distributors = map[string]Distributor{
 	"10": {Area: "Eastern", Operator: "UKPN"},
 	"11": {Area: "East Midlands", Operator: "NGED"},
@@ -82,4 +93,19 @@ var distributors = map[string]Distributor{
 	"21": {Area: "South Wales", Operator: "NGED"},
 	"22": {Area: "South West", Operator: "NGED"},
 	"23": {Area: "Yorkshire", Operator: "NPg"},
+	"24": {Operator: "Independent Power Networks"},
+	"25": {Operator: "ESP Electricity"},
+	"26": {Operator: "Last Mile Electricity"},
+	"27": {Operator: "The Electricity Network Company"},
+	"28": {Operator: "UK Power Networks (IDNO)"},
+	"29": {Operator: "Harlaxton Energy Networks"},
+	"30": {Operator: "Leep Electricity Networks"},
+	"31": {Operator: "UK Power Distribution"},
+	"32": {Operator: "Energy Assets Networks"},
+	"33": {Operator: "Eclipse Power Networks"},
+	"34": {Operator: "Murphy Power"},
+	"35": {Operator: "Fulcrum Electricity Assets"},
+	"36": {Operator: "Vattenfall Networks"},
+	"37": {Operator: "Optimal Power Networks"},
+	"38": {Operator: "Indigo Power"},
 }

@@ -87,9 +87,13 @@ func TestEligible(t *testing.T) {
 func TestDistributorOf(t *testing.T) {
 	// The check digits were worked out by hand from the published weights.
 	for mpan, want := range map[string]Distributor{
-		"1200023305967": {"12", "London", "UKPN"},
-		"2412345678907": {"24", "independent", "IDNO"},
-		"0912345678900": {"09", "", "unknown"},
+		"1200023305967": {"12", "DNO", "London", "UKPN"},
+		"2300023305967": {"23", "DNO", "Yorkshire", "NPg"},
+		"2412345678907": {"24", "IDNO", "", "Independent Power Networks"},
+		"3812345678907": {"38", "IDNO", "", "Indigo Power"},
+		"3912345678907": {"39", "IDNO", "", "unknown"},
+		"9912345678907": {"99", "IDNO", "", "unknown"},
+		"0912345678900": {"09", "", "", "unknown"},
 	} {
 		mpan = mpan[:12] + string('0'+byte(checkDigit(mpan)))
 		if got, valid := DistributorOf(mpan); got != want || !valid {
@@ -102,6 +106,15 @@ func TestDistributorOf(t *testing.T) {
 	for _, mpan := range []string{"", "1200023305966", "120002330596", "12000233059670", "12000233O5967", "1234567890"} {
 		if got, valid := DistributorOf(mpan); valid || got != (Distributor{Operator: "unknown"}) {
 			t.Errorf("%s: %+v %v", mpan, got, valid)
+		}
+	}
+}
+
+func TestIsDistributor(t *testing.T) {
+	for id, want := range map[string]bool{"10": true, "23": true, "24": true, "39": true, "99": true, "09": false, "00": false, "": false,
+		"1": false, "012": false, "100": false, "+1": false, "-5": false, "x4": false, "2x": false, "unknown": false, "٣٤": false} {
+		if IsDistributor(id) != want {
+			t.Errorf("%q: %t", id, !want)
 		}
 	}
 }
