@@ -44,9 +44,10 @@ type Config struct {
 	// Default: 30m.
 	Window Duration `yaml:"window" reload:"live" nodes:"same"`
 
-	// The manufacturers whose meters are tracked, as the inventory writes them;
-	// case and outer blanks do not count. At least one.
-	// Default: [Landis+Gyr].
+	// The manufacturers whose meters are tracked, as the inventory writes them: by
+	// name or by ZigBee manufacturer code, of which 1063 is Landis+Gyr's. Case and
+	// blanks do not count: Landis + Gyr is Landis+Gyr. At least one.
+	// Default: [Landis+Gyr, "1063"].
 	Manufacturers []string `yaml:"manufacturers" reload:"live" nodes:"same"`
 
 	// The file that lists the meters to track, one EUI-64 a line. Empty: the
@@ -236,7 +237,7 @@ func Default() Config {
 	c.DataDir = "data"
 	c.Switch = outage.SwitchOn
 	c.Window = Duration(30 * time.Minute)
-	c.Manufacturers = []string{"Landis+Gyr"}
+	c.Manufacturers = []string{"Landis+Gyr", "1063"}
 	c.Track = []outage.Form{outage.ServiceRequest, outage.SignedPreCommand}
 	c.ClockTolerance = Duration(time.Minute)
 	c.Store = "sqlite"

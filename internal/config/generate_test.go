@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,7 +122,11 @@ func show(v reflect.Value) string {
 	case v.Kind() == reflect.Slice:
 		var items []string
 		for i := range v.Len() {
-			items = append(items, v.Index(i).String())
+			item := v.Index(i).String()
+			if _, err := strconv.Atoi(item); err == nil {
+				item = strconv.Quote(item) // or YAML has a number
+			}
+			items = append(items, item)
 		}
 		return "[" + strings.Join(items, ", ") + "]"
 	}

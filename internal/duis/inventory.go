@@ -21,7 +21,8 @@ const (
 //
 // The inventory does not say which hub a device is on, but it speaks of one
 // home, and a home has one hub: so every other device's CHF is the document's
-// Device of type CHF, and 0 if there is none.
+// Device of type CHF, and 0 if there is none. A device in the CSPRegion SMETS1, or
+// with an S1SP, is of SMETS1 whatever its version says.
 //
 // The whole document is read before the first yield, so that nothing of one
 // with a fault is taken. Faults, which name their line, are: what Read would
@@ -145,7 +146,7 @@ func (v *inventory) start() bool {
 
 func (v *inventory) startField(name string) bool {
 	switch name {
-	case "DeviceID", "DeviceType", "DeviceManufacturer", "DeviceModel", "SMETSCHTSVersion", "ImportMPxN":
+	case "DeviceID", "DeviceType", "DeviceManufacturer", "DeviceModel", "SMETSCHTSVersion", "ImportMPxN", "CSPRegion", "S1SP":
 		if _, again := v.fields[name]; again {
 			v.fail(v.off, "second "+name)
 			return false
@@ -186,6 +187,9 @@ func (v *inventory) finishDevice() bool {
 		Manufacturer: v.fields["DeviceManufacturer"],
 		Model:        v.fields["DeviceModel"],
 		MPxN:         v.fields["ImportMPxN"],
+	}
+	if v.fields["CSPRegion"] == "SMETS1" || v.fields["S1SP"] != "" {
+		d.SMETSVersion = "SMETS1"
 	}
 	if d.Type == "CHF" {
 		if v.hub != 0 {

@@ -48,6 +48,12 @@ func TestReadInventory(t *testing.T) {
 		{"other namespace", ">ESME<", `>ESME</DeviceType><DeviceType xmlns="urn:x">CHF<`, outage.Device{ID: hub + 1, Type: "ESME", CHF: hub}},
 		{"other elements", "<DeviceType>ESME", "<X><DeviceID/><Device/></X><DeviceType>ESME", outage.Device{ID: hub + 1, Type: "ESME", CHF: hub}},
 		{"no type", "<DeviceType>ESME</DeviceType>", "", outage.Device{ID: hub + 1, CHF: hub}},
+		{"version", "<DeviceType>ESME", "<SMETSCHTSVersion>2.0</SMETSCHTSVersion><DeviceType>ESME", outage.Device{ID: hub + 1, Type: "ESME", CHF: hub, SMETSVersion: "2.0"}},
+		{"SMETS1 by region", "<DeviceType>ESME", "<SMETSCHTSVersion>2.0</SMETSCHTSVersion><CSPRegion>SMETS1</CSPRegion><DeviceType>ESME",
+			outage.Device{ID: hub + 1, Type: "ESME", CHF: hub, SMETSVersion: "SMETS1"}},
+		{"SMETS2 by region", "<DeviceType>ESME", "<SMETSCHTSVersion>2.0</SMETSCHTSVersion><CSPRegion>4G North</CSPRegion><S1SP/><DeviceType>ESME",
+			outage.Device{ID: hub + 1, Type: "ESME", CHF: hub, SMETSVersion: "2.0"}},
+		{"SMETS1 by provider", "<DeviceType>ESME", "<S1SP>DXC</S1SP><DeviceType>ESME", outage.Device{ID: hub + 1, Type: "ESME", CHF: hub, SMETSVersion: "SMETS1"}},
 		{"device elsewhere", "\n</DSP", "\n<X><Device/><DSPInventory/></X></DSP", outage.Device{ID: hub + 1, Type: "ESME", CHF: hub}},
 	}
 	for _, tt := range tests {

@@ -10,7 +10,10 @@ package outage
 import (
 	"errors"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
+	"unicode"
 )
 
 // ErrDeviceID says that a text is no EUI-64.
@@ -98,7 +101,7 @@ func (id *DeviceID) UnmarshalText(b []byte) (err error) {
 type Device struct {
 	ID           DeviceID `json:"device_id"`
 	Type         string   `json:"device_type"`   // as in the DUIS schema's DeviceType: ESME, GSME, CHF, …
-	SMETSVersion string   `json:"smets_version"` // as in SMETSCHTSVersion: "SMETS2 v4.2", "2.0", …
+	SMETSVersion string   `json:"smets_version"` // as in SMETSCHTSVersion, "SMETS2 v4.2", "2.0", …; "SMETS1" if anything else says so
 	Manufacturer string   `json:"manufacturer"`
 	Model        string   `json:"model"`
 	CHF          DeviceID `json:"chf_id"` // 0: not known
@@ -106,36 +109,61 @@ type Device struct {
 }
 
 // SMETSGeneration reads the generation out of a SMETS version as inventories
-// write it ("SMETS2 v4.2", "SMETS2", "2.0", "v5.1" and "4.2" are 2 or later);
-// 0 if the text says none.
+// write it: 1, 2, or 0 if the text says neither. "SMETS2", "SMETS-2" and
+// "SMETS2 v4.2" name it. Where only a version is named, as by "SMETS V1.58",
+// "SMETS Version 2.0", "v5.1" and "4.2", SMETS2 began with 1.58, and 1.0 to 1.2
+// are SMETS1; there is none between them.
 func SMETSGeneration(version string) int {
-	s := strings.ToUpper(strings.TrimSpace(version))
-	s = strings.TrimSpace(strings.TrimPrefix(s, "SMETS"))
-	s = strings.TrimPrefix(s, "V")
-	n := 0
-	for i := 0; i < len(s) && s[i] >= '0' && s[i] <= '9' && n < 1000; i++ {
-		n = n*10 + int(s[i]-'0')
+	m := smetsVersion.FindStringSubmatch(strings.Join(strings.Fields(version), " "))
+	if m == nil {
+		return 0
 	}
-	return n
+	major, _ := strconv.Atoi(m[3]) // at most four digits
+	minor, _ := strconv.Atoi(m[4])
+	switch named := m[1] != "" && m[2] == "" && m[4] == ""; {
+	case named && major <= 2:
+		return major
+	case named:
+		return 0
+	case major >= 2, major == 1 && minor >= 58:
+		return 2
+	case major == 1 && minor <= 2:
+		return 1
+	}
+	return 0
 }
 
+// smetsVersion has the word SMETS, the word version, and the numbers before and
+// behind the first point. What comes after these must be set off from them.
+var smetsVersion = regexp.MustCompile(`(?i)^(?:(SMETS)[ _-]*)?(?:(v|ver\.?|version)[ ._-]*)?([0-9]{1,4})(?:\.([0-9]{1,4})(?:\.[0-9]+)*)?(?:[ _(,-].*|v.*)?$`)
+
 // Manufacturers is the configured list of manufacturers whose meters are
-// tracked. Case and outer blanks do not count.
+// tracked: their names or ZigBee manufacturer codes, as inventories write them.
+// Neither case nor blanks count.
 type Manufacturers []string
 
 // Has reports whether name is in the list.
 func (m Manufacturers) Has(name string) bool {
-	name = strings.TrimSpace(name)
+	name = unspaced(name)
 	for _, have := range m {
-		if strings.EqualFold(strings.TrimSpace(have), name) {
+		if strings.EqualFold(unspaced(have), name) {
 			return true
 		}
 	}
 	return false
 }
 
+func unspaced(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) {
+			return -1
+		}
+		return r
+	}, s)
+}
+
 // Eligible says whether an activation on a device is tracked: the inventory
-// knows the device (d is not nil) as an ESME of SMETS2 or later, of a listed
+// knows the device (d is not nil) as an ESME of SMETS2, of a listed
 // manufacturer, in the device list, on a known CHF. Otherwise it names the
 // first condition that failed, in that order. (Impact assessment, 4.1.)
 func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
@@ -144,7 +172,7 @@ func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
 		return false, ReasonUnknownDevice
 	case !strings.EqualFold(strings.TrimSpace(d.Type), "ESME"):
 		return false, ReasonNotESME
-	case SMETSGeneration(d.SMETSVersion) < 2:
+	case SMETSGeneration(d.SMETSVersion) != 2:
 		return false, ReasonNotSMETS2
 	case !m.Has(d.Manufacturer):
 		return false, ReasonOtherManufacturer

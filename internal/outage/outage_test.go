@@ -55,10 +55,35 @@ func TestRequestID(t *testing.T) {
 }
 
 func TestSMETSGeneration(t *testing.T) {
-	for text, want := range map[string]int{"SMETS2 v4.2": 2, "smets2": 2, " SMETS 2 ": 2, "2.0": 2, "v5.1": 5, "SMETS1 v1.2": 1, "1.2": 1, "": 0, "unknown": 0, "CHTS v1.0": 0, "99999999999999999999": 9999} {
-		if got := SMETSGeneration(text); got != want && !(want == 9999 && got >= 1000) {
-			t.Errorf("%q: %d, want %d", text, got, want)
+	for want, texts := range map[int][]string{
+		2: {"SMETS2 v4.2", "smets2", " SMETS 2 ", "SMETS-2", "SMETS_2", "SMETS2 V1.58", "SMETS2v2.0", "SMETS2.0", "SMETS2-v5.1", "SMETS2 (4.2)", "SMETS2, v4.2",
+			"SMETS V1.58", "V1.58", "1.58", "v 1.58", "1.59", "1.99", "1.100", "SMETS 1.58", "SMETS1.58", "1.58.1", "SMETS Version 2.0", "SMETS Ver. 3.1",
+			"Version 2.0", "2.0", "2", "v5", "v5.1", "4.2", "SMETS v3.1", "10.0", "1.58.0.1", "SMETS\u00A02"},
+		1: {"SMETS1", "SMETS1 v1.2", "SMETS-1", "SMETS 1 V1.58", "SMETS1 v2.0", "SMETS V1.2", "1.2", "1.0", "v1.1", "1", "SMETS Version 1.2", "1.2.3", "01.02"},
+		0: {"", " ", "unknown", "SMETS", "SMETS v", "v", "CHTS v1.0", "CHTS V1.58", "SMETS3", "SMETS 3", "SMETS3 v1.0", "SMETS0", "SMETS20", "SMETS22", "0.9", "1.3", "1.5", "1.57",
+			"SMETS V1.57", "-2", ".2", "2G", "2x", "SMETSA2", "TWO", "99999999999999999999", "SMETS99999", "+2", "V2.0x", "SMETS2x", "2.", "1.58."},
+	} {
+		for _, text := range texts {
+			if got := SMETSGeneration(text); got != want {
+				t.Errorf("%q: %d, want %d", text, got, want)
+			}
 		}
+	}
+}
+
+func TestManufacturers(t *testing.T) {
+	m := Manufacturers{" Landis+Gyr", "1063", "Smith & Sons"}
+	for name, want := range map[string]bool{
+		"Landis+Gyr": true, "LANDIS+GYR": true, "Landis + Gyr": true, "landis\u00A0+ gyr ": true, "Landis+ Gyr": true, "Lan dis+Gyr": true,
+		"1063": true, " 1063 ": true, "Smith&Sons": true, "SMITH &  SONS": true,
+		"": false, "Landis & Gyr": false, "Landis Gyr": false, "Landis+Gyr AG": false, "L+G": false, "Landis": false, "106": false, "10633": false, "Smith+Sons": false,
+	} {
+		if m.Has(name) != want {
+			t.Errorf("%q: %t", name, !want)
+		}
+	}
+	if (Manufacturers{}).Has("") || !(Manufacturers{"Landis + Gyr"}).Has("Landis+Gyr") {
+		t.Error("an empty list has a name, or blanks count in the list")
 	}
 }
 

@@ -40,7 +40,7 @@ var Reasons = []ReasonText{
 	{ReasonTooFarAhead, []Direction{South}, "the execution time is more than 400 days ahead"},
 	{ReasonUnknownDevice, []Direction{South}, "the inventory does not know the device"},
 	{ReasonNotESME, []Direction{South}, "the device is not an ESME"},
-	{ReasonNotSMETS2, []Direction{South}, "the device is not of SMETS2 or later"},
+	{ReasonNotSMETS2, []Direction{South}, "the device is not of SMETS2"},
 	{ReasonOtherManufacturer, []Direction{South}, "the device's manufacturer is not in the configured list"},
 	{ReasonNotListed, []Direction{South}, "the device is not in the device list"},
 	{ReasonNoHub, []Direction{South}, "the inventory does not say on which hub (CHF) the device is"},
