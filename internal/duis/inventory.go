@@ -21,37 +21,43 @@ const (
 //
 // The inventory does not say which hub a device is on, but it speaks of one
 // home, and a home has one hub: so every other device's CHF is the document's
-// Device of type CHF, and 0 if there is none. A device in the CSPRegion SMETS1, or
+// Device of type CHF, and 0 if there is none. A Device of the DeviceStatus
+// Decommissioned or Withdrawn is in no home any more: it is skipped, so that a
+// replaced hub may be there beside the new one, and counted. A device in the CSPRegion SMETS1, or
 // with an S1SP, is of SMETS1 whatever its version says.
 //
 // The whole document is read before the first yield, so that nothing of one
 // with a fault is taken. Faults, which name their line, are: what Read would
 // call not well-formed, no DSPInventory or several, more than 17 devices, two
-// hubs, a DeviceID that is missing or no EUI-64, and an element occurring twice
+// hubs that are not skipped, a DeviceID that is missing or no EUI-64, and an element occurring twice
 // in a Device. A document longer than 1 MiB is refused. An error of yield ends
 // the reading and is returned as it is.
-func ReadInventory(r io.Reader, yield func(d outage.Device, line int) error) error {
+func ReadInventory(r io.Reader, yield func(d outage.Device, line int) error) (skipped int, err error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxInventory+1))
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if len(b) > maxInventory {
-		return fmt.Errorf("duis: inventory longer than %d octets", maxInventory)
+		return 0, fmt.Errorf("duis: inventory longer than %d octets", maxInventory)
 	}
 	inv := inventory{scanner: scanner{b: b}}
 	inv.read()
 	if e := inv.err; e != nil {
-		return fmt.Errorf("line %d: %w", inv.line(e.Offset), e)
+		return 0, fmt.Errorf("line %d: %w", inv.line(e.Offset), e)
 	}
 	for i, d := range inv.devices {
+		if inv.gone[i] {
+			skipped++
+			continue
+		}
 		if d.Type != "CHF" {
 			d.CHF = inv.hub
 		}
 		if err := yield(d, inv.line(inv.starts[i])); err != nil {
-			return err
+			return skipped, err
 		}
 	}
-	return nil
+	return skipped, nil
 }
 
 // inventoryPath is where the devices are in the answer to SRV 8.2.
@@ -65,7 +71,8 @@ type inventory struct {
 	found   bool     // a DSPInventory has begun
 
 	devices []outage.Device
-	starts  []int // their offsets
+	starts  []int  // their offsets
+	gone    []bool // by their status
 	hub     outage.DeviceID
 
 	fields map[string]string // of the device being read, by element name
@@ -146,7 +153,7 @@ func (v *inventory) start() bool {
 
 func (v *inventory) startField(name string) bool {
 	switch name {
-	case "DeviceID", "DeviceType", "DeviceManufacturer", "DeviceModel", "SMETSCHTSVersion", "ImportMPxN", "CSPRegion", "S1SP":
+	case "DeviceID", "DeviceType", "DeviceStatus", "DeviceManufacturer", "DeviceModel", "SMETSCHTSVersion", "ImportMPxN", "CSPRegion", "S1SP":
 		if _, again := v.fields[name]; again {
 			v.fail(v.off, "second "+name)
 			return false
@@ -191,13 +198,14 @@ func (v *inventory) finishDevice() bool {
 	if v.fields["CSPRegion"] == "SMETS1" || v.fields["S1SP"] != "" {
 		d.SMETSVersion = "SMETS1"
 	}
-	if d.Type == "CHF" {
+	gone := outage.Gone(v.fields["DeviceStatus"])
+	if d.Type == "CHF" && !gone {
 		if v.hub != 0 {
 			v.fail(start, "second device of type CHF")
 			return false
 		}
 		v.hub = id
 	}
-	v.devices = append(v.devices, d)
+	v.devices, v.gone = append(v.devices, d), append(v.gone, gone)
 	return true
 }

@@ -19,7 +19,7 @@ const home = `<DSPInventory xmlns="` + Namespace + `">
 </DSPInventory>`
 
 func readInventory(in string) (devices []outage.Device, lines []int, err error) {
-	err = ReadInventory(strings.NewReader(in), func(d outage.Device, line int) error {
+	_, err = ReadInventory(strings.NewReader(in), func(d outage.Device, line int) error {
 		devices, lines = append(devices, d), append(lines, line)
 		return nil
 	})
@@ -119,20 +119,60 @@ func TestReadInventoryRefuses(t *testing.T) {
 func TestReadInventoryEnds(t *testing.T) {
 	stop := errors.New("stop")
 	n := 0
-	err := ReadInventory(strings.NewReader(home), func(outage.Device, int) error { n++; return stop })
+	_, err := ReadInventory(strings.NewReader(home), func(outage.Device, int) error { n++; return stop })
 	if err != stop || n != 1 {
 		t.Errorf("yield's error: %v after %d devices", err, n)
 	}
 	never := func(outage.Device, int) error { t.Error("yield was called"); return nil }
-	if err := ReadInventory(iotest.ErrReader(stop), never); err != stop {
+	if _, err := ReadInventory(iotest.ErrReader(stop), never); err != stop {
 		t.Errorf("the reader's error: %v", err)
 	}
 	space := strings.NewReader(strings.Repeat(" ", maxInventory))
-	if err := ReadInventory(io.MultiReader(strings.NewReader(home), space), never); err == nil {
+	if _, err := ReadInventory(io.MultiReader(strings.NewReader(home), space), never); err == nil {
 		t.Error("more than 1 MiB: no error")
 	}
 	full := home + strings.Repeat(" ", maxInventory-len(home))
 	if devices, _, err := readInventory(full); err != nil || len(devices) != 2 {
 		t.Errorf("1 MiB: %v", err)
+	}
+}
+
+// Devices that are gone are skipped, whatever they are.
+func TestReadInventoryGone(t *testing.T) {
+	const hub = 0x001BC502B0004C2D
+	of := func(id, kind, status string) string {
+		return "<Device><DeviceID>00-1B-C5-02-B0-00-4C-" + id + "</DeviceID><DeviceType>" + kind + "</DeviceType><DeviceStatus>" + status + "</DeviceStatus></Device>\n"
+	}
+	const newHub, meter = hub + 2, hub + 1
+	for name, tt := range map[string]struct {
+		devices string
+		want    []outage.Device
+		skipped int
+	}{
+		"old hub first": {of("2D", "CHF", "Decommissioned") + of("2E", "ESME", "Commissioned") + of("2F", "CHF", "Commissioned"),
+			[]outage.Device{{ID: meter, Type: "ESME", CHF: newHub}, {ID: newHub, Type: "CHF"}}, 1},
+		"old hub last": {of("2F", "CHF", " Commissioned ") + of("2E", "ESME", "Suspended") + of("2D", "CHF", " Withdrawn\n"),
+			[]outage.Device{{ID: newHub, Type: "CHF"}, {ID: meter, Type: "ESME", CHF: newHub}}, 1},
+		"old hub only":  {of("2D", "CHF", "Withdrawn") + of("2E", "ESME", "Pending"), []outage.Device{{ID: meter, Type: "ESME"}}, 1},
+		"all gone":      {of("2D", "CHF", "Withdrawn") + of("2E", "ESME", "Decommissioned"), nil, 2},
+		"unknown state": {of("2D", "CHF", "Elsewhere"), []outage.Device{{ID: hub, Type: "CHF"}}, 0},
+	} {
+		var have []outage.Device
+		skipped, err := ReadInventory(strings.NewReader(`<DSPInventory xmlns="`+Namespace+`">`+tt.devices+"</DSPInventory>"), func(d outage.Device, _ int) error {
+			have = append(have, d)
+			return nil
+		})
+		if err != nil || skipped != tt.skipped || !reflect.DeepEqual(have, tt.want) {
+			t.Errorf("%s: %+v, %d skipped, %v", name, have, skipped, err)
+		}
+	}
+	for name, devices := range map[string]string{
+		"two hubs":           of("2D", "CHF", "Suspended") + of("2F", "CHF", "Commissioned"),
+		"gone, without id":   of("2", "ESME", "Withdrawn"),
+		"gone, second state": strings.Replace(of("2D", "ESME", "Withdrawn"), "<DeviceStatus>", "<DeviceStatus/><DeviceStatus>", 1),
+	} {
+		if d, _, err := readInventory(`<DSPInventory xmlns="` + Namespace + `">` + devices + "</DSPInventory>"); err == nil || d != nil {
+			t.Errorf("%s: %+v, %v", name, d, err)
+		}
 	}
 }

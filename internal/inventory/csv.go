@@ -13,9 +13,20 @@ import (
 	"quell/internal/outage"
 )
 
-func readCSV(r *bufio.Reader, yield func(outage.Device) error) error {
+// columns are where a record has what: the index of each of Columns, and at the
+// end that of StatusColumn, which is -1 if there is none.
+type columns [8]int
+
+func (c *columns) count() int {
+	if c[len(Columns)] < 0 {
+		return len(Columns)
+	}
+	return len(c)
+}
+
+func readCSV(r *bufio.Reader, yield func(outage.Device) error) (skipped int, err error) {
 	var faults LineErrors
-	var column [7]int // index into Columns → index into a record; set by the header
+	var column columns // set by the header
 	header := false
 	texts := intern{}
 	lines := lineReader{r: r}
@@ -27,10 +38,10 @@ func readCSV(r *bufio.Reader, yield func(outage.Device) error) error {
 			if !header {
 				faults.add(lines.number+1, fmt.Errorf("no header; want the columns %s", strings.Join(Columns, ",")))
 			}
-			return faults.err()
+			return skipped, faults.err()
 		case errors.Is(err, errLongLine):
 		case err != nil:
-			return err
+			return skipped, err
 		case len(bytes.TrimSpace(line)) == 0:
 			continue
 		}
@@ -47,70 +58,82 @@ func readCSV(r *bufio.Reader, yield func(outage.Device) error) error {
 				faults.add(lines.number, err)
 			}
 			if len(errs) > 0 { // no line can be read without it
-				return faults.err()
+				return skipped, faults.err()
 			}
 			header = true
 			continue
 		}
 		var d outage.Device
+		var gone bool
 		if err == nil {
-			d, err = device(record, &column, texts)
+			d, gone, err = device(record, &column, texts)
 		}
-		if err != nil {
+		switch {
+		case err != nil:
 			faults.add(lines.number, err)
-			continue
-		}
-		if err := yield(d); err != nil {
-			return err
+		case gone:
+			skipped++
+		default:
+			if err := yield(d); err != nil {
+				return skipped, err
+			}
 		}
 	}
 }
 
-// readHeader finds the place of each of Columns in the header.
-func readHeader(record []string, column *[7]int) (errs []error) {
+// readHeader finds the place of each column in the header.
+func readHeader(record []string, column *columns) (errs []error) {
+	names := append(slices.Clone(Columns), StatusColumn)
 	for i := range column {
 		column[i] = -1
 	}
 	for at, name := range record {
-		switch i := slices.Index(Columns, strings.TrimSpace(name)); {
+		switch i := slices.Index(names, strings.TrimSpace(name)); {
 		case i < 0:
 			errs = append(errs, fmt.Errorf("unknown column %q", name))
 		case column[i] >= 0:
-			errs = append(errs, fmt.Errorf("column %s stands twice", Columns[i]))
+			errs = append(errs, fmt.Errorf("column %s stands twice", names[i]))
 		default:
 			column[i] = at
 		}
 	}
-	for i, at := range column {
+	for i, at := range column[:len(Columns)] {
 		if at < 0 {
-			errs = append(errs, fmt.Errorf("column %s is missing", Columns[i]))
+			errs = append(errs, fmt.Errorf("column %s is missing", names[i]))
 		}
 	}
 	return errs
 }
 
-// device reads a record.
-func device(record []string, column *[7]int, texts intern) (d outage.Device, err error) {
-	if len(record) != len(column) {
-		return d, fmt.Errorf("%d fields; want %d", len(record), len(column))
+// device reads a record, and says whether the device is gone.
+func device(record []string, column *columns, texts intern) (d outage.Device, gone bool, err error) {
+	if n := column.count(); len(record) != n {
+		return d, false, fmt.Errorf("%d fields; want %d", len(record), n)
 	}
 	field := func(i int) string { return strings.TrimSpace(record[column[i]]) }
-	if d.ID, err = outage.ParseDeviceID(field(0)); err != nil {
-		return d, fmt.Errorf("device_id %q: %w", field(0), err)
+	if d.ID, err = outage.ParseAnyDeviceID(field(0)); err != nil {
+		return d, false, fmt.Errorf("device_id %q: %w", field(0), err)
 	}
 	if hub := field(5); hub != "" {
-		if d.CHF, err = outage.ParseDeviceID(hub); err != nil {
-			return d, fmt.Errorf("chf_id %q: %w", hub, err)
+		if d.CHF, err = outage.ParseAnyDeviceID(hub); err != nil {
+			return d, false, fmt.Errorf("chf_id %q: %w", hub, err)
 		}
 	}
 	d.Type, d.SMETSVersion, d.Manufacturer, d.Model = field(1), field(2), field(3), field(4)
 	d.MPxN = field(6)
 	if err = check(&d); err != nil {
-		return d, err
+		return d, false, err
+	}
+	if column[len(Columns)] >= 0 {
+		status := field(len(Columns))
+		if status != "" && !slices.ContainsFunc(outage.Statuses, func(s string) bool { return strings.EqualFold(s, status) }) {
+			return d, false, fmt.Errorf("%s %q is not one of %s", StatusColumn, status, strings.Join(outage.Statuses, ", "))
+		}
+		gone = outage.Gone(status)
 	}
 	d.Type, d.SMETSVersion = texts.of(d.Type), texts.of(d.SMETSVersion)
 	d.Manufacturer, d.Model = texts.of(d.Manufacturer), texts.of(d.Model)
-	return d, nil
+	return d, gone, nil
 }
 
 // intern keeps one copy of texts that come again and again.

@@ -23,31 +23,38 @@ import (
 	"quell/internal/outage"
 )
 
-// Columns are those of an inventory in CSV.
+// Columns are those of an inventory in CSV. StatusColumn may be there as well.
 var Columns = []string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"}
+
+// StatusColumn is the column of outage.Statuses.
+const StatusColumn = "device_status"
 
 // Types are the device types of DUIS (DeviceType).
 var Types = []string{"ESME", "GSME", "GPF", "CHF", "HCALCS", "PPMID", "IHD", "CAD"}
 
 // ReadDevices reads an inventory, and calls yield for each device in the order
 // of the file. What begins with "<" is a DUIS DSPInventory, anything else CSV:
-// a header with all of Columns in any order, then a line for each device.
-// chf_id may be empty where the hub is not known, and so may all texts but the
-// type. Blanks around a value, a byte order mark and CRLF do not count.
+// a header with all of Columns in any order and StatusColumn or not, then a line
+// for each device. chf_id may be empty where the hub is not known, and so may all
+// texts but the type. Ids may be in any form of outage.ParseAnyDeviceID. Blanks
+// around a value, a byte order mark and CRLF do not count.
+//
+// Devices that are gone by their status, decommissioned or withdrawn, are not
+// yielded but counted: skipped.
 //
 // The error is a *LineErrors for faults of single lines, or what r or yield
 // returned, which ends the reading.
 //
 // XML is one document, of one home; where duis.ReadInventory cannot read it, its
 // error ends the reading.
-func ReadDevices(r io.Reader, yield func(outage.Device) error) error {
+func ReadDevices(r io.Reader, yield func(outage.Device) error) (skipped int, err error) {
 	br := bufio.NewReaderSize(r, maxLine)
 	if err := skipBOM(br); err != nil {
-		return err
+		return 0, err
 	}
 	head, err := br.Peek(512)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return err
+		return 0, err
 	}
 	if bytes.HasPrefix(bytes.TrimLeft(head, " \t\r\n"), []byte("<")) {
 		return readXML(br, yield)
@@ -55,10 +62,10 @@ func ReadDevices(r io.Reader, yield func(outage.Device) error) error {
 	return readCSV(br, yield)
 }
 
-func readXML(r io.Reader, yield func(outage.Device) error) error {
+func readXML(r io.Reader, yield func(outage.Device) error) (skipped int, err error) {
 	var faults LineErrors
 	var stop error
-	err := duis.ReadInventory(r, func(d outage.Device, line int) error {
+	skipped, err = duis.ReadInventory(r, func(d outage.Device, line int) error {
 		if err := check(&d); err != nil {
 			faults.add(line, err)
 			return nil
@@ -68,11 +75,11 @@ func readXML(r io.Reader, yield func(outage.Device) error) error {
 	})
 	switch {
 	case stop != nil:
-		return stop
+		return skipped, stop
 	case err != nil:
-		return errors.Join(faults.err(), err)
+		return skipped, errors.Join(faults.err(), err)
 	}
-	return faults.err()
+	return skipped, faults.err()
 }
 
 // check says what of a device DUIS does not allow: the first that it finds.

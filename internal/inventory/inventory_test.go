@@ -26,7 +26,7 @@ const (
 var whole = outage.Device{ID: meter, Type: "ESME", SMETSVersion: "SMETS2 v4.2", Manufacturer: "Landis+Gyr", Model: "E470", CHF: hub, MPxN: "1012345678909"}
 
 func readDevices(text string) (all []outage.Device, err error) {
-	err = ReadDevices(iotest.OneByteReader(strings.NewReader(text)), func(d outage.Device) error {
+	_, err = ReadDevices(iotest.OneByteReader(strings.NewReader(text)), func(d outage.Device) error {
 		all = append(all, d)
 		return nil
 	})
@@ -113,6 +113,39 @@ func TestReadDevicesFaults(t *testing.T) {
 	})
 }
 
+// Devices that are gone are counted, and not yielded.
+func TestReadDevicesStatus(t *testing.T) {
+	const statusHead = "device_status," + head
+	second := whole
+	second.ID = 0x00DB1234567890A1
+	read := func(text string) (all []outage.Device, skipped int, err error) {
+		skipped, err = ReadDevices(strings.NewReader(text), func(d outage.Device) error {
+			all = append(all, d)
+			return nil
+		})
+		return all, skipped, err
+	}
+	have, skipped, err := read(statusHead + "Commissioned," + row + " decommissioned ," + row + "," + strings.Replace(row, "A0", "A1", 1) + "Withdrawn," + row)
+	if err != nil || skipped != 2 || !slices.Equal(have, []outage.Device{whole, second}) {
+		t.Errorf("%+v, %d skipped, %v", have, skipped, err)
+	}
+	have, skipped, err = read("mpxn,model,device_id,device_type,chf_id,manufacturer,device_status,smets_version\n" +
+		"1012345678909,E470,00DB1234567890A0,ESME,00:DB:12:34:56:78:90:B0,Landis+Gyr,Recovered,SMETS2 v4.2\n")
+	if err != nil || skipped != 0 || !slices.Equal(have, []outage.Device{whole}) {
+		t.Errorf("any order: %+v, %d skipped, %v", have, skipped, err)
+	}
+	for text, want := range map[string]string{
+		statusHead + "Gone," + row: `line 2: device_status "Gone" is not one of Pending, Whitelisted, InstalledNotCommissioned, Commissioned, Decommissioned, Withdrawn, Suspended, Recovery, Recovered`,
+		statusHead + row:           "line 2: 7 fields; want 8",
+		statusHead + "Withdrawn," + strings.Replace(row, "A0", "A", 1): `line 2: device_id "00-DB-12-34-56-78-90-A": not an EUI-64 such as 00-DB-12-34-56-78-90-A0`,
+		"device_status," + statusHead + row:                            "line 1: column device_status stands twice",
+	} {
+		if have, _, err := read(text); err == nil || err.Error() != want || have != nil {
+			t.Errorf("%+v, %v\nwant %s", have, err, want)
+		}
+	}
+}
+
 func TestReadDevicesXML(t *testing.T) {
 	file := func(deviceType string) string {
 		return `<?xml version="1.0" encoding="UTF-8"?>
@@ -135,6 +168,11 @@ func TestReadDevicesXML(t *testing.T) {
           <sr:DeviceModel>SKU1</sr:DeviceModel>
         </sr:Device>
         <sr:Device>
+          <sr:DeviceID>00-DB-12-34-56-78-90-B1</sr:DeviceID>
+          <sr:DeviceType>CHF</sr:DeviceType>
+          <sr:DeviceStatus>Decommissioned</sr:DeviceStatus>
+        </sr:Device>
+        <sr:Device>
           <sr:DeviceID>00-DB-12-34-56-78-90-A0</sr:DeviceID>
           <sr:DeviceType>` + deviceType + `</sr:DeviceType>
           <sr:DeviceStatus>Commissioned</sr:DeviceStatus>
@@ -153,6 +191,9 @@ func TestReadDevicesXML(t *testing.T) {
 	if err != nil || len(have) != 2 || have[1].ID != meter || have[1].Manufacturer != "Landis+Gyr" {
 		t.Errorf("%v, %+v", err, have)
 	}
+	if skipped, err := ReadDevices(strings.NewReader(file("ESME")), func(outage.Device) error { return nil }); err != nil || skipped != 1 {
+		t.Errorf("%d skipped, %v", skipped, err)
+	}
 	if have, err := readDevices(file("Toaster")); err == nil || !strings.HasPrefix(err.Error(), "line ") || len(have) > 1 {
 		t.Errorf("an unknown type: %v, %v", err, have)
 	}
@@ -160,7 +201,7 @@ func TestReadDevicesXML(t *testing.T) {
 		t.Error("a file cut short is read without an error")
 	}
 	stop := errors.New("stop")
-	if err := ReadDevices(strings.NewReader(file("ESME")), func(outage.Device) error { return stop }); err != stop {
+	if _, err := ReadDevices(strings.NewReader(file("ESME")), func(outage.Device) error { return stop }); err != stop {
 		t.Errorf("yield's error comes back as %v", err)
 	}
 }
@@ -185,7 +226,10 @@ func TestReadList(t *testing.T) {
 		"faulty first":     {"00-DB\n" + a + "\n" + b, both, `line 1: "00-DB"` + noEUI},
 		"letters first":    {"AA-BB-CC-DD-EE-FF-AA\n" + a + "\n" + b, both, `line 1: "AA-BB-CC-DD-EE-FF-AA"` + noEUI},
 		"two a line":       {a + "," + b, nil, `line 1: "` + a + "," + b + `"` + noEUI},
-		"no hyphens":       {"00DB1234567890A0", nil, `line 1: "00DB1234567890A0"` + noEUI},
+		"no hyphens":       {"00DB1234567890A0\n00db1234567890b0", both, ""},
+		"colons":           {"00:DB:12:34:56:78:90:A0\n00:db:12:34:56:78:90:b0", both, ""},
+		"mixed":            {"00:DB:12:34:56:78:90-A0", nil, `line 1: "00:DB:12:34:56:78:90-A0"` + noEUI},
+		"letters only":     {"AAAAAAAAAAAAAAAA", []outage.DeviceID{0xAAAAAAAAAAAAAAAA}, ""}, // no header
 		"zero":             {"00-00-00-00-00-00-00-00\n" + a + "\n" + b, both, "line 1: the device id is zero"},
 		"long":             {strings.Repeat("x", 5000) + "\n" + strings.Repeat("0", 100), nil, "line 1: longer than 4096 octets\nline 2: \"" + strings.Repeat("0", 60) + "…\"" + noEUI},
 	} {
@@ -212,14 +256,14 @@ func TestReaderErrors(t *testing.T) {
 	id := func(outage.DeviceID) error { return nil }
 	for _, text := range []string{"", "\xef", head, head + "x\n" + row, head + strings.Repeat("x", 9000)} {
 		r := func() io.Reader { return io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken)) }
-		if err := ReadDevices(r(), device); err != broken {
+		if _, err := ReadDevices(r(), device); err != broken {
 			t.Errorf("devices after %.10q: %v", text, err)
 		}
 		if err := ReadList(r(), id); err != broken {
 			t.Errorf("list after %.10q: %v", text, err)
 		}
 	}
-	if err := ReadDevices(strings.NewReader(head+"x\n"+row), func(outage.Device) error { return stop }); err != stop {
+	if _, err := ReadDevices(strings.NewReader(head+"x\n"+row), func(outage.Device) error { return stop }); err != stop {
 		t.Errorf("yield of a device: %v", err)
 	}
 	if err := ReadList(strings.NewReader(meter.String()), func(outage.DeviceID) error { return stop }); err != stop {
@@ -270,7 +314,7 @@ func TestMemory(t *testing.T) {
 				runtime.ReadMemStats(&now)
 				most.HeapAlloc = max(most.HeapAlloc, now.HeapAlloc)
 			}
-			if err := ReadDevices(lines, func(outage.Device) error { return nil }); lines.left > 0 {
+			if _, err := ReadDevices(lines, func(outage.Device) error { return nil }); lines.left > 0 {
 				t.Fatalf("not read to the end: %v", err)
 			}
 			if grown := most.HeapAlloc - before; grown > 2<<20 && most.HeapAlloc > before {
@@ -311,7 +355,7 @@ func FuzzReadDevices(f *testing.F) {
 	f.Add([]byte(head + row))
 	f.Add([]byte(head + "\"\n\"\"\n" + row))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		err := ReadDevices(bytes.NewReader(text), func(d outage.Device) error {
+		_, err := ReadDevices(bytes.NewReader(text), func(d outage.Device) error {
 			if err := check(&d); err != nil {
 				t.Errorf("yielded, but %v", err)
 			}
@@ -327,7 +371,7 @@ func BenchmarkReadDevices(b *testing.B) {
 	g := &generator{rest: []byte(head), line: func(int) string { return row }, left: b.N * len(row)}
 	b.SetBytes(int64(len(row)))
 	b.ReportAllocs()
-	if err := ReadDevices(g, func(outage.Device) error { return nil }); err != nil {
+	if _, err := ReadDevices(g, func(outage.Device) error { return nil }); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"quell/internal/outage"
 )
 
-// ReadList reads a device list, one EUI-64 a line, and calls yield for each in
-// the order of the file, however often it comes. Blank lines, what follows a
+// ReadList reads a device list, one EUI-64 a line in any form of
+// outage.ParseAnyDeviceID, and calls yield for each in the order of the file,
+// however often it comes. Blank lines, what follows a
 // "#", blanks around, a byte order mark and CRLF do not count. The first line
 // may be a header, such as "device_id" or "GUID": letters, blanks, "_", commas
 // and quotes only. Errors are as those of ReadDevices.
@@ -40,7 +41,7 @@ func ReadList(r io.Reader, yield func(outage.DeviceID) error) error {
 		if line = bytes.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		id, err := outage.ParseDeviceIDBytes(line)
+		id, err := outage.ParseAnyDeviceID(string(line))
 		switch {
 		case err != nil && first && isHeader(line):
 		case err != nil:

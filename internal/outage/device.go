@@ -46,6 +46,30 @@ func parseDeviceID[T string | []byte](s T) (DeviceID, error) {
 	return v, nil
 }
 
+// ParseAnyDeviceID reads an EUI-64 as people and spreadsheets write it: eight
+// pairs of hexadecimal digits, in either case, joined by hyphens, by colons or by
+// nothing. It is for lists, for CSV and for what an operator types, never for a
+// message. The error is ErrDeviceID.
+func ParseAnyDeviceID(s string) (DeviceID, error) {
+	switch {
+	case len(s) == 16:
+		var b [23]byte
+		for i := range 8 {
+			copy(b[3*i:], s[2*i:2*i+2])
+			if i < 7 {
+				b[3*i+2] = '-'
+			}
+		}
+		return parseDeviceID(b[:])
+	case len(s) == 23 && s[2] == ':':
+		if strings.Contains(s, "-") {
+			return 0, ErrDeviceID
+		}
+		return parseDeviceID(strings.ReplaceAll(s, ":", "-"))
+	}
+	return parseDeviceID(s)
+}
+
 // hexDigit gives the value of a hexadecimal digit, and 255 for any other octet.
 var hexDigit = func() (t [256]byte) {
 	for i := range t {
@@ -106,6 +130,15 @@ type Device struct {
 	Model        string   `json:"model"`
 	CHF          DeviceID `json:"chf_id"` // 0: not known
 	MPxN         string   `json:"mpxn"`   // personal data
+}
+
+// Statuses are the values of the DUIS schema's DeviceStatus.
+var Statuses = []string{"Pending", "Whitelisted", "InstalledNotCommissioned", "Commissioned", "Decommissioned", "Withdrawn", "Suspended", "Recovery", "Recovered"}
+
+// Gone reports whether a device of that status, in any case, is in no home any
+// more.
+func Gone(status string) bool {
+	return strings.EqualFold(status, "Decommissioned") || strings.EqualFold(status, "Withdrawn")
 }
 
 // SMETSGeneration reads the generation out of a SMETS version as inventories

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,6 +32,28 @@ func TestDeviceID(t *testing.T) {
 		"00_DB_12_34_56_78_90_A0", "00-DB-12-34-56-78-90:A0", " 0-DB-12-34-56-78-90-A0", "00-DB-12-34-56-78-90-A\xff"} {
 		if id, err := ParseDeviceID(text); !errors.Is(err, ErrDeviceID) || id != 0 {
 			t.Errorf("%q is taken for %s", text, id)
+		}
+	}
+}
+
+func TestParseAnyDeviceID(t *testing.T) {
+	for _, text := range []string{"00-DB-12-34-56-78-90-A0", "00:db:12:34:56:78:90:a0", "00DB1234567890A0", "00db1234567890A0"} {
+		if id, err := ParseAnyDeviceID(text); err != nil || id != 0x00DB1234567890A0 {
+			t.Errorf("%s: %s, %v", text, id, err)
+		}
+	}
+	for _, text := range []string{"", "00DB1234567890A", "00DB1234567890A00", "00DB1234567890G0", "00-DB-12-34-56-78-90:A0", "00:DB:12:34:56:78:90-A0",
+		"00:DB:12:34:56:78:90:", ":0:DB:12:34:56:78:90:A0", "00_DB_12_34_56_78_90_A0", "0x00DB1234567890", " 00DB1234567890A0", "00-DB12-3456-7890-A0", "00DB 1234567890A", "00DB-123456789-0"} {
+		if id, err := ParseAnyDeviceID(text); !errors.Is(err, ErrDeviceID) || id != 0 {
+			t.Errorf("%q is taken for %s", text, id)
+		}
+	}
+}
+
+func TestGone(t *testing.T) {
+	for _, status := range append(Statuses, "", "withdrawn", "Gone") {
+		if want := slices.Contains([]string{"Decommissioned", "Withdrawn", "withdrawn"}, status); Gone(status) != want {
+			t.Errorf("%q: %t", status, !want)
 		}
 	}
 }

@@ -45,7 +45,7 @@ type File struct {
 // ErrTwice; ErrUnavailable is the store's, ErrImporting another import's.
 func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error)) (Import, error) {
 	out, err := s.runImport(ctx, "inventory", who, at, next, func(r io.Reader, g *stage) error {
-		return inventory.ReadDevices(r, func(d outage.Device) error {
+		_, err := inventory.ReadDevices(r, func(d outage.Device) error {
 			row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
 			for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
 				row = appendJSON(append(row, ','), text)
@@ -54,6 +54,7 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 			row = append(appendJSON(append(row, ','), d.MPxN), ']')
 			return g.add(d.ID, d.MPxN, row)
 		})
+		return err
 	})
 	if err == nil {
 		s.tidied(s.dropReplaced(ctx))
