@@ -17,7 +17,8 @@ import (
 const (
 	logLimit    = 8 << 20         // bytes of the log that may wait for its reader
 	logWait     = 2 * time.Second // for its reader at the end
-	maxLogValue = 2 << 10         // bytes of a value: a message or an answer may hold longer ones
+	watchEvery  = time.Second
+	maxLogValue = 2 << 10 // bytes of a value: a message or an answer may hold longer ones
 )
 
 // openLog makes the log of a process that passes messages: on standard error,
@@ -26,16 +27,32 @@ const (
 func (e *env) openLog() (*slog.Logger, *lines.Queue) {
 	signal.Ignore(syscall.SIGPIPE) // else a write to a standard error without a reader ends the process
 	var log *slog.Logger
-	queue := lines.New(e.stderr, cmp.Or(e.logLimit, logLimit), func(err error, lost uint64) {
+	out, aside := ownStderr(e.stderr)
+	queue := lines.New(out, cmp.Or(e.logLimit, logLimit), func(err error, lost uint64) {
 		if err == nil && lost > 0 { // else nobody would read it
 			log.Error("lines of the log were lost here", "lines", lost)
 		}
 	})
 	log = slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{ReplaceAttr: cutValue}))
 	slog.SetDefault(log) // and what libraries say by package log
+	if aside != nil {
+		go setAside(queue, aside)
+	}
 	e.stderr = queue
 	e.end = func() { queue.Close(logWait) } // nobody could be told of an error
 	return log, queue
+}
+
+// setAside sets standard error aside for as long as nobody takes what is written
+// there: Go's runtime writes to it what a panic says, and would wait for ever
+// instead of ending the process.
+func setAside(queue *lines.Queue, aside func(bool)) {
+	for was := false; ; time.Sleep(watchEvery) {
+		if now := queue.Stuck(); now != was {
+			aside(now)
+			was = now
+		}
+	}
 }
 
 // cutValue bounds a value of the log.

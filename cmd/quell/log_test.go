@@ -234,6 +234,36 @@ func TestLogIsWhole(t *testing.T) {
 	}
 }
 
+// A panic ends the process, and says so on standard error, although nobody reads
+// that, as well as where it is read.
+func TestPanicWithoutReader(t *testing.T) {
+	for _, hangs := range []bool{false, true} {
+		q := newQuiet(t)
+		q.i.write(string(read(t, q.i.config)) + "report: {remotes: [{name: folder, target: \"" + t.TempDir() + "\"}]}\n")
+		r := q.pipe(panicAt+"=recorded as sent", logLimitOf+"=100000")
+		out := &output{}
+		if hangs {
+			q.traffic(500)
+			wait(t, "it is seen that nobody reads", func() bool { return q.degraded("nothing was taken for") })
+			time.Sleep(2 * watchEvery)
+		} else {
+			go io.Copy(out, r)
+		}
+		q.i.quell("report", "cut")
+		select {
+		case err := <-q.p.exited:
+			if err == nil {
+				t.Errorf("%v: a panic ended it in order", hangs)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("hangs: %v: a panic does not end it", hangs)
+		}
+		if !hangs {
+			wait(t, "the panic is on standard error", func() bool { return strings.Contains(out.String(), "panic: as the test wants") })
+		}
+	}
+}
+
 // A next hop that speaks out of turn is logged by net/http itself, through the
 // same queue: not past it, to a standard error that may hang.
 func TestLogOfTheLibraries(t *testing.T) {

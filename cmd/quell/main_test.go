@@ -26,18 +26,20 @@ import (
 
 // The test binary is quell itself when the first of these variables is set. It
 // kills itself as soon as a report reaches the step that the second one names.
-// The third is how many bytes of the log may wait.
+// The third is how many bytes of the log may wait, and the fourth a step at which
+// it panics.
 const (
 	beQuell    = "QUELL_TEST_MAIN"
 	dieAt      = "QUELL_TEST_DIE_AT"
 	logLimitOf = "QUELL_TEST_LOG_LIMIT"
+	panicAt    = "QUELL_TEST_PANIC_AT"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beQuell) == "" {
 		os.Exit(m.Run())
 	}
-	if os.Getenv(dieAt) == "" && os.Getenv(logLimitOf) == "" {
+	if os.Getenv(dieAt)+os.Getenv(logLimitOf)+os.Getenv(panicAt) == "" {
 		main()
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
@@ -47,6 +49,9 @@ func TestMain(m *testing.M) {
 		if step == os.Getenv(dieAt) {
 			syscall.Kill(os.Getpid(), syscall.SIGKILL)
 			select {}
+		}
+		if step == os.Getenv(panicAt) {
+			panic("as the test wants")
 		}
 	}}, os.Args[1:]))
 }

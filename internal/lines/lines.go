@@ -255,6 +255,21 @@ const (
 	sayDropped = time.Minute
 )
 
+// Stuck reports whether the writer takes nothing now: it hangs, or it failed.
+func (q *Queue) Stuck() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err != nil || q.hangs() > hangsAfter
+}
+
+// hangs is how long the writer has had what it writes. The caller holds mu.
+func (q *Queue) hangs() time.Duration {
+	if q.since.IsZero() {
+		return 0
+	}
+	return time.Since(q.since)
+}
+
 // Trouble says what is wrong now, in words; "" if nothing is.
 func (q *Queue) Trouble() string {
 	q.mu.Lock()
@@ -263,8 +278,8 @@ func (q *Queue) Trouble() string {
 	switch {
 	case q.err != nil:
 		what = q.err.Error()
-	case !q.since.IsZero() && time.Since(q.since) > hangsAfter:
-		what = fmt.Sprintf("nothing was taken for %s", time.Since(q.since).Round(time.Second))
+	case q.hangs() > hangsAfter:
+		what = fmt.Sprintf("nothing was taken for %s", q.hangs().Round(time.Second))
 	case q.dropped > 0 && time.Since(q.lastDrop) < sayDropped:
 		what = "more comes than is taken"
 	default:

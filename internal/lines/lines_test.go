@@ -163,7 +163,7 @@ func TestFails(t *testing.T) {
 		q := New(s, 100, o.changed)
 		io.WriteString(q, "abcdefgh\n")
 		synctest.Wait()
-		if q.Trouble() != "full" || o.String() != "full, 0 lost" {
+		if q.Trouble() != "full" || !q.Stuck() || o.String() != "full, 0 lost" {
 			t.Errorf("trouble %q, told %q", q.Trouble(), &o)
 		}
 		io.WriteString(q, strings.Repeat("y", 99)+"\n")
@@ -180,7 +180,7 @@ func TestFails(t *testing.T) {
 			t.Errorf("trouble %q", got)
 		}
 		time.Sleep(sayDropped)
-		if q.Trouble() != "" || q.Dropped() != 1 {
+		if q.Trouble() != "" || q.Stuck() || q.Dropped() != 1 {
 			t.Errorf("a minute later: %q, %d", q.Trouble(), q.Dropped())
 		}
 		if err := q.Close(time.Second); err != nil {
@@ -216,12 +216,12 @@ func TestSlow(t *testing.T) {
 			io.WriteString(q, strings.Repeat("z", 99)+"\n")
 		}
 		time.Sleep(2*slow + slow/2) // one million bytes are many writes
-		if q.Trouble() != "" {
+		if q.Trouble() != "" || q.Stuck() {
 			t.Errorf("a slow writer: %q", q.Trouble())
 		}
 		pause.Store(int64(time.Hour))
 		time.Sleep(time.Hour / 2)
-		if !strings.HasPrefix(q.Trouble(), "nothing was taken for ") {
+		if !strings.HasPrefix(q.Trouble(), "nothing was taken for ") || !q.Stuck() {
 			t.Errorf("a writer that hangs: %q", q.Trouble())
 		}
 		if err := q.Close(30 * time.Hour); err != nil {

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"io"
+	"os"
+	"syscall"
+)
+
+// ownStderr returns a descriptor of its own for the process's standard error, and
+// what sets descriptor 2 aside (it is /dev/null then) or puts it back. It returns
+// the writer itself and nil if that is something else, or cannot be had twice.
+func ownStderr(w io.Writer) (io.Writer, func(aside bool)) {
+	if w != io.Writer(os.Stderr) {
+		return w, nil
+	}
+	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+	if err != nil {
+		return w, nil
+	}
+	syscall.ForkLock.RLock()
+	own, err := syscall.Dup(syscall.Stderr)
+	if err == nil {
+		syscall.CloseOnExec(own)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		null.Close()
+		return w, nil
+	}
+	return os.NewFile(uintptr(own), "standard error"), func(aside bool) {
+		from := own
+		if aside {
+			from = int(null.Fd())
+		}
+		syscall.Dup3(from, syscall.Stderr, 0) // of two descriptors that are open: it does not fail
+	}
+}
