@@ -29,7 +29,8 @@ func (e *env) openLog() (*slog.Logger, *lines.Queue) {
 	var log *slog.Logger
 	out, aside := ownStderr(e.stderr)
 	queue := lines.New(out, cmp.Or(e.logLimit, logLimit), func(err error, lost uint64) {
-		if err == nil && lost > 0 { // else nobody would read it
+		// An error nobody would read; and it may come with the log's own lock held.
+		if err == nil && lost > 0 {
 			log.Error("lines of the log were lost here", "lines", lost)
 		}
 	})

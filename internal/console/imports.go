@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -79,7 +80,7 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 // Imported is what an import answers.
 type Imported struct {
 	store.Import
-	// Others are the other manufacturers of listed meters now; nil: not known.
+	// Others are the other manufacturers of listed meters now; nil: not known yet.
 	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
 }
 
@@ -91,9 +92,11 @@ func (c *Console) imported(r *http.Request, kind string, im store.Import, err er
 		return nil, err
 	}
 	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
-	others, err := c.CheckManufacturers(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), othersWait)
+	defer cancel()
+	others, err := c.CheckManufacturers(ctx)
 	if err != nil {
-		c.Log.Warn("the manufacturers of the listed meters are not known", "error", err)
+		c.Log.Warn("the manufacturers of the listed meters are not known yet", "error", err)
 		return Imported{im, nil}, nil
 	}
 	return Imported{im, &others}, nil

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,8 +21,10 @@ type OtherManufacturers struct {
 
 const (
 	maxOthers     = 5
-	maxOtherText  = 120         // bytes of a text that is shown: 30 characters
-	othersTimeout = time.Minute // for the whole question
+	maxOtherText  = 120              // bytes of a text that is shown: 30 characters
+	othersTimeout = 5 * time.Minute  // for the whole question: 2,000,000 meters take 4 s on SQLite, 25 s on PostgreSQL
+	othersWait    = 30 * time.Second // of an import for the answer
+	othersPause   = time.Minute      // after a question that failed
 )
 
 // String says it in a sentence; "" if there are none.
@@ -49,15 +50,14 @@ func (o OtherManufacturers) String() string {
 
 // others is the last answer to the question for other manufacturers.
 type others struct {
-	asking sync.Mutex // held by the one who asks the store
-
 	mu     sync.Mutex // guards what follows
 	of     basis      // what the answer is about
 	answer OtherManufacturers
-	err    error
+	err    error     // of the last question
+	failed time.Time // when that was
 	logged string
-	begun  bool               // one asks in the background
-	cancel context.CancelFunc // ends that; nil before the first
+	done   chan struct{}      // closed when the question that is under way is answered; nil: there is none
+	cancel context.CancelFunc // of that
 	ended  bool
 }
 
@@ -73,30 +73,60 @@ func (c *Console) basis(list, inventory store.Import) basis {
 
 // CheckManufacturers finds out which manufacturers of listed meters are not
 // tracked, unless that is known for the imports in force, and logs it if it has
-// changed. It reads the whole device list, for a minute at most.
+// changed. It waits for the answer until ctx ends, and the question goes on.
 func (c *Console) CheckManufacturers(ctx context.Context) (OtherManufacturers, error) {
 	o := &c.others
-	o.asking.Lock()
-	defer o.asking.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, othersTimeout)
-	defer cancel()
-	answer, of, err := c.askManufacturers(ctx)
+	for mine := false; !mine; { // another's may have begun before the import
+		var done chan struct{}
+		o.mu.Lock()
+		done, mine = c.ask()
+		o.mu.Unlock()
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return OtherManufacturers{}, ctx.Err()
+		}
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.err = err; err != nil {
-		return answer, err
+	return o.answer, o.err
+}
+
+// ask asks the store in the background, unless a question is under way: then begun
+// is false. The caller holds the lock of c.others.
+func (c *Console) ask() (done chan struct{}, begun bool) {
+	o := &c.others
+	if o.done != nil {
+		return o.done, false
 	}
-	o.of, o.answer = of, answer
-	switch text := answer.String(); {
-	case text == o.logged:
-	case text == "":
-		c.Log.Info("the manufacturers of all listed meters are tracked now")
-		o.logged = text
-	default:
-		c.Log.Warn(text)
-		o.logged = text
+	ctx, cancel := context.WithTimeout(context.Background(), othersTimeout)
+	if o.ended {
+		cancel()
 	}
-	return answer, nil
+	done = make(chan struct{})
+	o.done, o.cancel = done, cancel
+	go func() {
+		defer close(done)
+		defer cancel()
+		answer, of, err := c.askManufacturers(ctx)
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.done = nil
+		if o.err = err; err != nil {
+			o.failed = time.Now()
+			return
+		}
+		o.of, o.answer = of, answer
+		if text := answer.String(); text != o.logged {
+			o.logged = text
+			if text == "" {
+				c.Log.Info("the manufacturers of all listed meters are tracked now")
+			} else {
+				c.Log.Warn(text)
+			}
+		}
+	}()
+	return done, true
 }
 
 // askManufacturers asks the store, if what was answered last is about something else.
@@ -135,30 +165,21 @@ func (c *Console) askManufacturers(ctx context.Context) (answer OtherManufacture
 
 // otherManufacturers says what is known of other manufacturers, "" if there are
 // none. If it is about other imports than those in force, the store is asked in
-// the background.
+// the background; after a failure not before a pause.
 func (c *Console) otherManufacturers(list, inventory store.Import) string {
 	o := &c.others
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.begun && !o.ended && (o.err != nil || o.of != c.basis(list, inventory)) {
-		var ctx context.Context
-		ctx, o.cancel = context.WithTimeout(context.Background(), othersTimeout)
-		o.begun = true
-		go func() {
-			c.CheckManufacturers(ctx) // its error is kept
-			o.mu.Lock()
-			defer o.mu.Unlock()
-			o.cancel()
-			o.begun = false
-		}()
+	if o.of != c.basis(list, inventory) && (o.err == nil || time.Since(o.failed) > othersPause) && !o.ended {
+		c.ask()
 	}
-	if o.err != nil && !errors.Is(o.err, context.Canceled) {
+	if o.err != nil && o.of != c.basis(list, inventory) {
 		return "the manufacturers of the listed meters are not known: " + o.err.Error()
 	}
 	return o.answer.String()
 }
 
-// stop ends what is asked in the background.
+// stop ends the question that is under way.
 func (o *others) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

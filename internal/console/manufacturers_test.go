@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -122,6 +123,48 @@ func TestOtherManufacturers(t *testing.T) {
 		t.Fatal(err)
 	}
 	degraded("1" + begin + `"New" (1)`)
+}
+
+// A question that fails is said, and not asked again at each status.
+func TestOtherManufacturersNotKnown(t *testing.T) {
+	c, _ := newConsole(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := c.CheckManufacturers(ctx); err == nil {
+		t.Error("an answer after the time is over")
+	}
+	if _, err := c.CheckManufacturers(t.Context()); err != nil {
+		t.Error(err)
+	}
+	c.Motorway.Store.Close()
+	if _, err := c.CheckManufacturers(t.Context()); err == nil {
+		t.Error("a closed store has an answer")
+	}
+	if got := c.otherManufacturers(store.Import{}, store.Import{}); got != "" {
+		t.Errorf("what is in force is known: %q", got)
+	}
+	for range 3 {
+		if got := c.otherManufacturers(store.Import{No: 1}, store.Import{}); !strings.HasPrefix(got, "the manufacturers of the listed meters are not known: ") {
+			t.Errorf("said: %q", got)
+		}
+		c.others.mu.Lock()
+		if c.others.done != nil {
+			t.Error("asked again at once")
+		}
+		c.others.mu.Unlock()
+	}
+	c.others.mu.Lock()
+	c.others.failed = c.others.failed.Add(-2 * othersPause)
+	c.others.mu.Unlock()
+	c.otherManufacturers(store.Import{No: 1}, store.Import{})
+	c.others.mu.Lock()
+	done := c.others.done
+	c.others.mu.Unlock()
+	if done == nil {
+		t.Error("not asked again after the pause")
+		return
+	}
+	<-done
 }
 
 // A text of any length does not make the sentence long.

@@ -91,7 +91,12 @@ const gather = 2 * time.Millisecond
 
 // run writes what waits until the queue is closed.
 func (q *Queue) run() {
-	defer close(q.done)
+	defer func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		close(q.done)
+		q.cond.Broadcast()
+	}()
 	var spare []byte
 	for {
 		q.mu.Lock()
@@ -194,8 +199,8 @@ func (q *Queue) pause() bool {
 	return true
 }
 
-// Flush waits until all lines that were taken before are written, or until ctx
-// ends; the error is the context's.
+// Flush waits until all lines that were taken before are written. The error is the
+// context's, or says that the queue was closed before.
 func (q *Queue) Flush(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		q.mu.Lock()
@@ -207,6 +212,9 @@ func (q *Queue) Flush(ctx context.Context) error {
 	for to := q.taken; q.written < to; q.cond.Wait() {
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if q.Closed() {
+			return cmp.Or(q.err, errHangs)
 		}
 	}
 	return nil

@@ -199,6 +199,9 @@ func TestCloseFails(t *testing.T) {
 		if err := q.Close(time.Hour); !errors.Is(err, gone) || tries != 2 || !q.Closed() {
 			t.Errorf("%v after %d tries", err, tries)
 		}
+		if err := q.Flush(t.Context()); !errors.Is(err, gone) {
+			t.Errorf("flush of a closed queue: %v", err)
+		}
 	})
 }
 

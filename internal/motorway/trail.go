@@ -3,6 +3,7 @@ package motorway
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"sync/atomic"
@@ -73,13 +74,13 @@ func (t *Trail) Trouble() string { return t.lines.Trouble() }
 // error says what was not written.
 func (t *Trail) Close() error {
 	err := t.lines.Close(trailWait)
-	if err != nil {
-		t.log.Error("the last lines of the service audit trail were not written", "error", err)
-	}
 	if t.lines.Closed() {
 		t.file.close()
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("the service audit trail: %w", err)
+	}
+	return nil
 }
 
 // TrailLine is one line of the trail.
