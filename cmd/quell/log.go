@@ -104,17 +104,25 @@ func (s *system) countLines(r prometheus.Registerer) {
 	}
 }
 
-// conditions says what is wrong with the outputs of this process.
-func (s *system) conditions() (list []string) {
-	if q := s.logLines.Load(); q != nil {
-		if what := q.Trouble(); what != "" {
-			list = append(list, "the log: "+what)
+// addConditions has the console say what is wrong with the outputs of this process,
+// besides what it says already.
+func (s *system) addConditions() {
+	others := s.console.Conditions
+	s.console.Conditions = func() (list []string) {
+		if others != nil {
+			list = others()
 		}
-	}
-	if s.trail != nil {
-		if what := s.trail.Trouble(); what != "" {
-			list = append(list, "the service audit trail: "+what)
+		say := func(output, trouble string) {
+			if trouble != "" {
+				list = append(list, output+": "+trouble)
+			}
 		}
+		if q := s.logLines.Load(); q != nil {
+			say("the log", q.Trouble())
+		}
+		if s.trail != nil {
+			say("the service audit trail", s.trail.Trouble())
+		}
+		return list
 	}
-	return list
 }

@@ -125,7 +125,7 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured,
 		Reporting: reporting(s.reports, st)}
-	s.console.Conditions = s.conditions
+	s.addConditions()
 	s.countLines(registry)
 	s.apply(cfg)
 	return s, nil
