@@ -382,6 +382,42 @@ func TestHangupReopensTrail(t *testing.T) {
 	}
 }
 
+// A hangup while it starts, which may take as long as an import, does not end it,
+// and is done when it has started.
+func TestHangupAtStart(t *testing.T) {
+	hop := accept(t)
+	fifo := filepath.Join(t.TempDir(), "list.txt")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	i := install(t, hop, hop, "device_list: "+fifo+"\n")
+	p := i.begin()
+	for round := range 2 { // its digest, and the list
+		w, err := os.OpenFile(fifo, os.O_WRONLY, 0) // when it reads
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			p.Process.Signal(syscall.SIGHUP)
+			time.Sleep(50 * time.Millisecond)
+		}
+		fmt.Fprintln(w, someMeter)
+		w.Close()
+		wait(t, "the list is read", func() bool { return round > 0 || strings.Contains(p.log.String(), "importing") })
+	}
+	i.answers(p)
+	wait(t, "the hangup is done", func() bool { return strings.Contains(p.log.String(), "the configuration was read again") })
+	go func() {
+		if w, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil { // the hangup reads the list once more
+			fmt.Fprintln(w, someMeter)
+			w.Close()
+		}
+	}()
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Errorf("%v\n%s", err, p.log)
+	}
+}
+
 func read(t testing.TB, name string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(name)

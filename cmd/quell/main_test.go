@@ -117,6 +117,14 @@ func (i *installation) file(name, text string) string {
 // serve starts a quell process and waits until it answers.
 func (i *installation) serve(environ ...string) *process {
 	i.t.Helper()
+	p := i.begin(environ...)
+	i.answers(p)
+	return p
+}
+
+// begin starts a quell process.
+func (i *installation) begin(environ ...string) *process {
+	i.t.Helper()
 	p := &process{Cmd: exec.Command(i.program, "serve", "--config", i.config), log: &output{}, exited: make(chan error, 1),
 		south: "http://" + i.south, north: "http://" + i.north, admin: "http://" + i.admin}
 	p.Env = append(append(os.Environ(), beQuell+"=1"), environ...)
@@ -129,13 +137,19 @@ func (i *installation) serve(environ ...string) *process {
 	}
 	go func() { p.exited <- p.Wait() }()
 	i.t.Cleanup(func() { p.Process.Kill() })
+	return p
+}
+
+// answers waits until a process answers.
+func (i *installation) answers(p *process) {
+	i.t.Helper()
 	c := console.Client{Base: p.admin}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		// The northbound listener is the last to open.
 		if l, err := net.Dial("tcp", i.north); err == nil {
 			l.Close()
 			if _, err := c.Status(context.Background()); err == nil {
-				return p
+				return
 			}
 		}
 		select {

@@ -43,14 +43,14 @@ func serve(ctx context.Context, e *env, args []string) error {
 		return fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
 	log, queue := e.openLog()
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP) // now: the start may take as long as an import
+	defer signal.Stop(hangup)
 	s, err := start(ctx, cfg, log, e.reached)
 	if err != nil {
 		return err
 	}
 	s.logLines.Store(queue)
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
 	for {
 		select {
 		case <-hangup:
