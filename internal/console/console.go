@@ -50,7 +50,7 @@ type Console struct {
 	// "inventory" or the "devices" come from; they cannot be imported then.
 	Configured func(kind string) string
 	Reporting  Reporting
-	// Conditions says what else is wrong now while alerts still pass; it may be nil.
+	// Conditions says what else is wrong while alerts still pass; it may be nil.
 	Conditions func() []string
 
 	draining atomic.Bool
