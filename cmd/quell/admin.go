@@ -61,14 +61,14 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if s.admin, err = s.listen("127.0.0.1:0", s.console.Handler()); err != nil {
+	if s.admin, err = s.listen("console", "127.0.0.1:0", s.console.Handler()); err != nil {
 		return nil, "", nil, errors.Join(err, s.close())
 	}
 	absent = "No quell is running; this takes effect at its next start."
 	if cfg.Database() != "" {
 		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."
 	}
-	return &console.Client{Base: s.admin.url}, absent, s.close, nil
+	return &console.Client{Base: s.admin.URL}, absent, s.close, nil
 }
 
 // whoami names the operator for the audit of what they change.

@@ -51,7 +51,7 @@ func demo(ctx context.Context, e *env, args []string) error {
 	err = d.run(ctx, e)
 	if err == nil && *stay {
 		fmt.Fprintf(e.stdout, "\nStill running; interrupt it to end.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
-			d.configFile, d.sys.south.url, d.sys.north.url, d.sys.admin.url)
+			d.configFile, d.sys.south.URL, d.sys.north.URL, d.sys.admin.URL)
 		<-ctx.Done()
 	}
 	return errors.Join(err, d.close())
@@ -101,7 +101,7 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 		return nil, err
 	}
 	// Enough for the other commands to find it.
-	u, err := url.Parse(d.sys.admin.url)
+	u, err := url.Parse(d.sys.admin.URL)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (d *demonstration) close() error {
 // run drives the messages and prints what came of them.
 func (d *demonstration) run(ctx context.Context, e *env) error {
 	fmt.Fprintf(e.stdout, "quell stands between %s and its next hops; a window is %v here, 30m in earnest.\n\n", "a town's Service Users and hubs", demoWindow)
-	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.south.url, North: d.sys.north.url, Window: demoWindow}, d.south, d.north, d.town, progress(e))
+	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.south.URL, North: d.sys.north.URL, Window: demoWindow}, d.south, d.north, d.town, progress(e))
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 // report has a report cut and delivered to a folder, and verifies what came
 // there as its receiver would.
 func (d *demonstration) report(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.admin.url}
+	c := console.Client{Base: d.sys.admin.URL}
 	r, err := c.CutReport(ctx)
 	if err != nil {
 		return err
@@ -198,7 +198,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 
 // lastEntries prints what is most telling of the suppression log, by the console.
 func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.admin.url}
+	c := console.Client{Base: d.sys.admin.URL}
 	log, err := c.Suppressions(ctx, 0, 10_000)
 	if err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -84,7 +83,7 @@ type system struct {
 	reports *report.Reporter
 	keep    atomic.Pointer[[2]time.Duration] // windows, log
 
-	south, north, admin *server
+	south, north, admin *gateway.Listener
 	failed              chan error // a listener that ended by itself
 	stop                context.CancelFunc
 	stopReports         func() // of the reporter that runs
@@ -93,14 +92,13 @@ type system struct {
 	logLines atomic.Pointer[lines.Queue] // where lines of the log wait; nil: they do not
 }
 
-type server struct {
-	*http.Server
-	url string
-}
-
-// stopTimeout bounds the wait for messages under way at the end: longer than
-// the gateway waits for a next hop.
-const stopTimeout = 90 * time.Second
+// stopTimeout bounds the wait for messages under way at the end: as long as the
+// gateway waits for a next hop's answer to begin, and then for a byte of it. What
+// has not ended by then is cut off, and given cutOffTimeout to say so.
+const (
+	stopTimeout   = 90 * time.Second
+	cutOffTimeout = 5 * time.Second
+)
 
 // housekeepEvery is the pause between housekeepings.
 const housekeepEvery = time.Hour
@@ -121,9 +119,9 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 		log.Error("it is not known when the last request was received", "error", err)
 	}
 	m.Watch(registry)
-	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log), failed: make(chan error, 3), stopReports: func() {}}
+	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopUse: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {}}
 	s.reports = newReporter(s, cfg, registry)
-	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured,
+	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured, Conditions: s.gateway.Conditions,
 		Reporting: reporting(s.reports, st)}
 	s.addConditions()
 	s.countLines(registry)
@@ -154,7 +152,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 		return nil, err
 	}
 	for _, l := range []struct {
-		at   **server
+		at   **gateway.Listener
 		name string
 		addr string
 		h    http.Handler
@@ -163,7 +161,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
-		if *l.at, err = s.listen(l.addr, l.h); err != nil {
+		if *l.at, err = s.listen(l.name, l.addr, l.h); err != nil {
 			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
 		}
 	}
@@ -173,7 +171,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 	if err != nil && !errors.Is(err, store.ErrUnavailable) {
 		return nil, err
 	}
-	log.Info("quell runs", "version", version(), "switch", s.store.Switch(), "southbound", s.south.url, "northbound", s.north.url, "console", s.admin.url,
+	log.Info("quell runs", "version", version(), "switch", s.store.Switch(), "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL,
 		"device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
 	return s, nil
 }
@@ -212,19 +210,17 @@ func (s *system) untilAvailable(ctx context.Context, f func(ctx context.Context,
 	}
 }
 
-func (s *system) listen(addr string, h http.Handler) (*server, error) {
-	l, err := net.Listen("tcp", addr)
+func (s *system) listen(name, addr string, h http.Handler) (*gateway.Listener, error) {
+	l, err := s.gateway.Listen(name, addr, h)
 	if err != nil {
 		return nil, err
 	}
-	srv := &server{&http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}, "http://" + l.Addr().String()}
 	go func() {
-		if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		if err := l.Serve(); !errors.Is(err, http.ErrServerClosed) {
 			s.failed <- fmt.Errorf("listener %s: %w", addr, err)
 		}
 	}()
-	return srv, nil
+	return l, nil
 }
 
 // close stops gracefully: listeners take no more, messages under way are
@@ -238,21 +234,36 @@ func (s *system) close() error {
 	defer cancel()
 	var wg sync.WaitGroup
 	var errs [3]error
-	shutdown := func(i int, srv *server) {
-		if srv != nil {
-			errs[i] = srv.Shutdown(ctx)
-		}
-	}
-	wg.Go(func() { shutdown(0, s.south) })
-	wg.Go(func() { shutdown(1, s.north) })
+	wg.Go(func() { errs[0] = s.shut(ctx, s.south) })
+	wg.Go(func() { errs[1] = s.shut(ctx, s.north) })
 	wg.Wait()
 	s.background.Wait()
-	shutdown(2, s.admin) // the last, so that health and metrics are seen to the end
+	errs[2] = s.shut(ctx, s.admin) // the last, so that health and metrics are seen to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
 		err = errors.Join(err, s.trail.Close())
 	}
 	return err
+}
+
+// shut closes a listener when its messages are finished, or cuts them off when ctx
+// is done.
+func (s *system) shut(ctx context.Context, l *gateway.Listener) error {
+	if l == nil {
+		return nil
+	}
+	err := l.Shutdown(ctx)
+	if err == nil {
+		return nil
+	}
+	s.log.Warn("messages are cut off, whose senders or next hops keep quell from stopping", "listener", l.URL)
+	s.gateway.CutOff()
+	last, cancel := context.WithTimeout(context.Background(), cutOffTimeout)
+	defer cancel()
+	if l.Shutdown(last) == nil {
+		return nil
+	}
+	return errors.Join(fmt.Errorf("listener %s: %w", l.URL, err), l.Close())
 }
 
 // apply puts into force what a configuration says that can change while

@@ -118,6 +118,13 @@ type Config struct {
 		NextHop string `yaml:"next_hop" reload:"live"`
 	} `yaml:"northbound"`
 
+	// How long a connection to a next hop is kept without a message. It must be
+	// shorter than the next hop keeps it: many servers close at 5s (nginx at 75s,
+	// gunicorn at 2s), and a message that is sent just then is answered 502, since
+	// quell sends none a second time that may have arrived. More than 0.
+	// Default: 4s.
+	NextHopIdle Duration `yaml:"next_hop_idle" reload:"restart"`
+
 	// The admin API, health and metrics.
 	Console struct {
 		// The address, host:port, of the console. Commands that act on a running
@@ -243,6 +250,7 @@ func Default() Config {
 	c.Store = "sqlite"
 	c.StoreTimeout = Duration(250 * time.Millisecond)
 	c.Drain = Duration(3 * time.Second)
+	c.NextHopIdle = Duration(4 * time.Second)
 	c.Southbound.Listen = "127.0.0.1:8079"
 	c.Northbound.Listen = "127.0.0.1:8089"
 	c.Console.Listen = "127.0.0.1:8080"

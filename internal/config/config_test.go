@@ -273,7 +273,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 19 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 20 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }
@@ -334,7 +334,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("no change: live %v, restart %v", live, restart)
 	}
 	// Every value but the switch, one after the other.
-	wantRestart := []string{"data_dir", "store", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config"}
+	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config"}
 	for i, l := range leaves(&changed) {
 		if l.key == "switch" {
 			continue

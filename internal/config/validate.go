@@ -70,6 +70,7 @@ func (c *Config) faults() (faults []fault) {
 	check("southbound.next_hop", nextHop(c.Southbound.NextHop))
 	check("northbound.listen", address(c.Northbound.Listen))
 	check("northbound.next_hop", nextHop(c.Northbound.NextHop))
+	check("next_hop_idle", positive(c.NextHopIdle))
 	err := address(c.Console.Listen)
 	if err == nil && !c.Console.Insecure && !loopback(c.Console.Listen) {
 		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+

@@ -8,12 +8,9 @@
 package gateway
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"mime"
@@ -21,10 +18,10 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -32,39 +29,42 @@ import (
 
 // Headers of northbound answers.
 const (
-	DecisionHeader = "Quell-Decision" // an outage.Outcome
+	DecisionHeader = "Quell-Decision" // an outage.Outcome, or Undelivered
 	ReasonHeader   = "Quell-Reason"   // an outage.Reason
 )
 
-// How long the next hop may take to accept a connection and to begin its
-// answer. A sender's own patience is usually shorter.
-const (
-	dialTimeout   = 5 * time.Second
-	answerTimeout = 60 * time.Second
-)
+// Undelivered is the decision's header of an answer that quell gives itself since
+// the message, which was to go forward, is not known to have reached the next
+// hop. It is no outage.Outcome: those are what the log keeps of decisions, and a
+// message that is sent again gets the same one.
+const Undelivered = "undelivered"
 
 // Gateway makes the handlers of both directions.
 type Gateway struct {
-	m         *motorway.Motorway
-	log       *slog.Logger
-	transport http.RoundTripper
-	south     atomic.Pointer[url.URL]
-	north     atomic.Pointer[url.URL]
+	m       *motorway.Motorway
+	log     *slog.Logger
+	limits  Limits
+	carrier *carrier
+	south   atomic.Pointer[url.URL]
+	north   atomic.Pointer[url.URL]
+	ended   context.Context // of messages that nobody waits for any more
+	end     context.CancelFunc
+
+	mu    sync.Mutex // guards doors
+	doors []*door
 }
 
 // New makes a gateway. SetNextHops is to be called before the first message.
-func New(m *motorway.Motorway, log *slog.Logger) *Gateway {
-	return &Gateway{m: m, log: log, transport: &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:     true,
-		MaxIdleConnsPerHost:   256,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: answerTimeout,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // the body's octets are the sender's
-	}}
+func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
+	g := &Gateway{m: m, log: log, limits: limits.orDefault()}
+	g.ended, g.end = context.WithCancel(context.Background())
+	g.carrier = g.newCarrier()
+	return g
 }
+
+// CutOff gives up what next hops have not answered yet: senders are answered 502,
+// and windows withdrawn. It is for the end of the program.
+func (g *Gateway) CutOff() { g.end() }
 
 // SetNextHops sets where messages go from now on. The URLs may have a path,
 // which goes before each message's own.
@@ -75,29 +75,30 @@ func (g *Gateway) SetNextHops(south, north *url.URL) {
 
 // Southbound is the handler of what goes south.
 func (g *Gateway) Southbound() http.Handler {
-	proxy := g.proxy(&g.south, func(p *motorway.Passage, res *http.Response) {
-		if !p.Tracked() {
+	proxy := g.proxy(&g.south, func(t *transit, res *http.Response) {
+		if !t.Tracked() {
 			return
 		}
-		head, err := peek(&res.Body, res.ContentLength)
+		head, err := peek(res.Body, res.ContentLength)
+		res.Body = putBack(head, res.Body)
 		if err == nil {
 			head, err = plain(head, res.Header.Get("Content-Encoding"))
 		}
 		delivered := res.StatusCode >= 200 && res.StatusCode < 300 && err == nil
-		g.m.Answered(res.Request.Context(), p, delivered, head)
+		g.m.Answered(res.Request.Context(), &t.Passage, delivered, head)
 	})
-	return g.handler(func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
+	return g.handler(outage.South, func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
 		return g.m.Southbound(ctx, b), nil
 	}, proxy)
 }
 
 // Northbound is the handler of what goes north.
 func (g *Gateway) Northbound() http.Handler {
-	proxy := g.proxy(&g.north, func(_ *motorway.Passage, res *http.Response) {
+	proxy := g.proxy(&g.north, func(_ *transit, res *http.Response) {
 		res.Header.Del(DecisionHeader)
 		res.Header.Del(ReasonHeader)
 	})
-	return g.handler(func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
+	return g.handler(outage.North, func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
 		p := g.m.Northbound(ctx, b)
 		return p, http.Header{DecisionHeader: {string(p.Decision.Outcome)}, ReasonHeader: {string(p.Decision.Reason)}}
 	}, proxy)
@@ -107,11 +108,15 @@ func (g *Gateway) Northbound() http.Handler {
 // ReverseProxy forgets what was set before a status of 1xx.
 type answerWriter struct {
 	http.ResponseWriter
+	in     *incoming // the message that is answered; nil if it has no body
 	header http.Header
 	own    bool // quell's own answer, not the next hop's
 }
 
 func (a *answerWriter) WriteHeader(status int) {
+	if status == http.StatusContinue && a.in != nil && a.in.request.Header.Get("Expect") != "" {
+		return // net/http says so itself, as soon as the body is read
+	}
 	if status >= 200 {
 		h := a.Header()
 		maps.Copy(h, a.header)
@@ -121,6 +126,10 @@ func (a *answerWriter) WriteHeader(status int) {
 				h[name] = nil
 			}
 		}
+		if !a.in.whole() {
+			// What is left of the message must not be taken for the next one.
+			h.Set("Connection", "close")
+		}
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
@@ -128,55 +137,131 @@ func (a *answerWriter) WriteHeader(status int) {
 // Unwrap is for http.ResponseController.
 func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-type passageKey struct{}
+// transit is one message on its way through the gateway.
+type transit struct {
+	motorway.Passage
+	out  *answerWriter
+	in   *incoming // nil if the message has no body
+	head []byte    // what was read of the body before the decision
+	held bool      // that is all of it
 
-func passageOf(r *http.Request) *motorway.Passage {
-	return r.Context().Value(passageKey{}).(*motorway.Passage)
+	answer *watched // the next hop's answer; nil while there is none, or without a body
 }
+
+type transitKey struct{}
+
+func transitOf(r *http.Request) *transit { return r.Context().Value(transitKey{}).(*transit) }
 
 // handler looks at each message by the function decide, which also gives the
 // headers of the answer, and passes it on to the proxy unless it is suppressed.
-func (g *Gateway) handler(decide func(context.Context, motorway.Body) (motorway.Passage, http.Header), proxy http.Handler) http.Handler {
+func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motorway.Body) (motorway.Passage, http.Header), proxy http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		in := receive(w, r, g.limits.Sender)
+		defer in.Close()
+		t := &transit{out: &answerWriter{ResponseWriter: w, in: in}, in: in}
+		if status, why := tunnel(r); status != 0 {
+			g.refuse(t.out, d, "tunnel", status, why)
+			return
+		}
 		b := motorway.Body{XML: isXML(r)}
-		if b.XML {
-			head, err := peek(&r.Body, r.ContentLength)
-			if err != nil {
-				// The sender broke off: there is no message.
-				http.Error(w, "quell: the message's body could not be read: "+err.Error(), http.StatusBadRequest)
+		if b.XML && in != nil {
+			var err error
+			if b.Head, err = peek(in, r.ContentLength); err != nil {
+				// There is no message.
+				status, cause := http.StatusBadRequest, "broken-off"
+				if timedOut(err) {
+					status, cause = http.StatusRequestTimeout, "stalled"
+				}
+				g.refuse(t.out, d, cause, status, "the message's body could not be read: "+err.Error())
 				return
 			}
-			b.Head, b.Rest = head, len(head) == motorway.Look || r.ContentLength > int64(len(head))
-			if !b.Rest {
-				// Lets the transport send it again on a connection that the
-				// next hop closed before anything was written.
-				r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(head)), nil }
-			}
+			b.Rest = len(b.Head) == motorway.Look || r.ContentLength > int64(len(b.Head))
+			t.head, t.held = b.Head, !b.Rest
 		}
-		p, header := decide(r.Context(), b)
-		out := &answerWriter{ResponseWriter: w, header: header}
-		if p.Decision.Outcome == outage.Suppressed {
-			out.own = true
-			out.WriteHeader(http.StatusOK)
+		t.Passage, t.out.header = decide(r.Context(), b)
+		if t.Decision.Outcome == outage.Suppressed {
+			t.out.own = true
+			t.out.WriteHeader(http.StatusOK)
 			return
 		}
 		ctx := r.Context()
-		if p.Tracked() {
+		if t.Tracked() {
 			// Its answer must be known even if the sender has hung up. A
 			// context that cannot end would not do: ReverseProxy would then
 			// watch the sender's connection itself.
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 			defer cancel()
+			defer context.AfterFunc(g.ended, cancel)()
 		}
-		// Otherwise net/http would read and close what is left of the body as
-		// soon as the answer begins, and the transport, which still reads it,
-		// would take that for a failure and cut the answer off.
-		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
-			g.log.Warn("an answer that begins before its message has ended may be cut off", "error", err)
-		}
-		proxy.ServeHTTP(out, r.WithContext(context.WithValue(ctx, passageKey{}, &p)))
+		defer g.noteStall(t)
+		// A copy: net/http goes on to use its own request, with its own body.
+		proxy.ServeHTTP(t.out, r.WithContext(context.WithValue(ctx, transitKey{}, t)))
 	})
+}
+
+// noteStall says so if a next hop stopped within its answer. The sender's
+// connection is cut then, so that it sees that the answer is not whole.
+func (g *Gateway) noteStall(t *transit) {
+	if t.answer == nil || !t.answer.stalled.Load() {
+		return
+	}
+	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), "stalled").Inc()
+	g.log.Warn("the next hop stopped within its answer", "direction", t.Direction, "request", t.Message.RequestID, "response", t.Message.ResponseID)
+}
+
+// refuse answers what is no message.
+func (g *Gateway) refuse(out *answerWriter, d outage.Direction, cause string, status int, why string) {
+	g.m.Metrics.Refused.WithLabelValues(string(d), cause).Inc()
+	g.log.Warn("refused", "direction", d, "cause", cause, "status", status, "why", why)
+	out.own = true
+	out.Header().Set("Connection", "close")
+	http.Error(out, "quell: "+why, status)
+}
+
+// tunnel says how to refuse a request for a tunnel, through which anything might
+// pass unseen; 0 if it is none. What merely offers another protocol is a message
+// as it is, and passes without the offer: one with a body, or one that offers
+// HTTP/2, as some clients do each time.
+func tunnel(r *http.Request) (status int, why string) {
+	const text = ": quell passes messages of HTTP/1.1, no tunnels"
+	switch {
+	case r.Method == http.MethodConnect:
+		return http.StatusNotImplemented, "CONNECT" + text
+	case r.Method == "PRI" || r.ProtoMajor != 1:
+		return http.StatusHTTPVersionNotSupported, r.Proto + text
+	case r.ContentLength == 0 && slices.Contains(tokens(r.Header["Connection"]), "upgrade") && !offersHTTP(r.Header["Upgrade"]):
+		return http.StatusNotImplemented, "Upgrade" + text
+	}
+	return 0, ""
+}
+
+// offersHTTP reports whether all that a sender offers to switch to is HTTP again,
+// in another version or by TLS.
+func offersHTTP(upgrade []string) bool {
+	for _, offer := range tokens(upgrade) {
+		if name, _, _ := strings.Cut(offer, "/"); name != "h2c" && name != "tls" && name != "http" {
+			return false
+		}
+	}
+	return true
+}
+
+// tokens are the items of a header that is a list, in lower case.
+func tokens(values []string) (list []string) {
+	for _, v := range values {
+		for item := range strings.SplitSeq(v, ",") {
+			if item = strings.ToLower(strings.TrimSpace(item)); item != "" {
+				list = append(list, item)
+			}
+		}
+	}
+	return list
+}
+
+func timedOut(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // isXML reports whether a message may be DUIS: a POST of an XML media type, or
@@ -193,103 +278,68 @@ func isXML(r *http.Request) bool {
 	return err == nil && (media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml"))
 }
 
-// headSize is what is read of a message that is known to be too large: enough
-// for its header, which the audit trail quotes.
-const headSize = 4 << 10
+// errAnswer is of a next hop's answer that no HTTP message may be.
+type errAnswer int
 
-// peek reads a body up to one octet more than a DUIS message may have, or only
-// its beginning if it is known to be longer, and puts it back.
-func peek(body *io.ReadCloser, length int64) ([]byte, error) {
-	limit := int64(motorway.Look)
-	if length >= limit {
-		limit = headSize
-	}
-	capacity := int64(2 << 10)
-	if length >= 0 {
-		capacity = min(length, limit) + bytes.MinRead
-	}
-	head := bytes.NewBuffer(make([]byte, 0, capacity))
-	_, err := head.ReadFrom(io.LimitReader(*body, limit))
-	seen := head.Bytes()
-	*body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(seen), *body), *body}
-	return seen, err
-}
-
-// plain is the beginning of an answer without its compression. The error says
-// that it cannot be read: whether the next hop took the message is then unknown.
-func plain(head []byte, encoding string) ([]byte, error) {
-	switch strings.ToLower(encoding) {
-	case "", "identity":
-		return head, nil
-	case "gzip", "x-gzip":
-		z, err := gzip.NewReader(bytes.NewReader(head))
-		if err != nil {
-			return nil, err
-		}
-		text, err := io.ReadAll(io.LimitReader(z, motorway.Look))
-		if errors.Is(err, io.ErrUnexpectedEOF) && len(text) > 0 {
-			err = nil // it is longer than was looked at
-		}
-		return text, err
-	}
-	return nil, fmt.Errorf("an answer in content encoding %q cannot be read", encoding)
+func (e errAnswer) Error() string {
+	return fmt.Sprintf("the next hop answered with status %03d", int(e))
 }
 
 // proxy makes the reverse proxy of a direction. answered sees the next hop's
 // answer before the caller does.
-func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*motorway.Passage, *http.Response)) *httputil.ReverseProxy {
+func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*transit, *http.Response)) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { rewrite(r, nextHop.Load()) },
-		Transport:  g.transport,
+		Transport:  g.carrier,
 		BufferPool: buffers{},
 		ErrorLog:   slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error {
-			p := passageOf(res.Request)
-			answered(p, res)
-			g.m.Passed(p, res.StatusCode)
+			if res.StatusCode < 200 || res.StatusCode > 999 {
+				return errAnswer(res.StatusCode) // a tunnel that nobody asked for, or no status at all
+			}
+			t := transitOf(res.Request)
+			t.in.answered()
+			if res.Body != http.NoBody {
+				t.answer = &watched{ReadCloser: res.Body, idle: g.limits.NextHop}
+				res.Body = t.answer
+			}
+			answered(t, res)
+			g.m.Passed(&t.Passage, res.StatusCode)
 			return nil
 		},
-		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
-			p := passageOf(r)
-			g.m.Answered(r.Context(), p, false, nil)
-			g.m.Passed(p, 0)
-			w.(*answerWriter).own = true
-			status, cause := http.StatusBadGateway, "unreachable"
-			var timeout net.Error
-			switch {
-			case errors.As(err, &timeout) && timeout.Timeout():
-				status, cause = http.StatusGatewayTimeout, "timeout"
-			case errors.Is(err, context.Canceled):
-				cause = "sender-gone"
-			}
-			g.m.Metrics.NextHop.WithLabelValues(string(p.Direction), cause).Inc()
-			g.log.Warn("message not delivered", "direction", p.Direction, "cause", cause, "error", err,
-				"request", p.Message.RequestID, "response", p.Message.ResponseID)
-			http.Error(w, fmt.Sprintf("quell: the next hop (%s) could not be reached, send the message again: %v", p.Direction, err), status)
-		},
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) { g.undelivered(transitOf(r), r.Context(), err) },
 	}
 }
 
-// rewrite directs a request to the next hop, with nothing else changed. It
-// undoes what ReverseProxy does for browsers' sake.
-func rewrite(r *httputil.ProxyRequest, nextHop *url.URL) {
-	in, out := r.In, r.Out
-	out.Host = in.Host
-	for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-		if v, ok := in.Header[name]; ok {
-			out.Header[name] = v
-		}
+// undelivered answers a message that is not known to have reached the next hop.
+func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
+	g.m.Answered(ctx, &t.Passage, false, nil)
+	g.m.Passed(&t.Passage, 0)
+	status, cause := http.StatusBadGateway, "unreachable"
+	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", t.Direction)
+	var bad errAnswer
+	switch sender := t.in.err(); {
+	case sender != nil && timedOut(sender):
+		status, cause, why = http.StatusRequestTimeout, "sender-stalled", "the message's body could not be read"
+	case sender != nil || errors.Is(err, context.Canceled) && g.ended.Err() == nil:
+		cause = "sender-gone"
+	case errors.Is(err, context.Canceled):
+		cause = "stopped"
+	case errors.Is(err, errOwnListener):
+		cause = "own-listener"
+	case errors.As(err, &bad):
+		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", t.Direction)
+	case timedOut(err):
+		status, cause = http.StatusGatewayTimeout, "timeout"
 	}
-	out.URL = &url.URL{Scheme: nextHop.Scheme, Host: nextHop.Host, RawQuery: in.URL.RawQuery, ForceQuery: in.URL.ForceQuery}
-	path, _, _ := strings.Cut(in.RequestURI, "?")
-	if full := strings.TrimSuffix(nextHop.EscapedPath(), "/") + path; strings.HasPrefix(path, "/") && !strings.HasPrefix(full, "//") {
-		out.URL.Opaque = full // as it came, octet for octet
-		return
+	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), cause).Inc()
+	g.log.Warn("message not delivered", "direction", t.Direction, "cause", cause, "error", err,
+		"request", t.Message.RequestID, "response", t.Message.ResponseID)
+	if t.Direction == outage.North {
+		t.out.header[DecisionHeader] = []string{Undelivered}
 	}
-	out.URL.Path, out.URL.RawPath = in.URL.Path, in.URL.RawPath
+	t.out.own = true
+	http.Error(t.out, "quell: "+why+": "+err.Error(), status)
 }
 
 // buffers lends ReverseProxy its copy buffers.

@@ -10,7 +10,6 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -42,6 +41,9 @@ type world struct {
 	rules motorway.Rules
 	first outage.Switch // position at the first start
 	logs  logs
+
+	limits   Limits
+	registry *prometheus.Registry // of the metrics since the last start
 
 	store *store.Store
 	m     *motorway.Motorway
@@ -123,11 +125,12 @@ func (w *world) open() (err error) {
 	if err != nil {
 		return err
 	}
-	w.m = &motorway.Motorway{Store: w.store, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(prometheus.NewRegistry()),
+	w.registry = prometheus.NewRegistry()
+	w.m = &motorway.Motorway{Store: w.store, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
 		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
 	w.m.Trail.Enable(true)
 	w.m.SetRules(w.rules)
-	w.gw = New(w.m, slog.New(slog.DiscardHandler))
+	w.gw = New(w.m, slog.New(slog.DiscardHandler), w.limits)
 	w.direct()
 	w.front = map[outage.Direction]*httptest.Server{
 		outage.South: httptest.NewServer(w.gw.Southbound()),
@@ -145,7 +148,7 @@ func (w *world) closeFront() {
 	for _, s := range w.front {
 		s.Close()
 	}
-	w.gw.transport.(*http.Transport).CloseIdleConnections()
+	w.gw.carrier.kept.CloseIdleConnections()
 }
 
 func (w *world) close() {

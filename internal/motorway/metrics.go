@@ -17,9 +17,18 @@ type Metrics struct {
 	FailOpen    *prometheus.CounterVec // by cause
 	NextHop     *prometheus.CounterVec // by direction, cause
 	Withdrawn   prometheus.Counter
-	Decision    *prometheus.HistogramVec // by decision
-	Commit      prometheus.Histogram
-	Batch       prometheus.Histogram
+	Unreadable  prometheus.Counter     // answers to tracked 11.3s
+	Refused     *prometheus.CounterVec // by direction, cause
+
+	// By listener: connections that are open, how often there was no place for
+	// one more, and how often one could not be accepted.
+	Connections     *prometheus.GaugeVec
+	ConnectionsFull *prometheus.CounterVec
+	AcceptErrors    *prometheus.CounterVec
+
+	Decision *prometheus.HistogramVec // by decision
+	Commit   prometheus.Histogram
+	Batch    prometheus.Histogram
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -36,6 +45,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		NextHop:     counter("next_hop_errors_total", "Messages that could not be delivered to the next hop, by direction and cause.", "direction", "cause"),
 		Withdrawn: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "activations_withdrawn_total",
 			Help: "Tracked activations withdrawn because the next hop refused them or could not be reached."}),
+		Unreadable: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "answers_unreadable_total",
+			Help: "Tracked activations withdrawn because the next hop's answer of success could not be read."}),
+		Refused: counter("refused_total", "Requests that are no message, by direction and cause.", "direction", "cause"),
+		Connections: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "quell", Name: "connections",
+			Help: "Connections that are open, by listener."}, []string{"listener"}),
+		ConnectionsFull: counter("connections_full_total", "Times that a listener had all the connections that it takes.", "listener"),
+		AcceptErrors:    counter("accept_errors_total", "Connections that could not be accepted, by listener.", "listener"),
 		Decision: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "quell", Name: "decision_seconds",
 			Help: "Time from a northbound message's receipt to its decision.", Buckets: times}, []string{"decision"}),
 		Commit: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_commit_seconds",
