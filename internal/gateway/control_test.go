@@ -96,7 +96,10 @@ func (p *player) nextHop(c clause, options []clause) bool {
 		how.code = ""
 	}
 	rest := c[3:]
-	if w, ok := rest.match("answers _ with _"); ok {
+	if w, ok := rest.match("answers octets _"); ok {
+		how = p.answerOf("200", "", options)
+		how.octets = &w[0]
+	} else if w, ok := rest.match("answers _ with _"); ok {
 		how = p.answerOf(w[0], w[1], options)
 	} else if w, ok := rest.match("answers _"); ok {
 		how = p.answerOf(w[0], "", options)
@@ -136,6 +139,12 @@ func (p *player) answerOf(what, status string, options []clause) (a answer) {
 			a.gzipped = true
 		} else if w, ok := o.match("padded by _ KiB"); ok {
 			a.padding = int(p.number(w[0])) << 10
+		} else if _, ok := o.match("in UTF-16"); ok {
+			a.utf16 = true
+		} else if w, ok := o.match("type _"); ok {
+			a.kind = w[0]
+		} else if _, ok := o.match("no type"); ok {
+			a.kind = "none"
 		} else if w, ok := o.match("header _"); ok {
 			name, value, _ := strings.Cut(w[0], ": ")
 			a.header = [2]string{name, value}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"maps"
@@ -20,6 +21,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"quell/internal/duis"
 	"quell/internal/outage"
@@ -144,6 +146,9 @@ type answer struct {
 	padding int
 	chunked bool
 	gzipped bool
+	octets  *string // the body instead
+	kind    string  // its Content-Type; "none": without
+	utf16   bool
 	hangUp  string // "": not; "before", "within" the answer
 	hold    bool   // until it is released with another
 }
@@ -263,10 +268,23 @@ func (h *hop) answer(w http.ResponseWriter, a *arrival, how answer) {
 		kind = "application/xml"
 		body = duis.AppendAnswer(nil, a.message.RequestID, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), how.code)
 	}
+	if how.octets != nil {
+		body = []byte(*how.octets)
+	}
+	if how.utf16 {
+		body = inUTF16(body)
+	}
 	body = append(body, bytes.Repeat([]byte(" "), how.padding)...)
 	header := http.Header{"Content-Type": {kind}, "Date": {"Sun, 01 Mar 2026 00:00:00 GMT"}, "X-Hop": {"a", "b"}}
 	if how.header[0] != "" {
 		header[how.header[0]] = []string{how.header[1]}
+	}
+	switch how.kind {
+	case "":
+	case "none":
+		header["Content-Type"] = nil
+	default:
+		header["Content-Type"] = []string{how.kind}
 	}
 	if how.gzipped {
 		var b bytes.Buffer
@@ -293,6 +311,15 @@ func (h *hop) answer(w http.ResponseWriter, a *arrival, how answer) {
 		http.NewResponseController(w).Flush()
 	}
 	w.Write(body)
+}
+
+// inUTF16 is text as some programs write it.
+func inUTF16(text []byte) []byte {
+	b := []byte{0xfe, 0xff}
+	for _, u := range utf16.Encode([]rune(string(text))) {
+		b = binary.BigEndian.AppendUint16(b, u)
+	}
+	return b
 }
 
 // hopByHop are the headers that are each hop's own.

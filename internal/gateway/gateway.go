@@ -79,7 +79,7 @@ func (g *Gateway) Southbound() http.Handler {
 		if !t.Tracked() {
 			return
 		}
-		head, err := peek(res.Body, res.ContentLength)
+		head, err := peek(res.Body, min(res.ContentLength, motorway.Look-1)) // all that is read, however long it is
 		res.Body = putBack(head, res.Body)
 		if err == nil {
 			head, err = plain(head, res.Header.Get("Content-Encoding"))

@@ -211,19 +211,29 @@ func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
 func (p *Passage) Tracked() bool { return p.activation != nil }
 
 // Answered takes the next hop's answer to a southbound passage: delivered if
-// it answered with success, and the answer's body, or its beginning. An
-// activation that was not delivered, or was refused by a ResponseCode E…, is
-// withdrawn.
+// it answered with success, and the answer's body, or the first Look bytes of
+// it. An activation that was not delivered is withdrawn, and one that may have
+// been refused: unless the answer is empty, it must be a DUIS response that says
+// no ResponseCode E…, whatever its media type. A page to log in, or a refusal in
+// an encoding that is not read, says no more than that something is wrong.
 func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, answer []byte) {
 	if p.activation == nil {
 		return
 	}
-	// What can be read of an answer is enough to refuse.
-	msg, _ := duis.Read(answer[:min(len(answer), duis.MaxSize)])
-	accepted := delivered && !refused(&msg)
+	msg, err := duis.Read(answer[:min(len(answer), duis.MaxSize)])
+	if len(answer) > duis.MaxSize && msg.ResponseCode != "" {
+		err = nil // its header could be read, which is enough
+	}
+	response := err == nil && msg.Root == duis.RootResponse && msg.ResponseCode != ""
+	refused := refused(&msg) // what can be read is enough for that
+	accepted := delivered && !refused && (len(answer) == 0 || response)
 	if !accepted {
 		m.Log.Info("activation withdrawn", "request", p.activation.RequestID, "esme", p.activation.ESME, "delivered", delivered, "response_code", msg.ResponseCode)
 		m.Metrics.Withdrawn.Inc()
+	}
+	if delivered && !refused && !accepted {
+		m.Log.Warn("the next hop's answer to an activation is no DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
+		m.Metrics.Unreadable.Inc()
 	}
 	rules := m.Rules()
 	ctx, cancel := rules.wait(ctx)
