@@ -101,7 +101,7 @@ type Config struct {
 		Listen string `yaml:"listen" reload:"restart"`
 
 		// Where requests go on to: an http or https URL without user, query and
-		// fragment. A request's path is added to its path.
+		// fragment, not quell's own. A request's path is added to its path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
 	} `yaml:"southbound"`
@@ -112,8 +112,8 @@ type Config struct {
 		// Default: 127.0.0.1:8089.
 		Listen string `yaml:"listen" reload:"restart"`
 
-		// Where alerts and responses go on to: an http or https URL without
-		// user, query and fragment. A message's path is added to its path.
+		// Where alerts and responses go on to: an http or https URL without user,
+		// query and fragment, not quell's own. A message's path is added to its path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
 	} `yaml:"northbound"`

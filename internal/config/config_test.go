@@ -2,6 +2,7 @@ package config
 
 import (
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -234,9 +235,9 @@ func TestValidate(t *testing.T) {
 		good, bad []string
 	}{
 		{southHop, "southbound.next_hop", []string{"http://h", "https://h:1/a/b", "http://[::1]:8080"},
-			[]string{"", "h:1", "/a", "ftp://h", "http://", "http://:80", "http:h", "http://u:p@h", "http://h?", "http://h/?a=b", "http://h#", "http://h/#f", "http://h:x", "http://a b"}},
+			[]string{"", "h:1", "/a", "ftp://h", "http://", "http://:80", "http:h", "http://u:p@h", "http://h?", "http://h/?a=b", "http://h#", "http://h/#f", "http://h:x", "http://a b", "http://h:1/ ", " http://h", "http://h/a b", "http://h/\u00a0", "http://h:0", "http://h:65536", "http://h:99999/", "http://h:", "http://h|x"}},
 		{northHop, "northbound.next_hop", []string{"http://h"}, []string{"", "//h"}},
-		{southListen, "southbound.listen", []string{"127.0.0.1:0", ":8079", "[::]:1", "host:65535"}, []string{"", "8079", "host", "host:", "host:http", "host:65536", "h:1:2", "::1:80", "http://h:1", "a b:1"}},
+		{southListen, "southbound.listen", []string{"127.0.0.1:8079", ":8079", "[::]:1", "host:65535"}, []string{"", "8079", "host", "host:", "host:http", "host:0", "127.0.0.1:0", "host:65536", "host:99999", "host:80 ", "a|b:1", "a\tb:1", "h:1:2", "::1:80", "http://h:1", "a b:1"}},
 		{northListen, "northbound.listen", []string{"10.0.0.1:1"}, []string{"x"}},
 		{console, "console.listen", []string{"localhost:1", "LOCALHOST:1", "127.0.0.1:1", "127.255.1.2:1", "[::1]:1", "[::ffff:127.0.0.1]:1"},
 			[]string{"x", ":1", "0.0.0.0:1", "[::]:1", "126.255.255.255:1", "128.0.0.1:1", "10.0.0.1:1", "localhost.example:1", "[::2]:1"}},
@@ -275,6 +276,57 @@ func TestValidate(t *testing.T) {
 	c = Config{}
 	if err := c.Validate(); strings.Count(err.Error(), "\n") != 20 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
+	}
+}
+
+// TestOwnListeners: no next hop may lead to quell itself, under whatever name.
+func TestOwnListeners(t *testing.T) {
+	own := "127.0.0.1"
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			own = n.IP.String()
+		}
+	}
+	for _, x := range []struct {
+		listen, hop string
+		fault       bool
+	}{
+		{"127.0.0.1:7001", "http://127.0.0.1:7001", true},
+		{"127.0.0.1:7001", "http://127.0.0.1:7001/path", true},
+		{"127.0.0.1:7001", "https://localhost:7001", true},
+		{"127.0.0.1:7001", "http://[::ffff:127.0.0.1]:7001", true},
+		{"127.0.0.1:7001", "http://0.0.0.0:7001", true},
+		{"127.0.0.1:7001", "http://127.0.0.1:7002", false},
+		{"127.0.0.1:7001", "http://127.0.0.2:7001", false},
+		{"localhost:7001", "http://127.0.0.1:7001", true},
+		{"localhost:7001", "http://LOCALHOST:7001", true},
+		{"0.0.0.0:7001", "http://127.0.0.2:7001", true},
+		{":7001", "http://" + own + ":7001", true},
+		{":7001", "http://[::1]:7001", true},
+		{":7001", "http://192.0.2.1:7001", false}, // no address of this machine
+		{own + ":7001", "http://" + own + ":7001", true},
+		{":7001", "http://no.such.name.invalid:7001", false},
+		{":80", "http://localhost", true},
+		{":443", "https://localhost/", true},
+		{":80", "https://localhost/", false},
+	} {
+		for name, set := range map[string]func(*Config){
+			"southbound.next_hop: leads to quell itself, to southbound.listen": func(c *Config) { c.Southbound.Listen, c.Southbound.NextHop = x.listen, x.hop },
+			"southbound.next_hop: leads to quell itself, to northbound.listen": func(c *Config) { c.Northbound.Listen, c.Southbound.NextHop = x.listen, x.hop },
+			"northbound.next_hop: leads to quell itself, to console.listen": func(c *Config) {
+				c.Console.Listen, c.Console.Insecure, c.Northbound.NextHop = x.listen, true, x.hop
+			},
+		} {
+			c := valid()
+			set(&c)
+			if err := c.Validate(); (err != nil) != x.fault || err != nil && !strings.HasPrefix(err.Error(), name) {
+				t.Errorf("%s, next hop %s: %v; want a fault: %t", x.listen, x.hop, err, x.fault)
+			}
+		}
 	}
 }
 

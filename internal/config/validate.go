@@ -3,11 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
-	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"time"
 
@@ -28,8 +24,8 @@ func (f fault) Error() string { return f.key + ": " + f.err.Error() }
 func (f fault) Unwrap() error { return f.err }
 
 // Validate says what is wrong with c: all of it at once, joined by
-// errors.Join, each error beginning with its key. It looks at no file and
-// resolves no name.
+// errors.Join, each error beginning with its key. It looks at no file, but looks
+// up the names of next hops and listeners.
 func (c *Config) Validate() error {
 	var errs []error
 	for _, f := range c.faults() {
@@ -77,6 +73,7 @@ func (c *Config) faults() (faults []fault) {
 			"console.insecure: true opens it to whoever reaches it", c.Console.Listen)
 	}
 	check("console.listen", err)
+	c.ownListeners(check)
 	c.reportFaults(check)
 	check("housekeeping.keep_windows", positive(c.Housekeeping.KeepWindows))
 	check("housekeeping.keep_log", positive(c.Housekeeping.KeepLog))
@@ -164,37 +161,6 @@ func forms(track []outage.Form) error {
 	}
 	if len(track) == 0 {
 		return errors.New("needs at least one form; to track nothing, turn the switch off")
-	}
-	return nil
-}
-
-func address(s string) error {
-	host, port, err := net.SplitHostPort(s)
-	if err == nil {
-		_, err = strconv.ParseUint(port, 10, 16)
-	}
-	if err != nil || strings.ContainsAny(host, " /@") {
-		return fmt.Errorf("%q is not an address of the form host:port", s)
-	}
-	return nil
-}
-
-// loopback reports whether the address, which is valid, is reached from this
-// machine only. An empty host is every interface.
-func loopback(addr string) bool {
-	host, _, _ := net.SplitHostPort(addr)
-	ip, err := netip.ParseAddr(host)
-	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
-}
-
-// nextHop does not repeat the value, which may hold a password.
-func nextHop(s string) error {
-	if s == "" {
-		return errors.New("is required: the URL that messages go on to, such as https://dsp.example/")
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(s, "?#") {
-		return errors.New("must be an absolute http or https URL without user, query and fragment")
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -94,11 +95,12 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 	g.mu.Lock()
 	g.doors = append(g.doors, d)
 	g.mu.Unlock()
-	return &Listener{
-		Server: &http.Server{Handler: h, ReadHeaderTimeout: g.limits.Header, IdleTimeout: g.limits.KeepAlive,
-			DisableGeneralOptionsHandler: true, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)},
-		URL: "http://" + l.Addr().String(), door: d,
-	}, nil
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: g.limits.Header, IdleTimeout: g.limits.KeepAlive,
+		DisableGeneralOptionsHandler: true, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
+	if name != "console" {
+		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // ends messages by CutOff
+	}
+	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), door: d}, nil
 }
 
 // Serve takes connections until the server is closed. The error is never nil.

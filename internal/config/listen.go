@@ -1,0 +1,165 @@
+package config
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// port reads a port of TCP. 0 is none: nobody could know which it is.
+func port(s string) (uint16, bool) {
+	n, err := strconv.ParseUint(s, 10, 16)
+	return uint16(n), err == nil && n > 0
+}
+
+// isHost reports whether s is an IP address, or may be a name of a host.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return true
+	}
+	for _, r := range s {
+		if !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("-._", r) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+func address(s string) error {
+	host, p, err := net.SplitHostPort(s)
+	if _, ok := port(p); err != nil || !ok || host != "" && !isHost(host) {
+		return fmt.Errorf("%q is not an address of the form host:port, with a port from 1 to 65535", s)
+	}
+	return nil
+}
+
+// loopback reports whether the address, which is valid, is reached from this
+// machine only. An empty host is every interface.
+func loopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
+}
+
+// nextHop does not repeat the value, which may hold a password.
+func nextHop(s string) error {
+	if s == "" {
+		return errors.New("is required: the URL that messages go on to, such as https://dsp.example/")
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.ContainsAny(s, "?#") ||
+		strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) || !isHost(u.Hostname()) {
+		return errors.New("must be an absolute http or https URL without user, query, fragment and blanks")
+	}
+	if _, ok := port(u.Port()); !ok && (u.Port() != "" || strings.HasSuffix(u.Host, ":")) {
+		return errors.New("must have a port from 1 to 65535, or none")
+	}
+	return nil
+}
+
+// lookupTimeout bounds the wait for a name, of which there are a few.
+const lookupTimeout = 2 * time.Second
+
+// ownListeners says which next hops are listeners of quell itself: a message would
+// come round until there are no descriptors left. It looks up names, which may
+// mean this machine; one that cannot be looked up is no fault. The values are
+// valid, but for those that faults says.
+func (c *Config) ownListeners(check func(key string, err error)) {
+	for _, hop := range []struct{ key, url string }{{"southbound.next_hop", c.Southbound.NextHop}, {"northbound.next_hop", c.Northbound.NextHop}} {
+		if nextHop(hop.url) != nil {
+			continue
+		}
+		u, _ := url.Parse(hop.url)
+		to, ok := port(u.Port())
+		if !ok {
+			to = map[string]uint16{"http": 80, "https": 443}[u.Scheme]
+		}
+		for _, l := range []struct{ key, addr string }{
+			{"southbound.listen", c.Southbound.Listen}, {"northbound.listen", c.Northbound.Listen}, {"console.listen", c.Console.Listen},
+		} {
+			host, p, err := net.SplitHostPort(l.addr)
+			if at, _ := port(p); err == nil && at == to && reaches(u.Hostname(), host) {
+				check(hop.key, fmt.Errorf("leads to quell itself, to %s: %s", l.key, l.addr))
+				break
+			}
+		}
+	}
+}
+
+// reaches reports whether a connection to the host named to may come to a listener
+// of this machine at the host named at, for the same port.
+func reaches(to, at string) bool {
+	if strings.EqualFold(to, at) {
+		return true
+	}
+	listens, everywhere := addresses(at), at == ""
+	for _, ip := range listens {
+		everywhere = everywhere || ip.IsUnspecified()
+	}
+	own := interfaces()
+	for _, ip := range addresses(to) {
+		switch {
+		case ip.IsUnspecified(): // means loopback
+			for _, l := range listens {
+				if l.IsLoopback() {
+					return true
+				}
+			}
+			if everywhere {
+				return true
+			}
+		case everywhere && (ip.IsLoopback() || own[ip]):
+			return true
+		}
+		for _, l := range listens {
+			if l == ip {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// addresses are those of a host, none if it cannot be looked up.
+func addresses(host string) (list []netip.Addr) {
+	if host == "" {
+		return nil
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{ip.Unmap().WithZone("")}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), lookupTimeout)
+	defer cancel()
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil
+	}
+	for _, ip := range found {
+		list = append(list, ip.Unmap().WithZone(""))
+	}
+	return list
+}
+
+// interfaces are the addresses of this machine.
+func interfaces() map[netip.Addr]bool {
+	own := map[netip.Addr]bool{}
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return own
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok {
+			if ip, ok := netip.AddrFromSlice(n.IP); ok {
+				own[ip.Unmap()] = true
+			}
+		}
+	}
+	return own
+}
