@@ -327,7 +327,7 @@ func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
 		cause = "stopped"
 	case errors.Is(err, errOwnListener):
 		cause = "own-listener"
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, errUnasked):
 		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", t.Direction)
 	case timedOut(err):
 		status, cause = http.StatusGatewayTimeout, "timeout"

@@ -26,7 +26,14 @@ func hubID(n int) outage.DeviceID   { return deviceBase["HUB"] + outage.DeviceID
 // startedWorld is a world with meters that are tracked, each on a hub of its own.
 func startedWorld(t *testing.T) *world {
 	t.Helper()
+	return startedWorldBy(t, func(*world) {})
+}
+
+// startedWorldBy is the same with something set before the start.
+func startedWorldBy(t *testing.T, set func(*world)) *world {
+	t.Helper()
 	w := newWorld(t)
+	set(w)
 	var inventory, list bytes.Buffer
 	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
 	for n := 1; n <= meters; n++ {

@@ -85,29 +85,50 @@ func (g *Gateway) newCarrier() *carrier {
 }
 
 func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
-	if t := transitOf(r); t.in != nil && !t.held {
-		// The transport would wait for a sender who waits in turn.
-		r = r.WithContext(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-			GotConn: func(i httptrace.GotConnInfo) {
-				if h := hopConnOf(i.Conn); h != nil {
-					h.ended.Store(t.in)
+	t := transitOf(r)
+	var conn *hopConn
+	var unasked atomic.Bool
+	trace := &httptrace.ClientTrace{
+		GotConn: func(i httptrace.GotConnInfo) {
+			if conn = hopConnOf(i.Conn); conn != nil {
+				conn.heard.Store(false)
+				if t.in != nil && !t.held {
+					conn.sending.Store(t.in)
 				}
-			},
-			Got100Continue: t.in.allow,
-		}))
+			}
+		},
+		GotFirstResponseByte: func() {
+			if conn != nil && !conn.heard.Load() {
+				unasked.Store(true) // it was there before the message was
+			}
+		},
 	}
+	if t.in != nil {
+		trace.Got100Continue = t.in.allow
+	}
+	through := c.kept
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace:
-		return c.fresh.RoundTrip(r)
+		through = c.fresh
 	}
-	return c.kept.RoundTrip(r)
+	res, err := through.RoundTrip(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+	if err == nil && unasked.Load() {
+		conn.Close()
+		res.Body.Close()
+		return nil, errUnasked
+	}
+	return res, err
 }
 
-// hopConn is a connection to a next hop. When that ends it, the message that is
-// still being read from its sender need not be read any more.
+// errUnasked is of an answer that came before its message was sent: one too many
+// to the message before, on the same connection.
+var errUnasked = errors.New("the next hop gave an answer to no message")
+
+// hopConn is a connection to a next hop.
 type hopConn struct {
 	stallConn
-	ended atomic.Pointer[incoming]
+	heard   atomic.Bool              // something came since the last message got the connection
+	sending atomic.Pointer[incoming] // the message that goes out while its sender still sends; may be over
 }
 
 func hopConnOf(c net.Conn) *hopConn {
@@ -118,10 +139,16 @@ func hopConnOf(c net.Conn) *hopConn {
 	return h
 }
 
+// Read also sees when the next hop ends the connection. The message that is still
+// being sent need not be read any more then; the transport would wait for its
+// sender, who may wait for an answer.
 func (c *hopConn) Read(b []byte) (int, error) {
 	n, err := c.stallConn.Read(b)
+	if n > 0 {
+		c.heard.Store(true)
+	}
 	if err != nil {
-		if in := c.ended.Swap(nil); in != nil {
+		if in := c.sending.Swap(nil); in != nil {
 			in.stop()
 			in.allow()
 		}

@@ -1,0 +1,444 @@
+package gateway
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// serveReal opens the world's listeners as the program does, instead of those that
+// package httptest makes.
+func (w *world) serveReal() map[outage.Direction]*Listener {
+	w.Helper()
+	fronts := map[outage.Direction]*Listener{}
+	for d, h := range map[outage.Direction]http.Handler{outage.South: w.gw.Southbound(), outage.North: w.gw.Northbound()} {
+		fronts[d] = w.listen(string(d), h)
+	}
+	return fronts
+}
+
+func (w *world) listen(name string, h http.Handler) *Listener {
+	w.Helper()
+	l, err := w.gw.Listen(name, "127.0.0.1:0", h)
+	if err != nil {
+		w.Fatal(err)
+	}
+	go l.Serve()
+	w.Cleanup(func() { l.Close() })
+	return l
+}
+
+func (l *Listener) dial(t *testing.T) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", strings.TrimPrefix(l.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.SetDeadline(time.Now().Add(long))
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+func startedWorldWith(t *testing.T, l Limits) *world {
+	t.Helper()
+	return startedWorldBy(t, func(w *world) { w.limits = l })
+}
+
+// sockets counts the sockets that the process has open.
+func sockets(t *testing.T) (n int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip("skip allowed: only Linux says which descriptors are open")
+	}
+	for _, d := range list {
+		if to, _ := os.Readlink("/proc/self/fd/" + d.Name()); strings.HasPrefix(to, "socket:") {
+			n++
+		}
+	}
+	return n
+}
+
+// busy counts the goroutines that serve a sender or wait for a next hop.
+func busy() int {
+	b := make([]byte, 4<<20)
+	text := string(b[:runtime.Stack(b, true)])
+	return strings.Count(text, "created by net/http.(*Server).Serve") + strings.Count(text, "created by net/http.(*Transport)")
+}
+
+// TestHangingAnswersLeaveNothing: next hops that send the head of their answer to
+// tracked 11.3s and hang. The windows are withdrawn, and nothing is left behind.
+func TestHangingAnswersLeaveNothing(t *testing.T) {
+	w := startedWorldWith(t, Limits{NextHop: 100 * time.Millisecond})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				in := bufio.NewReader(c)
+				if r, err := http.ReadRequest(in); err == nil {
+					io.Copy(io.Discard, r.Body)
+					io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Type: application/xml\r\nContent-Length: 1000\r\n\r\n<Resp")
+					io.Copy(io.Discard, in)
+				}
+			}()
+		}
+	}()
+	u := &url.URL{Scheme: "http", Host: l.Addr().String()}
+	w.gw.SetNextHops(u, u)
+	front := w.serveReal()[outage.South]
+	open := sockets(t)
+	var wg sync.WaitGroup
+	for n := 1; n <= meters; n++ {
+		wg.Go(func() {
+			c := front.dial(t)
+			defer c.Close()
+			activateNow(n, 1).write(c)
+			if _, _, err := readAnswer(bufio.NewReader(c)); err == nil || timedOut(err) {
+				t.Errorf("meter %d: %v, want the connection cut", n, err)
+			}
+		})
+	}
+	wg.Wait()
+	w.eventually("all connections and goroutines are gone", func() bool { return busy() == 0 && sockets(t) == open })
+	for n := 1; n <= meters; n++ {
+		if a := w.activation(n); a.State != outage.Withdrawn || a.Standing {
+			t.Errorf("meter %d: %+v", n, a)
+		}
+	}
+	if got := w.metric("quell_next_hop_errors_total", "cause=stalled"); got != meters {
+		t.Errorf("%g answers counted as stalled", got)
+	}
+}
+
+// TestHalfSentBodies: thousands of senders that stop within their messages are
+// gone after a while, and the limit does not hold for messages that wait for the
+// next hop.
+func TestHalfSentBodies(t *testing.T) {
+	w := startedWorldWith(t, Limits{Sender: 100 * time.Millisecond, Header: 100 * time.Millisecond})
+	fronts := w.serveReal()
+	w.hops[outage.South].set(answer{hold: true}, false)
+	waits := fronts[outage.South].dial(t)
+	activateNow(1, 1).write(waits)
+	hop := w.hops[outage.South]
+	w.eventually("the request reached the next hop", func() bool { return len(hop.seen(0)) == 1 })
+	const senders = 300
+	for d, front := range fronts {
+		for i := range senders {
+			c := front.dial(t)
+			fmt.Fprintf(c, "POST / HTTP/1.1\r\nHost: quell\r\nContent-Type: %s\r\nContent-Length: 3000\r\n\r\n<a>", []string{"application/xml", "text/plain"}[i%2])
+		}
+		w.eventually("half-sent messages are gone", func() bool {
+			left := 0.0
+			if d == outage.South {
+				left = 1
+			}
+			return w.metric("quell_connections", "listener="+string(d)) == left
+		})
+	}
+	hop.seen(0)[0].release <- answer{status: 200, code: "I99"}
+	if text, status, err := readAnswer(bufio.NewReader(waits)); err != nil || status != 200 {
+		t.Errorf("the message that waited: status %d, %q, %v", status, text, err)
+	}
+	if a := w.activation(1); a.State != outage.Accepted {
+		t.Errorf("the message that waited: %+v", a)
+	}
+}
+
+// TestConsoleHasItsOwnConnections: senders take all the connections that there
+// are, and the console answers, and says so.
+func TestConsoleHasItsOwnConnections(t *testing.T) {
+	w := startedWorldWith(t, Limits{Connections: 3})
+	fronts := w.serveReal()
+	console := w.listen("console", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.Copy(rw, r.Body)
+		fmt.Fprint(rw, strings.Join(w.gw.Conditions(), "\n"))
+	}))
+	if got := w.gw.Conditions(); len(got) != 0 {
+		t.Errorf("at first: %q", got)
+	}
+	for range 10 {
+		c := fronts[outage.North].dial(t)
+		io.WriteString(c, "POST")
+	}
+	w.eventually("the listener is full", func() bool { return w.metric("quell_connections_full_total", "listener=northbound") == 1 })
+	res, err := http.Post(console.URL, "text/plain", strings.NewReader("asked\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if want := "asked\nnorthbound: all 3 connections that it takes are, or just were, in use: others wait"; err != nil || string(text) != want {
+		t.Errorf("the console says %q, %v, want %q", text, err, want)
+	}
+	if got := w.metric("quell_connections", "listener=northbound"); got != 3 {
+		t.Errorf("%g connections", got)
+	}
+	// A listener that is full can be closed.
+	if err := fronts[outage.North].Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestConsoleBodies: nobody holds a connection of the console by half a request.
+func TestConsoleBodies(t *testing.T) {
+	w := startedWorldWith(t, Limits{Sender: 100 * time.Millisecond})
+	failed := make(chan error, 1)
+	console := w.listen("console", http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, err := io.Copy(io.Discard, r.Body)
+		failed <- err
+	}))
+	c := console.dial(t)
+	io.WriteString(c, "POST /api/v1/devices HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n00-")
+	if err := <-failed; !timedOut(err) {
+		t.Errorf("the body ends with %v", err)
+	}
+	if _, err := io.ReadAll(c); timedOut(err) {
+		t.Error("the connection stays open")
+	}
+}
+
+// TestAcceptErrors: what cannot be accepted is logged once, counted, and seen.
+func TestAcceptErrors(t *testing.T) {
+	w := startedWorld(t)
+	var text logs
+	w.gw.log = slog.New(&text)
+	l, err := w.gw.Listen("northbound", "127.0.0.1:0", w.gw.Northbound())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	real := l.door.Listener
+	defer real.Close()
+	l.door.Listener = failing{real}
+	for range 5 {
+		if _, err := l.door.Accept(); !errors.Is(err, syscall.EMFILE) {
+			t.Errorf("accept: %v", err)
+		}
+	}
+	if got := w.metric("quell_accept_errors_total", "listener=northbound"); got != 5 {
+		t.Errorf("%g counted", got)
+	}
+	if got := strings.Count(text.text.String(), "connections cannot be accepted"); got != 1 {
+		t.Errorf("logged %d times:\n%s", got, text.text.String())
+	}
+	if got := w.gw.Conditions(); len(got) != 1 || !strings.HasPrefix(got[0], "northbound: connections could not be accepted") {
+		t.Errorf("conditions: %q", got)
+	}
+	if len(l.door.slots) != 0 {
+		t.Errorf("%d places taken", len(l.door.slots))
+	}
+}
+
+type failing struct{ net.Listener }
+
+func (failing) Accept() (net.Conn, error) {
+	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
+}
+
+// TestOwnListener: a next hop that turns out to be quell itself, by whatever
+// address, is not used, and one message takes one connection.
+func TestOwnListener(t *testing.T) {
+	w := startedWorldWith(t, Limits{Connections: 50})
+	fronts := w.serveReal()
+	all, err := w.gw.Listen("northbound", ":0", w.gw.Northbound())
+	if err != nil {
+		t.Fatal(err)
+	}
+	go all.Serve()
+	t.Cleanup(func() { all.Close() })
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(all.URL, "http://"))
+	for _, own := range []string{fronts[outage.South].URL, fronts[outage.North].URL, "http://127.0.0.1:" + port, "http://127.0.0.9:" + port, "http://localhost:" + port} {
+		u, err := url.Parse(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.gw.SetNextHops(u, u)
+		before := w.metric("quell_next_hop_errors_total", "cause=own-listener")
+		c := fronts[outage.North].dial(t)
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: quell\r\nContent-Length: 0\r\n\r\n")
+		if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 502 || !strings.Contains(text, "itself") {
+			t.Errorf("%s: status %d, %q, %v", own, status, text, err)
+		}
+		if got := w.metric("quell_next_hop_errors_total", "cause=own-listener") - before; got != 1 {
+			t.Errorf("%s: counted %g times", own, got)
+		}
+	}
+}
+
+// TestCutOff: a stop need not wait for a next hop that never answers.
+func TestCutOff(t *testing.T) {
+	w := startedWorld(t)
+	fronts := w.serveReal()
+	for d, hop := range w.hops {
+		hop.set(answer{hold: true}, false)
+		m := activateNow(1, 1)
+		if d == outage.North {
+			m = alertOf(2, 1, w.now())
+		}
+		c := fronts[d].dial(t)
+		if err := m.write(c); err != nil {
+			t.Fatal(err)
+		}
+		w.eventually("the message reached the next hop", func() bool { return len(hop.seen(0)) == 1 })
+		defer func() {
+			if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 502 {
+				t.Errorf("%s: status %d, %q, %v", d, status, text, err)
+			}
+		}()
+	}
+	w.gw.CutOff()
+	for _, l := range fronts {
+		ctx, cancel := context.WithTimeout(t.Context(), long)
+		if err := l.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	if a := w.activation(1); a.State != outage.Withdrawn || a.Standing {
+		t.Errorf("the 11.3: %+v", a)
+	}
+}
+
+// TestIdleNextHop: a next hop that closes unused connections after some time, and
+// messages that come just then. None may be lost to that.
+func TestIdleNextHop(t *testing.T) {
+	const idle = 400 * time.Millisecond
+	w := startedWorldWith(t, Limits{NextHopUse: idle / 4})
+	var arrived atomic.Int64
+	next := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		arrived.Add(1)
+	}))
+	next.Config.IdleTimeout = idle
+	next.Start()
+	t.Cleanup(next.Close)
+	u, _ := url.Parse(next.URL)
+	w.gw.SetNextHops(u, u)
+	front := w.serveReal()[outage.North]
+	const senders, rounds = 20, 6
+	var wg sync.WaitGroup
+	for s := range senders {
+		wg.Go(func() {
+			c := front.dial(t)
+			in := bufio.NewReader(c)
+			for i := range rounds {
+				alertOf(s%meters+1, uint64(s*rounds+i+1), w.now()).write(c)
+				if text, status, err := readAnswer(in); err != nil || status != 200 {
+					t.Errorf("sender %d, message %d: status %d, %q, %v", s, i, status, text, err)
+				}
+				time.Sleep(idle)
+			}
+		})
+	}
+	wg.Wait()
+	if got := arrived.Load(); got != senders*rounds {
+		t.Errorf("%d arrived of %d", got, senders*rounds)
+	}
+}
+
+// TestSentOnce: next hops that close connections at any moment. No message
+// arrives twice, and one that was answered with success arrived.
+func TestSentOnce(t *testing.T) {
+	w := startedWorld(t)
+	var mu sync.Mutex
+	arrived := map[string]int{}
+	var n atomic.Int64
+	next := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		mu.Lock()
+		arrived[r.RequestURI]++
+		mu.Unlock()
+		switch n.Add(1) % 5 {
+		case 0: // closes without an answer, what was sent has arrived
+			panic(http.ErrAbortHandler)
+		case 1: // closes a little later, as an idle connection is closed
+			c, rw, err := rw.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			rw.WriteString("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+			rw.Flush()
+			go func() {
+				time.Sleep(time.Duration(n.Load()%4) * time.Millisecond / 4)
+				c.Close()
+			}()
+		}
+	}))
+	t.Cleanup(next.Close)
+	u, _ := url.Parse(next.URL)
+	w.gw.SetNextHops(u, u)
+	front := w.serveReal()[outage.South]
+	var wg sync.WaitGroup
+	var answered, sentAgain atomic.Int64
+	for s := range 8 {
+		wg.Go(func() {
+			c := front.dial(t)
+			in := bufio.NewReader(c)
+			for i := range 200 {
+				target := fmt.Sprintf("/%d/%d", s, i)
+				m := &message{method: []string{"POST", "GET", "OPTIONS", "DELETE"}[i%4], target: target, host: "quell"}
+				m.setHeader("Idempotency-Key", "1")
+				if m.method == "POST" {
+					m.body = []byte("no XML at all")
+				}
+				m.write(c)
+				_, status, err := readAnswer(in)
+				if err != nil {
+					t.Errorf("%s: %v", target, err)
+					return
+				}
+				mu.Lock()
+				times := arrived[target]
+				mu.Unlock()
+				if times > 1 || status == 200 && times == 0 {
+					t.Errorf("%s %s: status %d, arrived %d times", m.method, target, status, times)
+				}
+				if status == 200 {
+					answered.Add(1)
+				} else {
+					sentAgain.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if answered.Load() == 0 || sentAgain.Load() == 0 {
+		t.Errorf("%d answered, %d to be sent again: not both were tried", answered.Load(), sentAgain.Load())
+	}
+}
+
+// TestConnections holds the bound of connections to the descriptors that there are.
+func TestConnections(t *testing.T) {
+	for descriptors, want := range map[uint64]int{0: 16, 100: 16, 576: 16, 1024: 128, 4096: 896, 65536: 10_000, 1 << 62: 10_000} {
+		if got := connections(descriptors); got != want {
+			t.Errorf("%d descriptors: %d connections, want %d", descriptors, got, want)
+		}
+	}
+}
