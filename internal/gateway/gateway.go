@@ -84,8 +84,14 @@ func (g *Gateway) Southbound() http.Handler {
 		if err == nil {
 			head, err = plain(head, res.Header.Get("Content-Encoding"))
 		}
-		delivered := res.StatusCode >= 200 && res.StatusCode < 300 && err == nil
-		g.m.Answered(res.Request.Context(), &t.Passage, delivered, head)
+		d := motorway.InDoubt
+		switch {
+		case res.StatusCode >= 300 && res.StatusCode < 500:
+			d = motorway.Refused
+		case res.StatusCode < 300 && err == nil:
+			d = motorway.Delivered
+		}
+		g.m.Answered(res.Request.Context(), &t.Passage, d, head)
 	})
 	return g.handler(outage.South, func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
 		return g.m.Southbound(ctx, b), nil
@@ -313,7 +319,11 @@ func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*transit
 
 // undelivered answers a message that is not known to have reached the next hop.
 func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
-	g.m.Answered(ctx, &t.Passage, false, nil)
+	d := motorway.InDoubt
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) {
+		d = motorway.Refused // nothing of it was sent
+	}
+	g.m.Answered(ctx, &t.Passage, d, nil)
 	g.m.Passed(&t.Passage, 0)
 	status, cause := http.StatusBadGateway, "unreachable"
 	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", t.Direction)

@@ -372,7 +372,7 @@ func (p *player) activationText(a outage.Activation) string {
 		text = fmt.Sprintf("%s %s to %s", a.Mode(), p.clockText(a.Start), p.clockText(a.End))
 	}
 	text += ", " + string(a.State)
-	if !a.Standing && a.State != outage.Withdrawn {
+	if !a.Standing && a.State.Opens() {
 		text += ", DOES NOT STAND"
 	}
 	return text

@@ -33,7 +33,7 @@ func TestHistories(t *testing.T) {
 	for range 120 {
 		suppressed += playHistory(t, 80, "")
 	}
-	if suppressed < 500 {
+	if suppressed < 300 {
 		t.Errorf("%d alerts were suppressed: the histories say little", suppressed)
 	}
 }
@@ -135,7 +135,7 @@ func (h *history) play(steps int) (suppressed int) {
 	h.turn(outage.SwitchOn)
 	h.importTown()
 	for range steps {
-		h.now = h.now.Add(time.Duration(h.rnd.IntN(10)) * time.Minute)
+		h.now = h.now.Add(time.Duration(h.rnd.IntN(10))*time.Minute + time.Millisecond) // no two messages are received at the same instant
 		switch what := h.rnd.IntN(20); {
 		case what < 7:
 			h.request()
@@ -222,8 +222,10 @@ func (h *history) request() {
 	}
 }
 
+// inFlight reports whether a message is under way: TestAttempts in internal/store is
+// about attempts that overlap.
 func (h *history) inFlight(r *naiveRequest) bool {
-	return slices.ContainsFunc(h.flying, func(f flight) bool { return f.r == r })
+	return slices.ContainsFunc(h.flying, func(f flight) bool { return f.r.id == r.id && f.r.form == r.form && f.r.order == r.order })
 }
 
 // answer answers a request that is under way.
@@ -236,17 +238,22 @@ func (h *history) answer() {
 func (h *history) land(i int) {
 	f := h.flying[i]
 	h.flying = slices.Delete(h.flying, i, i+1)
-	refused := h.rnd.IntN(4) == 0
-	code := "I99"
-	if refused {
-		code = "E4"
+	answer := []string{"I99", "I99", "I99", "I99", "I99", "E4", "E4", "in doubt"}[h.rnd.IntN(8)]
+	d, text := Delivered, duis.AppendAnswer(nil, f.r.id, h.now, answer)
+	if answer == "in doubt" {
+		d, text = InDoubt, nil
 	}
-	h.m.Answered(h.Context(), &f.p, true, duis.AppendAnswer(nil, f.r.id, h.now, code))
-	h.say("answer %s to %s %s", code, f.r.form, f.r.id)
-	if refused && !f.r.answered && !f.r.failed {
+	h.m.Answered(h.Context(), &f.p, d, text)
+	h.say("answer %s to %s %s", answer, f.r.form, f.r.id)
+	switch {
+	case answer == "I99":
+		f.r.accepted = true
+	case f.r.accepted || f.r.failed:
+	case answer == "E4":
 		f.r.refused = true
+	default:
+		f.r.failed = true
 	}
-	f.r.answered = f.r.answered || !refused
 }
 
 // failure says that an activation did not run.
@@ -367,6 +374,9 @@ func (h *history) housekeep() {
 
 // check holds the log against the model.
 func (h *history) check() (suppressed int) {
+	if err := h.m.Store.Check(h.Context()); err != nil { // notes are not waited for
+		h.fail("%v", err)
+	}
 	list, err := h.m.Store.EntriesAfter(h.Context(), 0, 10_000)
 	if err != nil {
 		h.fail("%v", err)

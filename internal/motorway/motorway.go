@@ -210,13 +210,22 @@ func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
 // Tracked reports whether the passage is an 11.3 whose answer matters.
 func (p *Passage) Tracked() bool { return p.activation != nil }
 
-// Answered takes the next hop's answer to a southbound passage: delivered if
-// it answered with success, and the answer's body, or the first Look bytes of
-// it. An activation that was not delivered is withdrawn, and one that may have
-// been refused: unless the answer is empty, it must be a DUIS response that says
-// no ResponseCode E…, whatever its media type. A page to log in, or a refusal in
-// an encoding that is not read, says no more than that something is wrong.
-func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, answer []byte) {
+// Delivery is what a transport knows of a message that was to go on.
+type Delivery uint8
+
+const (
+	InDoubt   Delivery = iota // it may have arrived or not
+	Delivered                 // it was answered with success
+	Refused                   // it did not arrive, or was answered that it is not taken
+)
+
+// Answered takes the next hop's answer to a southbound passage: its body, or the
+// first Look bytes of it. A request that was refused is withdrawn, and what it had
+// closed is open again. If it is in doubt whether it arrived, neither is open. So is
+// it with an answer of success that is not empty and no DUIS response, whatever its
+// media type: a page to log in, or a refusal in an encoding that is not read, says no
+// more than that something is wrong.
+func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer []byte) {
 	if p.activation == nil {
 		return
 	}
@@ -225,21 +234,25 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, delivered bool, ans
 		err = nil // its header could be read, which is enough
 	}
 	response := err == nil && msg.Root == duis.RootResponse && msg.ResponseCode != ""
-	refused := refused(&msg) // what can be read is enough for that
-	accepted := delivered && !refused && (len(answer) == 0 || response)
-	if !accepted {
-		m.Log.Info("activation withdrawn", "request", p.activation.RequestID, "esme", p.activation.ESME, "delivered", delivered, "response_code", msg.ResponseCode)
-		m.Metrics.Withdrawn.Inc()
-	}
-	if delivered && !refused && !accepted {
+	state := outage.Uncertain
+	switch {
+	case d == Refused || refused(&msg): // what can be read is enough for that
+		state = outage.Withdrawn
+	case d == Delivered && (len(answer) == 0 || response):
+		state = outage.Accepted
+	case d == Delivered:
 		m.Log.Warn("the next hop's answer to an activation is no DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
 		m.Metrics.Unreadable.Inc()
+	}
+	if state != outage.Accepted {
+		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", msg.ResponseCode)
+		m.Metrics.Withdrawn.Inc()
 	}
 	rules := m.Rules()
 	ctx, cancel := rules.wait(ctx)
 	defer cancel()
-	if m.Store.Settle(ctx, *p.activation, accepted) {
-		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "accepted", accepted)
+	if m.Store.Settle(ctx, *p.activation, state) {
+		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "state", state)
 	}
 }
 

@@ -108,7 +108,7 @@ func TestExplain(t *testing.T) {
 	if p.Decision.Reason != outage.ReasonTracked {
 		t.Fatal(p.Decision)
 	}
-	s.Answered(t.Context(), &p, true, duis.AppendAnswer(nil, request(1), t0, "I99"))
+	s.Answered(t.Context(), &p, Delivered, duis.AppendAnswer(nil, request(1), t0, "I99"))
 	s.now = t0.Add(5 * time.Minute)
 	if p := s.Northbound(t.Context(), whole(ad1(7, theHub, t0.Add(-time.Hour)))); p.Decision.Outcome != outage.Suppressed {
 		t.Fatal(p.Decision)
@@ -261,8 +261,8 @@ func TestMetrics(t *testing.T) {
 	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), order, [32]byte{})))
 	s.Northbound(t.Context(), whole([]byte("<rubbish")))
 	q := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(2), order, [32]byte{})))
-	s.Answered(t.Context(), &q, true, duis.AppendAnswer(nil, request(2), t0, "E4"))
-	s.Answered(t.Context(), &p, true, nil)
+	s.Answered(t.Context(), &q, Delivered, duis.AppendAnswer(nil, request(2), t0, "E4"))
+	s.Answered(t.Context(), &p, Delivered, nil)
 	for name, c := range map[string]struct {
 		got, want float64
 	}{

@@ -30,8 +30,8 @@ type naiveRequest struct {
 	received time.Time
 	opens    bool
 	refused  bool
-	failed   bool
-	answered bool
+	failed   bool // or it is uncertain whether it arrived
+	accepted bool
 }
 
 type naiveAlert struct {
@@ -44,6 +44,7 @@ type naiveAlert struct {
 type naiveFate struct {
 	outcome outage.Outcome
 	logged  bool
+	passed  bool // while the switch was off
 }
 
 func (r *naiveRequest) window() (from, to time.Time, pending bool) {
@@ -116,12 +117,12 @@ func (n *naive) decided(a naiveAlert, at time.Time) outage.Outcome {
 		if n.sw != outage.SwitchOn && f.outcome == outage.Suppressed {
 			f.outcome = outage.Forwarded
 		}
-		if n.sw == outage.SwitchOff {
+		if f.passed = f.passed || n.sw == outage.SwitchOff; f.passed {
 			return outage.Forwarded
 		}
 		return f.outcome
 	}
-	f := &naiveFate{outcome: outage.Forwarded}
+	f := &naiveFate{outcome: outage.Forwarded, passed: n.sw == outage.SwitchOff}
 	n.alerts[a] = f
 	if n.sw != outage.SwitchOff && n.covered(a.hub, at) {
 		f.outcome, f.logged = outage.Suppressed, true

@@ -42,9 +42,11 @@ const (
 	Accepted   State = "accepted"
 	Withdrawn  State = "withdrawn" // refused or not delivered: as if it had never been
 
+	// Uncertain says that the request may have reached the meter or not. It has no
+	// window, and what it replaced stays replaced: in doubt the alert is forwarded.
+	Uncertain State = "uncertain"
 	// Failed says that the activation did not run, although the request was
-	// delivered. It has no window. What it replaced stays replaced, since the meter
-	// may have forgotten that.
+	// delivered. As with Uncertain, the meter may have forgotten what it replaced.
 	Failed State = "failed"
 )
 
@@ -120,7 +122,7 @@ func (a *Activation) Same(b *Activation) bool {
 // SupersededBy of each. The rules:
 //
 //   - A withdrawn activation never was: what it had replaced stands again. One that
-//     failed has no window, and what it replaced stays replaced.
+//     failed, or is uncertain, has no window, and what it replaced stays replaced.
 //   - Any 11.3 takes the place of a pending window: one that is future dated and
 //     has not begun when the other is received. Only the Signed Pre-Command reaches
 //     the meter, so a Service Request does so only to what Service Requests opened.

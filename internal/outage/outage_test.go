@@ -191,6 +191,7 @@ func act(id int64, at int, form Form, kind Kind, exec int) Activation {
 func TestSettle(t *testing.T) {
 	const sr, spc = ServiceRequest, SignedPreCommand
 	withdrawn := func(a Activation) Activation { a.State = Withdrawn; return a }
+	uncertain := func(a Activation) Activation { a.State = Uncertain; return a }
 	failed := func(a Activation) Activation { a.State = Failed; return a }
 	for _, c := range []struct {
 		name string
@@ -225,6 +226,7 @@ func TestSettle(t *testing.T) {
 		{"request cancels a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "by 2 stands"},
 		{"pre-command of another kind replaces a pending request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, spc, OnDemand, 0)}, "by 2 stands"},
 		{"failed", []Activation{failed(act(1, 0, spc, OnDemand, 0))}, "failed"},
+		{"what an uncertain one replaced stays replaced", []Activation{act(1, 0, spc, FutureDated, 60), uncertain(act(2, 1, spc, FutureDated, 61))}, "by 2 failed"},
 		{"what a failed one replaced stays replaced", []Activation{act(1, 0, spc, FutureDated, 60), failed(act(2, 1, spc, FutureDated, 61))}, "by 2 failed"},
 		{"refused pre-command", []Activation{act(1, 0, sr, OnDemand, 0), withdrawn(act(2, 1, spc, OnDemand, 0))}, "stands withdrawn"},
 	} {
@@ -234,7 +236,7 @@ func TestSettle(t *testing.T) {
 			switch {
 			case a.State == Withdrawn && !a.Standing && a.SupersededBy == 0:
 				got = append(got, "withdrawn")
-			case a.State == Failed && !a.Standing && a.SupersededBy == 0:
+			case !a.State.Opens() && !a.Standing && a.SupersededBy == 0:
 				got = append(got, "failed")
 			case a.Standing && a.SupersededBy == 0:
 				got = append(got, "stands")

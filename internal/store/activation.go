@@ -63,14 +63,14 @@ func (s *Store) RecordUnresolved(ctx context.Context, a outage.Activation, m out
 	s.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: s.Switch() == ""})
 }
 
-// Settle records the next hop's answer to an attempt: a, as it was recorded or
-// found repeated. An activation that was refused is withdrawn unless another
-// attempt was accepted; one that was accepted stands, whatever became of
-// others. Without the store it is remembered in the journal.
-func (s *Store) Settle(ctx context.Context, a outage.Activation, accepted bool) (remembered bool) {
-	err := s.do(ctx, func(ctx context.Context) error { return s.settleActivation(ctx, &a, accepted) }, nil)
+// Settle records the next hop's answer to an attempt, which is Accepted, Withdrawn or
+// Uncertain: a, as it was recorded or found repeated. An activation is withdrawn, or
+// uncertain, unless another attempt was accepted; one that was accepted stands,
+// whatever became of others. Without the store it is remembered in the journal.
+func (s *Store) Settle(ctx context.Context, a outage.Activation, answer outage.State) (remembered bool) {
+	err := s.do(ctx, func(ctx context.Context) error { return s.settleActivation(ctx, &a, answer) }, nil)
 	if err != nil {
-		s.remember(ctx, record{Answer: &a, Accepted: accepted})
+		s.remember(ctx, record{Answer: &a, Accepted: answer == outage.Accepted, Uncertain: answer == outage.Uncertain})
 	}
 	return err != nil
 }
@@ -121,7 +121,7 @@ func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closi
 	return outage.DeviceID(chf), r, s.tell(ctx)
 }
 
-func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, accepted bool) error {
+func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, answer outage.State) error {
 	// The latest attempt that is not younger than this answer. An answer to an
 	// attempt that repeated another settles that other.
 	rows, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
@@ -131,17 +131,20 @@ func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, acce
 	}
 	is := &rows[0]
 	switch {
-	case !accepted && is.State == outage.Unanswered:
-		if err := s.setState(ctx, is.ID, outage.Withdrawn); err != nil {
+	case answer == outage.Accepted && is.State == outage.Unanswered:
+		return s.setState(ctx, is.ID, answer)
+	case answer == outage.Accepted && (is.State == outage.Withdrawn || is.State == outage.Uncertain):
+		return s.revive(ctx, is)
+	case answer == outage.Withdrawn && is.State == outage.Unanswered:
+		return errors.Join(s.setState(ctx, is.ID, answer), s.settleGone(ctx, is))
+	case answer == outage.Uncertain && (is.State == outage.Unanswered || is.State == outage.Withdrawn):
+		if err := s.setState(ctx, is.ID, answer); err != nil {
 			return err
 		}
-		return s.settleGone(ctx, is)
-	case accepted && is.State == outage.Unanswered:
-		return s.setState(ctx, is.ID, outage.Accepted)
-	case accepted && is.State == outage.Withdrawn:
-		return s.revive(ctx, is)
+		_, err = s.settleNew(ctx, is)
+		return err
 	}
-	return nil // it was answered, or it failed
+	return nil // another attempt was accepted, or it failed
 }
 
 // revive accepts an attempt that was withdrawn. If the same message was sent again

@@ -435,7 +435,7 @@ func (s *Store) Fail(f Failed) {
 // stays replaced: the meter may have forgotten that.
 func (s *Store) fail(ctx context.Context, list ...Failed) error {
 	for _, f := range list {
-		if err := s.conn.later(ctx, `UPDATE activation SET state = 'failed', standing = 0, why = ? WHERE request_id = ? AND state IN ('unanswered', 'accepted')`,
+		if err := s.conn.later(ctx, `UPDATE activation SET state = 'failed', standing = 0, why = ? WHERE request_id = ? AND state IN ('unanswered', 'accepted', 'uncertain')`,
 			f.Why, f.Request.String()); err != nil {
 			return err
 		}

@@ -39,12 +39,24 @@ type record struct {
 	Closing       bool                 `json:"closing,omitempty"`        // the activation opens no window
 	SwitchUnknown bool                 `json:"switch_unknown,omitempty"` // nor if the switch turns out to be off
 
-	Answer   *outage.Activation `json:"answer,omitempty"` // the next hop's answer to this activation
-	Accepted bool               `json:"accepted,omitempty"`
+	Answer    *outage.Activation `json:"answer,omitempty"` // the next hop's answer to this activation
+	Accepted  bool               `json:"accepted,omitempty"`
+	Uncertain bool               `json:"uncertain,omitempty"` // if neither: it was refused
 
 	Forwarded *Forwarded `json:"forwarded,omitempty"` // went forward, whatever the store was going to say
 
 	Failed *Failed `json:"failed,omitempty"` // an activation did not run
+}
+
+// answer is the answer of a record that has one.
+func (r *record) answer() outage.State {
+	switch {
+	case r.Accepted:
+		return outage.Accepted
+	case r.Uncertain:
+		return outage.Uncertain
+	}
+	return outage.Withdrawn
 }
 
 // journal is the node's file of what must not be forgotten while the store
@@ -400,7 +412,7 @@ func (s *Store) play(ctx context.Context, list []record) error {
 			case r.Failed != nil:
 				err = s.fail(ctx, *r.Failed)
 			case r.Answer != nil:
-				err = s.settleActivation(ctx, r.Answer, r.Accepted)
+				err = s.settleActivation(ctx, r.Answer, r.answer())
 			case r.Forwarded != nil:
 				notes = append(notes, *r.Forwarded)
 			}

@@ -106,7 +106,7 @@ func TestStoreDown(t *testing.T) {
 	}
 	refused := onDemand(2, 1, t0)
 	s.Record(short(t), refused)
-	s.Settle(short(t), refused, false)
+	s.Settle(short(t), refused, outage.Withdrawn)
 	if !s.MayHold(hub(1)) || !s.MayHold(hub(2)) {
 		t.Fatal("a remembered window does not count at once")
 	}
@@ -139,7 +139,7 @@ func TestJournalAcrossRestart(t *testing.T) {
 	s.Record(short(t), onDemand(1, 1, t0))
 	refused := onDemand(2, 1, t0)
 	s.Record(short(t), refused)
-	s.Settle(short(t), refused, false)
+	s.Settle(short(t), refused, outage.Withdrawn)
 	d, cancel := context.WithCancel(t.Context())
 	cancel()
 	s.RecordUnresolved(d, onDemand(3, 1, t0), outage.Manufacturers{"Landis+Gyr"})

@@ -243,7 +243,11 @@ func (h *history) client(t *testing.T, s *Store, client, hubs, n int, rnd *rand.
 		if rnd.IntN(2) == 0 {
 			op.kind, op.accepted = "settle", rnd.IntN(2) == 0
 			began = time.Now()
-			remembered := s.Settle(ctx, op.act, op.accepted)
+			state := outage.Withdrawn
+			if op.accepted {
+				state = outage.Accepted
+			}
+			remembered := s.Settle(ctx, op.act, state)
 			h.add(client, op, began, answer{lost: remembered})
 		}
 		cancel()

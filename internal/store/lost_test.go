@@ -51,7 +51,7 @@ func TestAnswerToCommitLost(t *testing.T) {
 	if list, err := s.Activations(t.Context(), Find{CHF: hub(2)}, 10); err != nil || len(list) != 1 || !list[0].Standing {
 		t.Errorf("record: %+v %v", list, err)
 	}
-	lost("withdraw", func() { s.Settle(t.Context(), onDemand(2, 1, t0), false) })
+	lost("withdraw", func() { s.Settle(t.Context(), onDemand(2, 1, t0), outage.Withdrawn) })
 	if d := decide(t, s, ad1(2, "withdrawn", t0)); d.Reason != outage.ReasonWindowWithdrawn {
 		t.Errorf("withdraw: %+v", d)
 	}

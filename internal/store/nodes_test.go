@@ -549,7 +549,7 @@ func TestStaleIndex(t *testing.T) {
 	act := onDemand(1, 1, t0)
 	a.Record(t.Context(), act)
 	eventually(t, "the window is known", func() bool { return b.MayHold(hub(1)) })
-	a.Settle(t.Context(), act, false) // refused: b is not told
+	a.Settle(t.Context(), act, outage.Withdrawn) // refused: b is not told
 	if d := decide(t, b, ad1(1, "x", t0)); d.Outcome != outage.Forwarded {
 		t.Errorf("withdrawn on another node: %+v", d)
 	}

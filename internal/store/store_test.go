@@ -191,27 +191,27 @@ func TestRecordRetry(t *testing.T) {
 		t.Fatal("the same message opened a second window")
 	}
 	// One try refused, the other accepted, in either order: the window stands.
-	s.Settle(t.Context(), second, false)
+	s.Settle(t.Context(), second, outage.Withdrawn)
 	if d := decide(t, s, ad1(1, "refused", t0.Add(21*time.Minute))); d.Reason != outage.ReasonWindowWithdrawn {
 		t.Fatal(d)
 	}
-	s.Settle(t.Context(), first, true)
+	s.Settle(t.Context(), first, outage.Accepted)
 	if d := decide(t, s, ad1(1, "accepted", t0.Add(22*time.Minute))); d.Outcome != outage.Suppressed {
 		t.Fatal(d)
 	}
-	s.Settle(t.Context(), second, false)
+	s.Settle(t.Context(), second, outage.Withdrawn)
 	if d := decide(t, s, ad1(1, "still", t0.Add(23*time.Minute))); d.Outcome != outage.Suppressed {
 		t.Fatal(d)
 	}
 	// Refused, and sent again: a window from then on.
 	s.Record(t.Context(), onDemand(2, 1, t0))
-	s.Settle(t.Context(), onDemand(2, 1, t0), false)
+	s.Settle(t.Context(), onDemand(2, 1, t0), outage.Withdrawn)
 	again := onDemand(2, 1, t0.Add(time.Hour))
 	if r := s.Record(t.Context(), again); r.Repeated {
 		t.Fatal("a refused request stands in the way of its retry")
 	}
 	// A late answer to the first try changes nothing of the second.
-	s.Settle(t.Context(), onDemand(2, 1, t0), false)
+	s.Settle(t.Context(), onDemand(2, 1, t0), outage.Withdrawn)
 	if d := decide(t, s, ad1(2, "again", t0.Add(89*time.Minute))); d.Outcome != outage.Suppressed {
 		t.Fatal(d)
 	}
