@@ -9,15 +9,14 @@ import "quell/internal/outage"
 // Of those that Message has, none may occur twice, nor have elements within a
 // leaf; Body has one element, and a message one signature.
 //
-// The two messages that quell decides on must be valid to the schema, from the
-// root's schemaVersion to its end: a Request of ServiceReferenceVariant 11.3,
-// whose body is not that of another service, and a DCC Alert AD1. There is no
-// other error of them, with these exceptions. Elements that quell does not know
-// are tolerated where a later version of DUIS may add them: see contents. What
-// a Signature holds is not read. A few values that the schema allows are not
-// taken: an id or a hub of zeros, an MPxN of blanks, an empty GBCSPayload, a
-// year above 9999, an 11.3 of another ServiceReference, and the attributes
-// xsi:type and xsi:nil.
+// The two messages that quell decides on, a Request of ServiceReferenceVariant
+// 11.3 and a DCC Alert AD1, must be valid to the schema from their first element
+// to their last. Only in this Read is more lenient: it tolerates elements that
+// it does not know where a later version of DUIS may add them (see contents),
+// and does not look into a Signature, or into the body of another service in an
+// 11.3. In this it is stricter: it takes no id and no hub of zeros, no MPxN of
+// blanks, no empty GBCSPayload, no time outside of ParseTime's years, no 11.3 of
+// another ServiceReference, and no xsi:type and xsi:nil.
 //
 // All else in other messages is ignored, but must be well-formed; a value that
 // is not valid is left zero.
@@ -89,7 +88,7 @@ func (r *reader) scan() {
 				l := &r.leaves[n-leaf]
 				l.text = join(l.text, r.text)
 			case n != ignored && len(trimSpace(r.text)) > 0:
-				r.note("text in " + n.String())
+				r.note("text in ", n, "")
 			}
 		case evEnd:
 			r.read.add(r.path[r.depth+1])
@@ -99,10 +98,10 @@ func (r *reader) scan() {
 	}
 }
 
-// note remembers a flaw at the event.
-func (r *reader) note(flaw string) {
+// note remembers a flaw at the event, unless there was one before.
+func (r *reader) note(before string, n node, after string) {
 	if r.flaw == "" {
-		r.flaw, r.flawOff = flaw, r.off
+		r.flaw, r.flawOff = before+n.String()+after, r.off
 	}
 }
 
@@ -151,7 +150,7 @@ func (r *reader) child(parent node) node {
 		}
 	}
 	if n == ignored && (!c.open || !r.ns.duis) {
-		r.note("unknown element in " + parent.String())
+		r.note("unknown element in ", parent, "")
 	}
 	switch {
 	case c.choice:
@@ -162,7 +161,7 @@ func (r *reader) child(parent node) node {
 		}
 	case n == ignored:
 	case place < last:
-		r.note(n.String() + " out of order")
+		r.note("", n, " out of order")
 	default:
 		r.places[parent] = place
 	}
@@ -172,7 +171,7 @@ func (r *reader) child(parent node) node {
 // attributes notes those that n has, but for the root's schemaVersion.
 func (r *reader) attributes(n node) {
 	if n != request && n != response {
-		r.note("attribute of " + n.String())
+		r.note("attribute of ", n, "")
 	} else if r.extra == 1 && decimal(trimSpace(r.version)) {
 		r.versioned = true
 	}
@@ -183,7 +182,7 @@ func (r *reader) second(parent node) {
 	if parent == requestBody || parent == responseBody {
 		r.fail(r.off, "second element in Body")
 	}
-	r.note("second element in " + parent.String())
+	r.note("second element in ", parent, "")
 }
 
 // value returns the text of a leaf without outer white space. It is nil if the

@@ -421,6 +421,20 @@ func TestReadKeepsNothing(t *testing.T) {
 	}
 }
 
+// Of an AD1 only the MPxN is allocated.
+func TestReadAllocates(t *testing.T) {
+	for _, name := range []string{"ad1.xml", "ad1-signed.xml"} {
+		doc := samples(t)[name]
+		if n := testing.AllocsPerRun(100, func() {
+			if m, err := Read(doc); err != nil || m.Body != BodyPowerOutage {
+				t.Fatal(m, err)
+			}
+		}); n > 1 {
+			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
 func BenchmarkReadAD1(b *testing.B) {
 	benchmarkRead(b, "unsigned", "ad1.xml")
 	benchmarkRead(b, "signed", "ad1-signed.xml")
