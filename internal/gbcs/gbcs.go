@@ -278,14 +278,7 @@ func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order)
 // fractions of a second are cut off. Its year must have four digits, and the
 // last second of 9999 cannot be said, since it means to cancel.
 func AppendCS06(b []byte, c CS06) []byte {
-	b = append(b, tagSigned, 9, craCommand)
-	b = binary.BigEndian.AppendUint64(b, c.Counter)
-	b = append(b, 8)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Originator))
-	b = append(b, 8)
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Target))
-	b = append(b, 0, 2)
-	b = binary.BigEndian.AppendUint16(b, messageCode)
+	b = appendHeader(b, header{cra: craCommand, counter: c.Counter, originator: c.Originator, target: c.Target, code: messageCode})
 
 	fields := append(make([]byte, 0, 64), tagOctetString, byte(len(c.ImageHash)))
 	fields = append(fields, c.ImageHash[:]...)
@@ -303,10 +296,21 @@ func AppendCS06(b []byte, c CS06) []byte {
 	return append(b, fields...)
 }
 
-// AppendSigned appends the Signed Pre-Command that a pre-command and its
-// signature (r and s of 32 octets each) make.
-func AppendSigned(b, preCommand []byte, signature [64]byte) []byte {
-	b = append(b, preCommand...)
+func appendHeader(b []byte, h header) []byte {
+	b = append(b, tagSigned, 9, h.cra)
+	b = binary.BigEndian.AppendUint64(b, h.counter)
+	b = append(b, 8)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.originator))
+	b = append(b, 8)
+	b = binary.BigEndian.AppendUint64(b, uint64(h.target))
+	b = append(b, 0, 2) // no date-time; other information of two bytes
+	return binary.BigEndian.AppendUint16(b, h.code)
+}
+
+// AppendSigned appends the signed message that an unsigned one, such as a
+// pre-command, and its signature (r and s of 32 bytes each) make.
+func AppendSigned(b, unsigned []byte, signature [64]byte) []byte {
+	b = append(b, unsigned...)
 	b = append(b, signatureSize)
 	return append(b, signature[:]...)
 }

@@ -134,3 +134,26 @@ func (d *decoder) outcome(o *Outcome) {
 	o.Version = strings.ToUpper(hex.EncodeToString(d.take("firmware version", d.length())))
 	o.Executed = true
 }
+
+// AppendOutcome appends the message that says o, up to its signature, which
+// AppendSigned adds. own is the meter's counter, which an alert has in its
+// header. A response has no date-time. The Version must be hexadecimal, of 90
+// bytes at most, and At as AppendCS06 wants it.
+func AppendOutcome(b []byte, o Outcome, own uint64) []byte {
+	h := header{cra: craResponse, counter: o.Counter, originator: o.Meter, target: o.Originator, code: messageCode}
+	content := []byte{tagNull, 0}
+	if o.Executed {
+		version, _ := hex.DecodeString(o.Version)
+		content = append([]byte{tagInteger, 1, byte(o.Code), tagOctetString, byte(len(version))}, version...)
+		content = append([]byte{tagSequence, byte(len(content))}, content...)
+	}
+	if o.Alert != 0 {
+		h.cra, h.counter, h.code = craAlert, own, alertCode
+		fields := []byte{tagInteger, 3, 0, byte(o.Alert >> 8), byte(o.Alert), tagGeneralizedTime, byte(len(timeLayout))}
+		fields = o.At.UTC().AppendFormat(fields, timeLayout)
+		fields = append(appendCounter(fields, o.Counter), content...)
+		content = append([]byte{tagSequence, byte(len(fields))}, fields...)
+	}
+	b = append(appendHeader(b, h), byte(len(content)))
+	return append(b, content...)
+}

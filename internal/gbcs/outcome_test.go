@@ -2,6 +2,7 @@ package gbcs
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"strings"
@@ -33,6 +34,25 @@ func TestReadOutcome(t *testing.T) {
 		got, err := ReadOutcome(vector(t, tt.file))
 		if err != nil || got != tt.want || got.Failed() != tt.failed {
 			t.Errorf("%s: got %+v, %v, failed %t; want %+v", tt.file, got, err, got.Failed(), tt.want)
+		}
+	}
+}
+
+func TestAppendOutcome(t *testing.T) {
+	want := vector(t, "alert-failure.hex")
+	failure := Outcome{Meter: 0x001BC502B0004C2E, Originator: 0x90B3D51F30010007, Counter: 1<<63 + 1, Alert: AlertFailure,
+		At: future.At, Executed: true, Code: ActivationFailed, Version: "04000102"}
+	if got := AppendOutcome([]byte("x"), failure, 90002); string(got) != "x"+string(want[:len(want)-1-signatureSize]) {
+		t.Errorf("got %X", got)
+	}
+	for _, file := range []string{"response.hex", "response-success.hex", "response-failure.hex", "alert.hex"} {
+		want, err := ReadOutcome(vector(t, file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := AppendSigned(nil, AppendOutcome(nil, want, 5), [64]byte{})
+		if got, err := ReadOutcome(b); err != nil || got != want {
+			t.Errorf("%s: got %+v, %v; want %+v", file, got, err, want)
 		}
 	}
 }
@@ -167,6 +187,15 @@ func FuzzReadOutcome(f *testing.F) {
 		}
 		if _, err := ReadCS06(b); !errors.Is(err, ErrNotCS06) {
 			t.Fatalf("%X reads as %+v, and as a command: %v", b, o, err)
+		}
+		own := binary.BigEndian.Uint64(b[3:])
+		want := AppendSigned(nil, AppendOutcome(nil, o, own), [64]byte(b[len(b)-signatureSize:]))
+		const dateTime = 3 + 8 + 2*9 // its length, in a response
+		if n := int(b[dateTime]); o.Alert == 0 && n > 0 {
+			b = append(append(bytes.Clone(b[:dateTime]), 0), b[dateTime+1+n:]...)
+		}
+		if !bytes.Equal(b, want) {
+			t.Fatalf("%X reads as %+v, which is written %X", b, o, want)
 		}
 		if (o.Alert != 0) == o.At.IsZero() || o.Alert != 0 && !o.Executed || !o.Executed && (o.Failed() || o.Version != "") {
 			t.Fatalf("%X reads as %+v", b, o)

@@ -81,11 +81,8 @@ func (t *Town) restoration(h *Home, at, start, end time.Time, code uint16) []byt
 // future-dated activation has taken place.
 func (t *Town) activated(h *Home, at time.Time) []byte {
 	id := outage.RequestID{Originator: h.Meters[0].ID, Target: supplier, Counter: t.count()}
-	counter := binary.BigEndian.AppendUint32([]byte{0x02, 4}, uint32(id.Counter&0x3FFFFFFF|0x40000000)) // no leading zeros
-	fields := append([]byte{0x02, 3, 0x00, 0x8F, 0x66, 0x18, 15}, at.UTC().Format("20060102150405Z")...)
-	fields = append(fields, counter...)
-	fields = append(fields, 0x30, 9, 0x02, 1, 0, 0x04, 4, 1, 2, 3, 4)
-	payload := appendHeader(nil, 3, id, 0x00CA, append([]byte{0x30, byte(len(fields))}, fields...))
+	o := gbcs.Outcome{Meter: id.Originator, Originator: id.Target, Counter: id.Counter, Alert: gbcs.AlertSuccess, At: at, Executed: true, Version: "01020304"}
+	payload := gbcs.AppendOutcome(nil, o, t.count())
 	payload = gbcs.AppendSigned(nil, payload, sha512.Sum512(payload))
 	alert := "<sr:FutureDatedDeviceAlertMessage><sr:FutureDatedAlertCode>8F66</sr:FutureDatedAlertCode><sr:GBCSPayload>" +
 		base64.StdEncoding.EncodeToString(payload) +
