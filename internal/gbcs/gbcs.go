@@ -126,7 +126,7 @@ func (d *decoder) malformed(what string) {
 	}
 }
 
-// take returns the next n octets; nil if there are not so many.
+// take returns the next n bytes; nil if there are not so many.
 func (d *decoder) take(what string, n int) []byte {
 	if d.err != nil || n > len(d.b) {
 		d.malformed(what)
@@ -137,9 +137,9 @@ func (d *decoder) take(what string, n int) []byte {
 	return t
 }
 
-// constant takes octets that must be as given.
-func (d *decoder) constant(what string, octets ...byte) {
-	if !bytes.Equal(d.take(what, len(octets)), octets) {
+// constant takes bytes that must be as given.
+func (d *decoder) constant(what string, want ...byte) {
+	if !bytes.Equal(d.take(what, len(want)), want) {
 		d.malformed(what)
 	}
 }
@@ -153,7 +153,7 @@ func (d *decoder) uint64(what string) uint64 {
 
 func (d *decoder) end(what string) {
 	if len(d.b) > 0 {
-		d.malformed("octets behind " + what)
+		d.malformed("bytes behind " + what)
 	}
 }
 
@@ -291,7 +291,7 @@ func AppendCS06(b []byte, c CS06) []byte {
 		fields = append(fields, tagGeneralizedTime, byte(len(cancelTime)))
 		fields = append(fields, cancelTime...)
 	}
-	// At most 62 octets, so that both lengths are single octets.
+	// At most 62 bytes, so that both lengths are single bytes.
 	b = append(b, byte(len(fields)+2), tagSequence, byte(len(fields)))
 	return append(b, fields...)
 }
@@ -315,15 +315,15 @@ func AppendSigned(b, unsigned []byte, signature [64]byte) []byte {
 	return append(b, signature[:]...)
 }
 
-// appendCounter appends n as an INTEGER of the fewest octets, which has a
+// appendCounter appends n as an INTEGER of the fewest bytes, which has a
 // leading zero where n would look negative.
 func appendCounter(b []byte, n uint64) []byte {
-	var octets [9]byte
-	binary.BigEndian.PutUint64(octets[1:], n)
+	var all [9]byte
+	binary.BigEndian.PutUint64(all[1:], n)
 	i := 0
-	for i < 8 && octets[i] == 0 && octets[i+1] < 0x80 {
+	for i < 8 && all[i] == 0 && all[i+1] < 0x80 {
 		i++
 	}
 	b = append(b, tagInteger, byte(9-i))
-	return append(b, octets[i:]...)
+	return append(b, all[i:]...)
 }
