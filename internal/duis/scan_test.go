@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // trace is what a document says: a line for each start, end and text, texts
@@ -369,7 +370,10 @@ func checkByXML(t *testing.T, b []byte, m *Message) {
 	}
 	var x struct {
 		XMLName xml.Name
+		Version string `xml:"schemaVersion,attr"`
 		Header  struct {
+			Code       string `xml:"http://www.dccinterface.co.uk/ServiceUserGateway ResponseCode"`
+			Time       string `xml:"http://www.dccinterface.co.uk/ServiceUserGateway ResponseDateTime"`
 			ResponseID string `xml:"http://www.dccinterface.co.uk/ServiceUserGateway ResponseID"`
 			Variant    string `xml:"http://www.dccinterface.co.uk/ServiceUserGateway ServiceReferenceVariant"`
 		} `xml:"http://www.dccinterface.co.uk/ServiceUserGateway Header"`
@@ -400,7 +404,13 @@ func checkByXML(t *testing.T, b []byte, m *Message) {
 	} else if !want {
 		return
 	}
+	if _, err := ParseTime([]byte(trim(x.Header.Time))); err != nil || !isResponseCode([]byte(x.Header.Code)) || !decimal([]byte(trim(x.Version))) || a.Code != "AD1" {
+		t.Fatalf("an AD1, encoding/xml: %+v", x)
+	}
 	e := a.Alert.Event
+	if n := utf8.RuneCountInString(e.MPxN); n < 1 || n > 13 {
+		t.Fatalf("an AD1 with the MPxN %q", e.MPxN)
+	}
 	chf := strings.ToUpper(trim(e.CHF))
 	if chf != m.Outage.CHF.String() || trim(e.MPxN) != m.Outage.MPxN || trim(e.Start) == "" {
 		t.Fatalf("got %+v, encoding/xml: %+v", m.Outage, e)
