@@ -22,9 +22,14 @@ func TestStoreCopy(t *testing.T) {
 	i := install(t, hop, hop, "store_timeout: 5s\n")
 	i.track(20_000)
 	p := i.serve()
+	sent := map[[2]int][]byte{} // the same again is the same outage
 	suppressed := func(n, hub int) bool {
 		t.Helper()
-		return post(t, p.north, powerOutage(n, hub)).Get("Quell-Decision") == "suppressed"
+		id := [2]int{n, hub}
+		if sent[id] == nil {
+			sent[id] = powerOutage(n, hub)
+		}
+		return post(t, p.north, sent[id]).Get("Quell-Decision") == "suppressed"
 	}
 	post(t, p.south, preCommand(1))
 	if !suppressed(1, 1) || suppressed(2, 2) {
