@@ -139,21 +139,23 @@ func hopConnOf(c net.Conn) *hopConn {
 	return h
 }
 
-// Read also sees when the next hop ends the connection. The message that is still
-// being sent need not be read any more then; the transport would wait for its
-// sender, who may wait for an answer.
 func (c *hopConn) Read(b []byte) (int, error) {
 	n, err := c.stallConn.Read(b)
 	if n > 0 {
 		c.heard.Store(true)
 	}
-	if err != nil {
-		if in := c.sending.Swap(nil); in != nil {
-			in.stop()
-			in.allow()
-		}
-	}
 	return n, err
+}
+
+// Close is called as soon as the next hop ends the connection. The message that
+// is still being sent need not be read any more then; the transport would wait for
+// its sender, who may wait for an answer.
+func (c *hopConn) Close() error {
+	if in := c.sending.Swap(nil); in != nil {
+		in.stop()
+		in.allow()
+	}
+	return c.stallConn.Close()
 }
 
 // rewrite directs a request to the next hop, with nothing else changed. It
@@ -219,8 +221,12 @@ func direct(out, in *http.Request, nextHop *url.URL) {
 	}
 	if _, rest, ok := strings.Cut(path, "://"); ok && !strings.HasPrefix(path, "/") {
 		// The form of requests to a proxy. What is behind the host is the path.
-		_, path, _ = strings.Cut(rest, "/")
-		path = "/" + path
+		_, behind, ok := strings.Cut(rest, "/")
+		path = "/" + behind
+		if !ok && in.Method == http.MethodOptions && in.RequestURI == in.URL.Scheme+"://"+rest {
+			out.URL.Opaque = "*" // RFC 9112, section 3.2.4
+			return
+		}
 	}
 	full := strings.TrimSuffix(nextHop.EscapedPath(), "/") + path
 	if !strings.HasPrefix(full, "//") {
