@@ -175,6 +175,42 @@ func TestDocumentPaths(t *testing.T) {
 	}
 }
 
+// TestDocumentTests holds that the tests and timelines that documents name exist.
+func TestDocumentTests(t *testing.T) {
+	var defined strings.Builder
+	for _, file := range files(t, "_test.go") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defined.Write(text)
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
+	timelines := regexp.MustCompile(`timelines? \d\d(?:(?:, | and | to )\d\d)*`)
+	n := 0
+	for _, file := range []string{"ARCHITECTURE.md", "docs/faults.md"} {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range named.FindAllStringSubmatch(string(text), -1) {
+			if n++; !strings.Contains(defined.String(), "func "+m[1]+"(") {
+				t.Errorf("%s names %s, which does not exist", file, m[1])
+			}
+		}
+		for _, list := range timelines.FindAllString(string(text), -1) {
+			for _, no := range regexp.MustCompile(`\d\d`).FindAllString(list, -1) {
+				if n++; !exists("internal/gateway/testdata/timelines/" + no + "-*.txt") {
+					t.Errorf("%s names timeline %s, which does not exist", file, no)
+				}
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no document names a test")
+	}
+}
+
 // TestCitedPaths shows what counts as a path in a document.
 func TestCitedPaths(t *testing.T) {
 	have := citedPaths("docs/x.md", strings.Join([]string{
