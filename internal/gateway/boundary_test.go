@@ -140,7 +140,7 @@ func TestHangingAnswersLeaveNothing(t *testing.T) {
 // gone after a while, and the limit does not hold for messages that wait for the
 // next hop.
 func TestHalfSentBodies(t *testing.T) {
-	w := startedWorldWith(t, Limits{Sender: 100 * time.Millisecond, Header: 100 * time.Millisecond})
+	w := startedWorldWith(t, Limits{Sender: time.Second, Header: time.Second})
 	fronts := w.serveReal()
 	w.hops[outage.South].set(answer{hold: true}, false)
 	waits := fronts[outage.South].dial(t)

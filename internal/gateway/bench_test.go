@@ -1,0 +1,95 @@
+package gateway
+
+import (
+	"bufio"
+	"bytes"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/motorway"
+	"quell/internal/outage"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// BenchmarkForward passes AD1s of hubs without a window north, each through
+// quell's own listener to a next hop that does nothing, on connections that stay
+// open. What sender and next hop take is in the figures.
+func BenchmarkForward(b *testing.B) {
+	st, err := store.Open(b.Context(), store.Options{Dir: b.TempDir(), Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer st.Close()
+	if _, err := st.SetSwitch(b.Context(), outage.SwitchOn, "bench", "first value", time.Now()); err != nil {
+		b.Fatal(err)
+	}
+	m := &motorway.Motorway{Store: st, Now: time.Now, Log: slog.New(slog.DiscardHandler), Metrics: motorway.NewMetrics(prometheus.NewRegistry())}
+	m.SetRules(motorway.Rules{Window: 30 * time.Minute, ClockTolerance: time.Minute, StoreTimeout: patient})
+	g := New(m, slog.New(slog.DiscardHandler), Limits{})
+	hop, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer hop.Close()
+	go func() {
+		for {
+			c, err := hop.Accept()
+			if err != nil {
+				return
+			}
+			go swallow(c)
+		}
+	}()
+	u := &url.URL{Scheme: "http", Host: hop.Addr().String()}
+	g.SetNextHops(u, u)
+	front, err := g.Listen("northbound", "127.0.0.1:0", g.Northbound())
+	if err != nil {
+		b.Fatal(err)
+	}
+	go front.Serve()
+	defer front.Close()
+	var request bytes.Buffer
+	if err := alertOf(1, 1, time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)).write(&request); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		c, err := net.Dial("tcp", strings.TrimPrefix(front.URL, "http://"))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		defer c.Close()
+		in := bufio.NewReader(c)
+		for pb.Next() {
+			c.Write(request.Bytes())
+			if _, status, err := readAnswer(in); err != nil || status != 200 {
+				b.Errorf("status %d, %v", status, err)
+				return
+			}
+		}
+	})
+}
+
+// swallow is a next hop that takes everything and says 200.
+func swallow(c net.Conn) {
+	defer c.Close()
+	in := bufio.NewReader(c)
+	for {
+		r, err := http.ReadRequest(in)
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, r.Body)
+		io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+	}
+}
