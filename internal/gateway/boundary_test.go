@@ -127,7 +127,7 @@ func TestHangingAnswersLeaveNothing(t *testing.T) {
 	wg.Wait()
 	w.eventually("all connections and goroutines are gone", func() bool { return busy() == 0 && sockets(t) == open })
 	for n := 1; n <= meters; n++ {
-		if a := w.activation(n); a.State != outage.Withdrawn || a.Standing {
+		if a := w.activation(n); a.State != outage.Uncertain || a.Standing {
 			t.Errorf("meter %d: %+v", n, a)
 		}
 	}
@@ -320,7 +320,7 @@ func TestCutOff(t *testing.T) {
 		}
 		cancel()
 	}
-	if a := w.activation(1); a.State != outage.Withdrawn || a.Standing {
+	if a := w.activation(1); a.State != outage.Uncertain || a.Standing {
 		t.Errorf("the 11.3: %+v", a)
 	}
 }

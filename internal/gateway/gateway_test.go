@@ -92,7 +92,7 @@ func TestTimeout(t *testing.T) {
 			t.Errorf("%s: status %d, %q; want 504, %q", d, r.status, r.body, want)
 		}
 	}
-	if a := w.activation(1); a.State != outage.Withdrawn || a.Standing {
+	if a := w.activation(1); a.State != outage.Uncertain || a.Standing {
 		t.Errorf("after the time-out: %+v", a)
 	}
 }
@@ -295,7 +295,7 @@ func TestSenderHangsUp(t *testing.T) {
 	}{
 		{"accepted", answer{status: 200, code: "I99"}, outage.Accepted},
 		{"refused", answer{status: 200, code: "E4"}, outage.Withdrawn},
-		{"not delivered", answer{hangUp: "before"}, outage.Withdrawn},
+		{"not delivered", answer{hangUp: "before"}, outage.Uncertain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := startedWorld(t)
