@@ -40,7 +40,7 @@ func TestClockJumps(t *testing.T) {
 		if s.ClockSure() != c.sure {
 			t.Errorf("%s: sure is %v", c.name, !c.sure)
 		}
-		if off := s.Now().Sub(time.Now()) - c.asleep - c.now; off.Abs() > 30*time.Second {
+		if off := time.Until(s.Now()) - c.asleep - c.now; off.Abs() > 30*time.Second {
 			t.Errorf("%s: the time is %s off", c.name, off)
 		}
 	}
