@@ -91,12 +91,20 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 		most = g.limits.ConsoleConnections
 		h = g.patient(h)
 	}
-	d := &door{Listener: l, name: name, slots: make(chan struct{}, most), closed: make(chan struct{}), stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
+	d := &door{Listener: l, name: name, slots: make(chan struct{}, most), closed: make(chan struct{}), open: map[*stallConn]bool{}, stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
 	g.mu.Lock()
 	g.doors = append(g.doors, d)
 	g.mu.Unlock()
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: g.limits.Header, IdleTimeout: g.limits.KeepAlive,
 		DisableGeneralOptionsHandler: true, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
+	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		switch c := c.(*stallConn); state {
+		case http.StateIdle:
+			c.idle.Store(time.Now().UnixNano())
+		case http.StateActive:
+			c.idle.Store(0)
+		}
+	}
 	if name != "console" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // ends messages by CutOff
 	}
@@ -133,8 +141,9 @@ func (g *Gateway) Conditions() (list []string) {
 	return list
 }
 
-// door is a listener with a bound on its connections. When it is reached, others
-// wait in the kernel's queue until one ends; all of them end, by the limits.
+// door is a listener with a bound on its connections. When it is reached, the one
+// that was without a message for longest makes room. If all have one, others wait in
+// the kernel's queue until one ends; all of them end, by the limits.
 type door struct {
 	net.Listener
 	name    string
@@ -147,6 +156,9 @@ type door struct {
 	closed  chan struct{}
 	full    recent
 	failing recent
+
+	mu   sync.Mutex
+	open map[*stallConn]bool
 }
 
 // recent is when something last happened.
@@ -180,18 +192,8 @@ func (d *door) conditions(now time.Time) (list []string) {
 
 // Accept waits for a place, then for a connection.
 func (d *door) Accept() (net.Conn, error) {
-	select {
-	case d.slots <- struct{}{}:
-	default:
-		d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
-		if d.full.happens(time.Now()) {
-			d.log.Error("a listener has all the connections that it takes, others wait", "listener", d.name, "connections", cap(d.slots))
-		}
-		select {
-		case d.slots <- struct{}{}:
-		case <-d.closed:
-			return nil, net.ErrClosed
-		}
+	if !d.enter() {
+		return nil, net.ErrClosed
 	}
 	c, err := d.Listener.Accept()
 	if err != nil {
@@ -204,9 +206,67 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		return nil, err
 	}
-	open := d.metrics.Connections.WithLabelValues(d.name)
-	open.Inc()
-	return &stallConn{Conn: c, stall: d.stall, closed: sync.OnceFunc(func() { open.Dec(); <-d.slots })}, nil
+	s := &stallConn{Conn: c, stall: d.stall}
+	s.closed = sync.OnceFunc(func() {
+		d.mu.Lock()
+		delete(d.open, s)
+		d.mu.Unlock()
+		d.metrics.Connections.WithLabelValues(d.name).Dec()
+		<-d.slots
+	})
+	d.metrics.Connections.WithLabelValues(d.name).Inc()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.open[s] = true
+	return s, nil
+}
+
+// Those that are asked to make room are without a message for this long at least:
+// a sender that goes on at once finds its connection as it left it. While there is
+// no room, it is looked for that often.
+const (
+	unused    = time.Second
+	lookAgain = 100 * time.Millisecond
+)
+
+// enter takes a place, and reports whether there was one before the door closed.
+func (d *door) enter() bool {
+	select {
+	case d.slots <- struct{}{}:
+		return true
+	default:
+	}
+	d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
+	if d.full.happens(time.Now()) {
+		d.log.Error("a listener has all the connections that it takes, others may wait", "listener", d.name, "connections", cap(d.slots))
+	}
+	again := time.NewTicker(lookAgain)
+	defer again.Stop()
+	for {
+		d.makeRoom(time.Now())
+		select {
+		case d.slots <- struct{}{}:
+			return true
+		case <-d.closed:
+			return false
+		case <-again.C:
+		}
+	}
+}
+
+// makeRoom closes the connection that was without a message for longest.
+func (d *door) makeRoom(now time.Time) {
+	oldest, since := (*stallConn)(nil), now.Add(-unused).UnixNano()
+	d.mu.Lock()
+	for c := range d.open {
+		if idle := c.idle.Load(); idle != 0 && idle < since {
+			oldest, since = c, idle
+		}
+	}
+	d.mu.Unlock()
+	if oldest != nil && oldest.idle.CompareAndSwap(since, 0) {
+		oldest.Close()
+	}
 }
 
 func (d *door) Close() error {
@@ -218,7 +278,8 @@ func (d *door) Close() error {
 type stallConn struct {
 	net.Conn
 	stall  time.Duration
-	closed func() // told when it is closed, each time; may be nil
+	closed func()       // told when it is closed, each time; may be nil
+	idle   atomic.Int64 // when it was left without a message, in ns; 0 if it has one, or never had
 }
 
 func (c *stallConn) Write(b []byte) (written int, err error) {
