@@ -63,7 +63,7 @@ func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
 }
 
 // CutOff gives up what next hops have not answered yet: senders are answered 502,
-// and windows withdrawn. It is for the end of the program.
+// and their 11.3s have no window. It is for the end of the program.
 func (g *Gateway) CutOff() { g.end() }
 
 // SetNextHops sets where messages go from now on. The URLs may have a path,

@@ -295,7 +295,7 @@ func TestSenderHangsUp(t *testing.T) {
 	}{
 		{"accepted", answer{status: 200, code: "I99"}, outage.Accepted},
 		{"refused", answer{status: 200, code: "E4"}, outage.Withdrawn},
-		{"not delivered", answer{hangUp: "before"}, outage.Uncertain},
+		{"in doubt", answer{hangUp: "before"}, outage.Uncertain},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := startedWorld(t)
