@@ -120,8 +120,10 @@ type answerWriter struct {
 }
 
 func (a *answerWriter) WriteHeader(status int) {
-	if status == http.StatusContinue && a.in != nil && a.in.request.Header.Get("Expect") != "" {
-		return // net/http says so itself, as soon as the body is read
+	if status < 200 && a.in != nil && (a.in.asked != nil || status == http.StatusContinue && a.in.request.Header.Get("Expect") != "") {
+		// net/http asks the sender for the body itself, as soon as it is read, and
+		// would write both at once. What comes before an answer is a hint.
+		return
 	}
 	if status >= 200 {
 		h := a.Header()
