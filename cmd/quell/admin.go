@@ -137,6 +137,9 @@ func newBar(e *env, total int64, what string, options ...progressbar.Option) *pr
 
 func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
 	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
+	if im.Skipped > 0 {
+		fmt.Fprintf(w, "%s: %d devices were skipped, since they are decommissioned or withdrawn\n", kind, im.Skipped)
+	}
 	fmt.Fprintln(w, cmp.Or(absent, "In force on the running quell now."))
 	if im.Others != nil && im.Others.Meters > 0 {
 		fmt.Fprintf(w, "Look: %s\n", im.Others)

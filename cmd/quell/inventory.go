@@ -10,7 +10,8 @@ import (
 var inventoryCommand = command{
 	name: "inventory", usage: "import [--config FILE] FILE...", short: "Import what devices there are",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("Takes CSV with the columns " + strings.Join(inventory.Columns, ",") + ", or DUIS DSPInventory XML as\nService Request 8.2 returns it. All files are imported, or none; devices that are known are replaced, others stay.")
+		fs := e.flags("Takes CSV with the columns " + strings.Join(inventory.Columns, ",") + ", and " + inventory.StatusColumn +
+			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none; devices that are\nknown are replaced, others stay. Devices that are decommissioned or withdrawn are skipped.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) < 2 || rest[0] != "import" {

@@ -112,7 +112,7 @@ func (s *system) bring(ctx context.Context, kind string, willDo func(store.Impor
 		}
 		im, err := run()
 		if err == nil {
-			s.log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256)
+			s.log.Info("imported", "kind", kind, "devices", im.Rows, "skipped", im.Skipped, "source", im.Source, "sha256", im.SHA256)
 		}
 		if !errors.Is(err, store.ErrImporting) {
 			return err

@@ -91,7 +91,7 @@ func (c *Console) imported(r *http.Request, kind string, im store.Import, err er
 		c.Log.Warn("import failed, nothing was changed", "kind", kind, "error", err)
 		return nil, err
 	}
-	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
+	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "skipped", im.Skipped, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
 	ctx, cancel := context.WithTimeout(r.Context(), othersWait)
 	defer cancel()
 	others, err := c.CheckManufacturers(ctx)

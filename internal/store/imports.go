@@ -30,6 +30,9 @@ type Import struct {
 	Rows   int       `json:"rows"`   // devices
 	At     time.Time `json:"at"`
 	Who    string    `json:"who"`
+	// Skipped is how many devices the files have that are gone: decommissioned or
+	// withdrawn. It is known of an import that has just been made.
+	Skipped int `json:"skipped,omitempty"`
 }
 
 // A File is one file of an import.
@@ -44,8 +47,9 @@ type File struct {
 // Faults of a file are inventory.LineErrors, wrapped with the file's name, or
 // ErrTwice; ErrUnavailable is the store's, ErrImporting another import's.
 func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error)) (Import, error) {
+	skipped := 0
 	out, err := s.runImport(ctx, "inventory", who, at, next, func(r io.Reader, g *stage) error {
-		_, err := inventory.ReadDevices(r, func(d outage.Device) error {
+		n, err := inventory.ReadDevices(r, func(d outage.Device) error {
 			row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
 			for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
 				row = appendJSON(append(row, ','), text)
@@ -54,8 +58,10 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 			row = append(appendJSON(append(row, ','), d.MPxN), ']')
 			return g.add(d.ID, d.MPxN, row)
 		})
+		skipped += n
 		return err
 	})
+	out.Skipped = skipped
 	if err == nil {
 		s.tidied(s.dropReplaced(ctx))
 	}

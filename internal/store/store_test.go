@@ -301,6 +301,32 @@ func TestHousekeep(t *testing.T) {
 	}
 }
 
+// Devices that are gone are skipped and counted, over all files of an import.
+func TestImportSkips(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	const head = "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,device_status\n"
+	row := func(m int, status string) string {
+		return fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,,%s\n", meter(m), hub(m), status)
+	}
+	files := []string{head + row(1, "Commissioned") + row(2, "Decommissioned"), head + row(3, "Withdrawn") + row(4, "")}
+	im, err := s.ImportInventory(t.Context(), "alice", t0, func() (File, error) {
+		if len(files) == 0 {
+			return File{}, io.EOF
+		}
+		f := File{"f.csv", strings.NewReader(files[0])}
+		files = files[1:]
+		return f, nil
+	})
+	if err != nil || im.Rows != 2 || im.Skipped != 2 {
+		t.Fatalf("%+v %v", im, err)
+	}
+	for m, want := range map[int]bool{1: true, 2: false, 3: false, 4: true} {
+		if d, _, err := s.Device(t.Context(), meter(m)); err != nil || (d != nil) != want {
+			t.Errorf("meter %d: %+v %v", m, d, err)
+		}
+	}
+}
+
 func TestImports(t *testing.T) {
 	dir := t.TempDir()
 	s := openIn(t, dir)
