@@ -86,7 +86,7 @@ func messageKey(a *outage.Activation) []any {
 // insertActivation inserts an activation unless the same message is there, or
 // this very attempt was recorded before (the journal may be played twice); a
 // closing only if the meter has a window that is not over. It says on which hub
-// the window is.
+// the window is, 0 if that is not known or nothing was recorded.
 func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closing bool) (hub outage.DeviceID, r Recorded, err error) {
 	key := messageKey(&a)
 	if closing {
@@ -108,7 +108,7 @@ func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closi
 		err = s.conn.QueryRowContext(ctx, `SELECT chf FROM activation WHERE `+sameMessage+` AND (state IN ('unanswered', 'accepted') OR received_at = ?5)
 			ORDER BY received_at DESC, id DESC LIMIT 1`, append(key, micros(a.Received))...).Scan(&chf)
 		if errors.Is(err, sql.ErrNoRows) {
-			return a.CHF, Recorded{Nothing: true}, nil
+			return 0, Recorded{Nothing: true}, nil
 		}
 		return outage.DeviceID(chf), Recorded{Repeated: true}, err
 	}

@@ -38,6 +38,9 @@ func (x *index) has(id outage.DeviceID) bool {
 }
 
 func (x *index) add(id outage.DeviceID) {
+	if id == 0 {
+		return // not known
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if _, ok := x.hubs[id]; ok {

@@ -142,6 +142,23 @@ func TestAttempts(t *testing.T) {
 	}
 }
 
+// An 11.3 with nothing to close leaves nothing behind, also in the index.
+func TestNothingToClose(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	for n := range 10 {
+		if r := s.RecordClosing(t.Context(), onDemand(n, 1, t0)); !r.Nothing {
+			t.Errorf("%+v", r)
+		}
+	}
+	if s.Hubs() != 0 {
+		t.Errorf("%d hubs", s.Hubs())
+	}
+	s.Record(t.Context(), futureDated(1, 2, t0, t0.Add(time.Hour)))
+	if r := s.RecordClosing(t.Context(), onDemand(1, 1, t0)); r.Nothing || s.Hubs() != 1 {
+		t.Errorf("%+v, %d hubs", r, s.Hubs())
+	}
+}
+
 // A meter to which one request after the other is sent costs no more with each, and
 // its last word counts.
 func TestOneMeterManyRequests(t *testing.T) {
