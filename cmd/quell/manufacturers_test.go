@@ -16,7 +16,7 @@ func TestImportSaysOtherManufacturers(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
 	i.serve().stop(syscall.SIGTERM) // the data folder comes to be
-	const says = `1 meters in the device list are not tracked, since their manufacturers are not in "manufacturers": "Elster" (1)`
+	const says = `1 meter in the device list is not tracked, since its manufacturer is not in "manufacturers": "Elster" (1)`
 	inv := i.file("inventory.csv", inventoryHead+strings.Replace(someDevice, "Landis+Gyr", "Elster", 1))
 	list := i.file("list.txt", someMeter+"\n")
 	imports := func(want bool, args ...string) {

@@ -34,7 +34,11 @@ func (o OtherManufacturers) String() string {
 	}
 	rest := o.Meters
 	var b strings.Builder
-	fmt.Fprintf(&b, `%d meters in the device list are not tracked, since their manufacturers are not in "manufacturers": `, o.Meters)
+	what := "meters in the device list are not tracked, since their manufacturers are"
+	if o.Meters == 1 {
+		what = "meter in the device list is not tracked, since its manufacturer is"
+	}
+	fmt.Fprintf(&b, `%d %s not in "manufacturers": `, o.Meters, what)
 	for i, m := range o.Largest {
 		if i > 0 {
 			b.WriteString(", ")

@@ -62,7 +62,11 @@ func (m *Motorway) activation(ctx context.Context, p *Passage) {
 	}
 	p.Decision.Reason = reason
 	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
-	m.Log.Info("activation", "reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode(), "start", a.Start, "end", a.End)
+	said := []any{"reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode()}
+	if a.HasWindow() && p.activation != nil {
+		said = append(said, "start", a.Start, "end", a.End)
+	}
+	m.Log.Info("activation", said...)
 }
 
 // sameOrder reports whether the XML of a request agrees with its payload. It may
