@@ -122,7 +122,7 @@ func TestOtherManufacturers(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	degraded("1" + begin + `"New" (1)`)
+	degraded(`1 meter in the device list is not tracked, since its manufacturer is not in "manufacturers": "New" (1)`)
 }
 
 // A question that fails is said, and not asked again at each status.
