@@ -154,17 +154,20 @@ func TestOtherManufacturersNotKnown(t *testing.T) {
 		c.others.mu.Unlock()
 	}
 	c.others.mu.Lock()
-	c.others.failed = c.others.failed.Add(-2 * othersPause)
+	long := c.others.failed.Add(-2 * othersPause)
+	c.others.failed = long
 	c.others.mu.Unlock()
 	c.otherManufacturers(store.Import{No: 1}, store.Import{})
-	c.others.mu.Lock()
-	done := c.others.done
-	c.others.mu.Unlock()
-	if done == nil {
-		t.Error("not asked again after the pause")
-		return
+	again := func() bool {
+		c.others.mu.Lock()
+		defer c.others.mu.Unlock()
+		return c.others.failed.After(long) // it was asked, and failed again
 	}
-	<-done
+	for deadline := time.Now().Add(20 * time.Second); !again(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not asked again after the pause")
+		}
+	}
 }
 
 // A text of any length does not make the sentence long.

@@ -30,10 +30,10 @@ import (
 // hold an alert back.
 func TestHistories(t *testing.T) {
 	suppressed := 0
-	for range 120 {
+	for range 90 {
 		suppressed += playHistory(t, 80, "")
 	}
-	if suppressed < 300 {
+	if suppressed < 200 {
 		t.Errorf("%d alerts were suppressed: the histories say little", suppressed)
 	}
 }
@@ -45,7 +45,7 @@ func TestHistoriesOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for n := range 10 {
+	for n := range 6 {
 		name := fmt.Sprint("history", n)
 		if _, err := db.Exec(`CREATE DATABASE ` + name); err != nil {
 			t.Fatal(err)
