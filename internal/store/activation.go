@@ -59,7 +59,6 @@ func (s *Store) record(ctx context.Context, a outage.Activation, closing bool) R
 // cannot be asked whether its meter is tracked. That is found out when the
 // store answers again; until then any hub may have a window.
 func (s *Store) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers) {
-	s.index.unresolved.Add(1)
 	s.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: s.Switch() == ""})
 }
 

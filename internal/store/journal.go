@@ -1,18 +1,14 @@
 package store
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strconv"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,8 +16,8 @@ import (
 	"quell/internal/outage"
 )
 
-// maxHeld bounds the records that are held in memory while even the journal
-// cannot be written; about 50 MB.
+// maxHeld bounds the records that are in memory while even the journal cannot be
+// written; about 50 MB.
 const maxHeld = 100_000
 
 // chunk bounds the records that are played in one transaction, and that are
@@ -64,50 +60,64 @@ func (r *record) answer() outage.State {
 // in eight hexadecimal digits, a blank, the JSON. Appends are made durable in
 // groups. It is emptied when all of it has been played; since playing twice
 // changes nothing, a crash in between does no harm.
+//
+// Records are played in the order in which they arose: those in the file, and then
+// those in line for it. One that cannot be written stays in line, in memory, and so
+// does what comes after it, until the file can be written again or the store has
+// taken them. A line of the file that is damaged is set aside by itself.
 type journal struct {
 	path string
 	log  *slog.Logger
 
-	appends chan *appended
+	wake    chan struct{} // holds a token when there may be something to write
 	quit    chan struct{} // closed by close
 	stopped chan struct{} // closed when run has ended
-	pending atomic.Int64  // records in the file and held that are not played
+	pending atomic.Int64  // records in the file and in line that are not played
 	atOnce  int           // records that are played in one transaction; the committer's
 
-	mu     sync.Mutex // guards what follows; is held while the file is written
-	file   *os.File
-	size   int64 // written and synced
-	played int64 // played into the store, from the file's beginning
+	mu         sync.Mutex // guards what follows; is held while the file is written
+	file       *os.File
+	size       int64 // written and synced
+	played     int64 // played into the store, from the file's beginning
+	unreadable int   // how often the next of it could not be read
 
-	heldMu  sync.Mutex // guards what follows; is never waited for long
-	held    []record   // could not be written
-	dropped int
+	lineMu     sync.Mutex  // guards what follows; is never waited for long
+	line       []*appended // what is not in the file yet, in the order in which it arose
+	number     uint64      // of the last that came into line
+	dropped    int
+	complained time.Time // when it was last logged that the file cannot be written
+	// unresolved is how many activations without a hub are in the journal; each is
+	// counted in everywhere too, which makes any hub one that may have a window.
+	unresolved int
+	everywhere *atomic.Int64
 }
 
 type appended struct {
 	record record
-	done   chan struct{} // closed when the record is durable, or held
+	number uint64
+	memory bool          // it has no form that can be written; guarded by journal.mu
+	done   chan struct{} // closed when the record is durable, or cannot be; nil when that was said
+}
+
+// said tells who waits for a record that it is durable, or cannot be.
+func (a *appended) said() {
+	if a.done != nil {
+		close(a.done)
+		a.done = nil
+	}
 }
 
 // openJournal opens or creates the file. A torn last line, of a record that
-// nobody was told is durable, is cut off.
-func openJournal(path string, log *slog.Logger) (*journal, error) {
+// nobody was told is durable, is cut off. The windows of what it holds are given
+// to found; activations without a hub are counted in everywhere.
+func openJournal(path string, log *slog.Logger, everywhere *atomic.Int64, found func(record)) (*journal, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &journal{path: path, log: log, file: f, appends: make(chan *appended, 1024), atOnce: chunk,
-		quit: make(chan struct{}), stopped: make(chan struct{})}
-	good, err := j.scan(0, -1, func(record) { j.pending.Add(1) })
-	if err == nil {
-		var end int64
-		if end, err = f.Seek(0, io.SeekEnd); err == nil && end > good {
-			log.Warn("the journal's end is torn, cut off", "file", path, "octets", end-good)
-			err = f.Truncate(good)
-		}
-		j.size = good
-	}
-	if err == nil {
+	j := &journal{path: path, log: log, file: f, atOnce: chunk, everywhere: everywhere,
+		wake: make(chan struct{}, 1), quit: make(chan struct{}), stopped: make(chan struct{})}
+	if err = j.recover(found); err == nil {
 		err = errors.Join(f.Sync(), SyncFolder(filepath.Dir(path)))
 	}
 	if err != nil {
@@ -116,6 +126,50 @@ func openJournal(path string, log *slog.Logger) (*journal, error) {
 	}
 	go j.run()
 	return j, nil
+}
+
+// recover finds out what the file holds, and has it end with a whole line.
+func (j *journal) recover(found func(record)) error {
+	info, err := j.file.Stat()
+	if err != nil {
+		return err
+	}
+	end, damaged := info.Size(), 0
+	// A part that cannot be read is damaged by what is known now; whether it is,
+	// is found out when it is played.
+	last, err := readLines(&sturdy{file: j.file}, 0, end, -1, func(line []byte, list []record, ok bool) {
+		for _, r := range list {
+			found(r)
+			if r.Unresolved {
+				j.unresolved++
+				j.everywhere.Add(1)
+			}
+		}
+		j.pending.Add(int64(len(list)))
+		if !ok {
+			damaged++
+			j.pending.Add(1) // it has to be set aside
+		}
+	})
+	if err != nil {
+		return err
+	}
+	j.size = end
+	switch {
+	case last.end == end: // a whole line
+	case last.records > 0: // all but its end is there
+		_, err = j.file.WriteAt([]byte("\n"), end)
+		j.size++
+	default:
+		j.log.Warn("the journal's end is torn, cut off", "file", j.path, "bytes", end-last.end)
+		err = j.file.Truncate(last.end)
+		j.size, damaged = last.end, damaged-1
+		j.pending.Add(-1)
+	}
+	if damaged > 0 {
+		j.log.Error("lines of the journal are damaged; what comes after them is played", "file", j.path, "lines", damaged)
+	}
+	return err
 }
 
 // SyncFolder makes durable which files a folder has.
@@ -133,183 +187,249 @@ func (j *journal) close() {
 	j.file.Close()
 }
 
-// append makes a record durable, or holds it in memory if the file cannot be
+// append makes a record durable, or keeps it in line if the file cannot be
 // written. It returns when that is so, or when ctx ends; the record is on its
 // way then.
 func (j *journal) append(ctx context.Context, r record) {
-	a := &appended{r, make(chan struct{})}
-	select {
-	case j.appends <- a:
-	case <-j.quit:
-		j.hold([]*appended{a}, os.ErrClosed)
-		return
-	case <-ctx.Done():
-		j.hold([]*appended{a}, context.Cause(ctx))
+	done := make(chan struct{})
+	if !j.queue(&appended{record: r, done: done}) {
 		return
 	}
 	select {
-	case <-a.done:
+	case j.wake <- struct{}{}:
+	default:
+	}
+	select {
+	case <-done:
+	case <-j.stopped: // nobody writes any more
 	case <-ctx.Done():
 	}
 }
 
-// run writes what is appended: all that waits with one sync.
+// queue puts a record in line, unless that is full.
+func (j *journal) queue(a *appended) bool {
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	if len(j.line) >= maxHeld {
+		j.dropped++
+		j.complain(errors.New("too many records wait for it"))
+		return false
+	}
+	j.number++
+	a.number = j.number
+	j.line = append(j.line, a)
+	j.pending.Add(1)
+	if a.record.Unresolved {
+		j.unresolved++
+		j.everywhere.Add(1)
+	}
+	return true
+}
+
+// forget says that a record is not in the journal any more. j.lineMu is held.
+func (j *journal) forget(r *record) {
+	if r.Unresolved && j.unresolved > 0 {
+		j.unresolved--
+		j.everywhere.Add(-1)
+	}
+}
+
+// complain logs, once a second at most, that the file cannot be written. j.lineMu is held.
+func (j *journal) complain(err error) {
+	if time.Since(j.complained) < time.Second {
+		return
+	}
+	j.complained = time.Now()
+	j.log.Error("THE JOURNAL CANNOT BE WRITTEN; what it should hold is in memory only, and lost if this process ends",
+		"file", j.path, "error", err, "held", len(j.line), "lost", j.dropped)
+}
+
+// rewriteEvery is how often it is tried to write what could not be written.
+const rewriteEvery = time.Second
+
+// run writes what is in line, and tries again what could not be written.
 func (j *journal) run() {
 	defer close(j.stopped)
 	for {
-		var group []*appended
+		var again <-chan time.Time
+		if !j.writeLine() {
+			again = time.After(rewriteEvery)
+		}
 		select {
-		case a := <-j.appends:
-			group = append(group, a)
+		case <-j.wake:
+		case <-again:
 		case <-j.quit:
-		}
-		for more := true; more && len(group) < chunk; {
-			select {
-			case a := <-j.appends:
-				group = append(group, a)
-			default:
-				more = false
-			}
-		}
-		if len(group) == 0 {
+			j.writeLine()
 			return
-		}
-		if err := j.write(group); err != nil {
-			j.hold(group, err)
-		}
-		for _, a := range group {
-			close(a.done)
 		}
 	}
 }
 
-func (j *journal) write(group []*appended) error {
-	var text []byte
-	written := 0
-	for _, a := range group {
-		line, err := json.Marshal(a.record)
+// writeLine writes all that is in line, and reports whether it could. Who waits
+// for a record that cannot be written is told so.
+func (j *journal) writeLine() bool {
+	for {
+		n, err := j.writeSome()
 		if err != nil {
-			j.log.Error("a record cannot be written to the journal, and is lost", "error", err)
-			continue
+			j.lineMu.Lock()
+			for _, a := range j.line {
+				a.said()
+			}
+			j.complain(err)
+			j.lineMu.Unlock()
+			return false
 		}
-		written++
-		text = fmt.Appendf(text, "%08x %s\n", crc32.ChecksumIEEE(line), line)
+		if n == 0 {
+			return true
+		}
 	}
+}
+
+// writeSome moves what is first in line to the file, with one sync, and says how
+// many records that were.
+func (j *journal) writeSome() (n int, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	_, err := j.file.WriteAt(text, j.size)
-	if err == nil {
+	text, some := j.lines()
+	if len(some) == 0 {
+		return 0, nil
+	}
+	if _, err = j.file.WriteAt(text, j.size); err == nil {
 		err = j.file.Sync()
 	}
 	if err != nil {
-		return err
+		// What was written of it would come after what is written next time.
+		return 0, errors.Join(err, j.file.Truncate(j.size))
 	}
 	j.size += int64(len(text))
-	j.pending.Add(int64(written))
-	return nil
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	for _, a := range some {
+		a.said()
+	}
+	// Nothing else has left the line meanwhile, since that needs j.mu.
+	j.line = slices.DeleteFunc(j.line, func(a *appended) bool { return !a.memory && a.number <= some[len(some)-1].number })
+	return len(some), nil
 }
 
-func (j *journal) hold(group []*appended, err error) {
-	j.heldMu.Lock()
-	for _, a := range group {
-		if len(j.held) >= maxHeld {
-			j.dropped++
+// lines makes the lines of what is first in line. A record that has no form, as
+// one with a date beyond the year 9999, is played from memory. j.mu is held.
+func (j *journal) lines() (text []byte, some []*appended) {
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	for _, a := range j.line {
+		if a.memory {
 			continue
 		}
-		j.held = append(j.held, a.record)
-		j.pending.Add(1)
+		line, err := json.Marshal(&a.record)
+		if err != nil {
+			a.memory = true
+			a.said()
+			j.log.Error("a record cannot be written to the journal; it is in memory only", "error", err)
+			continue
+		}
+		text = fmt.Appendf(text, "%s %s\n", checksum(line), line)
+		if some = append(some, a); len(some) == chunk {
+			break
+		}
 	}
-	held, lost := len(j.held), j.dropped
-	j.heldMu.Unlock()
-	j.log.Error("THE JOURNAL CANNOT BE WRITTEN; what it should hold is in memory only, and lost if this process ends",
-		"file", j.path, "error", err, "held", held, "lost", lost)
+	return text, some
 }
 
 // keep writes notes that the store did not take. Nobody waits for them; the
 // committer calls it between two batches.
 func (j *journal) keep(notes []Forwarded, failed []Failed) {
-	group := make([]*appended, 0, len(notes)+len(failed))
 	for i := range notes {
-		group = append(group, &appended{record: record{Forwarded: &notes[i]}})
+		j.queue(&appended{record: record{Forwarded: &notes[i]}})
 	}
 	for i := range failed {
-		group = append(group, &appended{record: record{Failed: &failed[i]}})
+		j.queue(&appended{record: record{Failed: &failed[i]}})
 	}
-	if len(group) == 0 {
-		return
-	}
-	if err := j.write(group); err != nil {
-		j.hold(group, err)
+	if len(notes)+len(failed) > 0 {
+		j.writeLine()
 	}
 }
 
-// scan reads records from an offset on, at most n (all if negative), and
-// returns the offset behind the last whole one.
-func (j *journal) scan(from int64, n int, yield func(record)) (int64, error) {
-	r := bufio.NewReader(io.NewSectionReader(j.file, from, 1<<62))
-	for ; n != 0; n-- {
-		line, err := r.ReadBytes('\n')
-		if err == io.EOF {
-			return from, nil // a torn line, or none
+// due is what is to be played next.
+type due struct {
+	list    []record
+	damaged [][]byte // lines of the file among it
+	to      int64    // the offset in the file behind it
+	last    uint64   // the number of its last record, if that was in line
+}
+
+// unreadableTries is how often it is tried to read what cannot be read, before it
+// is passed over.
+const unreadableTries = 5
+
+// next returns the n oldest records that are not played.
+func (j *journal) next(n int) (d due, err error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	d.to = j.played
+	if j.played < j.size {
+		take := func(line []byte, list []record, ok bool) {
+			d.list = append(d.list, list...)
+			if !ok {
+				d.damaged = append(d.damaged, line)
+			}
 		}
+		last, err := readLines(j.file, j.played, j.size, n, take)
 		if err != nil {
-			return from, err
+			if j.unreadable++; j.unreadable < unreadableTries {
+				return due{}, fmt.Errorf("journal: cannot read %s: %w", j.path, err)
+			}
+			j.log.Error("a part of the journal cannot be read, and is passed over", "file", j.path, "error", err)
+			d.list, d.damaged = nil, nil
+			if last, err = readLines(&sturdy{file: j.file}, j.played, j.size, n, take); err != nil {
+				return due{}, err
+			}
 		}
-		rec, ok := parseLine(line)
-		if !ok {
-			return from, nil
-		}
-		yield(rec)
-		from += int64(len(line))
+		d.to = last.to
+		return d, nil
 	}
-	return from, nil
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	some, _ := cut(j.line, n)
+	for _, a := range some {
+		d.list, d.last = append(d.list, a.record), a.number
+	}
+	return d, nil
 }
 
-func parseLine(line []byte) (r record, ok bool) {
-	sum, text, ok := bytes.Cut(bytes.TrimSuffix(line, []byte("\n")), []byte(" "))
-	if !ok {
-		return r, false
+// done says that what was due is in the store, or set aside. It empties the file
+// when nothing is left to play.
+func (j *journal) done(d *due) {
+	for _, line := range d.damaged {
+		j.putAside(".damaged", line, "a line of the journal is damaged; set aside", nil)
 	}
-	want, err := strconv.ParseUint(string(sum), 16, 32)
-	if err != nil || uint32(want) != crc32.ChecksumIEEE(text) {
-		return r, false
-	}
-	return r, json.Unmarshal(text, &r) == nil
-}
-
-// next returns the n oldest records that are not played, and the offset behind
-// them; records held in memory come after the file's.
-func (j *journal) next(n int) (list []record, to int64, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.played < j.size {
-		to, err = j.scan(j.played, n, func(r record) { list = append(list, r) })
-		if err == nil && len(list) == 0 {
-			err = fmt.Errorf("journal: cannot read %s at %d", j.path, j.played)
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	if d.to == j.played {
+		// What has been written meanwhile is played from the file once more.
+		n := 0
+		for ; n < len(j.line) && j.line[n].number <= d.last; n++ {
+			j.line[n].said()
+			j.forget(&j.line[n].record)
 		}
-		return list, to, err
-	}
-	j.heldMu.Lock()
-	defer j.heldMu.Unlock()
-	list, _ = cut(j.held, n)
-	return list, j.played, nil
-}
-
-// done says that the n records up to the offset are in the store. It empties
-// the file when nothing is left to play.
-func (j *journal) done(n int, to int64) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.pending.Add(-int64(n))
-	if to == j.played {
-		j.heldMu.Lock()
-		defer j.heldMu.Unlock()
-		_, j.held = cut(j.held, n)
+		_, j.line = cut(j.line, n)
+		j.pending.Add(-int64(n))
 		return
 	}
-	j.played = to
+	for i := range d.list {
+		j.forget(&d.list[i])
+	}
+	j.played, j.unreadable = d.to, 0
 	if j.played < j.size {
+		j.pending.Store(max(j.pending.Load()-int64(len(d.list)+len(d.damaged)), int64(len(j.line))+1))
 		return
+	}
+	// What became of lines that were damaged after they were written is not known.
+	j.pending.Store(int64(len(j.line)))
+	for ; j.unresolved > 0 && !slices.ContainsFunc(j.line, func(a *appended) bool { return a.record.Unresolved }); j.unresolved-- {
+		j.everywhere.Add(-1)
 	}
 	if err := errors.Join(j.file.Truncate(0), j.file.Sync()); err != nil {
 		j.log.Warn("the journal cannot be emptied, it will be played again at the next start", "file", j.path, "error", err)
@@ -322,111 +442,15 @@ func (j *journal) done(n int, to int64) {
 // that it does not stand in the way of all that follow.
 func (j *journal) setAside(r record, why error) {
 	line, _ := json.Marshal(r)
-	f, err := os.OpenFile(j.path+".refused", os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	j.putAside(".refused", append(line, '\n'), "the store refuses a record of the journal; set aside", why)
+}
+
+// putAside appends to a file beside the journal, for a person to read, and logs that.
+func (j *journal) putAside(ending string, line []byte, what string, why error) {
+	f, err := os.OpenFile(j.path+ending, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err == nil {
-		_, err = f.Write(append(line, '\n'))
+		_, err = f.Write(line)
 		err = errors.Join(err, f.Sync(), f.Close())
 	}
-	j.log.Error("the store refuses a record of the journal; set aside", "file", j.path+".refused", "error", why, "kept", err == nil)
-}
-
-// remember puts a record into the journal. It returns within journalTimeout, so
-// that a disk which hangs holds up no message.
-func (s *Store) remember(ctx context.Context, r record) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
-	defer cancel()
-	s.journal.append(ctx, r)
-	s.queue.push(func() bool { return true }) // wakes the committer, which plays it
-}
-
-// Remember is Note for while the store may be away: it waits for the note to be in
-// the journal, as far as that can be written at once.
-func (s *Store) Remember(ctx context.Context, f Forwarded) { s.remember(ctx, record{Forwarded: &f}) }
-
-// loadJournal counts the windows of the journal at once on this node.
-func (s *Store) loadJournal() error {
-	_, err := s.journal.scan(0, -1, func(r record) {
-		switch {
-		case r.Activation == nil:
-		case r.Unresolved:
-			s.index.unresolved.Add(1)
-		default:
-			s.index.add(r.Activation.CHF)
-		}
-	})
-	return err
-}
-
-// playJournal plays all that the journal holds into the store. What fails is
-// tried again with half as many records, since a transaction has a time. A record
-// whose content the database refuses is set aside; that it is not there, is not
-// whole, or is held by another, is no refusal.
-func (s *Store) playJournal(ctx context.Context) error {
-	j := s.journal
-	for j.pending.Load() > 0 {
-		list, to, err := j.next(j.atOnce)
-		if err != nil {
-			return err
-		}
-		if len(list) == 0 {
-			return nil
-		}
-		err = s.play(ctx, list)
-		switch refused := s.reader.engine.refuses(err); {
-		case refused && len(list) > 1:
-			j.atOnce = 1 // to find out which
-			continue
-		case refused:
-			j.setAside(list[0], err)
-		case err != nil:
-			j.atOnce = max(len(list)/2, 1)
-			return err
-		}
-		j.atOnce = min(2*j.atOnce, chunk)
-		j.done(len(list), to)
-		if s.down.Swap(false) {
-			s.opts.Log.Info("the store answers again, the journal is played", "records", len(list))
-		}
-	}
-	return nil
-}
-
-func (s *Store) play(ctx context.Context, list []record) error {
-	var found []outage.DeviceID
-	resolved := int64(0)
-	err := s.inTx(ctx, func(ctx context.Context) error {
-		var notes []Forwarded // at once, since there may be many
-		for _, r := range list {
-			var err error
-			switch {
-			case r.Activation != nil:
-				if r.Unresolved {
-					resolved++
-				}
-				var hub outage.DeviceID
-				a, opens, e := s.resolve(ctx, &r)
-				if err = e; err == nil {
-					hub, _, err = s.insertActivation(ctx, a, !opens)
-				}
-				found = append(found, hub)
-			case r.Failed != nil:
-				err = s.fail(ctx, *r.Failed)
-			case r.Answer != nil:
-				err = s.settleActivation(ctx, r.Answer, r.answer())
-			case r.Forwarded != nil:
-				notes = append(notes, *r.Forwarded)
-			}
-			if err != nil {
-				return err
-			}
-		}
-		return s.correct(ctx, notes...)
-	})
-	if err == nil {
-		for _, chf := range found {
-			s.index.add(chf)
-		}
-		s.index.unresolved.Add(-resolved)
-	}
-	return err
+	j.log.Error(what, "file", j.path+ending, "error", why, "kept", err == nil)
 }

@@ -179,7 +179,7 @@ func TestJournalUnwritable(t *testing.T) {
 	// The file is closed under it: every write fails.
 	s.journal.file.Close()
 	s.Record(short(t), onDemand(1, 1, t0))
-	if s.Pending() != 1 || len(s.journal.held) != 1 {
+	if s.Pending() != 1 || len(s.journal.line) != 1 {
 		t.Fatalf("not held in memory: %d", s.Pending())
 	}
 	release()

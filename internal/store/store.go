@@ -148,10 +148,13 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 		s.down.Store(true)
 		opts.Log.Error("the database cannot be reached: until it can be, alerts are forwarded", "error", err)
 	}
-	if s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log); err != nil {
-		return nil, err
-	}
-	if err := s.loadJournal(); err != nil {
+	// The windows of the journal count at once on this node.
+	s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log, &s.index.unresolved, func(r record) {
+		if r.Activation != nil && !r.Unresolved {
+			s.index.add(r.Activation.CHF)
+		}
+	})
+	if err != nil {
 		return nil, err
 	}
 	run, stop := context.WithCancel(context.Background())
