@@ -14,6 +14,11 @@ import (
 // them all.
 const maxBatch = 1000
 
+// maxUrgent is how many transactions of what is urgent may come one after the
+// other while a background task waits; a batch that has begun then, of two of
+// them, is ended.
+const maxUrgent = 6
+
 // maxNotes bounds the forwarded alerts that wait to be noted while a batch is
 // under way; about 20 MB.
 const maxNotes = 100_000
@@ -58,6 +63,7 @@ type batch struct {
 	notes     []Forwarded
 	failed    []Failed
 	lostNotes int
+	later     bool // its task is of the background
 }
 
 func (b *batch) size() int { return len(b.decisions) + len(b.tasks) + len(b.notes) + len(b.failed) }
@@ -77,11 +83,19 @@ func (q *queue) push(f func() bool) bool {
 	return pushed
 }
 
-// take returns the next batch: all that is urgent up to the bound, or else one
-// background task.
-func (q *queue) take() (b batch, more bool) {
+// take returns the next batch: all that is urgent up to the bound, or else, or if
+// it is its turn, one background task.
+func (q *queue) take(turn bool) (b batch, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	defer func() {
+		more = len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.failed)+len(q.background) > 0
+	}()
+	if turn && len(q.background) > 0 {
+		b.tasks, q.background = cut(q.background, 1)
+		b.later = true
+		return b, false
+	}
 	b.decisions, q.decisions = cut(q.decisions, maxBatch)
 	b.tasks, q.tasks = cut(q.tasks, maxBatch)
 	b.notes, q.notes = cut(q.notes, maxBatch)
@@ -90,8 +104,9 @@ func (q *queue) take() (b batch, more bool) {
 	b.lostNotes, q.lostNotes = q.lostNotes, 0
 	if b.empty() {
 		b.tasks, q.background = cut(q.background, 1)
+		b.later = true
 	}
-	return b, len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.failed)+len(q.background) > 0
+	return b, false
 }
 
 // notesOf takes out of the notes that wait those of alerts that are about to be
@@ -148,7 +163,8 @@ func (s *Store) do(ctx context.Context, f func(ctx context.Context) error, then 
 	return s.submit(ctx, &s.queue.tasks, f, then)
 }
 
-// doLater is do behind all that is urgent, in a transaction of its own.
+// doLater is do behind what is urgent, in a transaction of its own: one in ten at least,
+// as long as any waits, is of those who call it.
 func (s *Store) doLater(ctx context.Context, f func(ctx context.Context) error, then func()) error {
 	return s.submit(ctx, &s.queue.background, f, then)
 }
@@ -228,7 +244,10 @@ func (s *Store) commitNext(ctx context.Context) (more bool, err error) {
 		s.giveUp(err)
 		return false, err
 	}
-	b, more := s.queue.take()
+	b, more := s.queue.take(s.urgent > maxUrgent)
+	if b.later {
+		s.urgent = 0
+	}
 	s.commitBatch(ctx, &b)
 	return more, nil
 }
@@ -248,7 +267,7 @@ func (s *Store) catchUp(ctx context.Context) error {
 func (s *Store) giveUp(err error) {
 	for more := true; more; {
 		var b batch
-		b, more = s.queue.take()
+		b, more = s.queue.take(false)
 		s.finish(&b, err)
 	}
 }
@@ -293,6 +312,7 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 		}
 	}
 	start := time.Now()
+	s.urgent++
 	err := s.inTx(ctx, func(ctx context.Context) error {
 		if err := s.correct(ctx, b.notes...); err != nil {
 			return err
@@ -353,6 +373,7 @@ func (s *Store) committed(b *batch, start time.Time, err error) {
 // is known of the other decisions afterwards, so they are left in the batch.
 func (s *Store) commitInOneTrip(ctx context.Context, b *batch) {
 	start := time.Now()
+	s.urgent++
 	var list []outage.Entry
 	err := s.inTx(ctx, func(ctx context.Context) error {
 		if err := s.correct(ctx, b.notes...); err != nil {

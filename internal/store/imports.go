@@ -108,7 +108,7 @@ var (
 
 // runImport stages what read finds in the files, which changes nothing of the
 // store, and then loads it in order of the device: in small transactions behind
-// all that is urgent, the last of which puts it into force.
+// what is urgent, the last of which puts it into force.
 func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, next func() (File, error), read func(io.Reader, *stage) error) (Import, error) {
 	if !s.importing.TryLock() {
 		return Import{}, ErrImporting
@@ -438,7 +438,7 @@ func (s *Store) List(ctx context.Context, after *outage.DeviceID, limit int) ([]
 	return list, wrapRead(err)
 }
 
-// inSteps runs a statement behind all that is urgent until it changes nothing.
+// inSteps runs a statement behind what is urgent until it changes nothing.
 func (s *Store) inSteps(ctx context.Context, query string, args ...any) error {
 	for n := int64(1); n > 0; {
 		err := s.doLater(ctx, func(ctx context.Context) error {

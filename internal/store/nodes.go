@@ -208,7 +208,7 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 	var term int64
 	var list []Node
 	var sw outage.Switch
-	// Urgent, since under load nothing else is done for a long time.
+	// Urgent: the lead has a time, and is not to wait behind an import's steps.
 	err := s.do(ctx, func(ctx context.Context) (err error) {
 		if settings != nil {
 			text, err := json.Marshal(mine)

@@ -89,6 +89,9 @@ type Store struct {
 	// oneTrip is the committer's guess that all decisions of a batch will be
 	// suppressions: those of the last batch were.
 	oneTrip bool
+	// urgent is how many transactions the committer has run since it began the last
+	// of the background.
+	urgent int
 
 	// importing is held by the import that is under way.
 	importing sync.Mutex
