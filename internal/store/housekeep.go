@@ -29,37 +29,14 @@ type Limits struct {
 	Remotes []string
 }
 
-// Housekeep deletes what is old, but no entry that is not in a report. It works
-// in small transactions behind whatever else waits, until nothing is left to do
-// or ctx ends. The error may be ErrNotLeading.
+// Housekeep deletes what is old, but no entry that is not in a report, or whose
+// correction is not. It works in small transactions behind what is urgent, until
+// nothing is left to do or ctx ends. The error may be ErrNotLeading.
+//
+// The last activation and the last correction stay: SQLite would give their numbers
+// out again, and what is known by such a number would be of another.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
-	// It only grows while this runs, unless a report is asked to be sent again.
-	out, err := reported(ctx, s.reader, l.Remotes)
-	if err != nil {
-		return h, wrapRead(err)
-	}
 	fromEarlier, corrections := 0, 0
-	purge := func(count *int, query string, args ...any) error {
-		for {
-			var gone []outage.DeviceID
-			n := 0
-			err := s.doLeading(ctx, func(ctx context.Context) (err error) {
-				gone, n, err = s.purge(ctx, query, args...)
-				return err
-			}, func() {
-				for _, chf := range gone {
-					s.index.remove(chf)
-				}
-			})
-			if err != nil {
-				return err // the transaction may still be under way
-			}
-			*count += n
-			if n < housekeepBatch {
-				return nil
-			}
-		}
-	}
 	for _, step := range []struct {
 		count *int
 		query string
@@ -70,34 +47,101 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 			UNION ALL SELECT max(b.received_at) FROM activation b WHERE b.esme = activation.esme) AS kept)
 			WHERE id IN (SELECT id FROM activation WHERE keep_until = 0 LIMIT ?1) RETURNING chf`, []any{housekeepBatch}},
 		{&h.Activations, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
-			WHERE keep_until > 0 AND keep_until < ?1 ORDER BY keep_until LIMIT ?2) RETURNING chf`, []any{micros(l.WindowsBefore), housekeepBatch}},
-		// Entries are numbered about in order of receipt. Only the first are
-		// looked at: a look through the whole log would hold up decisions.
-		{&h.Entries, `DELETE FROM suppression WHERE received_at < ?1 AND seq IN (SELECT seq FROM suppression
-			WHERE seq <= ?3 ORDER BY seq LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch, out}},
-		{&corrections, `DELETE FROM correction WHERE id IN (SELECT id FROM correction c
-			WHERE NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) LIMIT ?1) RETURNING 0`, []any{housekeepBatch}},
+			WHERE keep_until > 0 AND keep_until < ?1 AND id < (SELECT max(id) FROM activation) ORDER BY keep_until LIMIT ?2) RETURNING chf`,
+			[]any{micros(l.WindowsBefore), housekeepBatch}},
 		{&h.Notes, `DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
+		// Those of entries that an earlier version deleted, and the last of then.
+		{&corrections, `DELETE FROM correction WHERE id IN (SELECT id FROM correction
+			WHERE seq < coalesce((SELECT min(seq) FROM suppression), (SELECT value + 1 FROM counter WHERE name = 'suppression'))
+			AND id < (SELECT max(id) FROM correction) ORDER BY seq LIMIT ?1) RETURNING 0`, []any{housekeepBatch}},
 	} {
-		if err := purge(step.count, step.query, step.args...); err != nil {
-			return h, err
+		for n := housekeepBatch; n == housekeepBatch; *step.count += n {
+			if n, err = s.purge(ctx, step.query, step.args...); err != nil {
+				return h, err
+			}
 		}
 	}
-	return h, nil
+	h.Entries, err = s.purgeEntries(ctx, l)
+	return h, err
 }
 
-// purge runs one delete, and says of which hubs nothing is left to ask for.
-func (s *Store) purge(ctx context.Context, query string, args ...any) (gone []outage.DeviceID, n int, err error) {
-	hubs, err := numbers(s.conn.QueryContext(ctx, query, args...))
+// purgeEntries deletes old entries, and their corrections. It goes along them in the
+// order in which they were received, and passes over those that are to be kept.
+func (s *Store) purgeEntries(ctx context.Context, l Limits) (deleted int, err error) {
+	// They only grow while this runs, unless a report is asked to be sent again.
+	out, corrected, err := s.settledReports(ctx, l.Remotes)
 	if err != nil {
-		return nil, 0, err
+		return 0, wrapRead(err)
 	}
-	if s.remote {
-		return nil, len(hubs), nil // another node may record an activation of the hub; see prune
+	from := [2]int64{-1 << 63, 0} // when it was received, and its number
+	for n := housekeepBatch; n == housekeepBatch; {
+		rows, err := s.reader.QueryContext(ctx, `SELECT received_at, seq FROM suppression
+			WHERE received_at < ? AND (received_at, seq) > (?, ?) ORDER BY received_at, seq LIMIT ?`, micros(l.LogBefore), from[0], from[1], housekeepBatch)
+		list, err := scan(rows, err, func(rows rowSet) (k [2]int64, err error) { return k, rows.Scan(&k[0], &k[1]) })
+		if err != nil {
+			return deleted, wrapRead(err)
+		}
+		n = len(list)
+		var old []int64
+		for _, k := range list {
+			if from = k; k[1] <= out {
+				old = append(old, k[1])
+			}
+		}
+		if len(old) == 0 {
+			continue
+		}
+		few, err := s.purge(ctx, `DELETE FROM suppression WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?1))
+			AND NOT EXISTS (SELECT 1 FROM correction c WHERE c.seq = suppression.seq AND c.id > ?2) RETURNING chf`, column(old), corrected)
+		if deleted += few; err != nil {
+			return deleted, err
+		}
+		if _, err := s.purge(ctx, `DELETE FROM correction WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?1))
+			AND id < (SELECT max(id) FROM correction) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = correction.seq) RETURNING 0`, column(old)); err != nil {
+			return deleted, err
+		}
 	}
-	gone, err = s.nothingLeft(ctx, hubs)
-	return gone, len(hubs), err
+	return deleted, nil
+}
+
+// settledReports says up to which entry, and up to which correction, all are in
+// reports that are written, and confirmed by each of the remotes they were cut for.
+func (s *Store) settledReports(ctx context.Context, remotes []string) (seq, correction int64, err error) {
+	if seq, err = reported(ctx, s.reader, remotes); err != nil {
+		return 0, 0, err
+	}
+	err = s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT last_correction FROM report WHERE no < coalesce((SELECT min(no) FROM (
+			SELECT min(report_no) AS no FROM report_file WHERE sha256 = ''
+			UNION ALL SELECT min(report_no) FROM delivery WHERE state <> 'confirmed' AND remote IN (SELECT value->>0 FROM json_each(?))) AS waiting),
+		9223372036854775807) ORDER BY no DESC LIMIT 1), 0)`, column(remotes)).Scan(&correction)
+	return seq, correction, err
+}
+
+// purge runs one delete as a transaction, and forgets the hubs of which nothing is
+// left to ask for.
+func (s *Store) purge(ctx context.Context, query string, args ...any) (n int, err error) {
+	var gone []outage.DeviceID
+	few := 0
+	err = s.doLeading(ctx, func(ctx context.Context) error {
+		hubs, err := numbers(s.conn.QueryContext(ctx, query, args...))
+		if err != nil {
+			return err
+		}
+		few, gone = len(hubs), nil
+		if !s.remote { // else another node may record an activation of the hub; see prune
+			gone, err = s.nothingLeft(ctx, hubs)
+		}
+		return err
+	}, func() {
+		for _, chf := range gone {
+			s.index.remove(chf)
+		}
+	})
+	if err != nil {
+		return 0, err // the transaction may still be under way
+	}
+	return few, nil
 }
 
 // nothingLeft says which of some hubs have neither an activation nor an entry.
