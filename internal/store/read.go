@@ -129,12 +129,30 @@ func (s *Store) EntriesAfter(ctx context.Context, after int64, limit int) ([]out
 }
 
 // Entries returns up to limit entries of a hub, a meter, an MPxN, a request or
-// an alert, the latest first. By meter and by request it reads the whole log.
+// an alert, the latest first.
 func (s *Store) Entries(ctx context.Context, f Find, limit int) ([]outage.Entry, error) {
-	cond, args := where("chf", int64(f.CHF), "esme", int64(f.ESME), "mpxn", f.MPxN, "request_id", f.RequestID.String(), "alert_id", f.AlertID)
-	list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE `+cond+`
-		ORDER BY seq DESC LIMIT ?`, append(args, limit)...))
+	query, args := entriesQuery(f, limit)
+	list, err := scanEntries(s.reader.QueryContext(ctx, query, args...))
 	return list, wrapRead(err)
+}
+
+// entriesQuery finds the entries by an index each, those of a request by its meter's.
+// That they are not in order of the bare number keeps the database from going
+// through the log from its end.
+func entriesQuery(f Find, limit int) (query string, args []any) {
+	query = `SELECT ` + entryColumns + ` FROM suppression WHERE seq IN (SELECT 0 AS seq`
+	one := func(set bool, cond string, values ...any) {
+		if set {
+			query += ` UNION ALL SELECT seq FROM (SELECT seq FROM suppression WHERE ` + cond + ` ORDER BY seq + 0 DESC LIMIT ?) AS found`
+			args = append(append(args, values...), limit)
+		}
+	}
+	one(f.CHF != 0, "chf = ?", int64(f.CHF))
+	one(f.ESME != 0, "esme = ?", int64(f.ESME))
+	one(f.MPxN != "", "mpxn = ?", f.MPxN)
+	one(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
+	one(f.AlertID != "", "alert_id = ?", f.AlertID)
+	return query + `) ORDER BY seq DESC LIMIT ?`, append(args, limit)
 }
 
 // ForwardedAlerts returns up to limit alerts that went forward, by hub or
