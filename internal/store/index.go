@@ -21,19 +21,43 @@ type index struct {
 	// filter answers for most hubs that are not in the set. The set itself,
 	// once it has millions of hubs, is far out of the processor's caches.
 	filter atomic.Pointer[filter]
+	// next is the filter that is being built to take its place. Nobody waits for
+	// that: what is added meanwhile is added to both.
+	next     atomic.Pointer[filter]
+	building atomic.Bool
 
-	mu      sync.RWMutex // guards what follows
-	hubs    map[outage.DeviceID]struct{}
-	removed int // from the set, but not from the filter
+	hubs    atomic.Int64 // in the set
+	removed atomic.Int64 // from the set, but not from the filter
+	shards  [64]shard
 }
+
+// shard is a part of the set: to go through one of them takes a millisecond, with
+// millions of hubs.
+type shard struct {
+	mu   sync.RWMutex // guards what follows
+	hubs map[outage.DeviceID]struct{}
+}
+
+// list appends the shard's hubs to a list.
+func (p *shard) list(list []int64) []int64 {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	for id := range p.hubs {
+		list = append(list, int64(id))
+	}
+	return list
+}
+
+func (x *index) shard(id outage.DeviceID) *shard { return &x.shards[spread(id)>>24&0x3f] }
 
 func (x *index) has(id outage.DeviceID) bool {
 	if f := x.filter.Load(); f == nil || !f.has(id) {
 		return x.unresolved.Load() > 0
 	}
-	x.mu.RLock()
-	_, ok := x.hubs[id]
-	x.mu.RUnlock()
+	part := x.shard(id)
+	part.mu.RLock()
+	_, ok := part.hubs[id]
+	part.mu.RUnlock()
 	return ok || x.unresolved.Load() > 0
 }
 
@@ -41,62 +65,81 @@ func (x *index) add(id outage.DeviceID) {
 	if id == 0 {
 		return // not known
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, ok := x.hubs[id]; ok {
+	if x.filter.Load() == nil {
+		x.filter.CompareAndSwap(nil, newFilter(0))
+	}
+	part := x.shard(id)
+	part.mu.Lock()
+	if _, ok := part.hubs[id]; ok {
+		part.mu.Unlock()
 		return
 	}
-	if x.hubs == nil {
-		x.hubs = map[outage.DeviceID]struct{}{}
+	if part.hubs == nil {
+		part.hubs = map[outage.DeviceID]struct{}{}
 	}
-	x.hubs[id] = struct{}{}
-	if f := x.filter.Load(); f != nil && len(x.hubs)+x.removed <= f.capacity() {
-		f.add(id)
-	} else {
+	part.hubs[id] = struct{}{}
+	// In this order: if there is no next one any more, it is the filter by now; if
+	// there is none yet, rebuild finds the hub in the set.
+	if next := x.next.Load(); next != nil {
+		next.add(id)
+	}
+	f := x.filter.Load()
+	f.add(id)
+	part.mu.Unlock()
+	if x.hubs.Add(1)+x.removed.Load() > int64(f.capacity()) {
 		x.rebuild()
 	}
 }
 
 // all lists the hubs.
 func (x *index) all() []int64 {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	list := make([]int64, 0, len(x.hubs))
-	for id := range x.hubs {
-		list = append(list, int64(id))
+	list := make([]int64, 0, x.len())
+	for i := range x.shards {
+		list = x.shards[i].list(list)
 	}
 	return list
 }
 
 func (x *index) remove(id outage.DeviceID) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if _, ok := x.hubs[id]; !ok {
+	part := x.shard(id)
+	part.mu.Lock()
+	_, ok := part.hubs[id]
+	delete(part.hubs, id)
+	part.mu.Unlock()
+	if !ok {
 		return
 	}
-	delete(x.hubs, id)
-	if x.removed++; x.removed > len(x.hubs) && x.removed > minCapacity {
+	left := x.hubs.Add(-1)
+	if removed := x.removed.Add(1); removed > left && removed > minCapacity {
 		x.rebuild()
 	}
 }
 
-// rebuild makes a new filter with room for as many hubs again. x.mu is held.
+// rebuild has a new filter made with room for as many hubs again, unless one is
+// being made.
 func (x *index) rebuild() {
-	f := newFilter(2 * len(x.hubs))
-	for id := range x.hubs {
-		f.add(id)
+	if !x.building.CompareAndSwap(false, true) {
+		return
 	}
-	x.removed = 0
-	x.filter.Store(f)
+	go func() {
+		defer x.building.Store(false)
+		removed := x.removed.Load()
+		f := newFilter(2 * x.len())
+		x.next.Store(f)
+		for i := range x.shards {
+			for _, id := range x.shards[i].list(nil) {
+				f.add(outage.DeviceID(id))
+			}
+		}
+		x.filter.Store(f)
+		x.next.Store(nil)
+		x.removed.Add(-removed)
+	}()
 }
 
-func (x *index) len() int {
-	x.mu.RLock()
-	defer x.mu.RUnlock()
-	return len(x.hubs)
-}
+func (x *index) len() int { return int(x.hubs.Load()) }
 
-// filter is a Bloom filter in blocks of 32 octets, so that a question touches
+// filter is a Bloom filter in blocks of 32 bytes, so that a question touches
 // one cache line: four bits a hub, one in each word of its block. At 16 hubs a
 // block, full, it says "perhaps" to 1 in 400 hubs that are not in it.
 type filter []block
@@ -115,13 +158,17 @@ func newFilter(hubs int) *filter {
 
 func (f *filter) capacity() int { return len(*f) * blockHubs }
 
-// place gives a hub's block, and 24 bits that choose the bits in it.
-func (f *filter) place(id outage.DeviceID) (*block, uint64) {
-	// The finalizer of MurmurHash3, which spreads ids that differ in few bits.
+// spread is the finalizer of MurmurHash3, which spreads ids that differ in few bits.
+func spread(id outage.DeviceID) uint64 {
 	h := uint64(id)
 	h = (h ^ h>>33) * 0xff51afd7ed558ccd
 	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	h ^= h >> 33
+	return h ^ h>>33
+}
+
+// place gives a hub's block, and 24 bits that choose the bits in it.
+func (f *filter) place(id outage.DeviceID) (*block, uint64) {
+	h := spread(id)
 	return &(*f)[h>>32*uint64(len(*f))>>32], h
 }
 
