@@ -27,14 +27,14 @@ const (
 // Ids are given out while the writer's lock is held, and so in the order of
 // commits: whatever is committed later has a higher one.
 func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration) {
+	at := followed{last: last}
 	told := make(chan struct{}, 1)
 	s.following.Go(func() { s.listen(ctx, told) })
 	pruned, failing := time.Now(), false
 	for {
-		to, err := s.followOnce(ctx, last)
+		more, err := s.followOnce(ctx, &at)
 		switch {
 		case err == nil:
-			last = to
 			if failing {
 				s.opts.Log.Info("other nodes can be followed again")
 			}
@@ -43,6 +43,9 @@ func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration
 		}
 		failing = err != nil
 		pause := followEvery
+		if more {
+			pause = 0
+		}
 		if time.Since(pruned) > pruneEvery && s.Pending() == 0 {
 			// Where it fails, the next look at other nodes says so.
 			if s.prune(ctx) == nil {
@@ -59,45 +62,60 @@ func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration
 	}
 }
 
-// followOnce takes over what has come since the activation with the id last, and
-// returns the last now.
-func (s *Store) followOnce(ctx context.Context, last int64) (int64, error) {
+// followed is how far a node has followed the others.
+type followed struct {
+	last int64 // activations up to this one are known
+	// Those behind the one and up to the other are read once more: the newest that
+	// was known is not there any more, as in a database that was set back, and others
+	// may have come under the same numbers.
+	again, until int64
+}
+
+// followOnce takes over what has come since it was called before: a page of it at
+// most, and a page of what is to be read once more. It reports whether there is more.
+func (s *Store) followOnce(ctx context.Context, at *followed) (more bool, err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
-	var most, moves, at int64
+	var most, moves, now int64
 	var sw string
 	began, turns := s.beginLook(), s.sw.turned()
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
 		coalesce((SELECT max(moved) FROM activation WHERE moved <> 0), 0),
-		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &moves, &sw, &at); err != nil {
-		return last, err
+		coalesce((SELECT value FROM setting WHERE name = 'switch'), ''), `+serverTime).Scan(&most, &moves, &sw, &now); err != nil {
+		return false, err
 	}
-	s.sawClock(instant(at), began)
+	s.sawClock(instant(now), began)
 	s.followSwitch(outage.Switch(sw), turns)
-	if most < last {
-		last = 0 // the database was set back: from the beginning
+	if most < at.last {
+		*at = followed{last: most, until: most}
 	}
 	if moves > s.lastMoves {
 		hubs, err := numbers(s.reader.QueryContext(ctx, `SELECT DISTINCT chf FROM activation WHERE moved > ? AND moved <> 0`, s.lastMoves))
 		if err != nil {
-			return last, err
+			return false, err
 		}
 		for _, chf := range hubs {
 			s.index.add(outage.DeviceID(chf))
 		}
 		s.lastMoves = moves
 	}
-	if most == last {
-		return last, nil
+	if most > at.last {
+		n, err := s.loadPage(ctx, "activation", "id", &at.last)
+		if err != nil {
+			return false, err
+		}
+		more = n == loadRows
 	}
-	hubs, err := numbers(s.reader.QueryContext(ctx, `SELECT DISTINCT chf FROM activation WHERE id > ? AND id <= ?`, last, most))
-	if err != nil {
-		return last, err
+	if at.again < at.until {
+		n, err := s.loadPage(ctx, "activation", "id", &at.again)
+		if err != nil {
+			return false, err
+		}
+		if n < loadRows {
+			at.again = at.until
+		}
 	}
-	for _, chf := range hubs {
-		s.index.add(outage.DeviceID(chf))
-	}
-	return most, nil
+	return more || at.again < at.until, nil
 }
 
 // followSwitch takes over the switch as the store has it, "" if it has none; turns
