@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"database/sql"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -62,9 +61,6 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 		return err
 	})
 	out.Skipped = skipped
-	if err == nil {
-		s.tidied(s.dropReplaced(ctx))
-	}
 	return out, err
 }
 
@@ -146,12 +142,15 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 	}
 	err = s.loadStaged(ctx, kind, g, &im)
 	if err == nil {
-		err = s.finishImport(ctx, kind, &im)
+		err = s.finishImport(ctx, kind, &im, g)
 	}
 	if err != nil {
 		// Its rows are garbage already; they go now, or at the next import.
-		s.drop(context.WithoutCancel(ctx), im.No)
+		s.drop(context.WithoutCancel(ctx), im.No, g)
 		return Import{}, err
+	}
+	if kind == "inventory" {
+		s.tidied(s.dropReplaced(ctx, im.No, g))
 	}
 	return im, nil
 }
@@ -293,6 +292,23 @@ func (g *stage) each(ctx context.Context, query string, yield func(id int64, tex
 	return rows.Err()
 }
 
+// ids yields the devices that are staged, up to n at a time.
+func (g *stage) ids(ctx context.Context, n int, yield func([]int64) error) error {
+	var ids []int64
+	err := g.each(ctx, `SELECT DISTINCT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
+		if ids = append(ids, id); len(ids) < n {
+			return nil
+		}
+		some := ids
+		ids = nil
+		return yield(some)
+	})
+	if err == nil && len(ids) > 0 {
+		err = yield(ids)
+	}
+	return err
+}
+
 // beginImport gives an import its number, and drops what a crash left of others.
 func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64, error) {
 	var no int64
@@ -328,7 +344,7 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64
 		return 0, ErrImporting
 	}
 	for _, no := range left {
-		if err := s.drop(ctx, no); err != nil {
+		if err := s.drop(ctx, no, nil); err != nil {
 			return 0, err
 		}
 	}
@@ -353,13 +369,13 @@ func (s *Store) touchImport(ctx context.Context, no int64) (dropped bool, err er
 }
 
 // finishImport puts an import into force, unless it is.
-func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error {
+func (s *Store) finishImport(ctx context.Context, kind string, im *Import, g *stage) error {
 	dropped := false
 	var moves moved
 	var may movable
 	if kind == "inventory" {
 		var err error
-		if may, err = s.movable(ctx, im); err != nil {
+		if may, err = s.movable(ctx, im, g); err != nil {
 			return wrapRead(err)
 		}
 	}
@@ -369,7 +385,8 @@ func (s *Store) finishImport(ctx context.Context, kind string, im *Import) error
 		if err != nil {
 			return err
 		}
-		res, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done' WHERE no = ? AND state = 'running'`, im.Rows, im.No)
+		res, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done', untidy = ? WHERE no = ? AND state = 'running'`,
+			im.Rows, truth(kind == "inventory"), im.No)
 		if err != nil {
 			return err
 		}
@@ -436,105 +453,4 @@ func (s *Store) List(ctx context.Context, after *outage.DeviceID, limit int) ([]
 		return outage.DeviceID(id), err
 	})
 	return list, wrapRead(err)
-}
-
-// inSteps runs a statement behind what is urgent until it changes nothing.
-func (s *Store) inSteps(ctx context.Context, query string, args ...any) error {
-	for n := int64(1); n > 0; {
-		err := s.doLater(ctx, func(ctx context.Context) error {
-			res, err := s.conn.ExecContext(ctx, query, args...)
-			if err != nil {
-				return err
-			}
-			n, err = res.RowsAffected()
-			return err
-		}, nil)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// drop deletes the rows of an import that failed, unless it is in force: its
-// failure may have been that the store's answer was lost.
-func (s *Store) drop(ctx context.Context, no int64) error {
-	dropping := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
-		res, err := s.conn.ExecContext(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state IN ('running', 'dropping')`, no)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		dropping = n > 0
-		return err
-	}, nil)
-	if err != nil || !dropping {
-		return err
-	}
-	if err := s.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no = ? LIMIT ?)`, no, importBatch); err != nil {
-		return err
-	}
-	if err := s.dropInventory(ctx, `import_no = ?`, no); err != nil {
-		return err
-	}
-	return s.doLater(ctx, func(ctx context.Context) error {
-		return s.conn.later(ctx, `UPDATE import SET state = 'dropped' WHERE no = ? AND state = 'dropping'`, no)
-	}, nil)
-}
-
-// dropOldLists deletes the device lists that are no longer in force.
-func (s *Store) dropOldLists(ctx context.Context) error {
-	return s.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no < `+listInForce+` LIMIT ?)`, importBatch)
-}
-
-// dropReplaced deletes the inventory rows that a later import replaced.
-func (s *Store) dropReplaced(ctx context.Context) error {
-	return s.dropInventory(ctx, `EXISTS (SELECT 1 FROM inventory o JOIN import i ON i.no = o.import_no AND i.state = 'done'
-		WHERE o.device_id = inventory.device_id AND o.import_no > inventory.import_no)`)
-}
-
-// dropInventory walks through the inventory in order of the device, a stretch
-// in each transaction, and deletes the rows to which cond applies.
-func (s *Store) dropInventory(ctx context.Context, cond string, args ...any) error {
-	from, more := int64(-1<<63), true
-	for more {
-		var to sql.NullInt64
-		err := s.reader.QueryRowContext(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?) AS stretch`,
-			from, 20*importBatch).Scan(&to)
-		if err != nil {
-			return wrapRead(err)
-		}
-		if !to.Valid {
-			return nil
-		}
-		rows, err := s.reader.QueryContext(ctx, `SELECT device_id, import_no, mpxn FROM inventory WHERE device_id BETWEEN ? AND ? AND `+cond,
-			append([]any{from, to.Int64}, args...)...)
-		found, err := scan(rows, err, func(rows rowSet) (k [3]any, err error) {
-			var id, no int64
-			var mpxn string
-			err = rows.Scan(&id, &no, &mpxn)
-			return [3]any{id, no, mpxn}, err
-		})
-		if err != nil {
-			return wrapRead(err)
-		}
-		for len(found) > 0 {
-			var some [][3]any
-			some, found = cut(found, importBatch)
-			keys, _ := json.Marshal(some) // numbers and text always marshal
-			if err := s.doLater(ctx, func(ctx context.Context) error {
-				if _, err := s.conn.ExecContext(ctx, `DELETE FROM supply_point WHERE (mpxn, import_no, device_id) IN
-					(SELECT value->>2, CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?))`, string(keys)); err != nil {
-					return err
-				}
-				_, err := s.conn.ExecContext(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT) FROM json_each(?))`, string(keys))
-				return err
-			}, nil); err != nil {
-				return err
-			}
-		}
-		from, more = to.Int64+1, to.Int64 < 1<<63-1
-	}
-	return nil
 }

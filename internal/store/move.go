@@ -15,6 +15,10 @@ import (
 // and are on another hub than it says.
 const onOther = ` FROM activation a JOIN inventory d ON d.device_id = a.esme AND d.import_no = ?1 WHERE a.ends_at > ?2 AND a.chf <> d.chf`
 
+// smallMove finds them from the devices in ?3.
+const smallMove = `SELECT a.id FROM (SELECT CAST(value->>0 AS BIGINT) AS id FROM json_each(?3)) AS h
+	CROSS JOIN activation a JOIN inventory d ON d.device_id = a.esme AND d.import_no = ?1 WHERE a.esme = h.id AND a.ends_at > ?2 AND a.chf <> d.chf`
+
 // movable says which windows an import moves, before it is in force: so many are
 // looked at that nothing should wait for it.
 type movable struct {
@@ -22,11 +26,19 @@ type movable struct {
 	ids  []int64
 }
 
-func (s *Store) movable(ctx context.Context, im *Import) (m movable, err error) {
+func (s *Store) movable(ctx context.Context, im *Import, g *stage) (m movable, err error) {
 	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&m.upTo); err != nil {
 		return m, err
 	}
-	m.ids, err = numbers(s.reader.QueryContext(ctx, `SELECT a.id`+onOther, im.No, micros(im.At)))
+	if im.Rows > stretch {
+		m.ids, err = numbers(s.reader.QueryContext(ctx, `SELECT a.id`+onOther, im.No, micros(im.At)))
+		return m, err
+	}
+	// A small import asks for the windows of its own meters, not for all there are.
+	err = g.ids(ctx, stretch, func(ids []int64) (err error) {
+		m.ids, err = numbers(s.reader.QueryContext(ctx, smallMove, im.No, micros(im.At), column(ids)))
+		return err
+	})
 	return m, err
 }
 

@@ -617,7 +617,7 @@ func TestNodesImport(t *testing.T) {
 	if left, err := numbers(list[0].reader.QueryContext(t.Context(), `SELECT device_id FROM device_list WHERE import_no = 100`)); err != nil || len(left) > 0 {
 		t.Errorf("they stay: %v %v", left, err)
 	}
-	if err := list[0].finishImport(t.Context(), "devices", &Import{No: 100}); !errors.Is(err, errDropped) {
+	if err := list[0].finishImport(t.Context(), "devices", &Import{No: 100}, nil); !errors.Is(err, errDropped) {
 		t.Errorf("an import that was dropped: %v", err)
 	}
 	if im, err := list[0].LastImport(t.Context(), "devices"); err != nil || im.Who != "bob" {

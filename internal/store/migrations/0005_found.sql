@@ -2,3 +2,6 @@
 -- they were received: housekeeping begins with the oldest.
 CREATE INDEX suppression_meter ON suppression (esme, seq);
 CREATE INDEX suppression_received ON suppression (received_at, seq);
+
+-- Whether rows that the import has replaced may be left.
+ALTER TABLE import ADD COLUMN untidy INTEGER NOT NULL DEFAULT 0;
