@@ -154,7 +154,9 @@ func (c *Console) status(r *http.Request) Status {
 	var err error
 	if s.DeviceList, err = st.LastImport(ctx, "devices"); err == nil {
 		if s.Inventory, err = st.LastImport(ctx, "inventory"); err == nil {
-			s.WindowsOpen, s.WindowsWait, err = st.WindowCounts(ctx, c.Motorway.Now())
+			if s.WindowsOpen, s.WindowsWait, err = st.WindowCounts(ctx, c.Motorway.Now()); errors.Is(err, store.ErrCounting) {
+				err = nil // after a start there is no figure for some seconds
+			}
 		}
 	}
 	if err != nil {

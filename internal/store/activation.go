@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"time"
 
 	"quell/internal/outage"
 )
@@ -196,14 +195,6 @@ func (s *Store) resolve(ctx context.Context, r *record) (a outage.Activation, op
 	}
 	a.CHF = d.CHF
 	return a, true, nil
-}
-
-// WindowCounts says how many windows are open at the instant now, and how many
-// stand and have not begun.
-func (s *Store) WindowCounts(ctx context.Context, now time.Time) (open, pending int, err error) {
-	err = s.reader.QueryRowContext(ctx, `SELECT count(*) FILTER (WHERE starts_at <= ?1), count(*) FILTER (WHERE starts_at > ?1)
-		FROM activation WHERE ends_at > ?1 AND standing = 1`, micros(now)).Scan(&open, &pending)
-	return open, pending, wrapRead(err)
 }
 
 func wrapRead(err error) error {

@@ -76,6 +76,7 @@ type Store struct {
 	down      atomic.Bool // the last batch failed
 	sw        position
 	nodes     nodes
+	windows   windowCount
 	clock     atomic.Pointer[clock]
 	tolerance atomic.Int64 // of clocks, a time.Duration
 

@@ -1,0 +1,49 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// Windows are counted at once where they are few. Where they are many, nobody who
+// asks waits until they are counted.
+func TestWindowCounts(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	now := t0.Add(time.Minute)
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	s.Record(t.Context(), onDemand(2, 1, t0.Add(-time.Hour)))
+	s.Record(t.Context(), futureDated(3, 1, t0, t0.Add(time.Hour)))
+	if open, pending, err := s.WindowCounts(t.Context(), now); open != 1 || pending != 1 || err != nil {
+		t.Errorf("%d open, %d pending, %v", open, pending, err)
+	}
+	const many = 3*countPage + 5
+	script(t, s, fmt.Sprintf(`WITH RECURSIVE n (v) AS (SELECT 10 UNION ALL SELECT v + 1 FROM n WHERE v < 9 + %d)
+		INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
+		SELECT 'r' || v, '', '', 0, '', v, v, 0, CASE WHEN v %% 3 = 0 THEN %d ELSE 1 END, %[3]d, '', CASE WHEN v %% 3 = 1 THEN 0 ELSE 1 END FROM n`,
+		many, micros(now)+1, micros(now.Add(time.Hour))))
+	open, pending, err := s.WindowCounts(t.Context(), now)
+	if !errors.Is(err, ErrCounting) {
+		t.Fatalf("before they are counted: %d open, %d pending, %v", open, pending, err)
+	}
+	eventually(t, "they are counted", func() bool {
+		open, pending, err = s.WindowCounts(t.Context(), now)
+		return err == nil
+	})
+	wantOpen, wantPending := 1, 1
+	for v := 10; v < 10+many; v++ {
+		switch v % 3 {
+		case 0:
+			wantPending++
+		case 2:
+			wantOpen++
+		}
+	}
+	if open != wantOpen || pending != wantPending {
+		t.Errorf("%d open, want %d; %d pending, want %d", open, wantOpen, pending, wantPending)
+	}
+	if plan := planOf(t, s, countSomeSQL, micros(now), countPage); wholeTable.MatchString(plan) {
+		t.Errorf("the plan:\n%s", plan)
+	}
+}
