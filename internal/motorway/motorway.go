@@ -152,6 +152,13 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
 	if !m.Store.MayHold(o.CHF) {
+		if !m.Store.KnowsWindows() {
+			// Another node may have recorded one.
+			m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
+			m.Log.Warn("alert forwarded, the store does not answer", "alert", p.Message.AlertID(), "chf", o.CHF)
+			m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
+			return forward(outage.ReasonStoreUnavailable)
+		}
 		m.noteForwarded(p, outage.ReasonNoWindow)
 		return forward(outage.ReasonNoWindow)
 	}

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ import (
 	"quell/internal/duis"
 	"quell/internal/outage"
 	"quell/internal/store"
+	"quell/internal/store/storetest"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -203,6 +205,52 @@ func TestStoreTimeout(t *testing.T) {
 		}
 		close(free)
 	})
+}
+
+// A node whose database is away does not say that a hub has no window: another node
+// may have recorded it. Its retries are the same decision, on any node.
+func TestNoWindowKnown(t *testing.T) {
+	server := storetest.Start(t)
+	url := server.URL("postgres")
+	s, other := newMotorwayOn(t, store.Options{Database: url}), newMotorwayOn(t, store.Options{Database: url})
+	s.turn(t, outage.SwitchOn)
+	const hub = theHub + 99 // without a window
+	counter := uint64(0)
+	reason := func(m *system) outage.Reason {
+		counter++
+		return m.Northbound(t.Context(), whole(ad1(counter, hub, s.now))).Decision.Reason
+	}
+	eventually := func(what string, cond func() bool) {
+		t.Helper()
+		for began := time.Now(); !cond(); time.Sleep(10 * time.Millisecond) {
+			if time.Since(began) > 30*time.Second {
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	eventually("the windows are known", func() bool { return reason(s) == outage.ReasonNoWindow })
+	for _, fault := range []struct {
+		what      string
+		away, end func()
+	}{{"it hangs", server.Freeze, server.Thaw}, {"it is away", server.Kill, server.Restart}} {
+		fault.away()
+		eventually(fault.what, func() bool { return reason(s) == outage.ReasonStoreUnavailable })
+		last := counter
+		for range 10 {
+			if r := reason(s); r != outage.ReasonStoreUnavailable {
+				t.Errorf("%s: %s", fault.what, r)
+			}
+		}
+		fault.end()
+		eventually("it answers again", func() bool { return reason(s) == outage.ReasonNoWindow })
+		eventually("the journal is played", func() bool { return s.Store.Pending() == 0 })
+		if list, err := other.Store.ForwardedAlerts(t.Context(), store.Find{CHF: hub}, 1000); err != nil || !slices.ContainsFunc(list, func(f store.Forwarded) bool {
+			id, _ := outage.ParseRequestID(f.AlertID)
+			return id.Counter == last && f.Reason == outage.ReasonStoreUnavailable
+		}) {
+			t.Errorf("%s: what was forwarded is not known to the other node: %v", fault.what, err)
+		}
+	}
 }
 
 // While the switch is not known, as on a node that was started without its

@@ -30,18 +30,18 @@ func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration
 	at := followed{last: last}
 	told := make(chan struct{}, 1)
 	s.following.Go(func() { s.listen(ctx, told) })
-	pruned, failing := time.Now(), false
+	pruned := time.Now()
 	for {
+		s.looking.Store(int64(s.opts.Elapsed()))
 		more, err := s.followOnce(ctx, &at)
+		failing := s.behind.Swap(err != nil)
+		s.looking.Store(0)
 		switch {
-		case err == nil:
-			if failing {
-				s.opts.Log.Info("other nodes can be followed again")
-			}
-		case !failing && ctx.Err() == nil:
+		case err == nil && failing:
+			s.opts.Log.Info("other nodes can be followed again")
+		case err != nil && !failing && ctx.Err() == nil:
 			s.opts.Log.Error("other nodes cannot be followed: their windows are not known here", "error", err)
 		}
-		failing = err != nil
 		pause := followEvery
 		if more {
 			pause = 0
@@ -60,6 +60,19 @@ func (s *Store) follow(ctx context.Context, last int64, pruneEvery time.Duration
 			return
 		}
 	}
+}
+
+// lookTime is how long a look at other nodes may take before it counts as failed.
+const lookTime = time.Second
+
+// KnowsWindows reports whether this node knows of the windows of others, as far as
+// that can be told: it does not while the database does not answer.
+func (s *Store) KnowsWindows() bool {
+	if !s.remote {
+		return true
+	}
+	began := s.looking.Load()
+	return s.Available() && !s.behind.Load() && (began == 0 || s.opts.Elapsed()-time.Duration(began) < lookTime)
 }
 
 // followed is how far a node has followed the others.

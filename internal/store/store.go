@@ -85,6 +85,9 @@ type Store struct {
 	loaded chan struct{}
 	last   int64 // activation that load has seen; for follow
 
+	looking atomic.Int64 // when the look of follow that is under way began, by Options.Elapsed; 0 if none is
+	behind  atomic.Bool  // the last look failed
+
 	lastMoves int64 // the last import whose moves of windows follow has seen
 
 	// oneTrip is the committer's guess that all decisions of a batch will be
