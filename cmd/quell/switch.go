@@ -30,6 +30,10 @@ var switchCommand = command{
 		if err := firstOf(err, done()); err != nil {
 			return err
 		}
+		if out.HereOnly {
+			fmt.Fprintf(e.stdout, "The switch is off on this node now; it was %s.\nThe store does not answer: it will be told when it does. Until then every other node keeps its own position: turn each off.\n", orNone(string(out.Old)))
+			return nil
+		}
 		fmt.Fprintf(e.stdout, "The switch is %s now; it was %s.\n", out.New, orNone(string(out.Old)))
 		if absent != "" {
 			fmt.Fprintln(e.stdout, absent)

@@ -331,6 +331,9 @@ type Turn struct {
 type Turned struct {
 	Old outage.Switch `json:"old"`
 	New outage.Switch `json:"new"`
+	// HereOnly says that it is off on this node, and that the store, and with it the
+	// other nodes, will be told when it answers.
+	HereOnly bool `json:"here_only,omitempty"`
 }
 
 // isText reports whether something is said that any store can keep.
@@ -348,8 +351,13 @@ func (c *Console) turnSwitch(r *http.Request) (any, error) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
 	}
 	old, err := c.Motorway.Store.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())
+	hereOnly := errors.Is(err, store.ErrHereOnly)
+	if hereOnly {
+		c.Log.Error("the store does not answer: the switch is off on this node only, until it does", "error", err)
+		err = nil
+	}
 	if err == nil {
 		c.Log.Warn("the switch was turned", "old", old, "new", t.Switch, "who", t.Who, "why", t.Why)
 	}
-	return Turned{old, t.Switch}, err
+	return Turned{old, t.Switch, hereOnly}, err
 }

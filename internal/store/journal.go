@@ -42,6 +42,8 @@ type record struct {
 	Forwarded *Forwarded `json:"forwarded,omitempty"` // went forward, whatever the store was going to say
 
 	Failed *Failed `json:"failed,omitempty"` // an activation did not run
+
+	Switch *Event `json:"switch,omitempty"` // it was turned off on this node
 }
 
 // answer is the answer of a record that has one.

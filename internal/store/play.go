@@ -25,6 +25,7 @@ func (s *Store) Remember(ctx context.Context, f Forwarded) { s.remember(ctx, rec
 // whole, or is held by another, is no refusal.
 func (s *Store) playJournal(ctx context.Context) error {
 	j := s.journal
+	defer s.sw.told(func() bool { return j.pending.Load() == 0 })
 	for j.pending.Load() > 0 {
 		due, err := j.next(j.atOnce)
 		if err != nil {
@@ -85,6 +86,8 @@ func (s *Store) play(ctx context.Context, list []record) error {
 					hub, _, err = s.insertActivation(ctx, a, !opens)
 				}
 				found = append(found, hub)
+			case r.Switch != nil:
+				err = s.playSwitch(ctx, *r.Switch)
 			case r.Failed != nil:
 				err = s.fail(ctx, *r.Failed)
 			case r.Answer != nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,6 +59,7 @@ type position struct {
 	mu      sync.Mutex // guards what follows, and writing the above
 	turns   int        // here, or followed
 	turning int        // turns here that are under way
+	kept    bool       // it was turned off here, and the store does not know that yet
 }
 
 // begin says that the switch is being turned here, until end is called: what is
@@ -86,13 +88,13 @@ func (p *position) turned() int {
 }
 
 // follow takes over what was read in the store, unless the switch is being turned
-// here, or there were more turns since the reading began: what was read may then
-// be older.
+// here, or the store does not know yet that it was, or there were more turns since
+// the reading began: what was read may then be older.
 func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, followed bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	was, _ = p.is.Load().(outage.Switch)
-	if to == was || turns != p.turns || p.turning > 0 {
+	if to == was || turns != p.turns || p.turning > 0 || p.kept {
 		return was, false
 	}
 	p.turns++
@@ -100,37 +102,114 @@ func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, follo
 	return was, true
 }
 
+// keepOff has the switch stay off, whatever the store says, until told is called with
+// nothing left to tell it.
+func (p *position) keepOff() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.kept = true
+}
+
+// told says that the store knows all that the journal had for it, if that is so.
+func (p *position) told(all func() bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.kept && all() {
+		p.kept = false
+	}
+}
+
+// ErrHereOnly says that the switch is off on this node, and that the store, and with it
+// the other nodes, will be told when it answers.
+var ErrHereOnly = errors.New("off on this node only, until the store answers")
+
 // SetSwitch turns the switch. It is kept, with who, when and why, before it
 // comes into force, on this node when SetSwitch returns and on others when they
 // look next. The error is ErrUnavailable
 // if the store does not say within seconds that it is done; it may be all the same.
+//
+// Off is in force on this node at once. If the store does not take it within
+// offTime, the journal has it, and the error is ErrHereOnly: that is safe, since
+// alerts go forward.
 func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
 	defer s.sw.begin()()
+	e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
+	if to == outage.SwitchOff {
+		return s.switchOff(ctx, e)
+	}
+	return s.keepSwitch(ctx, e)
+}
+
+// keepSwitch has the store keep a turn of the switch.
+func (s *Store) keepSwitch(ctx context.Context, e Event) (outage.Switch, error) {
 	var old outage.Switch
-	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
-		e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
-		before, err := texts(s.conn.QueryContext(ctx, `SELECT old_value FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?`,
-			micros(e.At), e.Who, e.What, e.New, e.Why))
-		if err != nil {
-			return err
-		}
-		if len(before) > 0 {
-			old = outage.Switch(before[0])
-			return nil // it was done, and the answer was lost
-		}
-		if old, err = readSwitch(ctx, s.conn); err != nil {
-			return err
-		}
-		if err := s.conn.later(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1`, string(to)); err != nil {
-			return err
-		}
-		e.Old = string(old)
-		return errors.Join(s.insertEvent(ctx, e), s.tell(ctx))
-	}, func() { s.sw.turn(to) })
+	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) (err error) {
+		old, err = s.writeSwitch(ctx, e)
+		return err
+	}, func() { s.sw.turn(outage.Switch(e.New)) })
 	if err != nil {
 		return "", err // the transaction may still be under way
 	}
 	return old, nil
+}
+
+// offTime is how long the store is waited for where the switch is off here already.
+const offTime = time.Second
+
+func (s *Store) switchOff(ctx context.Context, e Event) (outage.Switch, error) {
+	here := s.Switch()
+	s.sw.turn(outage.SwitchOff)
+	ask, cancel := context.WithTimeout(ctx, offTime)
+	defer cancel()
+	old, err := s.keepSwitch(ask, e)
+	switch {
+	case err == nil:
+		return old, nil
+	case s.reader.engine.refuses(err):
+		s.sw.turn(here) // it would be refused later, too
+		return "", err
+	}
+	s.remember(ctx, record{Switch: &e})
+	s.sw.keepOff()
+	return here, fmt.Errorf("%w: %w", ErrHereOnly, err)
+}
+
+// writeSwitch turns the switch within the committer's transaction, unless it was done
+// by the same event, and says how it was.
+func (s *Store) writeSwitch(ctx context.Context, e Event) (old outage.Switch, err error) {
+	before, err := texts(s.conn.QueryContext(ctx, `SELECT old_value FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?`,
+		micros(e.At), e.Who, e.What, e.New, e.Why))
+	if err != nil {
+		return "", err
+	}
+	if len(before) > 0 {
+		return outage.Switch(before[0]), nil // it was done, and the answer was lost
+	}
+	if old, err = readSwitch(ctx, s.conn); err != nil {
+		return "", err
+	}
+	if err := s.conn.later(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1`, e.New); err != nil {
+		return "", err
+	}
+	e.Old = string(old)
+	return old, errors.Join(s.insertEvent(ctx, e), s.tell(ctx))
+}
+
+// playSwitch turns the switch as the journal says, unless another node has turned it
+// since: its operator had the last word.
+func (s *Store) playSwitch(ctx context.Context, e Event) error {
+	if s.remote {
+		var later bool
+		if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE what = 'switch' AND at > ?)`, micros(e.At)).Scan(&later); err != nil {
+			return err
+		}
+		if later {
+			s.opts.Log.Warn("the switch was turned off on this node while the store was away, and on another since: that counts", "who", e.Who, "at", e.At)
+			return nil
+		}
+	}
+	_, err := s.writeSwitch(ctx, e)
+	return err
 }
 
 // FirstSwitch turns the switch if it was never turned.
@@ -158,7 +237,7 @@ func (s *Store) loadSwitch(ctx context.Context) error {
 	defer cancel()
 	sw, err := readSwitch(ctx, s.reader)
 	if err == nil && sw != "" {
-		s.sw.turn(sw)
+		s.sw.follow(sw, s.sw.turned()) // the journal may know better
 	}
 	return err
 }

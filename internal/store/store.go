@@ -155,10 +155,15 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 		s.down.Store(true)
 		opts.Log.Error("the database cannot be reached: until it can be, alerts are forwarded", "error", err)
 	}
-	// The windows of the journal count at once on this node.
+	// The windows of the journal count at once on this node, and so does a switch that
+	// was turned off.
 	s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log, &s.index.unresolved, func(r record) {
-		if r.Activation != nil && !r.Unresolved {
+		switch {
+		case r.Activation != nil && !r.Unresolved:
 			s.index.add(r.Activation.CHF)
+		case r.Switch != nil:
+			s.sw.turn(outage.SwitchOff)
+			s.sw.keepOff()
 		}
 	})
 	if err != nil {
