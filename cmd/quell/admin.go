@@ -84,7 +84,7 @@ func whoami() string {
 }
 
 // importFiles imports files with a progress bar, if standard error is a terminal.
-func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string) (console.Imported, error) {
+func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string, how console.How) (console.Imported, error) {
 	var files []store.File
 	var total int64
 	for _, name := range names {
@@ -108,7 +108,7 @@ func importFiles(ctx context.Context, e *env, c *console.Client, kind string, na
 	for i := range files {
 		files[i].Reader = io.TeeReader(files[i].Reader, tick(read))
 	}
-	return c.Import(ctx, kind, whoami(), files)
+	return c.Import(ctx, kind, whoami(), files, how)
 }
 
 // tick is a writer that only counts.
@@ -135,7 +135,28 @@ func newBar(e *env, total int64, what string, options ...progressbar.Option) *pr
 		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())...)
 }
 
+// importFlags are the flags of an import.
+func importFlags(fs *flag.FlagSet) (how *console.How) {
+	how = &console.How{}
+	fs.BoolVar(&how.DryRun, "dry-run", false, "import: change nothing, and say what would change")
+	fs.BoolVar(&how.Force, "force", false, "import: even what has no devices, takes away more than a fifth of the list in force,\nor takes the place of what the configuration names")
+	return how
+}
+
 func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
+	if im.Change != nil {
+		fmt.Fprintf(w, "%s: %d devices in %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
+		if kind == "inventory" {
+			fmt.Fprintf(w, "It would add %d devices and change %d.\n", im.Change.Added, im.Change.Changed)
+		} else {
+			fmt.Fprintf(w, "%d devices are in force. It would add %d and remove %d.\n", im.Change.Before, im.Change.Added, im.Change.Removed)
+		}
+		if im.Refused != "" {
+			fmt.Fprintf(w, "It would be %s.\n", im.Refused)
+		}
+		fmt.Fprintln(w, "Nothing was changed.")
+		return
+	}
 	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
 	if im.Skipped > 0 {
 		fmt.Fprintf(w, "%s: %d devices were skipped, since they are decommissioned or withdrawn\n", kind, im.Skipped)

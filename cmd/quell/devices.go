@@ -11,17 +11,21 @@ import (
 )
 
 var devicesCommand = command{
-	name: "devices", usage: "import FILE | list | check ID... [--config FILE]", short: "Import, list or check the device list: the meters to track",
+	name: "devices", usage: "import FILE [--dry-run] [--force] | list | check ID... [--config FILE]", short: "Import, list or check the device list: the meters to track",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("FILE has one EUI-64 a line; a header and # comments are allowed. It takes the place of the list in force.\n" +
+			"A list that is empty, or has lost more than a fifth of the devices in force, is refused without --force.\n" +
 			"check says for each device whether it stands in the list and would be tracked; the exit status is 1 if one would not.")
 		file := configFlag(fs, e.environ)
+		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 {
 			return orUsage(err, "say what to do: import, list or check")
 		}
 		do, ok := map[string]func(context.Context, *env, *console.Client, string, []string) error{
-			"import": importDevices, "list": listDevices, "check": checkDevices}[rest[0]]
+			"import": func(ctx context.Context, e *env, c *console.Client, absent string, names []string) error {
+				return importDevices(ctx, e, c, absent, names, *how)
+			}, "list": listDevices, "check": checkDevices}[rest[0]]
 		if !ok || (rest[0] == "list") != (len(rest) == 1) || rest[0] == "import" && len(rest) != 2 {
 			return errUsage{"say what to do: import FILE, list, or check ID..."}
 		}
@@ -42,8 +46,8 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-func importDevices(ctx context.Context, e *env, c *console.Client, absent string, names []string) error {
-	im, err := importFiles(ctx, e, c, "devices", names)
+func importDevices(ctx context.Context, e *env, c *console.Client, absent string, names []string, how console.How) error {
+	im, err := importFiles(ctx, e, c, "devices", names, how)
 	if err != nil {
 		return err
 	}

@@ -8,11 +8,12 @@ import (
 )
 
 var inventoryCommand = command{
-	name: "inventory", usage: "import [--config FILE] FILE...", short: "Import what devices there are",
+	name: "inventory", usage: "import [--dry-run] [--force] [--config FILE] FILE...", short: "Import what devices there are",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("Takes CSV with the columns " + strings.Join(inventory.Columns, ",") + ", and " + inventory.StatusColumn +
 			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none; devices that are\nknown are replaced, others stay. Devices that are decommissioned or withdrawn are skipped.")
 		file := configFlag(fs, e.environ)
+		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) < 2 || rest[0] != "import" {
 			return orUsage(err, "say what to import")
@@ -21,7 +22,7 @@ var inventoryCommand = command{
 		if err != nil {
 			return err
 		}
-		im, err := importFiles(ctx, e, c, "inventory", rest[1:])
+		im, err := importFiles(ctx, e, c, "inventory", rest[1:], *how)
 		if err := firstOf(err, done()); err != nil {
 			return err
 		}

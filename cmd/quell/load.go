@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"time"
@@ -27,6 +26,9 @@ func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	return err
 }
 
+// loadFiles brings both. The error is the store's, or that ctx has ended: a file
+// that is missing, faulty, empty or shrunk leaves what was in force, and is a
+// condition until it is read again.
 func (s *system) loadFiles(ctx context.Context, cfg *config.Config) error {
 	same := config.Same(*cfg)
 	var digest string
@@ -39,21 +41,18 @@ func (s *system) loadFiles(ctx context.Context, cfg *config.Config) error {
 	if err == nil {
 		err = s.loadList(ctx, cfg, digest)
 	}
-	if err != nil {
-		return fmt.Errorf("device_list: %w", err)
+	if err := s.lists.keep(ctx, s.log, "device_list", err); err != nil {
+		return err
 	}
 	if len(cfg.Inventory) == 0 {
-		return nil
+		return s.lists.keep(ctx, s.log, "inventory", nil)
 	}
 	if digest, err = digestFiles(cfg.Inventory); err == nil {
 		err = s.bringFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (store.File, error)) (store.Import, error) {
-			return s.store.ImportInventory(ctx, importer, s.store.Now(), next)
+			return s.store.ImportInventory(ctx, importer, s.store.Now(), next, store.Careful)
 		})
 	}
-	if err != nil {
-		return fmt.Errorf("inventory: %w", err)
-	}
-	return nil
+	return s.lists.keep(ctx, s.log, "inventory", err)
 }
 
 // loadList imports the device list, whose file, if there is one, has a digest.
@@ -64,7 +63,7 @@ func (s *system) loadList(ctx context.Context, cfg *config.Config, digest string
 			if err != nil {
 				return store.Import{}, err
 			}
-			return s.store.ImportList(ctx, importer, s.store.Now(), f)
+			return s.store.ImportList(ctx, importer, s.store.Now(), f, store.Careful)
 		})
 	}
 	if _, size := inventory.Builtin(); size == 0 {

@@ -112,6 +112,7 @@ func (s *system) addConditions() {
 		if others != nil {
 			list = others()
 		}
+		list = append(list, s.lists.conditions()...)
 		say := func(output, trouble string) {
 			if trouble != "" {
 				list = append(list, output+": "+trouble)

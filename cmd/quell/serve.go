@@ -82,6 +82,7 @@ type system struct {
 	console *console.Console
 	reports *report.Reporter
 	keep    atomic.Pointer[[2]time.Duration] // windows, log
+	lists   lists
 
 	south, north, admin *gateway.Listener
 	failed              chan error // a listener that ended by itself

@@ -108,7 +108,7 @@ func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out Checked, er
 
 // Import sends files to be imported as "inventory" or "devices". It streams;
 // the files are read at the pace at which they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []store.File) (out Imported, err error) {
+func (c *Client) Import(ctx context.Context, kind, who string, files []store.File, how How) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -125,7 +125,13 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []store.Fil
 		w.CloseWithError(form.Close())
 	}()
 	defer r.Close()
-	err = c.call(ctx, "POST", "/api/v1/"+kind, url.Values{"who": {who}}, form.FormDataContentType(), r, &out)
+	q := url.Values{"who": {who}}
+	for name, on := range map[string]bool{"dry_run": how.DryRun, "force": how.Force} {
+		if on {
+			q.Set(name, "true")
+		}
+	}
+	err = c.call(ctx, "POST", "/api/v1/"+kind, q, form.FormDataContentType(), r, &out)
 	return out, err
 }
 

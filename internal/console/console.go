@@ -201,7 +201,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, store.ErrNoReport), errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting):
+	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting), errors.Is(err, store.ErrShrinks):
 		status = http.StatusConflict
 	case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
 		status = http.StatusUnprocessableEntity

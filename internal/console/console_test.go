@@ -131,7 +131,7 @@ func TestStatusOfErrors(t *testing.T) {
 func TestClient(t *testing.T) {
 	c, srv := newConsole(t)
 	client := Client{Base: srv.URL}
-	if _, err := client.Import(t.Context(), "devices", "alice", []store.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}); err != nil {
+	if _, err := client.Import(t.Context(), "devices", "alice", []store.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, How{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []outage.DeviceID

@@ -49,23 +49,79 @@ func parts(r *http.Request) (next func() (store.File, error), who string, err er
 	}, who, nil
 }
 
+// How says how an import is made.
+type How struct {
+	DryRun bool // only say what it would change
+	// Force imports what would be refused: a list that shrinks by more than a fifth,
+	// and one in the place of that which the configuration names.
+	Force bool
+}
+
+// errDryRun ends an import that is only asked about.
+var errDryRun = errors.New("a dry run")
+
+// An attempt is one import by the API.
+type attempt struct {
+	How
+	result Imported // of a dry run
+}
+
+// newAttempt reads what a request says of how an import is made, and whether it may be.
+func (c *Console) newAttempt(r *http.Request, kind string) (*attempt, error) {
+	var a attempt
+	for name, to := range map[string]*bool{"dry_run": &a.DryRun, "force": &a.Force} {
+		switch text := r.URL.Query().Get(name); text {
+		case "", "false":
+		case "true":
+			*to = true
+		default:
+			return nil, badRequest{fmt.Errorf("%s=%q is not true or false", name, text)}
+		}
+	}
+	if a.DryRun || a.Force {
+		return &a, nil
+	}
+	return &a, c.checkConfigured(kind)
+}
+
+// check is the store's check of the import.
+func (a *attempt) check(im store.Import, change store.Change) error {
+	if !a.DryRun {
+		return nil
+	}
+	a.result = Imported{Import: im, Change: &change}
+	if err := store.Careful(im, change); err != nil {
+		a.result.Refused = err.Error()
+	}
+	return errDryRun
+}
+
+func (a *attempt) checks() []store.Check {
+	if a.Force && !a.DryRun {
+		return nil
+	}
+	return []store.Check{a.check, store.Careful}
+}
+
 func (c *Console) importInventory(r *http.Request) (any, error) {
 	next, who, err := parts(r)
-	if err == nil {
-		err = c.checkConfigured("inventory")
-	}
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Motorway.Store.ImportInventory(r.Context(), who, c.Motorway.Now(), next)
-	return c.imported(r, "inventory", im, err)
+	a, err := c.newAttempt(r, "inventory")
+	if err != nil {
+		return nil, err
+	}
+	im, err := c.Motorway.Store.ImportInventory(r.Context(), who, c.Motorway.Now(), next, a.checks()...)
+	return c.imported(r, "inventory", a, im, err)
 }
 
 func (c *Console) importDevices(r *http.Request) (any, error) {
 	next, who, err := parts(r)
-	if err == nil {
-		err = c.checkConfigured("devices")
+	if err != nil {
+		return nil, err
 	}
+	a, err := c.newAttempt(r, "devices")
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +129,8 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("no file: %w", err)}
 	}
-	im, err := c.Motorway.Store.ImportList(r.Context(), who, c.Motorway.Now(), f)
-	return c.imported(r, "devices", im, err)
+	im, err := c.Motorway.Store.ImportList(r.Context(), who, c.Motorway.Now(), f, a.checks()...)
+	return c.imported(r, "devices", a, im, err)
 }
 
 // Imported is what an import answers.
@@ -82,10 +138,17 @@ type Imported struct {
 	store.Import
 	// Others are the other manufacturers of listed meters now; nil: not known yet.
 	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
+	// Change is what a dry run has found, and Refused why the import would be
+	// refused, if it would. Nothing was changed.
+	Change  *store.Change `json:"change,omitempty"`
+	Refused string        `json:"refused,omitempty"`
 }
 
 // imported logs an import and makes its answer.
-func (c *Console) imported(r *http.Request, kind string, im store.Import, err error) (any, error) {
+func (c *Console) imported(r *http.Request, kind string, a *attempt, im store.Import, err error) (any, error) {
+	if errors.Is(err, errDryRun) {
+		return a.result, nil
+	}
 	if err != nil {
 		io.Copy(io.Discard, r.Body) // else the sender sees a broken connection instead of the answer
 		c.Log.Warn("import failed, nothing was changed", "kind", kind, "error", err)
@@ -97,9 +160,9 @@ func (c *Console) imported(r *http.Request, kind string, im store.Import, err er
 	others, err := c.CheckManufacturers(ctx)
 	if err != nil {
 		c.Log.Warn("the manufacturers of the listed meters are not known yet", "error", err)
-		return Imported{im, nil}, nil
+		return Imported{Import: im}, nil
 	}
-	return Imported{im, &others}, nil
+	return Imported{Import: im, Others: &others}, nil
 }
 
 // Devices is what GET /api/v1/devices answers: device ids of the list in

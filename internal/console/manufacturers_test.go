@@ -84,12 +84,12 @@ func TestOtherManufacturers(t *testing.T) {
 		}
 	}
 	const begin = ` meters in the device list are not tracked, since their manufacturers are not in "manufacturers": `
-	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()))
+	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()), How{})
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.Meters != 0 {
 		t.Fatalf("without a list: %+v %v", im, err)
 	}
 	degraded("")
-	im, err = client.Import(t.Context(), "devices", "a", files(list.String()))
+	im, err = client.Import(t.Context(), "devices", "a", files(list.String()), How{})
 	want := "36" + begin + `"1063" (9), "B" (7), "Say \"C\"" (6), "` + long + `" (5), "" (4), others (5)`
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.String() != want {
 		t.Fatalf("%+v %v\nwant %s", im, err, want)

@@ -45,18 +45,11 @@ type File struct {
 // in any. Devices that the inventory knows already are replaced, others stay.
 // Faults of a file are inventory.LineErrors, wrapped with the file's name, or
 // ErrTwice; ErrUnavailable is the store's, ErrImporting another import's.
-func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error)) (Import, error) {
+// Each of the checks is asked before anything is changed.
+func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error), checks ...Check) (Import, error) {
 	skipped := 0
-	out, err := s.runImport(ctx, "inventory", who, at, next, func(r io.Reader, g *stage) error {
-		n, err := inventory.ReadDevices(r, func(d outage.Device) error {
-			row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
-			for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
-				row = appendJSON(append(row, ','), text)
-			}
-			row = strconv.AppendInt(append(row, ','), int64(d.CHF), 10)
-			row = append(appendJSON(append(row, ','), d.MPxN), ']')
-			return g.add(d.ID, d.MPxN, row)
-		})
+	out, err := s.runImport(ctx, "inventory", who, at, next, checks, func(r io.Reader, g *stage) error {
+		n, err := inventory.ReadDevices(r, func(d outage.Device) error { return g.add(d.ID, d.MPxN, deviceRow(d)) })
 		skipped += n
 		return err
 	})
@@ -64,10 +57,20 @@ func (s *Store) ImportInventory(ctx context.Context, who string, at time.Time, n
 	return out, err
 }
 
+// deviceRow is a device as it is staged.
+func deviceRow(d outage.Device) []byte {
+	row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
+	for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
+		row = appendJSON(append(row, ','), text)
+	}
+	row = strconv.AppendInt(append(row, ','), int64(d.CHF), 10)
+	return append(appendJSON(append(row, ','), d.MPxN), ']')
+}
+
 // ImportList puts the device list of a file into force in place of the one
 // before, or leaves that if there is a fault in the file. A device that stands
 // twice counts once. Errors are those of ImportInventory.
-func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File) (Import, error) {
+func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File, checks ...Check) (Import, error) {
 	files := []File{f}
 	out, err := s.runImport(ctx, "devices", who, at, func() (File, error) {
 		if len(files) == 0 {
@@ -75,7 +78,7 @@ func (s *Store) ImportList(ctx context.Context, who string, at time.Time, f File
 		}
 		f, files = files[0], nil
 		return f, nil
-	}, func(r io.Reader, g *stage) error {
+	}, checks, func(r io.Reader, g *stage) error {
 		return inventory.ReadList(r, func(id outage.DeviceID) error { return g.add(id, "", nil) })
 	})
 	if err == nil {
@@ -105,7 +108,7 @@ var (
 // runImport stages what read finds in the files, which changes nothing of the
 // store, and then loads it in order of the device: in small transactions behind
 // what is urgent, the last of which puts it into force.
-func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, next func() (File, error), read func(io.Reader, *stage) error) (Import, error) {
+func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, next func() (File, error), checks []Check, read func(io.Reader, *stage) error) (Import, error) {
 	if !s.importing.TryLock() {
 		return Import{}, ErrImporting
 	}
@@ -137,6 +140,9 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 		}
 	}
 	im.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	if err := s.ask(ctx, kind, g, im, checks); err != nil {
+		return Import{}, err
+	}
 	if im.No, err = s.beginImport(ctx, kind, &im); err != nil {
 		return Import{}, err
 	}

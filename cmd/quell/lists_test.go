@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"quell/internal/console"
+)
+
+// meters are the lines of a device list.
+func meters(from, to int) string {
+	var b strings.Builder
+	b.WriteString("GUID\n")
+	for n := from; n < to; n++ {
+		fmt.Fprintf(&b, "00-DB-12-34-00-00-%02X-%02X\n", n>>8, n&0xff)
+	}
+	return b.String()
+}
+
+// A list that shrinks by accident is refused with both counts, by command with a
+// quell that runs and without; what would change is said without changing it.
+func TestListShrinks(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	p := i.serve()
+	list, header, short := i.file("list.txt", meters(0, 200)), i.file("header.txt", "GUID\n"), i.file("short.txt", meters(50, 210))
+	run := func(status int, says string, args ...string) {
+		t.Helper()
+		have, out, errs := i.quell(args...)
+		if text := out + errs; have != status || !strings.Contains(text, says) {
+			t.Errorf("quell %v: status %d, want %d and %q\n%s", args, have, status, says, text)
+		}
+	}
+	run(0, "device list: 200 devices", "devices", "import", list)
+	each := func() {
+		t.Helper()
+		run(1, "refused without --force: it has 0 devices, and 200 are in force", "devices", "import", header)
+		run(1, "refused without --force: it has 0 devices, and 200 are in force", "devices", "import", i.file("empty.txt", ""))
+		run(1, "it has 160 devices, 200 are in force, and 50 of these would be removed", "devices", "import", short)
+		run(0, "200 devices are in force. It would add 10 and remove 50.\nIt would be refused without --force", "devices", "import", short, "--dry-run")
+		run(0, "Nothing was changed.", "devices", "import", short, "--dry-run", "--force")
+		run(0, "# 200 devices from list.txt", "devices", "list")
+		run(0, "It would add 1 devices and change 0.", "inventory", "import", "--dry-run", i.file("inv.csv", inventoryHead+someDevice))
+		run(1, "it has 0 devices", "inventory", "import", i.file("none.csv", inventoryHead))
+	}
+	each()
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	each()
+	run(0, "device list: 160 devices", "devices", "import", short, "--force")
+	run(0, "# 160 devices from short.txt", "devices", "list")
+}
+
+// A configured list that is missing, empty or shrunk leaves what is in force, at a
+// SIGHUP and at the start, and quell says so for as long as it is so.
+func TestConfiguredListShrinks(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	list := i.file("list.txt", meters(0, 100))
+	text := string(read(t, i.config))
+	i.write(text + "device_list: " + list + "\n")
+	p := i.serve()
+	status := func() console.Status {
+		s, err := (&console.Client{Base: p.admin}).Status(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	says := func(what string) {
+		t.Helper()
+		wait(t, what, func() bool {
+			s := status()
+			has := strings.Contains(strings.Join(s.Degraded, "\n"), "device_list: the file is not in force")
+			return s.DeviceList.Rows == 100 && has == (what != "") && strings.Contains(strings.Join(s.Degraded, "\n"), what)
+		})
+	}
+	says("")
+	for _, x := range []struct{ text, says string }{
+		{"", "it has 0 devices, and 100 are in force"},
+		{"GUID\n", "it has 0 devices, and 100 are in force"},
+		{meters(0, 79), "it has 79 devices, 100 are in force, and 21 of these would be removed"},
+		{meters(0, 100) + "rubbish 1\n", "line 102: "},
+		{"gone", "no such file"},
+	} {
+		if x.text == "gone" {
+			if err := os.Remove(list); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			i.file("list.txt", x.text)
+		}
+		p.Process.Signal(syscall.SIGHUP)
+		says(x.says)
+		if err := p.stop(syscall.SIGTERM); err != nil {
+			t.Error(err)
+		}
+		p = i.serve()
+		says(x.says)
+	}
+	i.file("list.txt", meters(0, 100))
+	p.Process.Signal(syscall.SIGHUP)
+	says("")
+
+	// What is meant is imported by command.
+	i.file("list.txt", meters(0, 10))
+	p.Process.Signal(syscall.SIGHUP)
+	says("it has 10 devices")
+	if code, _, errs := i.quell("devices", "import", list); code != 1 || !strings.Contains(errs, "device_list comes from the configuration") {
+		t.Errorf("%d %s", code, errs)
+	}
+	if code, out, errs := i.quell("devices", "import", list, "--force"); code != 0 {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+	p.Process.Signal(syscall.SIGHUP)
+	wait(t, "the file is what is in force", func() bool {
+		s := status()
+		return s.DeviceList.Rows == 10 && !strings.Contains(strings.Join(s.Degraded, "\n"), "device_list")
+	})
+}
