@@ -10,7 +10,7 @@ import (
 var configCommand = command{
 	name: "config", usage: "check [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
 	run: func(_ context.Context, e *env, args []string) error {
-		fs := e.flags("Keys, environment variables and what a running quell takes over are in docs/config.md.")
+		fs := e.flags("check also reads the files that device_list and inventory name. Keys, environment variables and what a running quell takes over are in docs/config.md.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 2 && rest[0] == "check" {
@@ -24,7 +24,11 @@ var configCommand = command{
 			fmt.Fprint(e.stdout, config.DefaultYAML())
 			return nil
 		case "check":
-			if _, err := loadConfig(*file, e.environ, true); err != nil {
+			cfg, err := loadConfig(*file, e.environ, true)
+			if err == nil {
+				err = checkLists(e.stdout, &cfg)
+			}
+			if err != nil {
 				return fmt.Errorf("not valid:\n%w", err)
 			}
 			fmt.Fprintln(e.stdout, "The configuration is valid.")

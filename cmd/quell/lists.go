@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 
+	"quell/internal/config"
+	"quell/internal/inventory"
+	"quell/internal/outage"
 	"quell/internal/store"
 )
 
@@ -46,4 +50,40 @@ func (l *lists) conditions() (list []string) {
 		list = append(list, fmt.Sprintf("%s: the file is not in force, what was in force stays: %s", key, l.trouble[key]))
 	}
 	return list
+}
+
+// checkLists reads the files that a configuration names as an import would, and says
+// how many devices each has. The error is all that is wrong with them.
+func checkLists(w io.Writer, cfg *config.Config) error {
+	check := func(key, name string, read func(io.Reader) (int, error)) error {
+		next, done := openFiles([]string{name})
+		defer done()
+		f, err := next()
+		if err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		n, err := read(f)
+		switch {
+		case err != nil:
+			return fmt.Errorf("%s: %s: %w", key, name, err)
+		case n == 0:
+			return fmt.Errorf("%s: %s: has no devices", key, name)
+		}
+		fmt.Fprintf(w, "%s: %d devices in %s\n", key, n, name)
+		return nil
+	}
+	var errs []error
+	if cfg.DeviceList != "" {
+		errs = append(errs, check("device_list", cfg.DeviceList, func(r io.Reader) (n int, err error) {
+			err = inventory.ReadList(r, func(outage.DeviceID) error { n++; return nil })
+			return n, err
+		}))
+	}
+	for _, name := range cfg.Inventory {
+		errs = append(errs, check("inventory", name, func(r io.Reader) (n int, err error) {
+			_, err = inventory.ReadDevices(r, func(outage.Device) error { n++; return nil })
+			return n, err
+		}))
+	}
+	return errors.Join(errs...)
 }

@@ -123,3 +123,34 @@ func TestConfiguredListShrinks(t *testing.T) {
 		return s.DeviceList.Rows == 10 && !strings.Contains(strings.Join(s.Degraded, "\n"), "device_list")
 	})
 }
+
+// "config check" reads the files that the configuration names.
+func TestConfigCheckReadsLists(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	text := string(read(t, i.config))
+	for _, x := range []struct {
+		list, inventory string
+		status          int
+		says            string
+	}{
+		{meters(0, 12), inventoryHead + someDevice, 0, "device_list: 12 devices"},
+		{meters(0, 12), inventoryHead + someDevice, 0, "inventory: 1 devices"},
+		{"", inventoryHead + someDevice, 1, "list.txt: has no devices"},
+		{"GUID\n", inventoryHead + someDevice, 1, "list.txt: has no devices"},
+		{meters(0, 1), inventoryHead, 1, "inventory.csv: has no devices"},
+		{meters(0, 1), inventoryHead + "x\n", 1, "inventory.csv: line 2: 1 fields"},
+		{meters(0, 1) + "a b c 1\n", "", 1, "list.txt: line 3: "},
+		{"gone", "", 1, "no such file"},
+	} {
+		list, inv := i.file("list.txt", x.list), i.file("inventory.csv", x.inventory)
+		if x.list == "gone" {
+			list += "x"
+		}
+		i.write(text + fmt.Sprintf("device_list: %q\ninventory: [%q]\n", list, inv))
+		status, out, errs := i.quell("config", "check")
+		if status != x.status || !strings.Contains(out+errs, x.says) {
+			t.Errorf("%+v: status %d\n%s%s", x, status, out, errs)
+		}
+	}
+}
