@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -82,11 +83,17 @@ func readXML(r io.Reader, yield func(outage.Device) error) (skipped int, err err
 	return skipped, faults.err()
 }
 
+// spreadsheetNumber is a number that is not written as its digits. A spreadsheet
+// writes an MPxN so, which then is that of no supply point.
+var spreadsheetNumber = regexp.MustCompile(`^[0-9]+([.,][0-9]*)?([eE][+-]?[0-9]+)?$`)
+
 // check says what of a device DUIS does not allow: the first that it finds.
 func check(d *outage.Device) error {
 	switch {
 	case d.ID == 0:
 		return errors.New("device_id is zero")
+	case strings.ContainsAny(d.MPxN, ".,eE") && spreadsheetNumber.MatchString(d.MPxN):
+		return fmt.Errorf("mpxn %q is as a spreadsheet writes a number, and has lost digits: make the column text there", d.MPxN)
 	case !slices.Contains(Types, d.Type):
 		return fmt.Errorf("device_type %q is not one of %s", d.Type, strings.Join(Types, ", "))
 	}
