@@ -8,15 +8,19 @@
 package console
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -81,28 +85,64 @@ type Status struct {
 
 // Handler is the API.
 func (c *Console) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		s := c.status(r)
+	mux := routes{c, http.NewServeMux()}
+	mux.handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.handle("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		s, code := c.status(r), http.StatusOK
 		if !s.Ready {
-			w.WriteHeader(http.StatusServiceUnavailable)
+			code = http.StatusServiceUnavailable
 		}
-		writeJSON(w, s)
+		c.answer(w, r, code, s)
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.status(r)) })
-	mux.HandleFunc("GET /api/v1/suppressions", c.try(c.suppressions))
-	mux.HandleFunc("GET /api/v1/activations", c.try(c.activations))
-	mux.HandleFunc("GET /api/v1/explain", c.try(c.explain))
-	mux.HandleFunc("GET /api/v1/events", c.try(c.events))
-	mux.HandleFunc("PUT /api/v1/switch", c.try(c.turnSwitch))
-	mux.HandleFunc("POST /api/v1/inventory", c.try(c.importInventory))
-	mux.HandleFunc("POST /api/v1/devices", c.try(c.importDevices))
-	mux.HandleFunc("GET /api/v1/devices", c.try(c.listDevices))
-	mux.HandleFunc("GET /api/v1/devices/{id}", c.try(c.checkDevice))
+	mux.handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
+	mux.handle("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
+	mux.handle("GET /api/v1/suppressions", c.try(c.suppressions), "after", "limit")
+	mux.handle("GET /api/v1/activations", c.try(c.activations), "chf", "esme", "limit")
+	mux.handle("GET /api/v1/explain", c.try(c.explain), "id", "at")
+	mux.handle("GET /api/v1/events", c.try(c.events), "limit")
+	mux.handle("PUT /api/v1/switch", c.try(c.turnSwitch))
+	mux.handle("POST /api/v1/inventory", c.try(c.importInventory), "who", "dry_run", "force")
+	mux.handle("POST /api/v1/devices", c.try(c.importDevices), "who", "dry_run", "force")
+	mux.handle("GET /api/v1/devices", c.try(c.listDevices), "after", "limit")
+	mux.handle("GET /api/v1/devices/{id}", c.try(c.checkDevice))
 	c.reportRoutes(mux)
-	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux))
+	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux))
+}
+
+// routes are the endpoints. Each says which parameters it takes.
+type routes struct {
+	c *Console
+	*http.ServeMux
+}
+
+// handle refuses requests with parameters that the endpoint does not take, or takes
+// once: a filter that is not known would else be one that is not applied.
+func (m routes) handle(pattern string, h http.HandlerFunc, parameters ...string) {
+	m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+		if err := checkParameters(r.URL.RawQuery, parameters); err != nil {
+			m.c.fail(w, r, badRequest{err})
+			return
+		}
+		h(w, r)
+	})
+}
+
+func checkParameters(query string, known []string) error {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return fmt.Errorf("the query cannot be read: %w", err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		switch {
+		case len(known) == 0:
+			return fmt.Errorf("unknown parameter %q; there are none here", name)
+		case !slices.Contains(known, name):
+			return fmt.Errorf("unknown parameter %q; those here are %s", name, strings.Join(known, ", "))
+		case len(values[name]) > 1 && !strings.HasSuffix(name, "[]"):
+			return fmt.Errorf("the parameter %s a second time", name)
+		}
+	}
+	return nil
 }
 
 // hostCheck refuses requests under a host name that is not this machine's: a
@@ -186,7 +226,7 @@ func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 			c.fail(w, r, err)
 			return
 		}
-		writeJSON(w, v)
+		c.answer(w, r, http.StatusOK, v)
 	}
 }
 
@@ -220,11 +260,18 @@ func writeError(w http.ResponseWriter, status int, err error) {
 	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
 }
 
-func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	e := json.NewEncoder(w)
+// answer answers a value as JSON, or 500 if there is no JSON of it.
+func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetIndent("", "  ")
-	e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		c.fail(w, r, fmt.Errorf("the answer cannot be written as JSON: %w", err))
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
 }
 
 // number reads a query parameter that is a number from least to most.

@@ -68,6 +68,10 @@ func TestStatusOfErrors(t *testing.T) {
 		{"POST", "/api/v1/suppressions", "", [2]string{}, 405, ""},
 		{"GET", "/api/v1/suppressions", "", [2]string{}, 200, `"entries": []`},
 		{"GET", "/api/v1/suppressions?limit=0", "", [2]string{}, 400, "from 1 to 10000"},
+		{"GET", "/api/v1/suppressions?mpxn=1200023305967", "", [2]string{}, 400, `unknown parameter \"mpxn\"; those here are after, limit`},
+		{"GET", "/api/v1/suppressions?limit=1&limit=2", "", [2]string{}, 400, "limit a second time"},
+		{"GET", "/api/v1/suppressions?limit=1;after=2", "", [2]string{}, 400, "query"},
+		{"GET", "/api/v1/suppressions?%zz", "", [2]string{}, 400, "query"},
 		{"GET", "/api/v1/suppressions?after=x", "", [2]string{}, 400, "after"},
 		{"GET", "/api/v1/activations", "", [2]string{}, 400, "either"},
 		{"GET", "/api/v1/activations?chf=1", "", [2]string{}, 400, "EUI-64"},
@@ -169,5 +173,46 @@ func TestClient(t *testing.T) {
 	srv.Close()
 	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
 		t.Errorf("%v", err)
+	}
+}
+
+// No endpoint ignores a parameter that it does not know.
+func TestUnknownParameters(t *testing.T) {
+	_, srv := newConsole(t)
+	for _, endpoint := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/v1/status", "GET /api/v1/suppressions", "GET /api/v1/activations",
+		"GET /api/v1/explain", "GET /api/v1/events", "PUT /api/v1/switch", "POST /api/v1/inventory", "POST /api/v1/devices", "GET /api/v1/devices",
+		"GET /api/v1/devices/" + meter.String(), "GET /api/v1/reports", "POST /api/v1/reports", "GET /api/v1/reports/1", "GET /api/v1/reports/1/file",
+		"POST /api/v1/reports/1/send", "GET /api/v1/export"} {
+		method, path, _ := strings.Cut(endpoint, " ")
+		req, err := http.NewRequest(method, srv.URL+path+"?sideways=1", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != 400 || !strings.Contains(string(text), `unknown parameter \"sideways\"`) {
+			t.Errorf("%s: %d %s", endpoint, res.StatusCode, text)
+		}
+	}
+}
+
+// What there is no JSON of is an error, and not an empty answer with success.
+func TestNoJSON(t *testing.T) {
+	c, srv := newConsole(t)
+	if err := c.Motorway.Store.FirstSwitch(t.Context(), "on", "a", "b", time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+		t.Fatal(err)
+	}
+	res, err := http.Get(srv.URL + "/api/v1/events")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, _ := io.ReadAll(res.Body)
+	if res.StatusCode != 500 || !strings.Contains(string(text), "cannot be written as JSON") {
+		t.Errorf("%d %q", res.StatusCode, text)
 	}
 }

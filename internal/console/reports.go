@@ -26,19 +26,19 @@ type Reporting struct {
 // ErrNotFound marks an error of Reporting as one of a thing that is not there.
 var ErrNotFound = errors.New("not found")
 
-func (c *Console) reportRoutes(mux *http.ServeMux) {
-	mux.HandleFunc("GET /api/v1/reports", c.try(c.listReports))
-	mux.HandleFunc("POST /api/v1/reports", c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
-	mux.HandleFunc("GET /api/v1/reports/{no}", c.try(func(r *http.Request) (any, error) {
+func (c *Console) reportRoutes(mux routes) {
+	mux.handle("GET /api/v1/reports", c.try(c.listReports), "before", "limit")
+	mux.handle("POST /api/v1/reports", c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
+	mux.handle("GET /api/v1/reports/{no}", c.try(func(r *http.Request) (any, error) {
 		no, err := reportNumber(r)
 		if err != nil {
 			return nil, err
 		}
 		return c.Motorway.Store.Report(r.Context(), no)
 	}))
-	mux.HandleFunc("GET /api/v1/reports/{no}/file", c.reportFile)
-	mux.HandleFunc("POST /api/v1/reports/{no}/send", c.try(c.sendReport))
-	mux.HandleFunc("GET /api/v1/export", c.export)
+	mux.handle("GET /api/v1/reports/{no}/file", c.reportFile, "stream")
+	mux.handle("POST /api/v1/reports/{no}/send", c.try(c.sendReport), "remote")
+	mux.handle("GET /api/v1/export", c.export, "format", "from", "to")
 }
 
 func reportNumber(r *http.Request) (int64, error) {
