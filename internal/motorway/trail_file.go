@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"quell/internal/store"
 )
 
 // The trail's files: a new one after trailSize bytes, trailKeep old ones kept.
@@ -100,10 +102,10 @@ func (f *trailFile) there() (bool, error) {
 }
 
 func (f *trailFile) open() error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return err
 	}
-	file, err := os.OpenFile(f.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	file, err := store.OpenPrivate(f.path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return err
 	}

@@ -126,7 +126,7 @@ func (r *Reporter) write(ctx context.Context, rep store.Report) error {
 	}()
 	r.reached("rendering")
 	files, err := render(ctx, r.Store, rep, func(f store.ReportFile) (*bufio.Writer, error) {
-		out, err := os.OpenFile(r.path(f)+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		out, err := store.OpenPrivate(r.path(f)+".tmp", os.O_WRONLY|os.O_TRUNC)
 		if err != nil {
 			return nil, err
 		}

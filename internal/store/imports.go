@@ -251,6 +251,9 @@ type stage struct {
 
 func openStage(ctx context.Context, path string) (*stage, error) {
 	os.Remove(path) // of an import that a crash cut off
+	if err := makePrivate(path); err != nil {
+		return nil, err
+	}
 	db, err := sql.Open("sqlite", dsn(path, "journal_mode(OFF)", "synchronous(OFF)", "cache_size(-16384)", "temp_store(FILE)"))
 	if err != nil {
 		return nil, err

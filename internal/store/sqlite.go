@@ -38,6 +38,9 @@ type sqliteWriter struct {
 // waits for a lock of another program (a backup, a curious shell) for a second,
 // then the batch fails and alerts go forward.
 func openSQLite(ctx context.Context, path string) (writer, *readers, error) {
+	if err := makePrivate(path); err != nil {
+		return nil, nil, err
+	}
 	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, nil, err
