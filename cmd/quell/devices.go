@@ -81,7 +81,7 @@ func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []s
 func checkDevices(ctx context.Context, e *env, c *console.Client, _ string, ids []string) error {
 	var missing int
 	for _, text := range ids {
-		id, err := outage.ParseDeviceID(text)
+		id, err := outage.ParseAnyDeviceID(text)
 		if err != nil {
 			return fmt.Errorf("%q is %w", text, err)
 		}

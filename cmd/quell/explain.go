@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"quell/internal/motorway"
 )
 
 var explainCommand = command{
 	name: "explain", usage: "ID [--at TIME] [--json] [--config FILE]", short: "Say why an alert was or would be suppressed or not",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("ID is that of a hub or meter (EUI-64), a supply point (MPxN), a request or an alert.")
+		fs := e.flags("ID is that of a hub or meter (EUI-64), a supply point (MPxN), a request or an alert.\n" +
+			"An EUI-64 may have hyphens, colons or neither. The exit status is 1 if nothing is known of the id.")
 		file := configFlag(fs, e.environ)
 		at := fs.String("at", "", "judge an alert received at this `time` (2026-03-01T10:00:00Z) instead of now")
 		asJSON := fs.Bool("json", false, "print the records that say so as JSON")
@@ -35,11 +38,23 @@ var explainCommand = command{
 		if *asJSON {
 			out := json.NewEncoder(e.stdout)
 			out.SetIndent("", "  ")
-			return out.Encode(x)
+			if err := out.Encode(x); err != nil {
+				return err
+			}
+			return orUnknown(x)
 		}
 		for _, line := range x.Text {
 			fmt.Fprintln(e.stdout, line)
 		}
-		return nil
+		return orUnknown(x)
 	},
+}
+
+// orUnknown is the error for an id that nothing is known of: a slip of the finger
+// must not look like an answer.
+func orUnknown(x motorway.Explanation) error {
+	if x.Known {
+		return nil
+	}
+	return fmt.Errorf("nothing is known of %s", x.ID)
 }

@@ -276,7 +276,7 @@ func TestOperate(t *testing.T) {
 	fails("is a folder", "inventory", "import", i.dir)
 	ok("listed, tracked", "devices", "check", someMeter)
 	ok("The switch is shadow now; it was on.", "switch", "shadow", "--why", "a test")
-	ok("The switch is shadow", "explain", someHub)
+	ok("The switch is shadow", "explain", someMeter)
 	fails("not an EUI-64", "explain", "x y")
 
 	// While it runs, a configuration that names the files takes them away from
@@ -299,6 +299,13 @@ func TestOperate(t *testing.T) {
 	ok("No quell is running", "switch", "on", "--why", "the test is over")
 	ok("No quell is running; this takes effect at its next start.", "inventory", "import", inv)
 	ok("An AD1 of hub "+someHub, "explain", "1200023305967", "--at", "2026-03-01T10:00:00Z")
+	plain := strings.ToLower(strings.ReplaceAll(someMeter, "-", ""))
+	ok("listed, tracked", "devices", "check", plain)
+	ok(someMeter+" is an ESME", "explain", plain)
+	for _, id := range []string{"1200023305968", "00db1234567890ff", "content:00", someHub + ":" + someMeter + ":1"} {
+		fails("nothing is known of "+id, "explain", id)
+	}
+	fails("nothing is known of 999", "explain", "999", "--json")
 	p = i.serve()
 	c := console.Client{Base: p.admin}
 	if s, err := c.Status(t.Context()); err != nil || s.Switch != "on" || s.DeviceList.Rows != 1 || len(s.Degraded) > 0 {

@@ -328,7 +328,7 @@ func (c *Console) activations(r *http.Request) (any, error) {
 	var f store.Find
 	for name, id := range map[string]*outage.DeviceID{"chf": &f.CHF, "esme": &f.ESME} {
 		if text := r.URL.Query().Get(name); text != "" {
-			v, err := outage.ParseDeviceID(text)
+			v, err := outage.ParseAnyDeviceID(text)
 			if err != nil {
 				return nil, badRequest{fmt.Errorf("%s=%q: %w", name, text, err)}
 			}

@@ -180,7 +180,7 @@ func (c *Console) listDevices(r *http.Request) (any, error) {
 	}
 	var after *outage.DeviceID
 	if text := r.URL.Query().Get("after"); text != "" {
-		id, err := outage.ParseDeviceID(text)
+		id, err := outage.ParseAnyDeviceID(text)
 		if err != nil {
 			return nil, badRequest{fmt.Errorf("after=%q: %w", text, err)}
 		}
@@ -209,7 +209,7 @@ type Checked struct {
 }
 
 func (c *Console) checkDevice(r *http.Request) (any, error) {
-	id, err := outage.ParseDeviceID(r.PathValue("id"))
+	id, err := outage.ParseAnyDeviceID(r.PathValue("id"))
 	if err != nil {
 		return nil, fmt.Errorf("%q is %w", r.PathValue("id"), err)
 	}

@@ -21,6 +21,7 @@ var ErrNotAnID = errors.New("not an EUI-64, an MPxN, or the id of a request or a
 type Explanation struct {
 	ID          string              `json:"id"`
 	At          time.Time           `json:"at"`
+	Known       bool                `json:"known"` // to the inventory, or by a record of it
 	Text        []string            `json:"text"` // plain words, a sentence each
 	Devices     []ExplainedDevice   `json:"devices"`
 	Activations []Activation        `json:"activations"` // of the hubs concerned, the latest first
@@ -80,6 +81,9 @@ type subject struct {
 	hubs  []outage.DeviceID
 	meter outage.DeviceID // 0: all of the hubs
 	find  store.Find      // entries and alerts
+	// request says that the id is of a request or an alert: that its device is known
+	// says nothing of it.
+	request bool
 }
 
 // Explain looks up what is known of an id: of a hub or meter (EUI-64), of a
@@ -114,6 +118,7 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 			return nil, err
 		}
 	}
+	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded) > 0 || len(x.Devices) > 0 && !sub.request
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
 	}
@@ -140,11 +145,11 @@ func (s *subject) addHub(id outage.DeviceID) {
 
 // identify finds out what an id names, and says it.
 func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s subject, err error) {
-	if eui, err := outage.ParseDeviceID(id); err == nil {
+	if eui, err := outage.ParseAnyDeviceID(id); err == nil {
 		return m.identifyDevice(ctx, x, eui)
 	}
 	if r, err := outage.ParseRequestID(id); err == nil {
-		s.find = store.Find{AlertID: r.String(), RequestID: r}
+		s.find, s.request = store.Find{AlertID: r.String(), RequestID: r}, true
 		acts, err := m.Store.Activations(ctx, store.Find{RequestID: r}, explainLimit)
 		for _, a := range acts {
 			s.addHub(a.CHF)

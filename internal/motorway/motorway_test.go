@@ -133,6 +133,8 @@ func TestExplain(t *testing.T) {
 	}{
 		{theHub.String(), 40 * time.Minute, []string{entry, genuine, window + "; over", "would go forward: the window of the activation on the hub is over"}},
 		{strings.ToLower(theHub.String()), 10 * time.Minute, []string{window + "; open", "would be suppressed"}},
+		{strings.ReplaceAll(strings.ToLower(theHub.String()), "-", ""), 10 * time.Minute, []string{window + "; open", "would be suppressed"}},
+		{strings.ReplaceAll(theHub.String(), "-", ":"), 10 * time.Minute, []string{window + "; open", "would be suppressed"}},
 		{theMeter.String(), 10 * time.Minute, []string{"is an ESME of Landis+Gyr", tracked, entry, window, "would be suppressed"}},
 		{gasMeter.String(), 10 * time.Minute, []string{"is a GSME", "not tracked: the device is not an ESME", "would be suppressed"}},
 		{theMPAN, 10 * time.Minute, []string{tracked, entry, window, "would be suppressed"}},
@@ -150,6 +152,9 @@ func TestExplain(t *testing.T) {
 			continue
 		}
 		text := strings.Join(x.Text, "\n")
+		if unknown := []string{request(2).String(), supplier.String(), "999", "content:00"}; x.Known == slices.Contains(unknown, c.id) {
+			t.Errorf("%s: known is %v", c.id, x.Known)
+		}
 		for _, want := range c.says {
 			if !strings.Contains(text, want) {
 				t.Errorf("%s: does not say %q:\n%s", c.id, want, text)
