@@ -22,7 +22,7 @@ type Explanation struct {
 	ID          string              `json:"id"`
 	At          time.Time           `json:"at"`
 	Known       bool                `json:"known"` // to the inventory, or by a record of it
-	Text        []string            `json:"text"` // plain words, a sentence each
+	Text        []string            `json:"text"`  // plain words, a sentence each
 	Devices     []ExplainedDevice   `json:"devices"`
 	Activations []Activation        `json:"activations"` // of the hubs concerned, the latest first
 	Entries     []outage.Entry      `json:"entries"`     // of the suppression log, the latest first
