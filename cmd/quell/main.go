@@ -63,8 +63,11 @@ func run(ctx context.Context, e *env, args []string) int {
 		help(e.stdout)
 		return 0
 	}
-	if args[0] == "help" {
+	switch args[0] {
+	case "help":
 		args = []string{args[1], "-h"}
+	case "--version", "-version":
+		args = append([]string{versionCommand.name}, args[1:]...)
 	}
 	for _, c := range commands() {
 		if c.name != args[0] {

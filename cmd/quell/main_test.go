@@ -204,12 +204,13 @@ func TestCommandLine(t *testing.T) {
 	}{
 		{"", 0, "Commands:"},
 		{"help", 0, "explain"},
-		{"help switch", 0, "usage: quell switch on|shadow|off --why TEXT"},
+		{"help switch", 0, "usage: quell switch [on|shadow|off --why TEXT]"},
 		{"explain -h", 0, "judge an alert received at this time"},
 		{"rubbish", 2, `there is no command "rubbish"`},
 		{"serve now", 2, "takes no arguments"},
 		{"switch sideways", 2, "say on, shadow or off"},
 		{"switch on", 2, "say why"},
+		{"switch --why x", 2, "say on, shadow or off"},
 		{"switch on --whynot x", 2, "flag provided but not defined"},
 		{"explain", 2, "needs one id"},
 		{"explain x --at noon", 2, "is not a time"},
@@ -226,6 +227,9 @@ func TestCommandLine(t *testing.T) {
 		{"store copy --from sqlite:/nonexistent --to postgres:///x", 1, "no such file"},
 		{"version", 0, "device list built in: none"},
 		{"version", 0, "no quell answers"},
+		{"--version", 0, "device list built in: none"},
+		{"-version", 0, "no quell answers"},
+		{"--version now", 2, "takes no arguments"},
 		{"explain " + someHub, 1, "there is no data folder yet"},
 	} {
 		status, out, errs := i.quell(strings.Fields(c.args)...)
@@ -277,6 +281,8 @@ func TestOperate(t *testing.T) {
 	ok("listed, tracked", "devices", "check", someMeter)
 	ok("The switch is shadow now; it was on.", "switch", "shadow", "--why", "a test")
 	ok("The switch is shadow", "explain", someMeter)
+	ok("The switch is shadow.\nSince ", "switch")
+	ok(": a test\n", "switch")
 	fails("not an EUI-64", "explain", "x y")
 
 	// While it runs, a configuration that names the files takes them away from
@@ -296,6 +302,7 @@ func TestOperate(t *testing.T) {
 		t.Errorf("SIGTERM: %v\n%s", err, p.log)
 	}
 	ok("no quell answers", "version")
+	ok("The switch is shadow.", "switch")
 	ok("No quell is running", "switch", "on", "--why", "the test is over")
 	ok("No quell is running; this takes effect at its next start.", "inventory", "import", inv)
 	ok("An AD1 of hub "+someHub, "explain", "1200023305967", "--at", "2026-03-01T10:00:00Z")

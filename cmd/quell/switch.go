@@ -7,15 +7,19 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/outage"
+	"quell/internal/store"
 )
 
 var switchCommand = command{
-	name: "switch", usage: "on|shadow|off --why TEXT [--config FILE]", short: "Turn the feature switch",
+	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Turn the feature switch, or say how it is",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("on: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nWho, when and why are kept.")
+		fs := e.flags("Without a position it says which is in force, since when, by whom and why.\non: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nWho, when and why are kept.")
 		file := configFlag(fs, e.environ)
 		why := fs.String("why", "", "the reason, for the audit; required")
 		rest, err := parse(fs, args)
+		if err == nil && len(rest) == 0 && *why == "" {
+			return showSwitch(ctx, e, *file)
+		}
 		if err != nil || len(rest) != 1 || !outage.Switch(rest[0]).Valid() {
 			return orUsage(err, "say on, shadow or off")
 		}
@@ -40,6 +44,34 @@ var switchCommand = command{
 		}
 		return nil
 	},
+}
+
+// showSwitch says how the switch is.
+func showSwitch(ctx context.Context, e *env, file string) error {
+	c, _, done, err := connect(ctx, file, e)
+	if err != nil {
+		return err
+	}
+	status, err := c.Status(ctx)
+	if err == nil {
+		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
+		var last *store.Event
+		if last, err = lastTurn(ctx, c); err == nil && last != nil {
+			fmt.Fprintf(e.stdout, "Since %s UTC, by %s: %s\n", stamp(last.At), last.Who, last.Why)
+		}
+	}
+	return firstOf(err, done())
+}
+
+// lastTurn is the last change of the switch, nil if it is not among the last events.
+func lastTurn(ctx context.Context, c *console.Client) (*store.Event, error) {
+	events, err := c.Events(ctx, 1000)
+	for i := range events {
+		if events[i].What == "switch" {
+			return &events[i], nil
+		}
+	}
+	return nil, err
 }
 
 func orNone(s string) string {

@@ -80,6 +80,13 @@ func (c *Client) TurnSwitch(ctx context.Context, t Turn) (out Turned, err error)
 	return out, c.call(ctx, "PUT", "/api/v1/switch", nil, "application/json", bytes.NewReader(body), &out)
 }
 
+// Events asks for the last changes, the latest first.
+func (c *Client) Events(ctx context.Context, limit int) ([]store.Event, error) {
+	var out struct{ Events []store.Event }
+	err := c.call(ctx, "GET", "/api/v1/events", url.Values{"limit": {strconv.Itoa(limit)}}, "", nil, &out)
+	return out.Events, err
+}
+
 // Suppressions asks for up to limit log entries with numbers above after.
 func (c *Client) Suppressions(ctx context.Context, after int64, limit int) (out Suppressions, err error) {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}
