@@ -18,7 +18,6 @@ import (
 	"quell/internal/store"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 func configFlag(fs *flag.FlagSet, environ []string) *string {
@@ -127,8 +126,8 @@ func bar(e *env, total int64, what string) (read func(octets int), done func()) 
 
 // newBar makes a progress bar; it is not seen if standard error is no terminal.
 func newBar(e *env, total int64, what string, options ...progressbar.Option) *progressbar.ProgressBar {
-	f, ok := e.stderr.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f := terminal(e.stderr)
+	if f == nil {
 		return progressbar.DefaultSilent(total)
 	}
 	return progressbar.NewOptions64(total, append(options, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(f),

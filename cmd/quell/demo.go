@@ -22,7 +22,6 @@ import (
 	"quell/internal/sim"
 
 	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 var demoCommand = command{
@@ -229,8 +228,8 @@ func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
 
 // progress shows a bar on a terminal, and nothing elsewhere.
 func progress(e *env) func(done, total int, what string) {
-	f, ok := e.stdout.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	f := terminal(e.stdout)
+	if f == nil {
 		return func(int, int, string) {}
 	}
 	var bar *progressbar.ProgressBar

@@ -52,13 +52,25 @@ func main() {
 	os.Exit(status)
 }
 
-// run runs the command that the arguments name, and returns the exit status.
+// run runs the command that the arguments name, and returns the exit status. What
+// was not printed, since the disk is full, makes it 1.
 func run(ctx context.Context, e *env, args []string) int {
 	defer func() {
 		if e.end != nil {
 			e.end()
 		}
 	}()
+	out := &outlet{Writer: e.stdout}
+	e.stdout = out
+	status := runCommand(ctx, e, args)
+	if out.err != nil && status == 0 {
+		fmt.Fprintf(e.stderr, "quell: standard output cannot be written: %v\n", out.err)
+		return 1
+	}
+	return status
+}
+
+func runCommand(ctx context.Context, e *env, args []string) int {
 	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
 		help(e.stdout)
 		return 0

@@ -336,6 +336,36 @@ func TestOperate(t *testing.T) {
 	}
 }
 
+// What a command cannot print, since the disk is full, is its failure.
+func TestFullDisk(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	i.serve()
+	if status, _, errs := i.quell("devices", "import", i.file("list.txt", someMeter)); status != 0 {
+		t.Fatal(errs)
+	}
+	if status, _, errs := i.quell("inventory", "import", i.file("inventory.csv", inventoryHead+someDevice)); status != 0 {
+		t.Fatal(errs)
+	}
+	for _, args := range []string{"", "help", "help switch", "version", "config default", "config check", "switch", "devices list", "devices check " + someMeter,
+		"devices import --dry-run " + filepath.Join(i.dir, "list.txt"), "explain " + someMeter, "explain --json " + someMeter, "report list", "report cut", "report show 1",
+		"report export", "report export --format parquet", "report verify " + filepath.Join(i.dir, "data", "reports")} {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := exec.Command(os.Args[0], strings.Fields(args)...)
+		cmd.Env = append(os.Environ(), beQuell+"=1", "QUELL_CONFIG="+i.config)
+		var errs bytes.Buffer
+		cmd.Stdout, cmd.Stderr = full, &errs
+		err = cmd.Run()
+		full.Close()
+		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "no space left on device") {
+			t.Errorf("quell %s: %v %s", args, err, &errs)
+		}
+	}
+}
+
 func getJSON(t testing.TB, url string, v any) {
 	t.Helper()
 	res, err := http.Get(url)

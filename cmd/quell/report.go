@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -18,7 +17,6 @@ import (
 	"quell/internal/store"
 
 	"github.com/dustin/go-humanize"
-	"golang.org/x/term"
 )
 
 var reportCommand = command{
@@ -262,7 +260,7 @@ func exportEntries(ctx context.Context, e *env, c *console.Client, format string
 	if err != nil {
 		return errUsage{"--format " + err.Error()}
 	}
-	if out, ok := e.stdout.(*os.File); ok && f == report.Parquet && term.IsTerminal(int(out.Fd())) {
+	if f == report.Parquet && terminal(e.stdout) != nil {
 		return errUsage{"Parquet is not for a terminal; write it to a file: > FILE"}
 	}
 	w := bufio.NewWriter(e.stdout)
