@@ -223,6 +223,7 @@ func TestCommandLine(t *testing.T) {
 		{"config check --config /nonexistent", 1, "no such file"},
 		{"store", 2, "say what to do: copy"},
 		{"store copy", 2, "--from sqlite:DIR"},
+		{"store copy --from sqlite:~/x --to postgres:///x", 2, "write the whole path"},
 		{"store copy --from sqlite:x --to sqlite:y", 2, "--to postgres://"},
 		{"store copy --from sqlite:/nonexistent --to postgres:///x", 1, "no such file"},
 		{"version", 0, "device list built in: none"},

@@ -39,6 +39,9 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	if !ok || dir == "" {
 		return errUsage{"say where from: --from sqlite:DIR"}
 	}
+	if strings.HasPrefix(dir, "~") { // no shell expands it behind the colon
+		return errUsage{"--from begins with ~, which only a shell takes for a home: write the whole path"}
+	}
 	if filepath.Base(dir) == "quell.db" {
 		dir = filepath.Dir(dir)
 	}

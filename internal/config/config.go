@@ -27,7 +27,8 @@ import (
 type Config struct {
 	// The folder of everything that quell keeps: the database, the node's
 	// journal, the audit trail. It is created if missing, and belongs to one
-	// running quell at a time. A relative path starts at the working directory.
+	// running quell at a time. A relative path starts at the working directory; a
+	// path that begins with ~ is refused here and elsewhere.
 	// Default: data.
 	DataDir string `yaml:"data_dir" reload:"restart"`
 
@@ -85,12 +86,12 @@ type Config struct {
 	Store string `yaml:"store" reload:"restart"`
 
 	// How long an alert waits for the store. When it has no decision by then,
-	// it is forwarded. More than 0.
+	// it is forwarded. More than 0, at most 1m.
 	// Default: 250ms.
 	StoreTimeout Duration `yaml:"store_timeout" reload:"live"`
 
 	// How long a node that is told to stop goes on taking messages while /readyz
-	// says no, so that a load balancer sees it and sends no more. 0 or more.
+	// says no, so that a load balancer sees it and sends no more. 0 to 1h.
 	// Default: 3s.
 	Drain Duration `yaml:"drain" reload:"live"`
 

@@ -93,6 +93,43 @@ func (c *Config) ownListeners(check func(key string, err error)) {
 	}
 }
 
+// sameListeners says which listeners are at the address of another.
+func (c *Config) sameListeners(check func(key string, err error)) {
+	type listener struct{ key, addr string }
+	list := []listener{{"southbound.listen", c.Southbound.Listen}, {"northbound.listen", c.Northbound.Listen}, {"console.listen", c.Console.Listen}}
+	for i, l := range list {
+		for _, before := range list[:i] {
+			if address(l.addr) == nil && address(before.addr) == nil && collide(l.addr, before.addr) {
+				check(l.key, fmt.Errorf("%q is the address of %s, %q", l.addr, before.key, before.addr))
+				break
+			}
+		}
+	}
+}
+
+// collide reports whether two addresses, which are valid, cannot both be listened at.
+func collide(a, b string) bool {
+	hostA, portA, _ := net.SplitHostPort(a)
+	hostB, portB, _ := net.SplitHostPort(b)
+	x, _ := port(portA)
+	y, _ := port(portB)
+	if x != y {
+		return false
+	}
+	all := func(host string) bool { return host == "" || host == "::" } // of both families
+	if strings.EqualFold(hostA, hostB) || all(hostA) || all(hostB) {
+		return true
+	}
+	for _, p := range addresses(hostA) {
+		for _, q := range addresses(hostB) {
+			if p == q || p.Is4() == q.Is4() && (p.IsUnspecified() || q.IsUnspecified()) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // reaches reports whether a connection to the host named to may come to a listener
 // of this machine at the host named at, for the same port.
 func reaches(to, at string) bool {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
@@ -12,6 +13,12 @@ import (
 
 // maxWindow bounds the harm that a mistyped window can do.
 const maxWindow = Duration(day)
+
+// maxDrain bounds how long a stop can take by a slip of the finger.
+const maxDrain = Duration(time.Hour)
+
+// maxStoreTimeout bounds how long every alert waits if the store hangs.
+const maxStoreTimeout = Duration(time.Minute)
 
 // fault is what is wrong with one key.
 type fault struct {
@@ -40,7 +47,8 @@ func (c *Config) faults() (faults []fault) {
 			faults = append(faults, fault{key, err})
 		}
 	}
-	check("data_dir", nonEmpty(c.DataDir))
+	check("data_dir", cmp.Or(nonEmpty(c.DataDir), wholePath(c.DataDir)))
+	check("device_list", wholePath(c.DeviceList))
 	if !c.Switch.Valid() {
 		check("switch", fmt.Errorf("%q is not on, shadow or off", c.Switch))
 	}
@@ -52,15 +60,21 @@ func (c *Config) faults() (faults []fault) {
 	if len(c.Manufacturers) == 0 {
 		check("manufacturers", errors.New("needs at least one name; to suppress nothing, turn the switch off"))
 	}
-	check("inventory", names(c.Inventory))
+	check("inventory", cmp.Or(names(c.Inventory), wholePath(c.Inventory...)))
 	check("track", forms(c.Track))
 	check("clock_tolerance", positive(c.ClockTolerance))
 	if c.Store != "sqlite" && c.Database() == "" {
 		check("store", errors.New("is neither sqlite nor an address that begins with postgres://")) // not repeated: it may hold a password
 	}
 	check("store_timeout", positive(c.StoreTimeout))
-	if c.Drain < 0 {
+	if c.StoreTimeout > maxStoreTimeout {
+		check("store_timeout", fmt.Errorf("%s is more than %s", c.StoreTimeout, maxStoreTimeout))
+	}
+	switch {
+	case c.Drain < 0:
 		check("drain", fmt.Errorf("%s is less than 0", c.Drain))
+	case c.Drain > maxDrain:
+		check("drain", fmt.Errorf("%s is more than %s", c.Drain, maxDrain))
 	}
 	check("southbound.listen", address(c.Southbound.Listen))
 	check("southbound.next_hop", nextHop(c.Southbound.NextHop))
@@ -73,6 +87,7 @@ func (c *Config) faults() (faults []fault) {
 			"console.insecure: true opens it to whoever reaches it", c.Console.Listen)
 	}
 	check("console.listen", err)
+	c.sameListeners(check)
 	c.ownListeners(check)
 	c.reportFaults(check)
 	check("housekeeping.keep_windows", positive(c.Housekeeping.KeepWindows))
@@ -100,6 +115,7 @@ func (c *Config) reportFaults(check func(key string, err error)) {
 	if r.MaxBytes < minReport {
 		check("report.max_bytes", fmt.Errorf("%s is less than %s", r.MaxBytes, minReport))
 	}
+	check("report.rclone_config", wholePath(r.RcloneConfig))
 	check("report.remotes", remotes(r.Remotes, r.PerDistributor))
 	check("report.alarm_after", positive(r.AlarmAfter))
 	check("report.keep", positive(r.Keep))
@@ -119,6 +135,8 @@ func remotes(list []Remote, perDistributor bool) error {
 			return fault("name: %q a second time", r.Name)
 		case nonEmpty(r.Target) != nil:
 			return fault("target: must not be empty")
+		case strings.HasPrefix(r.Target, "~"):
+			return fault("target: %w", errTilde)
 		case takes == "consolidated":
 		case takes != outage.UnknownDistributor && !outage.IsDistributor(takes):
 			return fault("filter: %q is not consolidated, unknown, or the id of a distributor such as \"14\"", r.Filter)
@@ -133,6 +151,19 @@ func remotes(list []Remote, perDistributor bool) error {
 func nonEmpty(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errors.New("must not be empty")
+	}
+	return nil
+}
+
+// errTilde refuses what only a shell makes a path of. It is not done here: the home
+// that is meant is the operator's, and a service has another or none.
+var errTilde = errors.New("begins with ~, which only a shell takes for a home: write the whole path, or ./~ for a name that begins so")
+
+func wholePath(paths ...string) error {
+	for _, path := range paths {
+		if strings.HasPrefix(path, "~") {
+			return fmt.Errorf("%q %w", path, errTilde)
+		}
 	}
 	return nil
 }
