@@ -47,6 +47,9 @@ func runReport(ctx context.Context, e *env, args []string) error {
 		return orUsage(err, "say what to do: list, show, cut, send, verify or export")
 	}
 	what, rest := rest[0], rest[1:]
+	if !from.IsZero() && !to.IsZero() && !from.Before(to.Time) {
+		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no entries", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
+	}
 	if what == "verify" {
 		return verifyReports(e, rest)
 	}

@@ -304,6 +304,8 @@ func TestReportCommands(t *testing.T) {
 	exports()
 	fails(2, "not csv, jsonl or parquet", "report", "export", "--format", "xlsx")
 	fails(2, "not an instant", "report", "export", "--from", "yesterday")
+	fails(2, "is not before --to", "report", "export", "--from", "2026-03-02", "--to", "2026-03-01")
+	fails(2, "is not before --to", "report", "export", "--from", "2026-03-01", "--to", "2026-03-01")
 
 	// Another folder, while it runs.
 	conf, _ := os.ReadFile(i.config)

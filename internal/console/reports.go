@@ -124,7 +124,10 @@ func (c *Console) export(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	to, err := instant(r, "to", c.Motorway.Now().Add(time.Hour)) // clocks may differ
+	to, err := instant(r, "to", time.Time{}) // no bound: an entry may be of a time when the clock was ahead
+	if err == nil && !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		err = badRequest{fmt.Errorf("from=%s is not before to=%s: there can be no entries", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
+	}
 	if err != nil {
 		c.fail(w, r, err)
 		return

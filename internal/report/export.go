@@ -42,7 +42,7 @@ func (f Format) ContentType() string {
 	return map[Format]string{CSV: "text/csv; charset=utf-8; header=present", JSONL: "application/jsonl", Parquet: "application/vnd.apache.parquet"}[f]
 }
 
-// Export writes the entries received in [from, to), with their outcomes as they
+// Export writes the entries received in [from, to), a zero time being no bound, with their outcomes as they
 // are now. It streams: what it needs of memory does not grow with the log.
 func Export(ctx context.Context, st *store.Store, w io.Writer, f Format, from, to time.Time) error {
 	entries := st.EntriesReceived(ctx, from, to)

@@ -266,9 +266,16 @@ func (s *Store) EntriesBetween(ctx context.Context, first, last int64) iter.Seq2
 }
 
 // EntriesReceived reads the entries received in [from, to), in the order of
-// their sequence numbers. It looks through the whole log.
+// their sequence numbers; a zero time is no bound. It looks through the whole log.
 func (s *Store) EntriesReceived(ctx context.Context, from, to time.Time) iter.Seq2[outage.Entry, error] {
-	return s.entries(ctx, entryColumns, nil, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", micros(from), micros(to))
+	first, end := int64(math.MinInt64), int64(math.MaxInt64)
+	if !from.IsZero() {
+		first = micros(from)
+	}
+	if !to.IsZero() {
+		end = micros(to)
+	}
+	return s.entries(ctx, entryColumns, nil, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", first, end)
 }
 
 // entries reads columns, which may have parameters, of a stretch of the log, under

@@ -436,3 +436,31 @@ func TestGivenUp(t *testing.T) {
 	wg.Wait()
 	time.Sleep(time.Second) // by then all of it has run, and nobody has asked whether
 }
+
+// A zero time is no bound: what was received while the clock was a year ahead is read too.
+func TestEntriesReceived(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	logN(t, s, 3)
+	script(t, s, fmt.Sprintf(`UPDATE suppression SET received_at = %d WHERE seq = 2`, time.Now().AddDate(30, 0, 0).UnixMicro()))
+	for _, x := range []struct {
+		from, to time.Time
+		want     int
+	}{
+		{time.Time{}, time.Time{}, 3},
+		{t0, time.Time{}, 3},
+		{time.Time{}, t0.Add(time.Hour), 2},
+		{t0.Add(time.Millisecond), time.Time{}, 2},
+		{t0, t0.Add(time.Millisecond), 1},
+	} {
+		n := 0
+		for _, err := range s.EntriesReceived(t.Context(), x.from, x.to) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			n++
+		}
+		if n != x.want {
+			t.Errorf("[%v, %v): %d entries, want %d", x.from, x.to, n, x.want)
+		}
+	}
+}
