@@ -27,6 +27,7 @@ import (
 	"github.com/rclone/rclone/fs"
 	"github.com/rclone/rclone/fs/config"
 	"github.com/rclone/rclone/fs/config/configfile"
+	"github.com/rclone/rclone/fs/config/configmap"
 	"github.com/rclone/rclone/fs/hash"
 	"github.com/rclone/rclone/fs/object"
 )
@@ -193,6 +194,10 @@ func try(ctx context.Context, at backend, f File, reached func(Step)) error {
 		// operator's file anew for it.
 		at.values.ClearSetters()
 	}
+	// Times of files are of no use here, and some servers (SFTP without SETSTAT, a
+	// share that another user owns) refuse to set them: the file would be there, and
+	// the try have failed. What the operator sets counts before this.
+	at.values.AddGetter(configmap.Simple{"set_modtime": "false", "no_set_modtime": "true"}, configmap.PriorityConfig)
 	folder, err := at.info.NewFs(ctx, at.name, at.path, at.values)
 	if errors.Is(err, fs.ErrorIsFile) {
 		return errors.New("the target is a file, not a folder")

@@ -60,8 +60,8 @@ func aFile(t testing.TB, size int) (File, []byte) {
 // open opens a target for as long as the test runs.
 func open(t testing.TB, target string) fs.Fs {
 	t.Helper()
-	// It would find out about the shell each time.
-	f, err := fs.NewFs(t.Context(), strings.Replace(target, ":sftp,", ":sftp,shell_type=none,", 1))
+	// It would find out about the shell each time, and not every server takes times.
+	f, err := fs.NewFs(t.Context(), strings.Replace(target, ":sftp,", ":sftp,shell_type=none,set_modtime=false,", 1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,6 +152,10 @@ func each(t *testing.T, test func(t *testing.T, target string)) {
 		"folder": func(t testing.TB) string { return filepath.Join(t.TempDir(), "in", "bound") },
 		"sftp": func(t testing.TB) string {
 			s := remotetest.NewSSHD(t, false)
+			return s.Target(s.Addr, s.Dir+"/inbound")
+		},
+		"sftp without setstat": func(t testing.TB) string {
+			s := remotetest.NewSSHD(t, false, "setstat", "fsetstat")
 			return s.Target(s.Addr, s.Dir+"/inbound")
 		},
 		"sftp with shell": func(t testing.TB) string { s := remotetest.NewSSHD(t, true); return s.Target(s.Addr, s.Dir+"/inbound") },

@@ -36,8 +36,9 @@ type SSHD struct {
 
 // NewSSHD starts a server as the user of the test. With shell it also runs
 // commands, by which rclone has it compute hashes. The test is skipped if there
-// is no sshd on this machine.
-func NewSSHD(t testing.TB, shell bool) *SSHD {
+// is no sshd on this machine. The server refuses the named requests of SFTP, such as
+// "setstat", if it has no shell.
+func NewSSHD(t testing.TB, shell bool, refused ...string) *SSHD {
 	t.Helper()
 	if _, err := lookSSHD(); err != nil {
 		t.Skip("there is no sshd; on Debian it is in openssh-server")
@@ -66,7 +67,11 @@ func NewSSHD(t testing.TB, shell bool) *SSHD {
 	config := fmt.Sprintf("HostKey %s\nAuthorizedKeysFile %s\nListenAddress %s\nStrictModes no\nUsePAM no\nPasswordAuthentication no\n"+
 		"KbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\nPidFile none\nSubsystem sftp internal-sftp\n", s.key("host"), s.key("authorized_keys"), s.Addr)
 	if !shell {
-		config += "ForceCommand internal-sftp\n"
+		config += "ForceCommand internal-sftp"
+		if len(refused) > 0 {
+			config += " -P " + strings.Join(refused, ",")
+		}
+		config += "\n"
 	}
 	s.write("sshd_config", config)
 	s.Start()
