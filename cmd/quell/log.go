@@ -113,6 +113,7 @@ func (s *system) addConditions() {
 			list = others()
 		}
 		list = append(list, s.lists.conditions()...)
+		list = append(list, s.reports.Conditions()...)
 		say := func(output, trouble string) {
 			if trouble != "" {
 				list = append(list, output+": "+trouble)

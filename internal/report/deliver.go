@@ -236,6 +236,9 @@ func (r *Reporter) watch(ctx context.Context) {
 // alarm says once that a remote is late, and once that it is not any more.
 func (r *Reporter) alarm(waiting []store.Waiting, late map[string]bool) {
 	set := r.settings.Load()
+	if r.seen == nil {
+		r.seen = map[string]time.Time{}
+	}
 	for _, to := range set.Remotes {
 		var w store.Waiting
 		if i := slices.IndexFunc(waiting, func(w store.Waiting) bool { return w.Remote == to.Name }); i >= 0 {
@@ -245,7 +248,19 @@ func (r *Reporter) alarm(waiting []store.Waiting, late map[string]bool) {
 		if w.Files > 0 {
 			age = max(0, r.Now().Sub(w.Oldest))
 		}
+		if w.Files == 0 || w.Oldest.Before(r.Now().Add(maxAhead)) {
+			delete(r.seen, to.Name)
+		} else if seen, ok := r.seen[to.Name]; ok { // cut while the clock was ahead
+			age = max(0, r.Now().Sub(seen))
+		} else {
+			r.seen[to.Name] = r.Now()
+		}
 		isLate := age >= set.AlarmAfter
+		text := ""
+		if isLate {
+			text = fmt.Sprintf("remote %s has not confirmed %d report files, of which the oldest, of report %d, was cut at %s", to.Name, w.Files, w.Report, formatTime(w.Oldest))
+		}
+		r.conditions.say("remote "+to.Name, text)
 		r.Metrics.waiting(to.Name, w.Files, age, isLate)
 		switch {
 		case isLate && !late[to.Name]:

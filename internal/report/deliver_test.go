@@ -244,6 +244,9 @@ func TestAlarm(t *testing.T) {
 	if _, isLate, lines := look(t0.Add(time.Hour)); isLate != 1 || !strings.Contains(lines, "level=ERROR") || !strings.Contains(lines, "remote=esi files=2 oldest_report=1") {
 		t.Errorf("then: %v %s", isLate, lines)
 	}
+	if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "remote esi has not confirmed 2 report files, of which the oldest, of report 1") {
+		t.Errorf("then: %v", list)
+	}
 	if _, isLate, lines := look(t0.Add(2 * time.Hour)); isLate != 1 || lines != "" {
 		t.Errorf("told again: %v %s", isLate, lines)
 	}
@@ -252,6 +255,18 @@ func TestAlarm(t *testing.T) {
 	}
 	if age, isLate, lines := look(t0.Add(3 * time.Hour)); age != 0 || isLate != 0 || !strings.Contains(lines, "delivered again") {
 		t.Errorf("after: %v %v %s", age, isLate, lines)
+	}
+	if list := b.Conditions(); len(list) != 0 {
+		t.Errorf("after: %v", list)
+	}
+	// One that was cut while the clock was a year ahead is late by the clock of now.
+	b.at(t0.AddDate(1, 0, 0))
+	b.cutNow()
+	if age, isLate, _ := look(t0.Add(5 * time.Hour)); age != 0 || isLate != 0 {
+		t.Errorf("cut ahead: %v %v", age, isLate)
+	}
+	if age, isLate, lines := look(t0.Add(6 * time.Hour)); age != 3600 || isLate != 1 || !strings.Contains(lines, "level=ERROR") {
+		t.Errorf("cut ahead, an hour later: %v %v %s", age, isLate, lines)
 	}
 }
 

@@ -19,6 +19,7 @@ type Metrics struct {
 	Unsent    *prometheus.GaugeVec
 	Oldest    *prometheus.GaugeVec
 	Late      *prometheus.GaugeVec
+	Ahead     prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -34,6 +35,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Unsent:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_unsent_files", Help: "Report files that a remote has not confirmed."}, remote),
 		Oldest:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_oldest_unsent_seconds", Help: "Age of the oldest report that a remote has not confirmed; 0 if there is none."}, remote),
 		Late:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_late", Help: "1 if a remote has not confirmed a report within report.alarm_after."}, remote),
+		Ahead:     f.NewGauge(prometheus.GaugeOpts{Name: "quell_report_period_ahead_seconds", Help: "How far beyond now the last report's period ends; more than some minutes: the clock was wrong."}),
 	}
 }
 
@@ -57,4 +59,5 @@ func (m *Metrics) forget() {
 	m.Unsent.Reset()
 	m.Oldest.Reset()
 	m.Late.Reset()
+	m.Ahead.Set(0)
 }

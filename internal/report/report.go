@@ -13,6 +13,7 @@ package report
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math"
@@ -54,10 +55,13 @@ type Reporter struct {
 	// Reached, for tests of crashes, is told each step of a report on its way.
 	Reached func(step string)
 
-	settings atomic.Pointer[Settings]
+	settings   atomic.Pointer[Settings]
+	conditions conditions
 
 	mu     sync.Mutex // held while a report is cut or written; guards what follows
 	follow following
+
+	seen map[string]time.Time // by remote: when files that were cut beyond now were seen to wait; of the goroutine of watch
 
 	wakeMu sync.Mutex // guards what follows
 	wakers map[string]waker
@@ -102,8 +106,12 @@ func (r *Reporter) Run(ctx context.Context) {
 // lead is Run while this node leads. It first goes on with what it finds
 // unfinished.
 func (r *Reporter) lead(ctx context.Context) {
-	r.Metrics.forget() // remotes that there were before
-	defer r.Metrics.forget()
+	forget := func() {
+		r.Metrics.forget() // remotes that there were before
+		r.conditions.forget()
+	}
+	forget()
+	defer forget()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	r.mu.Lock()
@@ -128,6 +136,11 @@ func (r *Reporter) lead(ctx context.Context) {
 			r.Log.Info("reports are cut and written again")
 		}
 		failing = err != nil
+		if failing {
+			r.conditions.say("cut", "reports cannot be cut or written: "+err.Error())
+		} else {
+			r.conditions.say("cut", "")
+		}
 		select {
 		case <-time.After(r.pause()):
 		case <-ctx.Done():
@@ -215,7 +228,16 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	every := r.settings.Load().Every
-	boundary := r.Now().UTC().Truncate(every)
+	now := r.Now().UTC()
+	r.checkClock(now)
+	boundary := now.Truncate(every)
+	if f.boundary.After(now.Add(maxAhead)) {
+		// By the clock of now: since the report before was cut, if that is known.
+		f.boundary = f.last.CutAt
+		if f.boundary.After(now) {
+			f.boundary = boundary
+		}
+	}
 	due := boundary.After(f.boundary)
 	if !due {
 		boundary = boundary.Add(every)
@@ -227,11 +249,31 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 	case cause == store.CauseSize:
 		_, err = r.cut(ctx, cause, after(f.latest))
 	case due:
-		_, err = r.cut(ctx, store.CauseTime, boundary)
+		end := boundary
+		if !f.latest.Before(end) { // an entry of a time when the clock was ahead
+			end = after(f.latest)
+		}
+		_, err = r.cut(ctx, store.CauseTime, end)
 	default:
 		return false, nil
 	}
 	return err == nil, err
+}
+
+// checkClock says so while the last report's period ends beyond now: the clock was
+// ahead when it was cut, or is behind now.
+func (r *Reporter) checkClock(now time.Time) {
+	last := r.follow.last
+	ahead := max(0, last.End.Sub(now))
+	r.Metrics.Ahead.Set(ahead.Seconds())
+	text := ""
+	if ahead > maxAhead {
+		text = fmt.Sprintf("the period of report %d ends at %s, which is beyond now: the clock was ahead then, or is behind now; reports are cut by the clock of now",
+			last.No, formatTime(last.End))
+	}
+	if r.conditions.say("clock", text) && text != "" {
+		r.Log.Error("THE CLOCK WAS AHEAD: a report's period ends beyond now", "report", last.No, "end", last.End, "now", now)
+	}
 }
 
 // begin finds out where the report before ends, if that is not known.
@@ -259,18 +301,19 @@ func (r *Reporter) begin(ctx context.Context) error {
 
 // look goes on looking at entries that are in no report, up to the first that
 // belongs into the next one: since it was received at the boundary or later, if
-// that is not zero, or since the file would become too large.
+// that is not zero, or since the file would become too large. One that was received
+// beyond now is not waited for.
 func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, error) {
 	if err := r.begin(ctx); err != nil {
 		return "", err
 	}
 	f, most := &r.follow, r.settings.Load().MaxBytes
-	measure := newWriter(io.Discard)
+	measure, now := newWriter(io.Discard), r.Now()
 	for e, err := range r.Store.EntriesBetween(ctx, f.seq+1, math.MaxInt64) {
 		if err != nil {
 			return "", err
 		}
-		if !boundary.IsZero() && !e.Received.Before(boundary) {
+		if !boundary.IsZero() && !e.Received.Before(boundary) && !e.Received.After(now.Add(maxAhead)) {
 			return store.CauseTime, nil
 		}
 		before := measure.size
