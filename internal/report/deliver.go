@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -94,11 +95,15 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
 // the first failure, unless that is of the one file only. The first of them may
 // have been on its way when another node, or this one, ended.
 func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (delivered int, failed error) {
-	list, err := r.Store.Undelivered(ctx, to.Name)
-	if err != nil {
-		return 0, err
+	if first { // as when the configuration was read again
+		if err := r.dropOtherStreams(ctx, to); err != nil {
+			return 0, err
+		}
 	}
-	for _, d := range list {
+	for d, err := range r.undelivered(ctx, to) {
+		if err != nil {
+			return delivered, err
+		}
 		err := r.deliver(ctx, to, d, first && delivered == 0)
 		switch {
 		case errors.Is(err, store.ErrNotLeading):
@@ -121,6 +126,41 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (d
 		}
 	}
 	return delivered, failed
+}
+
+// undeliveredPage is how many deliveries are read at once. Those of one page may all
+// be such as can never succeed.
+var undeliveredPage = 1000
+
+// undelivered reads what waits for a remote, the oldest first.
+func (r *Reporter) undelivered(ctx context.Context, to Remote) iter.Seq2[store.Delivery, error] {
+	return func(yield func(store.Delivery, error) bool) {
+		for after, more := int64(0), true; more; {
+			list, err := r.Store.Undelivered(ctx, to.Name, to.Stream, after, undeliveredPage)
+			if err != nil {
+				yield(store.Delivery{}, err)
+				return
+			}
+			for _, d := range list {
+				if !yield(d, nil) {
+					return
+				}
+				after = d.Report
+			}
+			more = len(list) == undeliveredPage
+		}
+	}
+}
+
+// dropOtherStreams drops what waits for a remote and is not of the stream that it
+// takes: a target that was changed, with its filter, under the name that the remote
+// had must not get what was meant for the one before.
+func (r *Reporter) dropOtherStreams(ctx context.Context, to Remote) error {
+	n, err := r.Store.DropDeliveries(ctx, to.Name, to.Stream)
+	if n > 0 {
+		r.Log.Warn("files that waited for a remote are not delivered there: its filter has changed", "remote", to.Name, "filter", to.Stream, "files", n)
+	}
+	return err
 }
 
 // errNoFile says that a file cannot be had in the data folder.

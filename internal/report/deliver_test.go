@@ -337,3 +337,65 @@ func TestRunRecovers(t *testing.T) {
 		t.Errorf("%d reports", r.No)
 	}
 }
+
+// However many files can never be delivered, those behind them are.
+func TestTakenByThePage(t *testing.T) {
+	was := undeliveredPage
+	undeliveredPage = 2
+	defer func() { undeliveredPage = was }()
+	b, dir := delivering(t, 6)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range b.files()[:4] {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("another"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n, err := b.deliverWaiting(t.Context(), b.settings.Load().Remotes[0], true); n != 2 || !errors.Is(err, remote.ErrTaken) {
+		t.Errorf("%d delivered, %v", n, err)
+	}
+	for no := int64(1); no <= 6; no++ {
+		if d := b.delivery(no); (d.State == store.StateConfirmed) != (no > 4) || d.Tries != 1 {
+			t.Errorf("report %d: %+v", no, d)
+		}
+	}
+}
+
+// A remote whose filter and target were changed under one name gets files of the
+// stream that it takes now, and nothing else holds back for what it does not get.
+func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
+	b, dir := delivering(t, 0, func(s *Settings) { s.PerDistributor = true })
+	b.activate(1)
+	b.alert(1, "a", "1200023305967") // of distributor 12
+	b.cutNow()
+	set := *b.settings.Load()
+	other := filepath.Join(t.TempDir(), "other")
+	set.Remotes = []Remote{{"esi", other, "12"}}
+	b.Set(set)
+	b.alert(1, "b", "1200023305967")
+	b.cutNow()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		b.Run(ctx)
+	}()
+	eventually(t, "the second report is delivered", func() bool {
+		files, _ := os.ReadDir(other)
+		return len(files) > 0 && !strings.HasSuffix(files[0].Name(), ".part")
+	})
+	eventually(t, "nothing waits", func() bool {
+		waiting, err := b.store.Waiting(t.Context())
+		return err == nil && len(waiting) == 0
+	})
+	cancel()
+	<-done
+	files, err := os.ReadDir(other)
+	if err != nil || len(files) != 1 || !strings.Contains(files[0].Name(), "_00000002_") {
+		t.Errorf("in the new folder: %v %v", files, err)
+	}
+	if files, err := os.ReadDir(dir); err == nil {
+		t.Errorf("in the folder before: %v", files)
+	}
+}

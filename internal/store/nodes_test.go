@@ -411,7 +411,7 @@ func TestOneNodeLeads(t *testing.T) {
 	if h, err := second.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(1000 * time.Hour), LogBefore: t0}); !errors.Is(err, ErrNotLeading) || h != (Housekeeping{}) {
 		t.Errorf("housekeeping: %+v %v", h, err)
 	}
-	if left, err := second.Undelivered(t.Context(), "there"); err != nil || len(left) != 1 || left[0].State != StateWritten {
+	if left, err := second.Undelivered(t.Context(), "there", Consolidated, 0, 10); err != nil || len(left) != 1 || left[0].State != StateWritten {
 		t.Errorf("%+v %v", left, err)
 	}
 	eventually(t, "it knows", func() bool { return !second.Leading() })

@@ -276,6 +276,24 @@ func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
 	}, nil)
 }
 
+// DropDeliveries forgets deliveries to a remote that are not confirmed and are of
+// other streams than the one that it takes: it took another when they were cut. It
+// says how many. The error may be ErrNotLeading.
+func (s *Store) DropDeliveries(ctx context.Context, remote, stream string) (dropped int64, err error) {
+	err = s.doLeading(ctx, func(ctx context.Context) error {
+		res, err := s.conn.ExecContext(ctx, `DELETE FROM delivery WHERE remote = ? AND state <> 'confirmed' AND stream <> ?`, remote, stream)
+		if err != nil {
+			return err
+		}
+		dropped, err = res.RowsAffected()
+		return err
+	}, nil)
+	if err != nil {
+		return 0, err // the transaction may still be under way
+	}
+	return dropped, nil
+}
+
 // Redeliver has the file of a stream in a report delivered to a remote again,
 // or for the first time. The error is ErrNoReport if the report has no such
 // file.

@@ -129,11 +129,12 @@ func scanDeliveries(rows rowSet, err error) ([]Delivery, error) {
 	})
 }
 
-// Undelivered returns the deliveries to a remote that are not confirmed, of files
-// that are written, the oldest first; at most the first thousand.
-func (s *Store) Undelivered(ctx context.Context, remote string) ([]Delivery, error) {
+// Undelivered returns up to limit deliveries to a remote that are not confirmed, of
+// files of a stream that are written, of reports with numbers above after, the
+// oldest first.
+func (s *Store) Undelivered(ctx context.Context, remote, stream string, after int64, limit int) ([]Delivery, error) {
 	list, err := scanDeliveries(s.reader.QueryContext(ctx, `SELECT `+deliveryColumns+` FROM delivery
-		WHERE remote = ? AND state <> 'confirmed' AND state <> 'cut' ORDER BY report_no, stream LIMIT 1000`, remote))
+		WHERE remote = ? AND state <> 'confirmed' AND state <> 'cut' AND stream = ? AND report_no > ? ORDER BY report_no LIMIT ?`, remote, stream, after, limit))
 	return list, wrapRead(err)
 }
 

@@ -328,7 +328,7 @@ func TestRedeliver(t *testing.T) {
 	s := lead(t, openIn(t, t.TempDir()))
 	writeReport(t, s, 0, func(c *Cut) { c.Remotes = map[string]string{"esi": Consolidated} })
 	undelivered := func(remote string) int {
-		list, err := s.Undelivered(t.Context(), remote)
+		list, err := s.Undelivered(t.Context(), remote, Consolidated, 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
