@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"quell/internal/config"
@@ -76,6 +77,17 @@ func (s *system) deliver(ctx context.Context) {
 		stop()
 		<-done
 	}
+}
+
+// redeliver takes over the remotes of a changed configuration. Where they are the
+// same, deliveries that are under way go on, and what waits after a failure is tried
+// now: rclone's own configuration may have changed.
+func (s *system) redeliver(ctx context.Context, was, now config.Config) {
+	if slices.Equal(was.Report.Remotes, now.Report.Remotes) {
+		s.reports.Retry()
+		return
+	}
+	s.deliver(ctx)
 }
 
 func reporting(r *report.Reporter, st *store.Store) console.Reporting {

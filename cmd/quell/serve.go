@@ -288,9 +288,10 @@ func (s *system) apply(cfg config.Config) {
 // inventory and device list are looked at in any case, and imported if they
 // changed, beside the traffic.
 func (s *system) reload(ctx context.Context, cfg config.Config) {
-	live, restart := config.Changes(*s.cfg.Load(), cfg)
+	was := *s.cfg.Load()
+	live, restart := config.Changes(was, cfg)
 	s.apply(cfg)
-	s.deliver(ctx)
+	s.redeliver(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
 	s.background.Go(func() { s.untilAvailable(ctx, s.load) })
 }

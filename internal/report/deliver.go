@@ -254,6 +254,15 @@ func (r *Reporter) Send(ctx context.Context, no int64, name string) error {
 	return nil
 }
 
+// Retry has what waits after a failure tried now.
+func (r *Reporter) Retry() {
+	r.wakeMu.Lock()
+	defer r.wakeMu.Unlock()
+	for _, w := range r.wakers {
+		signal(w.asked)
+	}
+}
+
 // watchEvery is the pause between two looks at what waits.
 const watchEvery = 5 * time.Second
 

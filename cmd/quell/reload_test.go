@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"quell/internal/console"
+	"quell/internal/remote/remotetest"
+)
+
+// A SIGHUP that changes no remote cuts off no delivery that is under way.
+func TestReloadCutsOffNoDelivery(t *testing.T) {
+	var begun atomic.Int32
+	held := make(chan bool)
+	url := remotetest.WebDAV(t, t.TempDir(), func(h http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == "PUT" {
+				begun.Add(1)
+				select {
+				case <-held:
+				case <-r.Context().Done():
+				}
+			}
+			h.ServeHTTP(w, r)
+		})
+	})
+	hop := accept(t)
+	i := install(t, hop, hop, fmt.Sprintf("report: {remotes: [{name: esi, target: %q}]}\n", remotetest.WebDAVTarget(url, "in")))
+	p := i.serve()
+	if status, _, errs := i.quell("report", "cut"); status != 0 {
+		t.Fatal(errs)
+	}
+	wait(t, "the delivery begins", func() bool { return begun.Load() == 1 })
+	text := string(read(t, i.config))
+	for n := range 3 {
+		i.write(text + fmt.Sprintf("window: %dm\n", 10+n))
+		p.Process.Signal(syscall.SIGHUP)
+		wait(t, "the configuration is read again", func() bool {
+			return strings.Count(p.log.String(), "the configuration was read again") == n+1
+		})
+	}
+	close(held)
+	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	if n := begun.Load(); n != 1 {
+		t.Errorf("the file was sent %d times", n)
+	}
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+}
