@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -334,6 +335,43 @@ func TestOperate(t *testing.T) {
 	}
 	if got := strings.Join(turns, "; "); got != "shadow to on: the test is over; on to shadow: a test;  to on: first value, from the configuration" {
 		t.Errorf("the audit of the switch: %s", got)
+	}
+}
+
+// Commands speak to the console themselves, whatever proxy the environment names.
+func TestNoProxyToConsole(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	// Go asks no proxy about loopback, so the console is at another address.
+	own := ""
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if n, ok := a.(*net.IPNet); ok && !n.IP.IsLoopback() && n.IP.To4() != nil {
+			own = n.IP.String()
+		}
+	}
+	if own == "" {
+		t.Skip("skip allowed: this machine has no address but loopback")
+	}
+	_, port, _ := net.SplitHostPort(i.admin)
+	text := string(read(t, i.config))
+	i.admin = net.JoinHostPort(own, port)
+	i.write(strings.Replace(text, "console: {listen: \"127.0.0.1:"+port+"\"", fmt.Sprintf("console: {insecure: true, listen: %q", i.admin), 1))
+	i.serve()
+	var asked atomic.Int32
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		http.Error(w, "no", http.StatusBadGateway)
+	}))
+	t.Cleanup(proxy.Close)
+	cmd := exec.Command(os.Args[0], "switch")
+	cmd.Env = append(os.Environ(), beQuell+"=1", "QUELL_CONFIG="+i.config, "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "The switch is on.") || asked.Load() != 0 {
+		t.Errorf("%v, the proxy was asked %d times\n%s", err, asked.Load(), out)
 	}
 }
 

@@ -12,6 +12,37 @@ import (
 	"quell/internal/remote/remotetest"
 )
 
+// A setting that needs a restart says so for as long as it differs from the one in
+// force, and not when it was changed back.
+func TestReloadChangedBack(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	p := i.serve()
+	text := string(read(t, i.config))
+	for n, x := range []struct{ more, says string }{
+		{"next_hop_idle: 3s\n", "taken_over=[] needs_restart=[next_hop_idle]"},
+		{"next_hop_idle: 3s\nwindow: 10m\n", "taken_over=[window] needs_restart=[next_hop_idle]"},
+		{"window: 10m\n", "taken_over=[] needs_restart=[]"},
+		{"", "taken_over=[window] needs_restart=[]"},
+	} {
+		i.write(text + x.more)
+		p.Process.Signal(syscall.SIGHUP)
+		var lines []string
+		wait(t, "the configuration is read again", func() bool {
+			lines = nil
+			for line := range strings.Lines(p.log.String()) {
+				if strings.Contains(line, "the configuration was read again") {
+					lines = append(lines, line)
+				}
+			}
+			return len(lines) == n+1
+		})
+		if !strings.Contains(lines[n], x.says) {
+			t.Errorf("with %q: %s, want %s", x.more, lines[n], x.says)
+		}
+	}
+}
+
 // A SIGHUP that changes no remote cuts off no delivery that is under way.
 func TestReloadCutsOffNoDelivery(t *testing.T) {
 	var begun atomic.Int32

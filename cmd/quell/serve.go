@@ -83,6 +83,7 @@ type system struct {
 	reports *report.Reporter
 	keep    atomic.Pointer[[2]time.Duration] // windows, log
 	lists   lists
+	started config.Config // as it was at the start
 
 	south, north, admin *gateway.Listener
 	failed              chan error // a listener that ended by itself
@@ -124,6 +125,7 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured, Conditions: s.gateway.Conditions,
 		Reporting: reporting(s.reports, st)}
+	s.started = cfg
 	s.addConditions()
 	s.countLines(registry)
 	s.apply(cfg)
@@ -289,7 +291,8 @@ func (s *system) apply(cfg config.Config) {
 // changed, beside the traffic.
 func (s *system) reload(ctx context.Context, cfg config.Config) {
 	was := *s.cfg.Load()
-	live, restart := config.Changes(was, cfg)
+	live, _ := config.Changes(was, cfg)
+	_, restart := config.Changes(s.started, cfg) // what was changed back needs none
 	s.apply(cfg)
 	s.redeliver(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)

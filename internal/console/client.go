@@ -27,6 +27,14 @@ type Client struct {
 	Base string // such as http://127.0.0.1:8080
 }
 
+// direct speaks to consoles. HTTP_PROXY is not for them: a proxy elsewhere has no way
+// to this machine's loopback, or to another quell's, and would see what is said.
+var direct = func() *http.Client {
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.Proxy = nil
+	return &http.Client{Transport: t}
+}()
+
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader, out any) error {
 	res, err := c.open(ctx, method, path, query, kind, body)
 	if err != nil {
@@ -51,7 +59,7 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		// A refusal comes before a body of gigabytes is sent.
 		req.Header.Set("Expect", "100-continue")
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := direct.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
