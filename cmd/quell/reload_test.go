@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
+	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
 )
@@ -81,5 +84,34 @@ func TestReloadCutsOffNoDelivery(t *testing.T) {
 	}
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		t.Error(err)
+	}
+}
+
+// A quell whose listener fails by itself ends, also after a SIGHUP, so that its unit
+// starts it again.
+func TestListenerFailsAfterReload(t *testing.T) {
+	cfg := config.Default()
+	cfg.DataDir = t.TempDir()
+	for _, addr := range []*string{&cfg.Southbound.Listen, &cfg.Northbound.Listen, &cfg.Console.Listen} {
+		*addr = "127.0.0.1:0"
+	}
+	cfg.Southbound.NextHop = accept(t)
+	cfg.Northbound.NextHop = cfg.Southbound.NextHop
+	s, err := start(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	changed := cfg
+	changed.Report.Remotes = []config.Remote{{Name: "esi", Target: t.TempDir()}}
+	s.reload(changed)
+	ended := make(chan error, 1)
+	go func() { ended <- s.close() }()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("it does not end")
 	}
 }

@@ -59,7 +59,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 				log.Error("the configuration is not valid, the one before stays in force", "error", err)
 				continue
 			}
-			s.reload(ctx, changed)
+			s.reload(changed)
 		case err := <-s.failed:
 			return errors.Join(err, s.close())
 		case <-ctx.Done():
@@ -87,6 +87,7 @@ type system struct {
 
 	south, north, admin *gateway.Listener
 	failed              chan error // a listener that ended by itself
+	running             context.Context // until stop; nil: never started
 	stop                context.CancelFunc
 	stopReports         func() // of the reporter that runs
 	background          sync.WaitGroup
@@ -141,6 +142,7 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 	}
 	s.reports.Reached = reached
 	ctx, s.stop = context.WithCancel(ctx)
+	s.running = ctx
 	defer func() {
 		if err != nil {
 			s.close()
@@ -288,8 +290,10 @@ func (s *system) apply(cfg config.Config) {
 
 // reload takes over what it can of a changed configuration. The files of
 // inventory and device list are looked at in any case, and imported if they
-// changed, beside the traffic.
-func (s *system) reload(ctx context.Context, cfg config.Config) {
+// changed, beside the traffic. What it begins ends with the system, which may end by
+// itself.
+func (s *system) reload(cfg config.Config) {
+	ctx := s.running
 	was := *s.cfg.Load()
 	live, _ := config.Changes(was, cfg)
 	_, restart := config.Changes(s.started, cfg) // what was changed back needs none
