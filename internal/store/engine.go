@@ -70,6 +70,29 @@ type oneRow interface {
 	Scan(to ...any) error // the error is sql.ErrNoRows if there is none
 }
 
+// firstRow is the first row of a query, or what it failed with.
+type firstRow struct {
+	rowSet
+	err error
+}
+
+func (r *firstRow) Scan(to ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	defer r.Close()
+	if !r.Next() {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		return sql.ErrNoRows
+	}
+	if err := r.rowSet.Scan(to...); err != nil {
+		return err
+	}
+	return r.Close()
+}
+
 // readers are connections that read, past the committer.
 type readers struct {
 	*sql.DB

@@ -243,7 +243,7 @@ func (w *postgresWriter) QueryContext(ctx context.Context, q string, args ...any
 
 func (w *postgresWriter) QueryRowContext(ctx context.Context, q string, args ...any) oneRow {
 	list, err := w.QueryContext(ctx, q, args...)
-	return &postgresRow{list, err}
+	return &firstRow{list, err}
 }
 
 // commit commits. What the server says to the COMMIT of a transaction that
@@ -296,26 +296,4 @@ func (r *postgresRows) Close() error {
 		return nil
 	}
 	return r.results.Close()
-}
-
-type postgresRow struct {
-	rowSet
-	err error
-}
-
-func (r *postgresRow) Scan(to ...any) error {
-	if r.err != nil {
-		return r.err
-	}
-	defer r.Close()
-	if !r.Next() {
-		if err := r.Err(); err != nil {
-			return err
-		}
-		return sql.ErrNoRows
-	}
-	if err := r.rowSet.Scan(to...); err != nil {
-		return err
-	}
-	return r.Close()
 }
