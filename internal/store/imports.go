@@ -118,7 +118,7 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 		return Import{}, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	defer g.close()
-	im := Import{At: at, Who: who}
+	im := Import{At: at, Who: storable(who)}
 	sum := sha256.New()
 	for {
 		f, err := next()
@@ -139,7 +139,7 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 			return Import{}, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
-	im.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	im.SHA256, im.Source = hex.EncodeToString(sum.Sum(nil)), storable(im.Source)
 	if err := s.ask(ctx, kind, g, im, checks); err != nil {
 		return Import{}, err
 	}

@@ -216,7 +216,7 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 				return err
 			}
 			if err := s.conn.later(ctx, `INSERT INTO node (id, name, version, seen_at, settings) VALUES (?1, ?2, ?3, `+serverTime+`, ?4)
-				ON CONFLICT (id) DO UPDATE SET seen_at = `+serverTime+`, settings = ?4`, s.nodes.id, s.opts.Node, s.opts.Version, string(text)); err != nil {
+				ON CONFLICT (id) DO UPDATE SET seen_at = `+serverTime+`, settings = ?4`, s.nodes.id, storable(s.opts.Node), s.opts.Version, string(text)); err != nil {
 				return err
 			}
 		}

@@ -271,7 +271,7 @@ func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at ti
 func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
 	return s.doLeading(ctx, func(ctx context.Context) error {
 		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
-			string(d.State), micros(d.At), d.Tries, d.Error, d.Remote, d.Report, d.Stream)
+			string(d.State), micros(d.At), d.Tries, storable(d.Error), d.Remote, d.Report, d.Stream)
 		return err
 	}, nil)
 }

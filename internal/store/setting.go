@@ -25,7 +25,7 @@ type Event struct {
 
 func (s *Store) insertEvent(ctx context.Context, e Event) error {
 	return s.conn.later(ctx, `INSERT INTO event (at, who, what, old_value, new_value, why) VALUES (?, ?, ?, ?, ?, ?)`,
-		micros(e.At), e.Who, e.What, e.Old, e.New, e.Why)
+		micros(e.At), storable(e.Who), e.What, e.Old, e.New, storable(e.Why))
 }
 
 const eventColumns = `id, at, who, what, old_value, new_value, why`
@@ -133,7 +133,7 @@ var ErrHereOnly = errors.New("off on this node only, until the store answers")
 // alerts go forward.
 func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
 	defer s.sw.begin()()
-	e := Event{At: at, Who: who, What: "switch", New: string(to), Why: why}
+	e := Event{At: at, Who: storable(who), What: "switch", New: string(to), Why: storable(why)}
 	if to == outage.SwitchOff {
 		return s.switchOff(ctx, e)
 	}
