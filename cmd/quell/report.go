@@ -291,10 +291,14 @@ func verifyReports(e *env, paths []string) error {
 		last := c.Newest
 		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d\n",
 			c.System, c.Stream, c.First, c.Last, plural(int64(c.Files), "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
+		if c.Gaps > 0 {
+			fmt.Fprintf(e.stdout, "  There are %s between them for which no file of this distributor was written\n", plural(int64(c.Gaps), "period"))
+		}
 		if !c.Complete {
 			fmt.Fprintf(e.stdout, "  What came before %d is not among these files: %s\n", c.First, c.Before)
 		}
 	}
-	fmt.Fprintln(e.stdout, "All sound: nothing is missing, changed or twice.")
+	fmt.Fprintln(e.stdout, "All sound: nothing is missing, changed or twice. Whether there were later files than the newest, and whether the newest\n"+
+		"is as it was written, files alone cannot say: compare its name and SHA-256 with what its receiver noted.")
 	return nil
 }

@@ -86,7 +86,7 @@ type system struct {
 	started config.Config // as it was at the start
 
 	south, north, admin *gateway.Listener
-	failed              chan error // a listener that ended by itself
+	failed              chan error      // a listener that ended by itself
 	running             context.Context // until stop; nil: never started
 	stop                context.CancelFunc
 	stopReports         func() // of the reporter that runs

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"slices"
 	"strconv"
@@ -49,14 +50,46 @@ type File struct {
 	Size    int64
 	SHA256  string
 
-	streams map[string]int64 // entries by distributor
+	streams map[string]*part // of each distributor
+	events  uint64           // sum of the records S
+}
+
+// part is what a file has of one distributor.
+type part struct {
+	entries int64
+	sum     uint64 // of the records C and E, in order
+}
+
+// seed is that of the sums by which files of one report are compared.
+var seed = maphash.MakeSeed()
+
+// add adds a record to a sum.
+func add(sum uint64, fields []string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	maphash.WriteComparable(&h, sum)
+	for _, f := range fields {
+		h.WriteString(f)
+		h.WriteByte(0)
+	}
+	return h.Sum64()
+}
+
+// part is what was read of one distributor so far.
+func (f *File) part(stream string) *part {
+	p, ok := f.streams[stream]
+	if !ok {
+		p = &part{}
+		f.streams[stream] = p
+	}
+	return p
 }
 
 // Read reads a file and checks all that it says of itself. It passes each of
 // its records to yield, if that is not nil. The error is a *Fault of the given
 // name, or one of reading.
 func Read(name string, r io.ReadSeeker, yield func(Record)) (*File, error) {
-	p := &parser{name: name, csv: csv.NewReader(r), yield: yield, file: &File{streams: map[string]int64{}}}
+	p := &parser{name: name, csv: csv.NewReader(r), yield: yield, file: &File{streams: map[string]*part{}}}
 	p.csv.FieldsPerRecord = len(columns)
 	p.csv.ReuseRecord = true
 	if err := p.records(); err != nil {
@@ -137,6 +170,7 @@ func (p *parser) record() error {
 			return p.fault("the names of the columns are not those of version %s", formatVersion)
 		}
 	case recordSwitch:
+		p.file.events = add(p.file.events, p.fields)
 		p.event()
 	case recordCorrection:
 		p.corrections++
@@ -144,6 +178,8 @@ func (p *parser) record() error {
 		if e.Seq >= p.file.Header.FirstSeq {
 			return p.fault("a correction of entry %d, which is not of an earlier report", e.Seq)
 		}
+		part := p.file.part(e.Stream())
+		part.sum = add(part.sum, p.fields)
 		p.yieldRecord(Record{Correction: e})
 	case recordEntry:
 		return p.logEntry()
@@ -201,7 +237,9 @@ func (p *parser) logEntry() error {
 	}
 	p.next = e.Seq + 1
 	p.file.Entries++
-	p.file.streams[e.Stream()]++
+	part := p.file.part(e.Stream())
+	part.entries++
+	part.sum = add(part.sum, p.fields)
 	p.yieldRecord(Record{Entry: e})
 	return nil
 }

@@ -20,13 +20,19 @@ type Chain struct {
 	Before         string // else the name of the file before it
 	Files          int
 	Entries        int64
+	Gaps           int // periods that a distributor's files leave out, since there were none of it then
 	Newest         Header
 }
 
-// Verify checks report files by themselves alone: each one in itself, and how
-// they follow each other. read is told how many octets were read each time,
-// if it is not nil. The error is the first *Fault, or one of reading. What
-// Verify cannot know is whether there are younger files than the last.
+// Verify checks report files by themselves alone: each one in itself, how they
+// follow each other, also where the system's id was changed, and those of
+// distributors against the consolidated ones. read is told how many octets were read
+// each time, if it is not nil. The error is the first *Fault, or one of reading.
+//
+// What no look at files alone can find: that the newest files of all chains are
+// missing; that the newest file was written anew, with its trailer, by somebody who
+// left the later ones out; and that an empty newest file of a distributor is missing.
+// What a receiver has noted of a file's name and SHA-256 finds these.
 func Verify(paths []string, read func(octets int)) ([]Chain, error) {
 	var files []located
 	for _, path := range paths {
@@ -37,16 +43,20 @@ func Verify(paths []string, read func(octets int)) ([]Chain, error) {
 		if f.Name != filepath.Base(path) {
 			return nil, &Fault{path, 1, fmt.Errorf("says that it is %s", f.Name)}
 		}
-		files = append(files, located{f, path})
+		files = append(files, located{f, path, ""})
+	}
+	log := logsOf(files)
+	for i := range files {
+		files[i].log = log(files[i].Header.System)
 	}
 	slices.SortStableFunc(files, func(a, b located) int {
 		x, y := &a.Header, &b.Header
-		return cmp.Or(cmp.Compare(x.System, y.System), consolidatedFirst(x.Stream, y.Stream), cmp.Compare(x.Report, y.Report))
+		return cmp.Or(cmp.Compare(a.log, b.log), consolidatedFirst(x.Stream, y.Stream), cmp.Compare(x.Report, y.Report))
 	})
 	files = slices.CompactFunc(files, func(a, b located) bool { return a.Name == b.Name && a.SHA256 == b.SHA256 }) // copies
 	var chains []Chain
 	for i, f := range files {
-		if i == 0 || files[i-1].Header.System != f.Header.System || files[i-1].Header.Stream != f.Header.Stream {
+		if i == 0 || files[i-1].log != f.log || files[i-1].Header.Stream != f.Header.Stream {
 			if f.Header.PreviousName == "" && f.Header.Stream == store.Consolidated && f.Header.Report != 1 {
 				return nil, &Fault{f.path, 1, fmt.Errorf("report %d names no file before it", f.Header.Report)}
 			}
@@ -56,6 +66,12 @@ func Verify(paths []string, read func(octets int)) ([]Chain, error) {
 			return nil, &Fault{f.path, 1, err}
 		}
 		c := &chains[len(chains)-1]
+		if c.Files > 0 && c.Newest.System != f.Header.System {
+			c.System += ", then " + f.Header.System
+		}
+		if c.Files > 0 && f.Header.Start.After(c.Newest.End) {
+			c.Gaps++
+		}
 		c.Last, c.Newest = f.Header.Report, f.Header
 		c.Files++
 		c.Entries += f.Entries
@@ -63,9 +79,38 @@ func Verify(paths []string, read func(octets int)) ([]Chain, error) {
 	return chains, sameEntries(files)
 }
 
+// logsOf finds out which systems are of one log: where a file names one of another
+// system as the file before it, the system's id was changed. The function says of a
+// system which log it is of, by the name of one of its systems.
+func logsOf(files []located) func(system string) string {
+	joined := map[string]string{}
+	find := func(s string) string {
+		for joined[s] != "" {
+			s = joined[s]
+		}
+		return s
+	}
+	for _, f := range files {
+		a, b := find(f.Header.System), find(cmp.Or(systemOf(f.Header.PreviousName), f.Header.System))
+		if a != b {
+			joined[max(a, b)] = min(a, b)
+		}
+	}
+	return find
+}
+
+// systemOf is the system in the name of a file, "" if there is none.
+func systemOf(name string) string {
+	if parts := strings.Split(name, "_"); len(parts) > 4 && parts[0] == formatName {
+		return parts[1]
+	}
+	return ""
+}
+
 type located struct {
 	*File
 	path string
+	log  string
 }
 
 func consolidatedFirst(a, b string) int {
@@ -93,7 +138,7 @@ func follows(a, b *located) error {
 		return fmt.Errorf("%q is missing before it", y.PreviousName)
 	case y.PreviousSHA256 != a.SHA256:
 		return fmt.Errorf("the file before it, %s, was changed: its SHA-256 is %s, and was %s", a.path, a.SHA256, y.PreviousSHA256)
-	case !y.Start.Equal(x.End):
+	case y.Start.Before(x.End), x.Stream == store.Consolidated && y.Start.After(x.End):
 		return fmt.Errorf("its period begins at %s, that before it ends at %s", formatTime(y.Start), formatTime(x.End))
 	case y.FirstSeq <= x.LastSeq:
 		return fmt.Errorf("its entries begin with %d, those before it end with %d", y.FirstSeq, x.LastSeq)
@@ -103,20 +148,51 @@ func follows(a, b *located) error {
 	return nil
 }
 
-// sameEntries checks the files of distributors against the consolidated file of
-// their report, where that is there.
+// sameEntries checks the files of distributors against the consolidated files that
+// are there: each has what its report's has of the distributor, and no report has
+// entries of the distributor that its files leave out without saying so.
 func sameEntries(files []located) error {
-	type key struct {
-		system string
-		report int64
+	var whole []located // of the log, in order
+	for i := 0; i < len(files); {
+		chain := files[i:]
+		if n := slices.IndexFunc(chain, func(f located) bool { return f.log != chain[0].log || f.Header.Stream != chain[0].Header.Stream }); n >= 0 {
+			chain = chain[:n]
+		}
+		i += len(chain)
+		if chain[0].Header.Stream == store.Consolidated {
+			whole = chain // it comes first
+		} else if len(whole) > 0 && whole[0].log == chain[0].log {
+			if err := sameParts(whole, chain); err != nil {
+				return err
+			}
+		}
 	}
-	whole := map[key]located{}
-	for _, f := range files { // consolidated files come first
-		k := key{f.Header.System, f.Header.Report}
-		if f.Header.Stream == store.Consolidated {
-			whole[k] = f
-		} else if w, ok := whole[k]; ok && w.streams[f.Header.Stream] != f.Entries {
-			return &Fault{f.path, 0, fmt.Errorf("has %d entries, %s has %d of its distributor", f.Entries, w.path, w.streams[f.Header.Stream])}
+	return nil
+}
+
+// sameParts checks one distributor's chain.
+func sameParts(whole, chain []located) error {
+	stream := chain[0].Header.Stream
+	for _, w := range whole {
+		want, report := w.part(stream), w.Header.Report
+		at, found := slices.BinarySearchFunc(chain, report, func(f located, no int64) int { return cmp.Compare(f.Header.Report, no) })
+		switch {
+		case found:
+			f := chain[at]
+			have := f.part(stream)
+			switch {
+			case have.entries != want.entries:
+				return &Fault{f.path, 0, fmt.Errorf("has %d entries, %s has %d of its distributor", have.entries, w.path, want.entries)}
+			case have.sum != want.sum, f.events != w.events:
+				return &Fault{f.path, 0, fmt.Errorf("contradicts %s: the records are not the same", w.path)}
+			}
+		case want.entries == 0, at == 0: // what came before the first is said by the chain
+		case at == len(chain):
+			return &Fault{w.path, 0, fmt.Errorf("has %d entries of distributor %s, whose files end with report %d: a later one is missing, or none are written any more (per_distributor)",
+				want.entries, stream, chain[at-1].Header.Report)}
+		case chain[at].Header.Start.Before(w.Header.End): // and so says that there were none
+			return &Fault{chain[at].path, 1, fmt.Errorf("its period begins at %s, but %s has %d entries of distributor %s that are in none of its files",
+				formatTime(chain[at].Header.Start), w.path, want.entries, stream)}
 		}
 	}
 	return nil

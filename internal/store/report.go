@@ -226,6 +226,15 @@ func (s *Store) cutFile(ctx context.Context, c Cut, r Report, stream string) (Re
 	case !errors.Is(err, sql.ErrNoRows):
 		return f, err
 	}
+	if f.Previous > 0 {
+		gap, err := s.withoutStreams(ctx, f.Previous, r)
+		if err != nil {
+			return f, err
+		}
+		if gap.After(f.Start) && stream != Consolidated {
+			f.Start = gap // the file must not claim a time whose entries are in none of its stream
+		}
+	}
 	f.Name = c.Name(r, f)
 	if _, err := s.conn.ExecContext(ctx, `INSERT INTO report_file (stream, report_no, name, period_start, previous) VALUES (?, ?, ?, ?, ?)`,
 		stream, r.No, f.Name, micros(f.Start), f.Previous); err != nil {
@@ -242,6 +251,22 @@ func (s *Store) cutFile(ctx context.Context, c Cut, r Report, stream string) (Re
 		f.Deliveries = append(f.Deliveries, d)
 	}
 	return f, nil
+}
+
+// withoutStreams is the end of the last report between one and r that has entries,
+// and no file but the consolidated one: per_distributor was off. It is the zero time
+// if there is none.
+func (s *Store) withoutStreams(ctx context.Context, previous int64, r Report) (time.Time, error) {
+	if previous+1 >= r.No {
+		return time.Time{}, nil
+	}
+	var end sql.NullInt64
+	err := s.conn.QueryRowContext(ctx, `SELECT max(period_end) FROM report WHERE no > ? AND no < ? AND last_seq >= first_seq
+		AND NOT EXISTS (SELECT 1 FROM report_file f WHERE f.report_no = report.no AND f.stream <> '`+Consolidated+`')`, previous, r.No).Scan(&end)
+	if err != nil || !end.Valid {
+		return time.Time{}, err
+	}
+	return instant(end.Int64), nil
 }
 
 func (s *Store) insertDelivery(ctx context.Context, d Delivery) error {
