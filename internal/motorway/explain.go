@@ -58,7 +58,7 @@ type Activation struct {
 	WindowStart  *time.Time      `json:"window_start"` // null for a cancellation
 	WindowEnd    *time.Time      `json:"window_end"`
 	State        outage.State    `json:"state"`
-	Why          string          `json:"why,omitempty"` // of a failed one: what said so
+	Why          string          `json:"why,omitempty"` // of a failed one: what said so; of one closed by hand: who, and why
 	Standing     bool            `json:"standing"`
 	SupersededBy int64           `json:"superseded_by,omitempty"`
 }
@@ -272,6 +272,8 @@ func sayActivation(a *outage.Activation, at time.Time) string {
 		text += "; withdrawn, since the next hop refused it or could not be reached"
 	case a.State == outage.Failed:
 		text += fmt.Sprintf("; closed, since the activation did not run (%s)", a.Why)
+	case a.State == outage.Closed:
+		text += fmt.Sprintf("; closed by hand, %s", a.Why)
 	case a.SupersededBy != 0:
 		text += fmt.Sprintf("; closed, activation %d took its place", a.SupersededBy)
 	case !a.HasWindow():

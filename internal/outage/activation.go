@@ -48,6 +48,9 @@ const (
 	// Failed says that the activation did not run, although the request was
 	// delivered. As with Uncertain, the meter may have forgotten what it replaced.
 	Failed State = "failed"
+	// Closed says that somebody closed the window by hand, whatever became of the
+	// request. As with Failed, what it replaced stays replaced.
+	Closed State = "closed"
 )
 
 // Opens reports whether a window of an activation in this state may count.
@@ -64,7 +67,7 @@ type Activation struct {
 	Received     time.Time
 	Start, End   time.Time
 	State        State
-	Why          string // of Withdrawn and Failed: what was answered, in a few words
+	Why          string // of Failed: what was answered, in a few words; of Closed: by whom, and why
 	Standing     bool   // its window counts; see Settle
 	SupersededBy int64  // an activation that took its place; 0 if none
 }
@@ -122,7 +125,8 @@ func (a *Activation) Same(b *Activation) bool {
 // SupersededBy of each. The rules:
 //
 //   - A withdrawn activation never was: what it had replaced stands again. One that
-//     failed, or is uncertain, has no window, and what it replaced stays replaced.
+//     failed, was closed by hand or is uncertain has no window, and what it replaced
+//     stays replaced.
 //   - Any 11.3 takes the place of a pending window: one that is future dated and
 //     has not begun when the other is received. Only the Signed Pre-Command reaches
 //     the meter, so a Service Request does so only to what Service Requests opened.

@@ -27,7 +27,7 @@ var Reasons = []ReasonText{
 	{ReasonWindowOpen, []Direction{North}, "the window of an activation on the hub is open"},
 	{ReasonWindowNotBegun, []Direction{North}, "the activation on the hub is future dated, and its window has not begun"},
 	{ReasonWindowOver, []Direction{North}, "the window of the activation on the hub is over"},
-	{ReasonWindowWithdrawn, []Direction{North}, "the activation on the hub was cancelled, replaced or refused, or failed"},
+	{ReasonWindowWithdrawn, []Direction{North}, "the activation on the hub was cancelled, replaced, refused or closed by hand, or failed"},
 	{ReasonInShadow, []Direction{North}, "the alert was suppressed before, and was sent again while the switch was on shadow"},
 	{ReasonStoreUnavailable, []Direction{North, South}, "the store did not answer in time"},
 	{ReasonClockUnsure, []Direction{North}, "this node's clock has jumped, and it is not known yet what the time is"},

@@ -11,7 +11,8 @@ import (
 // Recorded is what Record answers.
 type Recorded struct {
 	// Repeated says that the same message had been recorded before, and neither
-	// withdrawn nor failed: nothing changed.
+	// withdrawn nor failed: nothing changed. If its window was closed by hand, it
+	// stays closed.
 	Repeated bool
 	// Remembered says that the store did not answer, and that the journal
 	// holds the activation.
@@ -99,11 +100,11 @@ func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closi
 			(SELECT max(k) FROM (SELECT CAST(?10 AS BIGINT) AS k UNION ALL SELECT CAST(?12 AS BIGINT)
 				UNION ALL SELECT coalesce((SELECT max(ends_at) FROM activation WHERE esme = ?8), 0)) AS kept)
 		WHERE NOT EXISTS (SELECT 1 FROM activation WHERE request_id = ?1 AND form = ?2 AND (kind = ?3 AND execute_at = ?4 OR kind = ?5 AND execute_at = ?6)
-			AND (state IN ('unanswered', 'accepted') OR received_at = ?10))
+			AND (state IN ('unanswered', 'accepted', 'closed') OR received_at = ?10))
 		AND (CAST(?14 AS BIGINT) = 0 OR EXISTS (SELECT 1 FROM activation WHERE esme = ?8 AND ends_at > ?10))
 		RETURNING id, chf`, args...).Scan(&a.ID, &chf)
 	if errors.Is(err, sql.ErrNoRows) {
-		err = s.conn.QueryRowContext(ctx, `SELECT chf FROM activation WHERE `+sameMessage+` AND (state IN ('unanswered', 'accepted') OR received_at = ?5)
+		err = s.conn.QueryRowContext(ctx, `SELECT chf FROM activation WHERE `+sameMessage+` AND (state IN ('unanswered', 'accepted', 'closed') OR received_at = ?5)
 			ORDER BY received_at DESC, id DESC LIMIT 1`, append(key, micros(a.Received))...).Scan(&chf)
 		if errors.Is(err, sql.ErrNoRows) {
 			return 0, Recorded{Nothing: true}, nil
@@ -142,19 +143,19 @@ func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, answ
 		_, err = s.settleNew(ctx, is)
 		return err
 	}
-	return nil // another attempt was accepted, or it failed
+	return nil // another attempt was accepted, or it failed, or was closed by hand
 }
 
 // revive accepts an attempt that was withdrawn. If the same message was sent again
 // meanwhile, and is not answered, that is a repetition of this.
 func (s *Store) revive(ctx context.Context, a *outage.Activation) error {
 	others, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
-		WHERE request_id = ? AND form = ? AND kind = ? AND execute_at = ? AND state IN ('unanswered', 'accepted')`, messageKey(a)...))
+		WHERE request_id = ? AND form = ? AND kind = ? AND execute_at = ? AND state IN ('unanswered', 'accepted', 'closed')`, messageKey(a)...))
 	if err != nil {
 		return err
 	}
 	for i := range others {
-		if others[i].State == outage.Accepted {
+		if others[i].State == outage.Accepted || others[i].State == outage.Closed {
 			return nil
 		}
 		if err := errors.Join(s.setState(ctx, others[i].ID, outage.Withdrawn), s.settleGone(ctx, &others[i])); err != nil {

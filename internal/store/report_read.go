@@ -180,7 +180,8 @@ func (s *Store) LogBegan(ctx context.Context) (time.Time, error) {
 
 // ReportEvents returns what a report says of the switch and the device list:
 // for each, the event that had put it in force when the report begins, if there
-// is one, and what has changed from then on, in order.
+// is one, and what has changed from then on, in order; and which windows were closed
+// by hand.
 func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Event, err error) {
 	before, err := s.before(ctx, r)
 	if err != nil {
@@ -192,7 +193,7 @@ func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Ev
 		return nil, nil, wrapRead(err)
 	}
 	changes, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event
-		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices') ORDER BY id`, before.lastEvent, r.lastEvent))
+		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices', 'windows') ORDER BY id`, before.lastEvent, r.lastEvent))
 	return state, changes, wrapRead(err)
 }
 

@@ -1,0 +1,143 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"quell/internal/outage"
+)
+
+// Which says whose windows are meant. Exactly one of its fields is set.
+type Which struct {
+	Device   outage.DeviceID // a hub or a meter
+	Request  outage.RequestID
+	Supplier outage.DeviceID // that sent the requests
+	All      bool
+}
+
+// String is how the audit and the reports name it.
+func (w Which) String() string {
+	switch {
+	case w.Device != 0:
+		return w.Device.String()
+	case w.Request != outage.RequestID{}:
+		return w.Request.String()
+	case w.Supplier != 0:
+		return "supplier " + w.Supplier.String()
+	case w.All:
+		return "all"
+	}
+	return ""
+}
+
+// where is the condition of a query that the activations are meant, by its parameter ?3.
+func (w Which) where() (cond string, arg any) {
+	switch {
+	case w.Device != 0:
+		return `id IN (SELECT id FROM activation WHERE chf = ?3 UNION SELECT id FROM activation WHERE esme = ?3)`, int64(w.Device)
+	case w.Request != outage.RequestID{}:
+		return `request_id = ?3`, w.Request.String()
+	case w.Supplier != 0: // no range of texts, whose order is the database's affair
+		return `substr(request_id, 1, 24) = ?3`, w.Supplier.String() + ":"
+	}
+	return `CAST(?3 AS BIGINT) = 1`, truth(w.All)
+}
+
+// Windows returns up to limit windows that are open at the instant now, or have not
+// begun, the next to begin first. Which of more than limit, the order of their ends
+// says: it is the same, unless the length of windows was changed meanwhile.
+func (s *Store) Windows(ctx context.Context, w Which, now time.Time, limit int) ([]outage.Activation, error) {
+	cond, arg := w.where()
+	list, err := scanActivations(s.reader.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
+		WHERE standing = 1 AND ends_at > ?1 AND `+cond+` ORDER BY ends_at, starts_at LIMIT ?2`, micros(now), limit, arg))
+	slices.SortStableFunc(list, func(a, b outage.Activation) int { return a.Start.Compare(b.Start) })
+	return list, wrapRead(err)
+}
+
+// ErrNoWindows says that there is no window to close.
+var ErrNoWindows = errors.New("no window is open or pending")
+
+// closeStep is how many windows are closed in one transaction.
+const closeStep = 1000
+
+// canOpen says that an activation has a window that is not over at the instant ?1, or
+// may yet have: it was replaced, and what replaced it may be refused; or it is
+// uncertain, and may be accepted.
+const canOpen = `ends_at > ?1 AND state IN ('unanswered', 'accepted', 'uncertain')`
+
+// CloseWindows closes, by hand, the windows that are recorded and not over at the
+// instant at, and returns how many, and as they were up to keep of them. They open no
+// more: neither the next hop's answer to their request, nor a retry of it, changes
+// that. What they had replaced stays replaced.
+//
+// Any node asks the database which windows are open, so that they are closed on all
+// of them at each commit. There is an event in each transaction that says how many it
+// closed: nearly always, one. On an error those of some may be closed, and are
+// returned; it may be asked for again. The error is ErrNoWindows, or ErrUnavailable.
+func (s *Store) CloseWindows(ctx context.Context, w Which, who, why string, at time.Time, keep int) (closed int, was []outage.Activation, err error) {
+	// The journal is played before: its windows are older.
+	var upTo int64
+	err = s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
+		return s.conn.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&upTo)
+	}, nil)
+	cond, arg := w.where()
+	lane := &s.queue.tasks
+	e := Event{At: at, Who: who, What: "windows", New: w.String(), Why: why}
+	for from := int64(0); err == nil; {
+		var ids []int64
+		ids, err = numbers(s.reader.QueryContext(ctx, `SELECT id FROM activation WHERE `+canOpen+` AND `+cond+` AND id > ?4 AND id <= ?5 ORDER BY id LIMIT ?2`,
+			micros(at), closeStep, arg, from, upTo))
+		if err != nil || len(ids) == 0 {
+			err = wrapRead(err)
+			break
+		}
+		var some []outage.Activation
+		if some, err = s.closeSome(ctx, lane, e, ids); err == nil {
+			closed += len(some)
+			was = append(was, some[:min(len(some), keep-len(was))]...)
+		}
+		from = ids[len(ids)-1]
+		e.At = e.At.Add(Precision) // it is another event
+		lane = &s.queue.background // alerts need not wait for the rest
+	}
+	if err == nil && closed == 0 {
+		err = ErrNoWindows
+	}
+	return closed, was, err
+}
+
+// closeSome closes the windows of some activations, unless they have come to be closed
+// otherwise, and returns them as they were.
+func (s *Store) closeSome(ctx context.Context, lane *[]*task, e Event, ids []int64) (was []outage.Activation, err error) {
+	const these = ` id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?2)) AND ` + canOpen
+	err = s.doSurely(ctx, lane, func(ctx context.Context) error {
+		list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE`+these+` ORDER BY id`, micros(e.At), column(ids)))
+		if err != nil {
+			return err
+		}
+		if len(list) == 0 {
+			var done bool // and the answer was lost: was is of then
+			err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?)`,
+				micros(e.At), e.Who, e.What, e.New, e.Why).Scan(&done)
+			if !done {
+				was = nil
+			}
+			return err
+		}
+		was = list
+		if err := s.conn.later(ctx, `UPDATE activation SET state = 'closed', standing = 0, why = ?3 WHERE`+these,
+			micros(e.At), column(ids), fmt.Sprintf("by %s: %s", e.Who, e.Why)); err != nil {
+			return err
+		}
+		e.Old = strconv.Itoa(len(list))
+		return s.insertEvent(ctx, e)
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return was, nil
+}
