@@ -77,6 +77,9 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	if err := remote.Configure(remote.NoConfig); err != nil {
 		return nil, err
 	}
+	if err := os.Mkdir(filepath.Join(dir, "delivered"), 0o700); err != nil {
+		return nil, err
+	}
 	cfg.Report.Remotes = []config.Remote{{Name: "folder", Target: filepath.Join(dir, "delivered")}}
 	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
 		return nil, err

@@ -78,7 +78,7 @@ func TestThreeNodes(t *testing.T) {
 	north := &recorder{seen: map[string]int{}}
 	hop := httptest.NewServer(north)
 	t.Cleanup(hop.Close)
-	esi := filepath.Join(t.TempDir(), "esi")
+	esi := t.TempDir()
 	// The third node's way to the database can be broken.
 	proxies := []*remotetest.Proxy{remotetest.NewProxy(t, primary.Socket()), remotetest.NewProxy(t, standby.Socket())}
 	var nodes []*installation

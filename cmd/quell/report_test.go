@@ -89,7 +89,7 @@ func confirmed(c *console.Client, reports int) bool {
 // remote has each file once, right to the octet, and nothing else.
 func TestKillReporting(t *testing.T) {
 	sshd := remotetest.NewSSHD(t, false)
-	dav, plain := t.TempDir(), filepath.Join(t.TempDir(), "poas")
+	dav, plain := t.TempDir(), t.TempDir()
 	var inTheMiddle atomic.Pointer[process] // is killed in the middle of a file
 	url := remotetest.WebDAV(t, dav, func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -181,7 +181,7 @@ func (k *killer) Read(b []byte) (int, error) {
 // An operator's and an analyst's day with reports.
 func TestReportCommands(t *testing.T) {
 	hop := accept(t)
-	plain := filepath.Join(t.TempDir(), "poas")
+	plain := t.TempDir()
 	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nreport: {remotes: [{name: esi, target: %q}]}\n", plain))
 	i.track(1)
 	p := i.serve()
@@ -309,7 +309,7 @@ func TestReportCommands(t *testing.T) {
 
 	// Another folder, while it runs.
 	conf, _ := os.ReadFile(i.config)
-	other := filepath.Join(t.TempDir(), "other")
+	other := t.TempDir()
 	i.write(strings.Replace(string(conf), plain, other, 1))
 	p.Process.Signal(syscall.SIGHUP)
 	wait(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
@@ -370,6 +370,9 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 		t.Errorf("%d entries while the remote waits for them", n)
 	}
 	os.Remove(dir)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
 	restart()
 	wait(t, "the entry is deleted", func() bool { return entries() == 0 })

@@ -181,7 +181,9 @@ type Config struct {
 		// Where files go: a list of {name, target, filter}. A name is up to 40
 		// small letters, digits and hyphens. A target is written as for rclone:
 		// "esi:/inbound/poas", a connection string or a folder, of the backends
-		// local, sftp, webdav, onedrive, s3 and azureblob. Secrets do not belong
+		// local, sftp, webdav, onedrive, s3 and azureblob. A folder of this machine
+		// must exist: of a share name a folder inside it, which is missing while the
+		// share is not mounted. Secrets do not belong
 		// here, but into rclone's configuration or environment. A filter is
 		// consolidated, which is the default, a distributor's id such as "14", or
 		// unknown; the last two need per_distributor.

@@ -192,14 +192,33 @@ func TestTakenAway(t *testing.T) {
 	}
 }
 
-// A folder that is a file.
+// A folder that is a file, and one that is missing.
 func TestFolderFaults(t *testing.T) {
 	f, content := aFile(t, 1_000_000)
 	dir := filepath.Join(t.TempDir(), "in")
 	if err := os.WriteFile(dir, []byte("a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	fails(t, dir, f, content, "is a file", func() { os.Remove(dir) })
+	makeFolder := func() {
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fails(t, dir, f, content, "is a file", func() {
+		os.Remove(dir)
+		makeFolder()
+	})
+	// One that is missing is not made: a share that is not mounted would be there by
+	// it, and get what nobody ever sees.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	fails(t, dir, f, content, "there is no folder "+dir, func() {
+		if _, err := os.Stat(dir); err == nil {
+			t.Error("it was made")
+		}
+		makeFolder()
+	})
 }
 
 // Put returns when its time is over, whatever hangs, and tells no step after

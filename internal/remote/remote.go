@@ -242,8 +242,8 @@ func (p *put) sum() error {
 }
 
 func (p *put) run(ctx context.Context, reached func(Step)) error {
-	if err := p.folder.Mkdir(ctx, ""); err != nil {
-		return fmt.Errorf("make the folder: %w", err)
+	if err := p.makeFolder(ctx); err != nil {
+		return err
 	}
 	part := temporary(p.file.Name, p.file.Sender)
 	switch stands, err := p.named(ctx); {
@@ -285,6 +285,27 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 		return err
 	}
 	return p.confirm(ctx, part, reached)
+}
+
+// makeFolder makes the folder, but none of this machine's: where one is missing, a
+// share may not be mounted, and files would be confirmed that nobody ever gets.
+func (p *put) makeFolder(ctx context.Context) error {
+	if !p.folder.Features().IsLocal {
+		if err := p.folder.Mkdir(ctx, ""); err != nil {
+			return fmt.Errorf("make the folder: %w", err)
+		}
+		return nil
+	}
+	info, err := os.Stat(p.folder.Root())
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("there is no folder %s: mount its share, or create it", p.folder.Root())
+	case err != nil:
+		return err
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder", p.folder.Root())
+	}
+	return nil
 }
 
 // confirm ends a try that found the file under its name, or taken already.

@@ -149,7 +149,7 @@ func s3(t testing.TB) string {
 func each(t *testing.T, test func(t *testing.T, target string)) {
 	t.Parallel()
 	for name, target := range map[string]func(t testing.TB) string{
-		"folder": func(t testing.TB) string { return filepath.Join(t.TempDir(), "in", "bound") },
+		"folder": func(t testing.TB) string { return t.TempDir() },
 		"sftp": func(t testing.TB) string {
 			s := remotetest.NewSSHD(t, false)
 			return s.Target(s.Addr, s.Dir+"/inbound")

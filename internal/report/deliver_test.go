@@ -30,10 +30,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// delivering is a bench with one remote, a folder that does not exist yet, and
-// some reports.
+// delivering is a bench with one remote, an empty folder, and some reports.
 func delivering(t testing.TB, reports int, change ...func(*Settings)) (b *bench, dir string) {
 	dir = filepath.Join(t.TempDir(), "in")
+	makeFolder(t, dir)
 	b = newBench(t, append([]func(*Settings){func(s *Settings) {
 		s.Remotes = []Remote{{"esi", dir, store.Consolidated}}
 	}}, change...)...)
@@ -43,6 +43,24 @@ func delivering(t testing.TB, reports int, change ...func(*Settings)) (b *bench,
 		b.cutNow()
 	}
 	return b, dir
+}
+
+func makeFolder(t testing.TB, dir string) {
+	t.Helper()
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inTheWay puts a file where an empty folder is.
+func inTheWay(t testing.TB, dir string) {
+	t.Helper()
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (b *bench) delivery(no int64) store.Delivery {
@@ -58,9 +76,7 @@ func (b *bench) delivery(no int64) store.Delivery {
 // and nothing is skipped.
 func TestOldestFirst(t *testing.T) {
 	b, dir := delivering(t, 4)
-	if err := os.WriteFile(dir, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	inTheWay(t, dir)
 	to := b.settings.Load().Remotes[0]
 	for try := 1; try <= 2; try++ {
 		if n, err := b.deliverWaiting(t.Context(), to, true); n != 0 || err == nil {
@@ -77,6 +93,7 @@ func TestOldestFirst(t *testing.T) {
 		t.Errorf("%v failures counted", n)
 	}
 	os.Remove(dir)
+	makeFolder(t, dir)
 	var there []int
 	b.Reached = func(step string) {
 		if step == remote.Confirmed.String() {
@@ -176,9 +193,7 @@ func TestRemotesAreIndependent(t *testing.T) {
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, dir := delivering(t, 1)
-		if err := os.WriteFile(dir, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
+		inTheWay(t, dir)
 		var tries []time.Time
 		b.Reporter.Now = func() time.Time { // is asked when a try has failed
 			tries = append(tries, time.Now())
@@ -370,7 +385,7 @@ func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
 	b.alert(1, "a", "1200023305967") // of distributor 12
 	b.cutNow()
 	set := *b.settings.Load()
-	other := filepath.Join(t.TempDir(), "other")
+	other := t.TempDir()
 	set.Remotes = []Remote{{"esi", other, "12"}}
 	b.Set(set)
 	b.alert(1, "b", "1200023305967")
@@ -395,7 +410,7 @@ func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
 	if err != nil || len(files) != 1 || !strings.Contains(files[0].Name(), "_00000002_") {
 		t.Errorf("in the new folder: %v %v", files, err)
 	}
-	if files, err := os.ReadDir(dir); err == nil {
-		t.Errorf("in the folder before: %v", files)
+	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
+		t.Errorf("in the folder before: %v %v", files, err)
 	}
 }
