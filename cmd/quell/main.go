@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, switchCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 

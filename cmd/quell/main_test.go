@@ -213,6 +213,7 @@ func TestCommandLine(t *testing.T) {
 		{"switch on", 2, "say why"},
 		{"switch --why x", 2, "say on, shadow or off"},
 		{"switch on --whynot x", 2, "flag provided but not defined"},
+		{"help window", 0, "usage: quell window list [HUB|METER|REQUEST|--supplier EUI]"},
 		{"explain", 2, "needs one id"},
 		{"explain x --at noon", 2, "is not a time"},
 		{"inventory", 2, "say what to import"},

@@ -95,6 +95,27 @@ func (c *Client) Events(ctx context.Context, limit int) ([]store.Event, error) {
 	return out.Events, err
 }
 
+// Windows asks for up to limit windows that are open or pending; those of all if none
+// are named.
+func (c *Client) Windows(ctx context.Context, w Whose, limit int) (out Windows, err error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	for name, value := range map[string]string{"target": w.Target, "supplier": w.Supplier} {
+		if value != "" {
+			q.Set(name, value)
+		}
+	}
+	return out, c.call(ctx, "GET", "/api/v1/windows", q, "", nil, &out)
+}
+
+// CloseWindows closes windows by hand.
+func (c *Client) CloseWindows(ctx context.Context, what Close) (out Closed, err error) {
+	body, err := json.Marshal(what)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, "POST", "/api/v1/windows/close", nil, "application/json", bytes.NewReader(body), &out)
+}
+
 // Suppressions asks for up to limit log entries with numbers above after.
 func (c *Client) Suppressions(ctx context.Context, after int64, limit int) (out Suppressions, err error) {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}

@@ -105,6 +105,7 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("POST /api/v1/devices", c.try(c.importDevices), "who", "dry_run", "force")
 	mux.handle("GET /api/v1/devices", c.try(c.listDevices), "after", "limit")
 	mux.handle("GET /api/v1/devices/{id}", c.try(c.checkDevice))
+	c.windowRoutes(mux)
 	c.reportRoutes(mux)
 	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux))
 }
@@ -239,7 +240,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
 		status = http.StatusBadRequest
-	case errors.Is(err, store.ErrNoReport), errors.Is(err, ErrNotFound):
+	case errors.Is(err, store.ErrNoReport), errors.Is(err, store.ErrNoWindows), errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
 	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting), errors.Is(err, store.ErrShrinks):
 		status = http.StatusConflict
@@ -343,11 +344,7 @@ func (c *Console) activations(r *http.Request) (any, error) {
 		return nil, err
 	}
 	list, err := c.Motorway.Store.Activations(r.Context(), f, int(limit))
-	views := make([]motorway.Activation, len(list))
-	for i, a := range list {
-		views[i] = motorway.View(a)
-	}
-	return map[string]any{"activations": views}, err
+	return map[string]any{"activations": views(list)}, err
 }
 
 func (c *Console) explain(r *http.Request) (any, error) {

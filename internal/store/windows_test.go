@@ -270,3 +270,20 @@ func TestCloseWindowsOnAllNodes(t *testing.T) {
 		}
 	}
 }
+
+// A report tells that windows were closed, once, and does not take it for what is in
+// force.
+func TestReportOfClosedWindows(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	if _, _, err := s.CloseWindows(t.Context(), Which{All: true}, "alice", "why", t0, 10); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 0} {
+		r := cutUpTo(t, s, 0)
+		state, changes, err := s.ReportEvents(t.Context(), r)
+		if err != nil || len(state) != 0 || len(changes) != want || want == 1 && (changes[0].What != "windows" || changes[0].New != "all" || changes[0].Old != "1") {
+			t.Errorf("report %d: %+v then %+v %v", i+1, state, changes, err)
+		}
+	}
+}
