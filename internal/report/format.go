@@ -34,7 +34,7 @@ var columns = []string{
 const (
 	recordHeader     = "H"
 	recordNames      = "record" // the names of the columns
-	recordSwitch     = "S"      // what stands or changes of the switch and the device list
+	recordSwitch     = "S"      // what stands or changes of the switch and the device list; windows closed by hand
 	recordCorrection = "C"      // an entry of an earlier report, as it is now
 	recordEntry      = "D"
 	recordTrailer    = "T"

@@ -47,13 +47,14 @@ func (w Which) where() (cond string, arg any) {
 	return `CAST(?3 AS BIGINT) = 1`, truth(w.All)
 }
 
+const windowsSQL = `SELECT ` + activationColumns + ` FROM activation WHERE standing = 1 AND ends_at > ?1 AND `
+
 // Windows returns up to limit windows that are open at the instant now, or have not
 // begun, the next to begin first. Which of more than limit, the order of their ends
 // says: it is the same, unless the length of windows was changed meanwhile.
 func (s *Store) Windows(ctx context.Context, w Which, now time.Time, limit int) ([]outage.Activation, error) {
 	cond, arg := w.where()
-	list, err := scanActivations(s.reader.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
-		WHERE standing = 1 AND ends_at > ?1 AND `+cond+` ORDER BY ends_at, starts_at LIMIT ?2`, micros(now), limit, arg))
+	list, err := scanActivations(s.reader.QueryContext(ctx, windowsSQL+cond+` ORDER BY ends_at, starts_at LIMIT ?2`, micros(now), limit, arg))
 	slices.SortStableFunc(list, func(a, b outage.Activation) int { return a.Start.Compare(b.Start) })
 	return list, wrapRead(err)
 }
@@ -68,6 +69,11 @@ const closeStep = 1000
 // may yet have: it was replaced, and what replaced it may be refused; or it is
 // uncertain, and may be accepted.
 const canOpen = `ends_at > ?1 AND state IN ('unanswered', 'accepted', 'uncertain')`
+
+const (
+	closableSQL  = `SELECT id FROM activation WHERE ` + canOpen + ` AND `
+	closablePage = ` AND id > ?4 AND id <= ?5 ORDER BY id LIMIT ?2`
+)
 
 // CloseWindows closes, by hand, the windows that are recorded and not over at the
 // instant at, and returns how many, and as they were up to keep of them. They open no
@@ -89,8 +95,7 @@ func (s *Store) CloseWindows(ctx context.Context, w Which, who, why string, at t
 	e := Event{At: at, Who: who, What: "windows", New: w.String(), Why: why}
 	for from := int64(0); err == nil; {
 		var ids []int64
-		ids, err = numbers(s.reader.QueryContext(ctx, `SELECT id FROM activation WHERE `+canOpen+` AND `+cond+` AND id > ?4 AND id <= ?5 ORDER BY id LIMIT ?2`,
-			micros(at), closeStep, arg, from, upTo))
+		ids, err = numbers(s.reader.QueryContext(ctx, closableSQL+cond+closablePage, micros(at), closeStep, arg, from, upTo))
 		if err != nil || len(ids) == 0 {
 			err = wrapRead(err)
 			break

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -284,6 +286,27 @@ func TestReportOfClosedWindows(t *testing.T) {
 		state, changes, err := s.ReportEvents(t.Context(), r)
 		if err != nil || len(state) != 0 || len(changes) != want || want == 1 && (changes[0].What != "windows" || changes[0].New != "all" || changes[0].Old != "1") {
 			t.Errorf("report %d: %+v then %+v %v", i+1, state, changes, err)
+		}
+	}
+}
+
+// The windows of a hub, a meter or a request are found by an index of these, whatever
+// else is kept, and the next of all by their end.
+func TestWindowsByIndex(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	for _, w := range []Which{{Device: hub(1)}, {Request: onDemand(1, 1, t0).RequestID}, {All: true}, {Supplier: supplier}} {
+		cond, arg := w.where()
+		narrow := !w.All && w.Supplier == 0
+		list := planOf(t, s, windowsSQL+cond+` ORDER BY ends_at, starts_at LIMIT ?2`, micros(t0), 10, arg)
+		closable := planOf(t, s, closableSQL+cond+closablePage, micros(t0), 10, arg, 0, 100)
+		if wholeTable.MatchString(list) || narrow && strings.Contains(list, "activation_ends") || !narrow && !strings.Contains(list, "activation_ends") {
+			t.Errorf("to list %s:\n%s", w, list)
+		}
+		if wholeTable.MatchString(closable) || narrow && strings.Contains(closable, "activation_ends") {
+			t.Errorf("to close %s:\n%s", w, closable)
+		}
+		if narrow && !regexp.MustCompile(`activation_(chf|esme|attempt|open|meter|message)`).MatchString(closable) {
+			t.Errorf("to close %s:\n%s", w, closable)
 		}
 	}
 }
