@@ -71,11 +71,34 @@ type nodeSet uint64
 func (s nodeSet) has(n node) bool { return s>>n&1 != 0 }
 func (s *nodeSet) add(n node)     { *s |= 1 << n }
 
-// scan reads the whole document. It leaves r.err nil if that went well.
+// scan reads the whole document. It leaves r.err nil if that went well. If what comes
+// before the root cannot be read, it looks for a header behind it all the same.
 func (r *reader) scan() {
-	if !r.begin() {
-		return
+	if r.begin() {
+		r.elements()
 	}
+	if err := r.err; err != nil && r.depth == 0 && !r.closed {
+		if pos := tagIn(r.b); pos >= 0 {
+			*r = reader{scanner: scanner{b: r.b, pos: pos}}
+			r.path[0] = document
+			r.elements()
+			r.err = err
+		}
+	}
+}
+
+// tagIn finds the first that may be the start tag of an element, or -1.
+func tagIn(b []byte) int {
+	for i := range len(b) - 1 {
+		if b[i] == '<' && class[b[i+1]]&isNameStart != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// elements reads from the root on.
+func (r *reader) elements() {
 	for {
 		switch r.next() {
 		case evStart:

@@ -136,6 +136,14 @@ func (b *incoming) err() error {
 	return *b.failed.Load()
 }
 
+// settle waits until a Read that is under way has ended.
+func (b *incoming) settle() {
+	if b != nil {
+		b.reading.Lock()
+		defer b.reading.Unlock()
+	}
+}
+
 // whole reports whether nothing of the message is left to be read.
 func (b *incoming) whole() bool { return b == nil || b.ended.Load() }
 

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"mime"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -86,8 +85,8 @@ func (g *Gateway) Southbound() http.Handler {
 		}
 		d := motorway.InDoubt
 		switch {
-		case res.StatusCode >= 300 && res.StatusCode < 500:
-			d = motorway.Refused
+		case res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusRequestTimeout:
+			d = motorway.Refused // a sender may follow another that quell does not see
 		case res.StatusCode < 300 && err == nil:
 			d = motorway.Delivered
 		}
@@ -275,15 +274,12 @@ func timedOut(err error) bool {
 // isXML reports whether a message may be DUIS: a POST of an XML media type, or
 // of none, that is not compressed.
 func isXML(r *http.Request) bool {
-	if r.Method != http.MethodPost || r.Header.Get("Content-Encoding") != "" {
+	if encoding := r.Header.Get("Content-Encoding"); r.Method != http.MethodPost || encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return false
 	}
-	kind := r.Header.Get("Content-Type")
-	if kind == "" {
-		return true
-	}
-	media, _, err := mime.ParseMediaType(kind)
-	return err == nil && (media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml"))
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";") // whatever its parameters are
+	media = strings.ToLower(strings.TrimSpace(media))
+	return media == "" || media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml")
 }
 
 // errAnswer is of a next hop's answer that no HTTP message may be.
@@ -330,6 +326,9 @@ func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
 	status, cause := http.StatusBadGateway, "unreachable"
 	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", t.Direction)
 	var bad errAnswer
+	if errors.Is(err, context.Canceled) && g.ended.Err() == nil {
+		t.in.settle() // net/http gives a message up a moment before its Read says why
+	}
 	switch sender := t.in.err(); {
 	case sender != nil && timedOut(sender):
 		status, cause, why = http.StatusRequestTimeout, "sender-stalled", "the message's body could not be read"

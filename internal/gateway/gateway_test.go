@@ -370,3 +370,25 @@ func TestNextHopWithPath(t *testing.T) {
 		}
 	}
 }
+
+// A message is looked at whatever the parameters of its media type are: a cancellation
+// that is not looked at closes nothing.
+func TestIsXML(t *testing.T) {
+	for _, c := range []struct {
+		kind, encoding string
+		want           bool
+	}{
+		{"application/xml", "identity", true}, {"application/xml; charset", "", true}, {"text/xml; charset=utf-8; charset=utf-8", "", true},
+		{"Application/SOAP+XML; action=http://x/y", "", true}, {`text/xml; charset="utf-8`, "", true}, {"", "", true},
+		{"application/xml", "gzip", false}, {"text/plain", "", false}, {"application/xmlish", "", false},
+	} {
+		r := httptest.NewRequest("POST", "/", nil)
+		r.Header.Set("Content-Type", c.kind)
+		if c.encoding != "" {
+			r.Header.Set("Content-Encoding", c.encoding)
+		}
+		if isXML(r) != c.want {
+			t.Errorf("%+v", c)
+		}
+	}
+}

@@ -259,10 +259,10 @@ func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter ou
 
 func sayActivation(a *outage.Activation, at time.Time) string {
 	text := fmt.Sprintf("Request %s (%s, %s) for meter %s, received %s", a.RequestID, a.Form, a.Mode(), a.ESME, stamp(a.Received))
-	switch a.Order.Kind {
-	case outage.Cancellation:
+	switch {
+	case a.Order.Kind == outage.Cancellation:
 		text += ", cancelled what was pending then"
-	case outage.Closing:
+	case !a.HasWindow():
 		text += ", opened no window, and closed what was pending then"
 	default:
 		text += fmt.Sprintf(", has the window %s to %s", stamp(a.Start), stamp(a.End))

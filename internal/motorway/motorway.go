@@ -96,7 +96,7 @@ func (p *Passage) read(b Body) (reason outage.Reason) {
 	if !b.XML {
 		return outage.ReasonNotXML
 	}
-	p.Message, p.fault = duis.Read(b.Head)
+	p.Message, p.fault = duis.Read(b.Head[:min(len(b.Head), duis.MaxSize)]) // a header is read however long the message is
 	switch {
 	case b.Rest:
 		return outage.ReasonTooLarge
@@ -132,7 +132,7 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 		if isAD1 {
 			// It may be the retry of an alert whose entry says suppressed, and
 			// may be sent again when the switch is on.
-			m.noteForwarded(p, outage.ReasonSwitchedOff)
+			m.noteForwarded(ctx, p, outage.ReasonSwitchedOff)
 		}
 		return forward(outage.ReasonSwitchedOff)
 	}
@@ -159,7 +159,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 			m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
 			return forward(outage.ReasonStoreUnavailable)
 		}
-		m.noteForwarded(p, outage.ReasonNoWindow)
+		m.noteForwarded(ctx, p, outage.ReasonNoWindow)
 		return forward(outage.ReasonNoWindow)
 	}
 	if sw == "" {
@@ -172,7 +172,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	if p.clockUnsure {
 		m.Metrics.FailOpen.WithLabelValues("clock").Inc()
 		m.Log.Warn("alert forwarded, the clock has jumped", "alert", p.Message.AlertID(), "chf", o.CHF)
-		m.noteForwarded(p, outage.ReasonClockUnsure)
+		m.noteForwarded(ctx, p, outage.ReasonClockUnsure)
 		return forward(outage.ReasonClockUnsure)
 	}
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
@@ -204,8 +204,14 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	return d.Decision
 }
 
-// noteForwarded has the store remember an AD1 that it was not asked about.
-func (m *Motorway) noteForwarded(p *Passage, r outage.Reason) {
+// noteForwarded has the store remember an AD1 that it was not asked about. If the
+// hub may have an entry of it, which would say that it was suppressed, that is
+// durable before the alert goes out.
+func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reason) {
+	if m.Store.MayHold(p.Message.Outage.CHF) {
+		m.Store.Remember(ctx, p.forwarded(r))
+		return
+	}
 	m.Store.Note(p.forwarded(r))
 }
 

@@ -99,9 +99,10 @@ func (a Activation) Closes() Activation {
 	return a
 }
 
-// HasWindow reports whether the activation asks for a window.
+// HasWindow reports whether the activation has a window: it asks for one, and it may
+// open one.
 func (a *Activation) HasWindow() bool {
-	return a.Order.Kind == OnDemand || a.Order.Kind == FutureDated
+	return (a.Order.Kind == OnDemand || a.Order.Kind == FutureDated) && !a.End.IsZero()
 }
 
 // Mode is how the window began or will begin: future dated, or on demand,

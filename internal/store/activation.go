@@ -132,6 +132,14 @@ func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, answ
 	switch {
 	case answer == outage.Accepted && is.State == outage.Unanswered:
 		return s.setState(ctx, is.ID, answer)
+	case is.State == outage.Withdrawn && is.Why != "" && answer != outage.Withdrawn:
+		// It was delivered, perhaps, and did not run.
+		if err := s.setState(ctx, is.ID, outage.Failed); err != nil {
+			return err
+		}
+		is.State = outage.Failed
+		_, err = s.settleNew(ctx, is)
+		return err
 	case answer == outage.Accepted && (is.State == outage.Withdrawn || is.State == outage.Uncertain):
 		return s.revive(ctx, is)
 	case answer == outage.Withdrawn && is.State == outage.Unanswered:
@@ -140,6 +148,7 @@ func (s *Store) settleActivation(ctx context.Context, a *outage.Activation, answ
 		if err := s.setState(ctx, is.ID, answer); err != nil {
 			return err
 		}
+		is.State = answer
 		_, err = s.settleNew(ctx, is)
 		return err
 	}
@@ -165,6 +174,7 @@ func (s *Store) revive(ctx context.Context, a *outage.Activation) error {
 	if err := s.setState(ctx, a.ID, outage.Accepted); err != nil {
 		return err
 	}
+	a.State = outage.Accepted
 	_, err = s.settleNew(ctx, a)
 	return err
 }

@@ -49,8 +49,11 @@ func (s *Store) LastReceipt(ctx context.Context) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	var at int64
-	err := s.reader.QueryRowContext(ctx, `SELECT coalesce((SELECT received_at FROM activation ORDER BY id DESC LIMIT 1), 0)`).Scan(&at)
-	return instant(at), wrapRead(err)
+	err := s.reader.QueryRowContext(ctx, `SELECT coalesce(max(received_at), 0) FROM (SELECT received_at FROM activation ORDER BY id DESC LIMIT 1000) AS latest`).Scan(&at)
+	if last := s.journal.lastReceipt; err != nil || last.After(instant(at)) {
+		return last, wrapRead(err)
+	}
+	return instant(at), nil
 }
 
 // ClockSure reports whether this node knows the time. It does not when its clock

@@ -39,6 +39,7 @@ type queue struct {
 	notes      []Forwarded
 	failed     []Failed
 	lostNotes  int
+	lostFailed int
 	closed     bool
 }
 
@@ -58,12 +59,13 @@ const (
 )
 
 type batch struct {
-	decisions []*decision
-	tasks     []*task
-	notes     []Forwarded
-	failed    []Failed
-	lostNotes int
-	later     bool // its task is of the background
+	decisions  []*decision
+	tasks      []*task
+	notes      []Forwarded
+	failed     []Failed
+	lostNotes  int
+	lostFailed int
+	later      bool // its task is of the background
 }
 
 func (b *batch) size() int { return len(b.decisions) + len(b.tasks) + len(b.notes) + len(b.failed) }
@@ -102,6 +104,7 @@ func (q *queue) take(turn bool) (b batch, more bool) {
 	b.notes = append(b.notes, q.notesOf(b.decisions)...)
 	b.failed, q.failed = cut(q.failed, maxBatch)
 	b.lostNotes, q.lostNotes = q.lostNotes, 0
+	b.lostFailed, q.lostFailed = q.lostFailed, 0
 	if b.empty() {
 		b.tasks, q.background = cut(q.background, 1)
 		b.later = true
@@ -356,7 +359,7 @@ func (b *batch) halves() [2]batch {
 	for _, d := range b.decisions {
 		d.state.CompareAndSwap(taken, waiting) // unless it has been abandoned meanwhile
 	}
-	second.lostNotes = b.lostNotes
+	second.lostNotes, second.lostFailed = b.lostNotes, b.lostFailed
 	return [2]batch{first, second}
 }
 
@@ -397,6 +400,9 @@ func (s *Store) commitInOneTrip(ctx context.Context, b *batch) {
 // finish tells the waiting what became of a batch. If it failed, its notes go
 // to the journal.
 func (s *Store) finish(b *batch, err error) {
+	if b.lostFailed > 0 {
+		s.opts.Log.Error("failures of activations were not noted, their windows may be open", "failures", b.lostFailed)
+	}
 	if b.lostNotes > 0 {
 		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
 	}
@@ -449,7 +455,14 @@ type Failed struct {
 // Fail closes the windows of a request whose activation did not run, if any is
 // known of it. It does not wait.
 func (s *Store) Fail(f Failed) {
-	s.queue.push(func() bool { return put(&s.queue.failed, f) })
+	s.queue.push(func() bool {
+		if len(s.queue.failed) < maxNotes {
+			s.queue.failed = append(s.queue.failed, f)
+		} else {
+			s.queue.lostFailed++
+		}
+		return true
+	})
 }
 
 // fail is Fail within the committer's transaction. What the request had replaced
@@ -458,6 +471,10 @@ func (s *Store) fail(ctx context.Context, list ...Failed) error {
 	for _, f := range list {
 		if err := s.conn.later(ctx, `UPDATE activation SET state = 'failed', standing = 0, why = ? WHERE request_id = ? AND state IN ('unanswered', 'accepted', 'uncertain')`,
 			f.Why, f.Request.String()); err != nil {
+			return err
+		}
+		// An attempt that was refused may be accepted yet, where they overlap.
+		if err := s.conn.later(ctx, `UPDATE activation SET why = ? WHERE request_id = ? AND state = 'withdrawn'`, f.Why, f.Request.String()); err != nil {
 			return err
 		}
 	}

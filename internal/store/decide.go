@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -52,7 +53,7 @@ WITH alert AS MATERIALIZED (
            row_number() OVER (PARTITION BY alert.id, alert.chf, alert.outage_start ORDER BY alert.ord, w.starts_at, w.id) AS pick
     FROM alert JOIN activation w ON w.chf = alert.chf
     WHERE w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at
-      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, 0))
+      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + unknownStart + `))
       AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id AND s.chf = alert.chf AND s.outage_start = alert.outage_start)
 )
 INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
@@ -189,14 +190,27 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 type alertKey struct {
 	id    string
 	chf   outage.DeviceID
-	start int64 // of the outage, in microseconds; 0 in a note of an earlier version
+	start int64 // of the outage, in microseconds; noStart in a note of an earlier version
 }
+
+// noStart stands for the start of an outage that is not known: any is the same.
+const (
+	noStart      = math.MinInt64 + 1
+	unknownStart = "-9223372036854775807" // in SQL
+)
 
 func keyOfAlert(a *outage.Alert) alertKey { return alertKey{a.ID, a.CHF, micros(a.OutageStart)} }
 
 func keyOfEntry(e *outage.Entry) alertKey { return alertKey{e.AlertID, e.CHF, micros(e.OutageStart)} }
 
-func (f *Forwarded) key() alertKey { return alertKey{f.AlertID, f.CHF, micros(f.OutageStart)} }
+func (f *Forwarded) key() alertKey { return alertKey{f.AlertID, f.CHF, f.start()} }
+
+func (f *Forwarded) start() int64 {
+	if f.OutageStart.IsZero() {
+		return noStart
+	}
+	return f.OutageStart.UnixMicro()
+}
 
 // takeEntries gives new entries to the decisions that they are of, and returns
 // the others.
@@ -209,7 +223,7 @@ func takeEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision
 	for _, d := range ds {
 		key := keyOfAlert(&d.alert)
 		e, ok := entries[key]
-		if !ok {
+		if !ok || d.shadow && e.Outcome == outage.Suppressed { // made by another in the batch, before the switch was turned
 			rest = append(rest, d)
 			continue
 		}
@@ -237,20 +251,27 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 	if len(rest) == 0 {
 		return nil
 	}
-	var ids []string
+	keys := make([]byte, 0, 100*len(rest))
 	var chfs []int64
-	for _, d := range rest {
-		ids, chfs = append(ids, d.alert.ID), append(chfs, int64(d.alert.CHF))
+	for i, d := range rest {
+		keys = append(appendJSON(append(keys, "[,"[min(i, 1)], '['), d.alert.ID), ',')
+		keys = append(strconv.AppendInt(keys, int64(d.alert.CHF), 10), ',')
+		keys = append(strconv.AppendInt(keys, micros(d.alert.OutageStart), 10), ']')
+		chfs = append(chfs, int64(d.alert.CHF))
 	}
+	keys = append(keys, ']')
 	was := map[alertKey]Decision{}
-	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
+	entries, err := scanEntries(s.conn.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression
+		WHERE (alert_id, chf, outage_start) IN (SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT) FROM json_each(?))`, string(keys)))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		was[keyOfEntry(&e)] = suppressed(e, true)
 	}
-	notes, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT `+forwardedColumns+` FROM forwarded WHERE alert_id IN (SELECT value->>0 FROM json_each(?))`, column(ids)))
+	notes, err := scanForwarded(s.conn.QueryContext(ctx, `SELECT `+forwardedColumns+` FROM forwarded
+		WHERE (alert_id, chf, outage_start) IN (SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT) FROM json_each(?1)
+			UNION ALL SELECT value->>0, CAST(value->>1 AS BIGINT), `+unknownStart+` FROM json_each(?1))`, string(keys)))
 	if err != nil {
 		return err
 	}
@@ -272,7 +293,7 @@ func (s *Store) decideRest(ctx context.Context, rest []*decision) error {
 		key := keyOfAlert(a)
 		before, ok := was[key]
 		if !ok {
-			before, ok = was[alertKey{a.ID, a.CHF, 0}]
+			before, ok = was[alertKey{a.ID, a.CHF, noStart}]
 		}
 		if ok {
 			if d.shadow && before.Outcome == outage.Suppressed {
@@ -332,7 +353,7 @@ func (s *Store) insertForwarded(ctx context.Context, list []Forwarded) error {
 		rows = append(rows, "[,"[min(i, 1)], '[')
 		rows = append(appendJSON(rows, f.AlertID), ',')
 		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
-		rows = append(strconv.AppendInt(rows, micros(f.OutageStart), 10), ',')
+		rows = append(strconv.AppendInt(rows, f.start(), 10), ',')
 		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
 		rows = append(appendJSON(rows, string(f.Reason)), ']')
 	}
@@ -353,7 +374,7 @@ func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
 		rows = append(appendJSON(rows, f.AlertID), ',')
 		rows = append(strconv.AppendInt(rows, micros(f.Received), 10), ',')
 		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
-		rows = append(strconv.AppendInt(rows, micros(f.OutageStart), 10), ']')
+		rows = append(strconv.AppendInt(rows, f.start(), 10), ']')
 	}
 	if len(rows) > 0 {
 		text := string(append(rows, ']'))
@@ -371,4 +392,4 @@ func (s *Store) correct(ctx context.Context, list ...Forwarded) error {
 
 // corrected says which entry s a row of correct is of; one without a start is of
 // an earlier version's journal.
-const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, 0)`
+const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + unknownStart + `)`

@@ -83,6 +83,8 @@ type journal struct {
 	played     int64 // played into the store, from the file's beginning
 	unreadable int   // how often the next of it could not be read
 
+	lastReceipt time.Time // of the requests that it held when it was opened
+
 	lineMu     sync.Mutex  // guards what follows; is never waited for long
 	line       []*appended // what is not in the file yet, in the order in which it arose
 	number     uint64      // of the last that came into line
@@ -142,6 +144,9 @@ func (j *journal) recover(found func(record)) error {
 	last, err := readLines(&sturdy{file: j.file}, 0, end, -1, func(line []byte, list []record, ok bool) {
 		for _, r := range list {
 			found(r)
+			if r.Activation != nil && r.Activation.Received.After(j.lastReceipt) {
+				j.lastReceipt = r.Activation.Received
+			}
 			if r.Unresolved {
 				j.unresolved++
 				j.everywhere.Add(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"time"
 
 	"quell/internal/outage"
 )
@@ -62,7 +63,7 @@ func scanEntries(rows rowSet, err error) ([]outage.Entry, error) {
 		err = rows.Scan(&e.Seq, &e.AlertID, &e.AlertCode, &chf, &esme, &e.MPxN, &valid, &e.Distributor, &outageStart, &received,
 			&e.RequestID, &mode, &start, &end, &sequence, &count, &outcome, &before, &repeated)
 		e.CHF, e.ESME = outage.DeviceID(chf), outage.DeviceID(esme)
-		e.OutageStart, e.Received = instant(outageStart), instant(received)
+		e.OutageStart, e.Received = time.UnixMicro(outageStart).UTC(), instant(received)
 		e.WindowStart, e.WindowEnd = instant(start), instant(end)
 		e.Mode, e.Outcome = outage.Kind(mode), outage.Outcome(outcome)
 		e.MPxNValid, e.StartedBefore, e.Repeated = valid != 0, before != 0, repeated != 0
@@ -85,7 +86,10 @@ func scanForwarded(rows rowSet, err error) ([]Forwarded, error) {
 	return scan(rows, err, func(rows rowSet) (f Forwarded, err error) {
 		var chf, start, received int64
 		err = rows.Scan(&f.AlertID, &chf, &start, &received, &f.Reason)
-		f.CHF, f.OutageStart, f.Received = outage.DeviceID(chf), instant(start), instant(received)
+		f.CHF, f.Received = outage.DeviceID(chf), instant(received)
+		if start != noStart {
+			f.OutageStart = time.UnixMicro(start).UTC()
+		}
 		return f, err
 	})
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"quell/internal/outage"
 )
@@ -17,109 +18,87 @@ const settlePage = 200
 
 // Which windows of a meter stand is outage.Settle over all of its requests. It
 // need not follow them all again for each: whether one stands depends on those
-// that came after it. So a new one meets only the windows that stand and are not
-// over, and one that goes gives back only what it had replaced.
+// that came after it. So a request meets only the windows that stand and are not
+// over, and the first of those after it that takes its place; one that goes gives
+// back only what it had replaced.
 
-// settleNew works out what stands now that a counts: it is new, or was accepted
-// after it had been withdrawn. If more than maxWindows stand then, a opens none.
+// settleNew works out what stands now that a counts: it is new, or its state has
+// changed. If more than maxWindows stand then, it opens none.
 func (s *Store) settleNew(ctx context.Context, a *outage.Activation) (tooMany bool, err error) {
-	acts, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE id IN (
-		SELECT id FROM activation WHERE esme = ?1 AND ends_at > ?2 AND standing = 1
-		UNION SELECT id FROM activation WHERE esme = ?1 AND received_at >= ?2
-		UNION SELECT CAST(?3 AS BIGINT))`, int64(a.ESME), micros(a.Received), a.ID))
+	open, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
+		WHERE esme = ? AND ends_at > ? AND standing = 1 AND id <> ?`, int64(a.ESME), micros(a.Received), a.ID))
 	if err != nil {
 		return false, err
 	}
-	outage.SortByArrival(acts)
-	was := append([]outage.Activation(nil), acts...)
-	outage.Settle(acts)
-	open, self := 0, 0
-	for i := range acts {
-		if acts[i].Standing && acts[i].End.After(a.Received) {
-			open++
+	left := 0
+	for i := range open {
+		b := &open[i]
+		if !after(a, b) || !a.Supersedes(b) {
+			left++
+			continue
 		}
-		if acts[i].ID == a.ID {
-			self = i
-		}
-	}
-	if open > maxWindows && acts[self].Standing && acts[self].HasWindow() {
-		acts[self] = acts[self].Closes()
-		outage.Settle(acts)
-		tooMany = true
-		if err := s.conn.later(ctx, `UPDATE activation SET kind = ?, mode = ?, execute_at = 0, starts_at = 0, ends_at = 0 WHERE id = ?`,
-			string(outage.Closing), string(outage.Closing), a.ID); err != nil {
+		if err := s.writeStanding(ctx, b.ID, false, a.ID); err != nil {
 			return false, err
 		}
 	}
-	if len(acts) > self+1 && a.HasWindow() { // it arrived before some that are recorded, which are kept as long as it is
-		if err := s.conn.later(ctx, `UPDATE activation SET keep_until = ?1 WHERE esme = ?2 AND received_at >= ?3 AND keep_until < ?1`,
+	if a.HasWindow() {
+		// Those that are recorded and came after it are kept as long as it is.
+		if err := s.conn.later(ctx, `UPDATE activation SET keep_until = ?1 WHERE esme = ?2 AND received_at >= ?3 AND state <> 'withdrawn' AND keep_until < ?1`,
 			micros(a.End), int64(a.ESME), micros(a.Received)); err != nil {
 			return false, err
 		}
 	}
-	return tooMany, s.writeStanding(ctx, acts, was)
+	if tooMany = left >= maxWindows && a.HasWindow() && a.State.Opens(); tooMany {
+		// It stays the same message, with no window.
+		return true, s.conn.later(ctx, `UPDATE activation SET starts_at = 0, ends_at = 0 WHERE id = ?`, a.ID)
+	}
+	return false, s.settleOne(ctx, a)
 }
 
 // settleGone works out what stands now that a is withdrawn: each that it had
 // replaced stands again, unless another that came after it replaces it too.
 func (s *Store) settleGone(ctx context.Context, a *outage.Activation) error {
-	if err := s.conn.later(ctx, `UPDATE activation SET standing = 0, superseded_by = 0 WHERE id = ?`, a.ID); err != nil {
+	if err := s.writeStanding(ctx, a.ID, false, 0); err != nil {
 		return err
 	}
 	list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE superseded_by = ? AND superseded_by <> 0`, a.ID))
-	if err != nil || len(list) == 0 {
-		return err
-	}
-	outage.SortByArrival(list)
-	was := append([]outage.Activation(nil), list...)
 	for i := range list {
-		list[i].Standing, list[i].SupersededBy = list[i].State.Opens(), 0
-	}
-	from := list[0]
-	for n := settlePage; n == settlePage; {
-		after, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
-			WHERE esme = ?1 AND (received_at > ?2 OR received_at = ?2 AND id > ?3) ORDER BY received_at, id LIMIT ?4`,
-			int64(a.ESME), micros(from.Received), from.ID, settlePage))
-		if err != nil {
-			return err
-		}
-		if n = len(after); n > 0 {
-			from = after[n-1]
-		}
-		if !replace(list, after) {
-			break
+		if err == nil {
+			err = s.settleOne(ctx, &list[i])
 		}
 	}
-	return s.writeStanding(ctx, list, was)
+	return err
 }
 
-// replace has requests take the place of those in list that they came after, and
-// reports whether any of these is left standing.
-func replace(list, after []outage.Activation) (left bool) {
-	for i := range list {
-		b := &list[i]
-		for j := range after {
-			c := &after[j]
-			came := c.Received.After(b.Received) || c.Received.Equal(b.Received) && c.ID > b.ID
-			if b.Standing && came && c.State != outage.Withdrawn && c.Supersedes(b) {
-				b.Standing, b.SupersededBy = false, c.ID
+// settleOne works out whether b stands by itself, which is so unless one that came
+// after it takes its place.
+func (s *Store) settleOne(ctx context.Context, b *outage.Activation) error {
+	by := int64(0)
+	// What a Signed Pre-Command ordered is replaced while it is pending only.
+	if from := *b; b.State.Opens() && b.HasWindow() && (b.Form == outage.ServiceRequest || b.Start.After(b.Received)) {
+		for n := settlePage; n == settlePage && by == 0; {
+			list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation
+				WHERE esme = ?1 AND state <> 'withdrawn' AND (received_at > ?2 OR received_at = ?2 AND id > ?3) AND received_at < ?4
+				ORDER BY received_at, id LIMIT ?5`, int64(b.ESME), micros(from.Received), from.ID, micros(b.End), settlePage))
+			if err != nil {
+				return err
+			}
+			if n = len(list); n > 0 {
+				from = list[n-1]
+			}
+			if i := slices.IndexFunc(list, func(c outage.Activation) bool { return c.Supersedes(b) }); i >= 0 {
+				by = list[i].ID
 			}
 		}
-		left = left || b.Standing
 	}
-	return left
+	return s.writeStanding(ctx, b.ID, b.State.Opens() && by == 0, by)
 }
 
-// writeStanding writes what has changed.
-func (s *Store) writeStanding(ctx context.Context, acts, was []outage.Activation) error {
-	for i := range acts {
-		if acts[i].Standing == was[i].Standing && acts[i].SupersededBy == was[i].SupersededBy {
-			continue
-		}
-		if err := s.conn.later(ctx, `UPDATE activation SET standing = ?, superseded_by = ? WHERE id = ?`,
-			truth(acts[i].Standing), acts[i].SupersededBy, acts[i].ID); err != nil {
-			return err
-		}
-	}
-	return nil
+// after reports whether a arrived after b.
+func after(a, b *outage.Activation) bool {
+	return a.Received.After(b.Received) || a.Received.Equal(b.Received) && a.ID > b.ID
+}
+
+func (s *Store) writeStanding(ctx context.Context, id int64, standing bool, by int64) error {
+	return s.conn.later(ctx, `UPDATE activation SET standing = ?, superseded_by = ? WHERE id = ?`, truth(standing), by, id)
 }

@@ -33,7 +33,7 @@ CREATE INDEX suppression_mpxn ON suppression (mpxn);
 CREATE TABLE forwarded_new (
     alert_id     TEXT    NOT NULL,
     chf          INTEGER NOT NULL,
-    outage_start INTEGER NOT NULL DEFAULT 0, -- 0: not known, as of a note that an earlier version wrote; any start is the same
+    outage_start INTEGER NOT NULL DEFAULT -9223372036854775807, -- that: not known, as of a note that an earlier version wrote; any start is the same
     received_at  INTEGER NOT NULL,
     reason       TEXT    NOT NULL,
     PRIMARY KEY (alert_id, chf, outage_start)
@@ -48,7 +48,7 @@ CREATE INDEX forwarded_chf ON forwarded (chf);
 ALTER TABLE suppression DROP CONSTRAINT suppression_alert_id_key;
 DROP INDEX suppression_activation;
 CREATE INDEX suppression_activation ON suppression (activation_id, seq);
-ALTER TABLE forwarded ADD COLUMN outage_start INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE forwarded ADD COLUMN outage_start INTEGER NOT NULL DEFAULT -9223372036854775807;
 ALTER TABLE forwarded DROP CONSTRAINT forwarded_pkey;
 ALTER TABLE forwarded ADD PRIMARY KEY (alert_id, chf, outage_start);
 
@@ -64,6 +64,13 @@ ALTER TABLE activation ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;
 -- Why it failed, in a few words.
 ALTER TABLE activation ADD COLUMN why TEXT NOT NULL DEFAULT '';
 
+-- A time far beyond what is possible opens nothing.
+UPDATE activation SET standing = 0, starts_at = 0, ends_at = 0 WHERE ends_at - received_at > 34646400000000;
+-- Any request replaces what its meter has pending, not only one with a time.
+UPDATE activation AS b SET standing = 0 WHERE standing = 1 AND starts_at > received_at AND EXISTS (SELECT 1 FROM activation c
+    WHERE c.esme = b.esme AND c.received_at > b.received_at AND c.received_at < b.starts_at AND c.state <> 'withdrawn'
+    AND NOT (c.form = 'service-request' AND b.form = 'signed-pre-command'));
+
 -- The same message is one activation, unless it was withdrawn or failed and was
 -- sent again.
 DROP INDEX activation_message;
@@ -72,6 +79,8 @@ DROP INDEX activation_chf;
 CREATE INDEX activation_chf ON activation (chf, received_at);
 CREATE INDEX activation_open ON activation (chf, standing, ends_at);
 CREATE INDEX activation_meter ON activation (esme, ends_at);
+DROP INDEX activation_esme;
+CREATE INDEX activation_live ON activation (esme, received_at, id) WHERE state <> 'withdrawn';
 CREATE INDEX activation_superseded ON activation (superseded_by) WHERE superseded_by <> 0;
 CREATE INDEX activation_keep ON activation (keep_until);
 CREATE INDEX activation_moved ON activation (moved) WHERE moved <> 0;
