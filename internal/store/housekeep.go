@@ -33,8 +33,9 @@ type Limits struct {
 // correction is not. It works in small transactions behind what is urgent, until
 // nothing is left to do or ctx ends. The error may be ErrNotLeading.
 //
-// The last activation and the last correction stay: SQLite would give their numbers
-// out again, and what is known by such a number would be of another.
+// The last activation stays as long as it has entries, and the last correction stays:
+// SQLite would give their numbers out again, and what is known by such a number would
+// be of another.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
 	fromEarlier, corrections := 0, 0
 	for _, step := range []struct {
@@ -47,7 +48,8 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 			UNION ALL SELECT max(b.received_at) FROM activation b WHERE b.esme = activation.esme) AS kept)
 			WHERE id IN (SELECT id FROM activation WHERE keep_until = 0 LIMIT ?1) RETURNING chf`, []any{housekeepBatch}},
 		{&h.Activations, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
-			WHERE keep_until > 0 AND keep_until < ?1 AND id < (SELECT max(id) FROM activation) ORDER BY keep_until LIMIT ?2) RETURNING chf`,
+			WHERE keep_until > 0 AND keep_until < ?1 AND (id < (SELECT max(id) FROM activation)
+				OR NOT EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = activation.id)) ORDER BY keep_until LIMIT ?2) RETURNING chf`,
 			[]any{micros(l.WindowsBefore), housekeepBatch}},
 		{&h.Notes, `DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
