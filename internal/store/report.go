@@ -304,8 +304,9 @@ func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
 // DropDeliveries forgets deliveries to a remote that are not confirmed and are of
 // other streams than the one that it takes: it took another when they were cut. It
 // says how many. The error may be ErrNotLeading.
-func (s *Store) DropDeliveries(ctx context.Context, remote, stream string) (dropped int64, err error) {
-	err = s.doLeading(ctx, func(ctx context.Context) error {
+func (s *Store) DropDeliveries(ctx context.Context, remote, stream string) (int64, error) {
+	var dropped int64
+	err := s.doLeading(ctx, func(ctx context.Context) error {
 		res, err := s.conn.ExecContext(ctx, `DELETE FROM delivery WHERE remote = ? AND state <> 'confirmed' AND stream <> ?`, remote, stream)
 		if err != nil {
 			return err
