@@ -11,6 +11,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -83,9 +84,11 @@ type following struct {
 	last     store.Report
 	boundary time.Time // the last round time that was reported, or found to be empty
 	seq      int64
-	bytes    int64
-	latest   time.Time // receipt
-	streams  map[string]bool
+	// The last correction that was looked at.
+	correction int64
+	bytes      int64
+	latest     time.Time // receipt
+	streams    map[string]bool
 }
 
 // overhead is an allowance for what a file has besides entries.
@@ -197,6 +200,8 @@ func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
 		end := r.follow.latest
 		if cause != store.CauseSize {
 			cause = store.CauseAsked
+		}
+		if cause == store.CauseAsked || end.IsZero() {
 			if now := r.Now(); now.After(end) {
 				end = now
 			}
@@ -247,7 +252,11 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, err
 	case cause == store.CauseSize:
-		_, err = r.cut(ctx, cause, after(f.latest))
+		end := f.latest
+		if end.IsZero() { // of corrections alone
+			end = now
+		}
+		_, err = r.cut(ctx, cause, after(end))
 	case due:
 		end := boundary
 		if !f.latest.Before(end) { // an entry of a time when the clock was ahead
@@ -295,7 +304,7 @@ func (r *Reporter) begin(ctx context.Context) error {
 		}
 		last.End = last.End.Truncate(time.Millisecond)
 	}
-	*f = following{last: last, boundary: last.End, seq: last.LastSeq, bytes: overhead, streams: map[string]bool{}}
+	*f = following{last: last, boundary: last.End, seq: last.LastSeq, correction: last.Corrected(), bytes: overhead, streams: map[string]bool{}}
 	return nil
 }
 
@@ -308,6 +317,9 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, e
 		return "", err
 	}
 	f, most := &r.follow, r.settings.Load().MaxBytes
+	if full, err := r.lookAtCorrections(ctx, most); full || err != nil {
+		return store.CauseSize, err
+	}
 	measure, now := newWriter(io.Discard), r.Now()
 	for e, err := range r.Store.EntriesBetween(ctx, f.seq+1, math.MaxInt64) {
 		if err != nil {
@@ -334,11 +346,45 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, e
 	return "", nil
 }
 
+// correctionPage is how many corrections are read at once.
+const correctionPage = 500
+
+// lookAtCorrections goes on looking at corrections that are in no report, up to the
+// first for which the file has no room.
+func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool, err error) {
+	f := &r.follow
+	measure := newWriter(io.Discard)
+	for {
+		numbers, of, err := r.Store.CorrectionsAfter(ctx, f.correction, f.last.LastSeq, correctionPage)
+		if err != nil {
+			return false, err
+		}
+		for _, no := range numbers {
+			if e, ok := of[no]; ok { // else it is of an entry of this report
+				before := measure.size
+				if err := measure.correction(&e); err != nil {
+					return false, err
+				}
+				measure.csv.Flush()
+				size := measure.size - before
+				if f.bytes+size > most && f.bytes > overhead {
+					return true, nil
+				}
+				f.bytes += size
+			}
+			f.correction = no
+		}
+		if len(numbers) < correctionPage {
+			return false, nil
+		}
+	}
+}
+
 // cut records a report of the entries that were looked at.
 func (r *Reporter) cut(ctx context.Context, cause store.Cause, end time.Time) (store.Report, error) {
 	f, set := &r.follow, r.settings.Load()
 	c := store.Cut{After: f.last.No, SystemID: set.SystemID, Cause: cause, Start: f.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
-		LastSeq: f.seq, Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
+		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
 		Name: func(r store.Report, f store.ReportFile) string {
 			return name(r.SystemID, f.Start, r.End, r.No, f.Stream)
 		}}

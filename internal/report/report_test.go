@@ -19,7 +19,6 @@ import (
 	"quell/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -354,73 +353,6 @@ func TestBoundaryNoticedLate(t *testing.T) {
 	if len(files) != 2 || files[0].Entries != 0 || files[1].Entries != 1 {
 		t.Errorf("%d files, records %+v", len(files), records)
 	}
-}
-
-// One wrong reading of the clock, a year ahead, stops no reports: it is an alarm,
-// and the next are cut by the clock of now. No entry is lost or waits.
-func TestClockWasAhead(t *testing.T) {
-	for _, aheadEntry := range []bool{false, true} {
-		b := newBench(t)
-		b.turn(outage.SwitchOn, "quell", "first")
-		b.activate(1)
-		b.alert(1, "a", "1200023305967")
-		b.at(t0.AddDate(1, 0, 0))
-		if aheadEntry {
-			b.activate(1)
-			b.alert(1, "ahead", "1200023305967")
-		}
-		b.due() // a year is over, as it seems
-		if len(b.Conditions()) != 0 {
-			t.Errorf("while it is ahead: %v", b.Conditions())
-		}
-		if aheadEntry {
-			b.activate(1)
-			b.alert(1, "ahead too", "1200023305967")
-		}
-		reports := func() int { return len(b.files()) }
-		b.at(t0.Add(10 * time.Minute))
-		first := reports()
-		b.due()
-		if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "beyond now") || testutil.ToFloat64(b.Metrics.Ahead) < 3600*24*364 {
-			t.Errorf("no alarm: %v", list)
-		}
-		for h := 1; h <= 3; h++ {
-			b.at(t0.Add(time.Duration(h)*time.Hour - time.Minute))
-			b.activate(1)
-			b.alert(1, fmt.Sprint("b", h), "1200023305967")
-			b.due()
-			if n := reports(); n != first+h-1 {
-				t.Errorf("before hour %d: %d reports", h, n)
-			}
-			b.at(t0.Add(time.Duration(h) * time.Hour))
-			b.due()
-			b.due()
-			if n := reports(); n != first+h {
-				t.Errorf("at hour %d: %d reports, want %d", h, n, first+h)
-			}
-			if waiting, err := b.store.LastReport(t.Context()); err != nil || waiting.LastSeq != int64(len(allEntries(t, b))) {
-				t.Errorf("at hour %d report %d has entries up to %d of %d (%v)", h, waiting.No, waiting.LastSeq, len(allEntries(t, b)), err)
-			}
-		}
-		if _, err := Verify(b.paths(), nil); err != nil {
-			t.Error(err)
-		}
-		// When the time is come, all is as ever.
-		b.at(t0.AddDate(1, 0, 1).Truncate(time.Hour))
-		b.due()
-		if list := b.Conditions(); len(list) != 0 {
-			t.Errorf("a year later: %v", list)
-		}
-	}
-}
-
-func allEntries(t testing.TB, b *bench) (list []outage.Entry) {
-	t.Helper()
-	list, err := b.store.EntriesAfter(t.Context(), 0, 1000)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return list
 }
 
 // A file is no larger than max_bytes, and a report is cut as soon as it would

@@ -42,6 +42,9 @@ type Report struct {
 	lastEvent, lastCorrection int64
 }
 
+// Corrected is the number of the last correction in the report, or before it.
+func (r Report) Corrected() int64 { return r.lastCorrection }
+
 // Cause is why a report was cut.
 type Cause string
 
@@ -95,7 +98,10 @@ type Cut struct {
 	End      time.Time // of the period; not before its start
 	At       time.Time
 	LastSeq  int64
-	Window   time.Duration
+	// LastCorrection is the last correction in the report, by Report.Corrected; those
+	// after it are of the next. 0: all that there are; negative: no more than before.
+	LastCorrection int64
+	Window         time.Duration
 	// SkipEmpty leaves out what would have no records: files of distributors,
 	// and, unless it was asked for, the report.
 	SkipEmpty bool
@@ -158,6 +164,9 @@ func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
 		coalesce((SELECT sha256 FROM import WHERE kind = 'devices' AND state = 'done' ORDER BY no DESC LIMIT 1), '')`).
 		Scan(&r.lastEvent, &r.lastCorrection, &r.DeviceList); err != nil {
 		return r, err
+	}
+	if c.LastCorrection != 0 {
+		r.lastCorrection = max(last.lastCorrection, min(r.lastCorrection, c.LastCorrection))
 	}
 	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
 		return Report{}, nil

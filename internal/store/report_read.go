@@ -223,6 +223,37 @@ func (s *Store) Corrections(ctx context.Context, r Report) ([]outage.Entry, erro
 	return list, wrapRead(err)
 }
 
+// CorrectionsAfter returns up to limit corrections with numbers above one, in order,
+// and the entries with sequence numbers up to last that they are of, as they are now.
+func (s *Store) CorrectionsAfter(ctx context.Context, no, last int64, limit int) (numbers []int64, of map[int64]outage.Entry, err error) {
+	type key struct{ no, seq int64 }
+	rows, err := s.reader.QueryContext(ctx, `SELECT id, seq FROM correction WHERE id > ? ORDER BY id LIMIT ?`, no, limit)
+	keys, err := scan(rows, err, func(rows rowSet) (k key, err error) { return k, rows.Scan(&k.no, &k.seq) })
+	if err != nil {
+		return nil, nil, wrapRead(err)
+	}
+	var seqs []int64
+	for _, k := range keys {
+		numbers, seqs = append(numbers, k.no), append(seqs, k.seq)
+	}
+	list, err := scanEntries(s.reader.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression
+		WHERE seq <= ? AND seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, last, column(seqs)))
+	if err != nil {
+		return nil, nil, wrapRead(err)
+	}
+	entries := map[int64]outage.Entry{}
+	for _, e := range list {
+		entries[e.Seq] = e
+	}
+	of = map[int64]outage.Entry{}
+	for _, k := range keys {
+		if e, ok := entries[k.seq]; ok {
+			of[k.no] = e
+		}
+	}
+	return numbers, of, nil
+}
+
 func corrections(ctx context.Context, q querier, before, r Report) ([]outage.Entry, error) {
 	return scanEntries(q.QueryContext(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq IN
 		(SELECT seq FROM correction WHERE id > ? AND id <= ? AND seq < ?) ORDER BY seq`, before.lastCorrection, r.lastCorrection, r.FirstSeq))
