@@ -43,6 +43,8 @@ func demo(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
+	// Also after a failure, whose cause is in there.
+	defer fmt.Fprintf(e.stdout, "\nWhat the demo wrote stays until you remove it: rm -r %s\n", dir)
 	d, err := startDemo(ctx, dir)
 	if err != nil {
 		return err

@@ -1,0 +1,27 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The demo says how to remove what it wrote, also when it was broken off.
+func TestDemoSaysWhatItLeaves(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs bytes.Buffer
+	status := run(ctx, &env{stdout: &out, stderr: &errs}, []string{"demo"})
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Fatalf("left: %v %v", left, err)
+	}
+	if want := "rm -r " + filepath.Join(dir, left[0].Name()) + "\n"; status != 1 || !strings.HasSuffix(out.String(), want) {
+		t.Errorf("status %d, want %q at the end of\n%s%s", status, want, &out, &errs)
+	}
+}
