@@ -14,6 +14,8 @@ import (
 	"quell/internal/inventory"
 	"quell/internal/outage"
 	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 // lists is what is wrong with the files that the configuration names.
@@ -40,6 +42,22 @@ func (l *lists) keep(ctx context.Context, log *slog.Logger, key string, err erro
 	}
 	l.trouble[key] = err.Error()
 	return nil
+}
+
+// count registers a metric of what is wrong.
+func (l *lists) count(r prometheus.Registerer) {
+	for _, key := range []string{"device_list", "inventory"} {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "configured_file_refused",
+			Help:        "1 while the file that a key of the configuration names is not in force, since it is missing, faulty, empty or shrunk.",
+			ConstLabels: prometheus.Labels{"key": key}}, func() float64 {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if l.trouble[key] != "" {
+				return 1
+			}
+			return 0
+		}))
+	}
 }
 
 // conditions says what is wrong, in order of the key.

@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"strings"
 	"syscall"
@@ -52,6 +54,11 @@ func TestListShrinks(t *testing.T) {
 		t.Error(err)
 	}
 	each()
+	run(0, "device list: 0 devices", "devices", "import", header, "--force")
+	p = i.serve()
+	if s, err := (&console.Client{Base: p.admin}).Status(t.Context()); err != nil || !strings.Contains(strings.Join(s.Degraded, "\n"), "the device list has no devices: nothing is tracked") {
+		t.Errorf("%q %v", s.Degraded, err)
+	}
 	run(0, "device list: 160 devices", "devices", "import", short, "--force")
 	run(0, "# 160 devices from short.txt", "devices", "list")
 }
@@ -77,6 +84,10 @@ func TestConfiguredListShrinks(t *testing.T) {
 		wait(t, what, func() bool {
 			s := status()
 			has := strings.Contains(strings.Join(s.Degraded, "\n"), "device_list: the file is not in force")
+			metric := fmt.Sprintf("quell_configured_file_refused{key=\"device_list\"} %d", map[bool]int{true: 1}[what != ""])
+			if !strings.Contains(metrics(t, p.admin), metric+"\n") {
+				return false
+			}
 			return s.DeviceList.Rows == 100 && has == (what != "") && strings.Contains(strings.Join(s.Degraded, "\n"), what)
 		})
 	}
@@ -122,6 +133,20 @@ func TestConfiguredListShrinks(t *testing.T) {
 		s := status()
 		return s.DeviceList.Rows == 10 && !strings.Contains(strings.Join(s.Degraded, "\n"), "device_list")
 	})
+}
+
+func metrics(t testing.TB, admin string) string {
+	t.Helper()
+	res, err := http.Get(admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // "config check" reads the files that the configuration names.

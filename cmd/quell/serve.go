@@ -129,6 +129,7 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	s.started = cfg
 	s.addConditions()
 	s.countLines(registry)
+	s.lists.count(registry)
 	s.apply(cfg)
 	return s, nil
 }

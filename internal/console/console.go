@@ -204,8 +204,11 @@ func (c *Console) status(r *http.Request) Status {
 		wrong("the store cannot be read: %v", err)
 		return s
 	}
-	if s.DeviceList.No == 0 {
+	switch {
+	case s.DeviceList.No == 0:
 		wrong("there is no device list: nothing is tracked")
+	case s.DeviceList.Rows == 0:
+		wrong("the device list has no devices: nothing is tracked")
 	}
 	if s.Inventory.No == 0 {
 		wrong("there is no inventory: nothing is tracked")
