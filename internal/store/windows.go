@@ -35,19 +35,22 @@ func (w Which) String() string {
 }
 
 // where is the condition of a query that the activations are meant, by its parameter ?3.
+// It has few of them looked up by ids, so that no database looks through all instead.
 func (w Which) where() (cond string, arg any) {
 	switch {
 	case w.Device != 0:
 		return `id IN (SELECT id FROM activation WHERE chf = ?3 UNION SELECT id FROM activation WHERE esme = ?3)`, int64(w.Device)
 	case w.Request != outage.RequestID{}:
-		return `request_id = ?3`, w.Request.String()
+		return `id IN (SELECT id FROM activation WHERE request_id = ?3)`, w.Request.String()
 	case w.Supplier != 0: // no range of texts, whose order is the database's affair
 		return `substr(request_id, 1, 24) = ?3`, w.Supplier.String() + ":"
 	}
 	return `CAST(?3 AS BIGINT) = 1`, truth(w.All)
 }
 
-const windowsSQL = `SELECT ` + activationColumns + ` FROM activation WHERE standing = 1 AND ends_at > ?1 AND `
+// windowsSQL has the windows of all found in the order of their ends, by the index of
+// these: that of those that stand begins with the hub.
+const windowsSQL = `SELECT ` + activationColumns + ` FROM activation WHERE standing + 0 = 1 AND ends_at > ?1 AND `
 
 // Windows returns up to limit windows that are open at the instant now, or have not
 // begun, the next to begin first. Which of more than limit, the order of their ends
