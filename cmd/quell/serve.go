@@ -329,7 +329,7 @@ func (s *system) housekeep(ctx context.Context) {
 		case err != nil:
 			s.log.Error("housekeeping", "error", err)
 		case h != store.Housekeeping{}:
-			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes)
+			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked)
 		}
 		select {
 		case <-time.After(housekeepEvery):

@@ -110,6 +110,28 @@ func TestCloseWindows(t *testing.T) {
 	run(0, "", "report", "verify", esi)
 }
 
+// "Why was this alert not suppressed?": explain says of which 11.3 it is that it was not
+// tracked, and why.
+func TestExplainUntracked(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	i.track(2)
+	if status, _, errs := i.quell("devices", "import", "--force", i.file("short.txt", meterID(0).String()+"\n")); status != 0 {
+		t.Fatal(errs)
+	}
+	p := i.serve()
+	p.post(t, p.south, preCommand(1))
+	if got := p.post(t, p.north, powerOutage(1, 1)); got != "forwarded" {
+		t.Errorf("the alert: %s", got)
+	}
+	for _, id := range []string{meterID(1).String(), hubID(1).String(), originator.String() + ":" + meterID(1).String() + ":2", alertID(1, 1).String()} {
+		wait(t, "explain "+id, func() bool {
+			status, out, _ := i.quell("explain", id)
+			return status == 0 && strings.Contains(out, "was not tracked and opened no window: the device is not in the device list.")
+		})
+	}
+}
+
 // post sends a message, and returns what quell says that it decided.
 func (p *process) post(t testing.TB, to string, body []byte) string {
 	t.Helper()

@@ -205,7 +205,8 @@ type Config struct {
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent
 		// again within this time gets the decision that it got before. A request is
-		// kept as long as any earlier one of its meter. More than 0.
+		// kept as long as any earlier one of its meter. One that was not tracked is
+		// kept this long after it was received. More than 0.
 		// Default: 7d.
 		KeepWindows Duration `yaml:"keep_windows" reload:"live" nodes:"same"`
 

@@ -61,6 +61,13 @@ func (m *Motorway) activation(ctx context.Context, p *Passage) {
 		reason = m.record(ctx, p, &a, &rules)
 	}
 	p.Decision.Reason = reason
+	switch reason {
+	case outage.ReasonTracked, outage.ReasonRepeated, outage.ReasonStoreUnavailable: // it is recorded, or will be
+	default:
+		if a.RequestID != (outage.RequestID{}) {
+			m.Store.NoteUntracked(store.Untracked{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason})
+		}
+	}
 	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
 	said := []any{"reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode()}
 	if a.HasWindow() && p.activation != nil {

@@ -27,6 +27,7 @@ type Explanation struct {
 	Activations []Activation        `json:"activations"` // of the hubs concerned, the latest first
 	Entries     []outage.Entry      `json:"entries"`     // of the suppression log, the latest first
 	Forwarded   []store.Forwarded   `json:"forwarded"`   // alerts that went north, the latest first
+	Untracked   []store.Untracked   `json:"untracked"`   // requests (11.3) that opened no window, the latest first
 	Verdicts    map[string]Judgment `json:"verdicts"`    // by hub: an AD1 received at the instant At
 }
 
@@ -80,6 +81,7 @@ const explainLimit = 50
 type subject struct {
 	hubs  []outage.DeviceID
 	meter outage.DeviceID // 0: all of the hubs
+	eui   outage.DeviceID // that was asked about, whatever it is
 	find  store.Find      // entries and alerts
 	// request says that the id is of a request or an alert: that its device is known
 	// says nothing of it.
@@ -118,7 +120,10 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 			return nil, err
 		}
 	}
-	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded) > 0 || len(x.Devices) > 0 && !sub.request
+	if err := m.explainUntracked(ctx, x, &sub); err != nil {
+		return nil, err
+	}
+	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.request
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
 	}
@@ -197,6 +202,7 @@ func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outag
 	} else {
 		x.Text = append(x.Text, fmt.Sprintf("The inventory does not know the device %s.", eui))
 	}
+	s.eui = eui
 	acts, err := m.Store.Activations(ctx, store.Find{ESME: eui}, explainLimit)
 	for _, a := range acts {
 		s.addHub(a.CHF)

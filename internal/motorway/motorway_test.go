@@ -353,3 +353,65 @@ func BenchmarkDecide(b *testing.B) {
 		}
 	}
 }
+
+// Why was this alert not suppressed? Since the 11.3 was not tracked: that is found by
+// the meter, its hub, the request, and an alert of the hub, with the reason.
+func TestExplainUntracked(t *testing.T) {
+	s := newMotorway(t)
+	s.town(t)
+	send := func(target outage.DeviceID, counter uint64, want outage.Reason) string {
+		t.Helper()
+		id := outage.RequestID{Originator: supplier, Target: target, Counter: counter}
+		p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, id, outage.Order{Kind: outage.OnDemand}, [32]byte{})))
+		if p.Decision.Reason != want {
+			t.Errorf("%s: %s, want %s", id, p.Decision.Reason, want)
+		}
+		return id.String()
+	}
+	const stranger = outage.DeviceID(0x00DB1234567890FF)
+	gas, unknown := send(gasMeter, 1, outage.ReasonNotESME), send(stranger, 2, outage.ReasonUnknownDevice)
+	s.turn(t, outage.SwitchOff)
+	off := send(theMeter, 3, outage.ReasonSwitchedOff)
+	s.turn(t, outage.SwitchOn)
+	s.now = t0.Add(4 * time.Minute)
+	if p := s.Northbound(t.Context(), whole(ad1(9, theHub, t0))); p.Decision.Reason != outage.ReasonNoWindow {
+		t.Errorf("the alert: %+v", p.Decision)
+	}
+	tracked := send(theMeter, 4, outage.ReasonTracked)
+	if err := s.Store.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		id   string
+		says []string
+	}{
+		{theMeter.String(), []string{off}},
+		{gasMeter.String(), []string{gas, off}}, // what is on its hub
+		{theHub.String(), []string{gas, off}},
+		{stranger.String(), []string{unknown}},
+		{off, []string{off}},
+		{unknown, []string{unknown}},
+		{tracked, []string{off}}, // of the meter
+		{theMPAN, []string{gas, off}},
+		{outage.RequestID{Originator: theHub, Target: supplier, Counter: 9}.String(), []string{gas, off}},
+	} {
+		x, err := s.Explain(t.Context(), c.id, s.now)
+		if err != nil || !x.Known {
+			t.Errorf("%s: %+v %v", c.id, x, err)
+			continue
+		}
+		var have []string
+		for _, u := range x.Untracked {
+			have = append(have, u.RequestID)
+			if text := strings.Join(x.Text, "\n"); !strings.Contains(text, "Request "+u.RequestID+" (service-request) for meter ") ||
+				!strings.Contains(text, "was not tracked and opened no window: "+u.Reason.Text()+".") {
+				t.Errorf("%s does not say so of %+v:\n%s", c.id, u, text)
+			}
+		}
+		slices.Sort(have)
+		slices.Sort(c.says)
+		if !slices.Equal(have, c.says) {
+			t.Errorf("%s: %v, want %v", c.id, have, c.says)
+		}
+	}
+}

@@ -189,8 +189,11 @@ func (s *Store) resolve(ctx context.Context, r *record) (a outage.Activation, op
 	if r.Closing {
 		return a, false, nil
 	}
+	untracked := func(reason outage.Reason) error {
+		return s.insertUntracked(ctx, []Untracked{{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason}})
+	}
 	if r.SwitchUnknown && s.Switch() == outage.SwitchOff {
-		return a.Closes(), false, nil
+		return a.Closes(), false, untracked(outage.ReasonSwitchedOff)
 	}
 	if !r.Unresolved {
 		return a, true, nil
@@ -202,7 +205,7 @@ func (s *Store) resolve(ctx context.Context, r *record) (a outage.Activation, op
 	ok, reason := outage.Eligible(d, listed, r.Manufacturers)
 	if !ok {
 		s.opts.Log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", reason)
-		return a.Closes(), false, nil
+		return a.Closes(), false, untracked(reason)
 	}
 	a.CHF = d.CHF
 	return a, true, nil

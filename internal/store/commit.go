@@ -38,6 +38,7 @@ type queue struct {
 	background []*task
 	notes      []Forwarded
 	failed     []Failed
+	untracked  []Untracked
 	lostNotes  int
 	lostFailed int
 	closed     bool
@@ -63,12 +64,15 @@ type batch struct {
 	tasks      []*task
 	notes      []Forwarded
 	failed     []Failed
+	untracked  []Untracked
 	lostNotes  int
 	lostFailed int
 	later      bool // its task is of the background
 }
 
-func (b *batch) size() int { return len(b.decisions) + len(b.tasks) + len(b.notes) + len(b.failed) }
+func (b *batch) size() int {
+	return len(b.decisions) + len(b.tasks) + len(b.notes) + len(b.failed) + len(b.untracked)
+}
 
 func (b *batch) empty() bool { return b.size() == 0 }
 
@@ -91,7 +95,7 @@ func (q *queue) take(turn bool) (b batch, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	defer func() {
-		more = len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.failed)+len(q.background) > 0
+		more = len(q.decisions)+len(q.tasks)+len(q.notes)+len(q.failed)+len(q.untracked)+len(q.background) > 0
 	}()
 	if turn && len(q.background) > 0 {
 		b.tasks, q.background = cut(q.background, 1)
@@ -103,6 +107,7 @@ func (q *queue) take(turn bool) (b batch, more bool) {
 	b.notes, q.notes = cut(q.notes, maxBatch)
 	b.notes = append(b.notes, q.notesOf(b.decisions)...)
 	b.failed, q.failed = cut(q.failed, maxBatch)
+	b.untracked, q.untracked = cut(q.untracked, maxBatch)
 	b.lostNotes, q.lostNotes = q.lostNotes, 0
 	b.lostFailed, q.lostFailed = q.lostFailed, 0
 	if b.empty() {
@@ -309,7 +314,7 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 	if b.empty() {
 		return // all of it was given up
 	}
-	if s.oneTrip && len(b.tasks)+len(b.failed) == 0 && len(b.decisions) > 0 && s.opts.BeforeCommit == nil {
+	if s.oneTrip && len(b.tasks)+len(b.failed)+len(b.untracked) == 0 && len(b.decisions) > 0 && s.opts.BeforeCommit == nil {
 		if s.commitInOneTrip(ctx, b); b.empty() {
 			return
 		}
@@ -326,6 +331,9 @@ func (s *Store) commitBatch(ctx context.Context, b *batch) {
 			}
 		}
 		if err := s.fail(ctx, b.failed...); err != nil {
+			return err
+		}
+		if err := s.insertUntracked(ctx, b.untracked); err != nil {
 			return err
 		}
 		if err := s.decideBatch(ctx, b.decisions); err != nil {
@@ -355,6 +363,8 @@ func (b *batch) halves() [2]batch {
 	n -= len(first.tasks)
 	first.failed, second.failed = cut(b.failed, n)
 	n -= len(first.failed)
+	first.untracked, second.untracked = cut(b.untracked, n)
+	n -= len(first.untracked)
 	first.decisions, second.decisions = cut(b.decisions, n)
 	for _, d := range b.decisions {
 		d.state.CompareAndSwap(taken, waiting) // unless it has been abandoned meanwhile
@@ -405,6 +415,11 @@ func (s *Store) finish(b *batch, err error) {
 	}
 	if b.lostNotes > 0 {
 		s.opts.Log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", b.lostNotes)
+	}
+	if err != nil {
+		s.lostUntracked.Add(int64(len(b.untracked)))
+	} else if lost := s.lostUntracked.Swap(0); lost > 0 {
+		s.opts.Log.Warn("11.3s that were not tracked were not kept, the audit trail has them", "requests", lost)
 	}
 	switch {
 	case s.reader.engine.refuses(err):

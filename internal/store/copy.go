@@ -47,6 +47,7 @@ var tables = []table{
 	{"activation", "id", true},
 	{"suppression", "seq", true},
 	{"forwarded", "alert_id, chf, outage_start", false},
+	{"untracked", "esme, received_at, request_id, form", false},
 	{"correction", "id", true},
 	{"report", "no", true},
 	{"report_file", "stream, report_no", false},

@@ -66,6 +66,7 @@ func fill(t *testing.T, s *Store) {
 	}
 	logN(t, s, 30)
 	s.Note(noted(99, "a note", t0, outage.ReasonNoWindow))
+	s.NoteUntracked(untracked(98, 1, t0, outage.ReasonNotListed))
 	writeReport(t, s, 20, func(c *Cut) { c.Remotes = map[string]string{"there": Consolidated} })
 	s.Note(noted(1, allEntries(t, s)[3].AlertID, t0, outage.ReasonStoreUnavailable))
 	if err := s.Check(t.Context()); err != nil {

@@ -13,14 +13,15 @@ const housekeepBatch = 250
 
 // Housekeeping says what Housekeep deleted.
 type Housekeeping struct {
-	Activations, Entries, Notes int
+	Activations, Entries, Notes, Untracked int
 }
 
 // Limits says what Housekeep may delete.
 type Limits struct {
 	// Requests that were received, and whose windows have been over, since before
 	// this instant, and so were those of all earlier requests of the same meter:
-	// what a request has closed must not open again.
+	// what a request has closed must not open again. And requests that were not
+	// tracked, received before it.
 	WindowsBefore time.Time
 	// Log entries and notes of forwarded alerts received before this instant.
 	LogBefore time.Time
@@ -53,6 +54,8 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 			[]any{micros(l.WindowsBefore), housekeepBatch}},
 		{&h.Notes, `DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
+		{&h.Untracked, `DELETE FROM untracked WHERE (esme, received_at, request_id, form) IN (SELECT esme, received_at, request_id, form FROM untracked
+			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING 0`, []any{micros(l.WindowsBefore), housekeepBatch}},
 		// Those of entries that an earlier version deleted, and the last of then.
 		{&corrections, `DELETE FROM correction WHERE id IN (SELECT id FROM correction
 			WHERE seq < coalesce((SELECT min(seq) FROM suppression), (SELECT value + 1 FROM counter WHERE name = 'suppression'))

@@ -97,6 +97,8 @@ type Store struct {
 	// of the background.
 	urgent int
 
+	lostUntracked atomic.Int64 // since it was last said
+
 	// importing is held by the import that is under way.
 	importing sync.Mutex
 
