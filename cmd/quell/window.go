@@ -23,7 +23,7 @@ var windowCommand = command{
 			"Another activation (11.3) opens another window. Who, when and why are kept. The exit status is 1 if there was nothing to close.")
 		file := configFlag(fs, e.environ)
 		w := whoseFlags(fs)
-		why := fs.String("why", "", "close: the reason, for the audit; required")
+		why := fs.String("why", "", "close: the reason, for the audit and for all distributors' reports; required")
 		limit := fs.Int("limit", 100, "list: how many at most, up to 10000")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 || len(rest) > 2 || rest[0] != "list" && rest[0] != "close" {
