@@ -16,6 +16,9 @@ import (
 func TestCloseWindows(t *testing.T) {
 	hop := accept(t)
 	esi := filepath.Join(t.TempDir(), "esi")
+	if err := os.Mkdir(esi, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	i := install(t, hop, hop, "report: {every: 1d, remotes: [{name: esi, target: "+esi+"}]}\n")
 	i.track(3)
 	p := i.serve()

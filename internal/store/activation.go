@@ -114,6 +114,11 @@ func (s *Store) insertActivation(ctx context.Context, a outage.Activation, closi
 	if err != nil {
 		return 0, r, err
 	}
+	// Those that came after it, and were recorded before, are kept as long as it is.
+	if err := s.conn.later(ctx, `UPDATE activation SET keep_until = ?1 WHERE esme = ?2 AND (received_at > ?3 OR received_at = ?3 AND id > ?4)
+		AND received_at < ?1 AND state <> 'withdrawn' AND keep_until > 0 AND keep_until < ?1`, micros(a.End), int64(a.ESME), micros(a.Received), a.ID); err != nil {
+		return 0, r, err
+	}
 	if r.TooMany, err = s.settleNew(ctx, &a); err != nil {
 		return 0, r, err
 	}
@@ -179,8 +184,12 @@ func (s *Store) revive(ctx context.Context, a *outage.Activation) error {
 	return err
 }
 
+// setState changes a state. One that was withdrawn was passed over when an earlier one
+// was recorded late: it is now kept as long as any of its meter.
 func (s *Store) setState(ctx context.Context, id int64, to outage.State) error {
-	return s.conn.later(ctx, `UPDATE activation SET state = ? WHERE id = ?`, string(to), id)
+	return s.conn.later(ctx, `UPDATE activation SET state = ?1, keep_until = CASE WHEN state = 'withdrawn' AND keep_until > 0 THEN
+		(SELECT max(k) FROM (SELECT activation.keep_until AS k UNION ALL SELECT max(b.ends_at) FROM activation b WHERE b.esme = activation.esme) AS kept)
+		ELSE keep_until END WHERE id = ?2`, string(to), id)
 }
 
 // resolve finds out whether a journaled activation may open a window.

@@ -73,6 +73,27 @@ func TestFailedWhileWithdrawn(t *testing.T) {
 	}
 }
 
+// A cancellation that was withdrawn while an earlier request was recorded late, and is
+// accepted after all, is kept as long as that one.
+func TestKeptWhileWithdrawn(t *testing.T) {
+	s := lead(t, openIn(t, t.TempDir()))
+	cancel := onDemand(1, 2, t0.Add(2*time.Minute))
+	cancel.Order, cancel.Start, cancel.End = outage.Order{Kind: outage.Cancellation}, time.Time{}, time.Time{}
+	s.Record(t.Context(), cancel)
+	s.Settle(t.Context(), cancel, outage.Withdrawn)
+	late := futureDated(1, 1, t0.Add(time.Minute), t0.Add(500*time.Hour))
+	s.Record(t.Context(), late)
+	s.Settle(t.Context(), cancel, outage.Accepted)
+	if h, err := s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(400 * time.Hour)}); err != nil || h.Activations != 0 {
+		t.Errorf("%+v %v", h, err)
+	}
+	s.Settle(t.Context(), late, outage.Uncertain)
+	s.Settle(t.Context(), late, outage.Accepted)
+	if d := decide(t, s, ad1(1, "cancelled", t0.Add(500*time.Hour+time.Minute))); d.Outcome != outage.Forwarded {
+		t.Errorf("%+v", d)
+	}
+}
+
 // A failure is not lost among those of other requests, however many wait.
 func TestManyFailures(t *testing.T) {
 	s := openIn(t, t.TempDir())

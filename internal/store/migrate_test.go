@@ -73,7 +73,7 @@ func TestStoreOfBeforeIdentity(t *testing.T) {
 	if d := decide(t, s, ad1(2, "cancelled", t0.Add(240*time.Hour+time.Minute))); d.Outcome != outage.Forwarded {
 		t.Errorf("%+v", d)
 	}
-	if h, err = s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(400 * time.Hour)}); err != nil || h.Activations != 2 { // the last stays
+	if h, err = s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(400 * time.Hour)}); err != nil || h.Activations != 3 {
 		t.Errorf("%+v %v", h, err)
 	}
 }

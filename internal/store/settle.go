@@ -41,13 +41,6 @@ func (s *Store) settleNew(ctx context.Context, a *outage.Activation) (tooMany bo
 			return false, err
 		}
 	}
-	if a.HasWindow() {
-		// Those that are recorded and came after it are kept as long as it is.
-		if err := s.conn.later(ctx, `UPDATE activation SET keep_until = ?1 WHERE esme = ?2 AND received_at >= ?3 AND state <> 'withdrawn' AND keep_until < ?1`,
-			micros(a.End), int64(a.ESME), micros(a.Received)); err != nil {
-			return false, err
-		}
-	}
 	if tooMany = left >= maxWindows && a.HasWindow() && a.State.Opens(); tooMany {
 		// It stays the same message, with no window.
 		return true, s.conn.later(ctx, `UPDATE activation SET starts_at = 0, ends_at = 0 WHERE id = ?`, a.ID)
