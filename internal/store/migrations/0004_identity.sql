@@ -79,7 +79,7 @@ DROP INDEX activation_chf;
 CREATE INDEX activation_chf ON activation (chf, received_at);
 CREATE INDEX activation_open ON activation (chf, standing, ends_at);
 CREATE INDEX activation_meter ON activation (esme, ends_at);
-CREATE INDEX activation_standing ON activation (esme, ends_at) WHERE standing = 1;
+CREATE INDEX activation_standing ON activation (esme, standing, ends_at);
 DROP INDEX activation_esme;
 CREATE INDEX activation_live ON activation (esme, received_at, id) WHERE state <> 'withdrawn';
 CREATE INDEX activation_superseded ON activation (superseded_by) WHERE superseded_by <> 0;
