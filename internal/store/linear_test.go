@@ -294,7 +294,10 @@ func TestLinearizable(t *testing.T) {
 			if database != "" && round%2 == 0 {
 				breakConnections(t, database)
 			} else {
+				// The senders wait for it: else they may be through before it is had.
+				h.mu.Lock()
 				release := holdWriteLock(t, dirs[0])
+				h.mu.Unlock()
 				h.until(done, func(_, lost int) bool { return lost >= clients })
 				release()
 			}
