@@ -26,7 +26,7 @@ type Chain struct {
 
 // Verify checks report files by themselves alone: each one in itself, how they
 // follow each other, also where the system's id was changed, and those of
-// distributors against the consolidated ones. read is told how many octets were read
+// distributors against the consolidated ones. read is told how many bytes were read
 // each time, if it is not nil. The error is the first *Fault, or one of reading.
 //
 // What no look at files alone can find: that the newest files of all chains are

@@ -294,7 +294,7 @@ func TestLinearizable(t *testing.T) {
 			if database != "" && round%2 == 0 {
 				breakConnections(t, database)
 			} else {
-				// The senders wait for it: else they may be through before it is had.
+				// The senders wait until it is taken: else they may be through before.
 				h.mu.Lock()
 				release := holdWriteLock(t, dirs[0])
 				h.mu.Unlock()

@@ -140,7 +140,7 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 	return s.keepSwitch(ctx, e)
 }
 
-// keepSwitch has the store keep a turn of the switch.
+// keepSwitch has the store keep a change of the switch.
 func (s *Store) keepSwitch(ctx context.Context, e Event) (outage.Switch, error) {
 	var old outage.Switch
 	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) (err error) {

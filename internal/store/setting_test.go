@@ -92,7 +92,7 @@ func TestSwitchOffWithoutStore(t *testing.T) {
 	}
 }
 
-// A later turn of the switch on another node counts.
+// A later change of the switch on another node counts.
 func TestSwitchOffThenTurnedElsewhere(t *testing.T) {
 	list := openNodes(t, 1)
 	if _, err := list[0].SetSwitch(t.Context(), outage.SwitchShadow, "alice", "it is over", t0.Add(time.Hour)); err != nil {
