@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -116,7 +117,7 @@ func (s *Store) changeOfList(ctx context.Context, g *stage) (c Change, err error
 		c.Removed++
 		next()
 	}
-	return c, firstErr(eachErr, err)
+	return c, cmp.Or(eachErr, err)
 }
 
 // changeOfInventory looks up what is staged, a stretch at a time.

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -174,34 +175,34 @@ func (s *Store) loadStaged(ctx context.Context, kind string, g *stage, im *Impor
 			im.Rows++
 			return l.add(ctx, append(strconv.AppendInt([]byte("["), id, 10), ']'))
 		})
-		return firstErr(err, l.flush(ctx))
+		return cmp.Or(err, l.flush(ctx))
 	}
 	l := &load{store: s, no: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn)
 		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6 FROM json_each(?2)`}
 	last := int64(0) // no device has the id 0
+	var ids []int64
 	err := g.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
 		if id == last {
 			return fmt.Errorf("%w: %s", ErrTwice, outage.DeviceID(id))
 		}
 		last = id
 		im.Rows++
+		if ids = append(ids, id); len(ids) == stretch {
+			if err := s.findReplaced(ctx, g, ids, im.No); err != nil {
+				return err
+			}
+			ids = ids[:0]
+		}
 		return l.add(ctx, []byte(row))
 	})
-	if err := firstErr(err, l.flush(ctx)); err != nil {
+	if err := cmp.Or(err, s.findReplaced(ctx, g, ids, im.No), l.flush(ctx)); err != nil {
 		return err
 	}
 	l.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, CAST(value->>0 AS BIGINT), value->>1 FROM json_each(?2)`
 	err = g.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
 		return l.add(ctx, append(appendJSON(append(strconv.AppendInt([]byte("["), id, 10), ','), mpxn), ']'))
 	})
-	return firstErr(err, l.flush(ctx))
-}
-
-func firstErr(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
+	return cmp.Or(err, l.flush(ctx))
 }
 
 // load writes rows, JSON values, in batches.
@@ -260,7 +261,8 @@ func openStage(ctx context.Context, path string) (*stage, error) {
 	}
 	db.SetMaxOpenConns(1)
 	g := &stage{path: path, db: db}
-	if _, err = db.ExecContext(ctx, `CREATE TABLE staged (id INTEGER NOT NULL, mpxn TEXT NOT NULL, row TEXT NOT NULL)`); err == nil {
+	if _, err = db.ExecContext(ctx, `CREATE TABLE staged (id INTEGER NOT NULL, mpxn TEXT NOT NULL, row TEXT NOT NULL);
+		CREATE TABLE replaced (row TEXT NOT NULL)`); err == nil {
 		if g.tx, err = db.BeginTx(ctx, nil); err == nil {
 			g.put, err = g.tx.PrepareContext(ctx, `INSERT INTO staged (id, mpxn, row) VALUES (?, ?, ?)`)
 		}
