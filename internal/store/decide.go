@@ -62,7 +62,7 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
     id, code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
     activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
     CAST(starts_at - outage_start > tolerance AS INTEGER),
-    CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
+    CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.esme = hit.esme AND s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
         first_value(outage_start) OVER (PARTITION BY activation_id ORDER BY ord)) AS INTEGER)
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns

@@ -50,7 +50,7 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 			WHERE id IN (SELECT id FROM activation WHERE keep_until = 0 LIMIT ?1) RETURNING chf`, []any{housekeepBatch}},
 		{&h.Activations, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
 			WHERE keep_until > 0 AND keep_until < ?1 AND (id < (SELECT max(id) FROM activation)
-				OR NOT EXISTS (SELECT 1 FROM suppression s WHERE s.activation_id = activation.id)) ORDER BY keep_until LIMIT ?2) RETURNING chf`,
+				OR NOT EXISTS (SELECT 1 FROM suppression s WHERE s.esme = activation.esme AND s.activation_id = activation.id)) ORDER BY keep_until LIMIT ?2) RETURNING chf`,
 			[]any{micros(l.WindowsBefore), housekeepBatch}},
 		{&h.Notes, `DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2) RETURNING chf`, []any{micros(l.LogBefore), housekeepBatch}},
