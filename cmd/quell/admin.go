@@ -53,16 +53,18 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	if _, err := os.Stat(cfg.DataDir); err != nil && cfg.Database() == "" {
 		return nil, "", nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
 	}
-	s, err := open(ctx, cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})))
+	s, err := open(cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		func(o store.Options) (*store.Store, error) { return store.Open(ctx, o) })
 	if errors.Is(err, store.ErrInUse) {
 		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
 	}
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if s.admin, err = s.listen("console", "127.0.0.1:0", s.console.Handler()); err != nil {
+	if s.admin, err = s.gateway.Listen("console", "127.0.0.1:0", s.console.Handler()); err != nil {
 		return nil, "", nil, errors.Join(err, s.close())
 	}
+	s.serve(s.admin)
 	absent = "No quell is running; this takes effect at its next start."
 	if cfg.Database() != "" {
 		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."

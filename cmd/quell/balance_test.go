@@ -290,7 +290,9 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 	c := console.Client{Base: "http://" + n.admin}
 	degraded := func() bool {
 		s, err := c.Status(t.Context())
-		return err == nil && s.Ready && slices.Contains(s.Degraded, "the store does not answer: every alert is forwarded")
+		return err == nil && s.Ready && slices.ContainsFunc(s.Degraded, func(text string) bool {
+			return strings.HasPrefix(text, "the store does not answer: every alert is forwarded")
+		})
 	}
 	wait(t, "the node says that it is degraded", degraded)
 	row := func() (m map[string]string, unchanged int) {

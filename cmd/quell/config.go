@@ -9,7 +9,7 @@ import (
 
 var configCommand = command{
 	name: "config", usage: "check [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
-	run: func(_ context.Context, e *env, args []string) error {
+	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("check also reads the files that device_list and inventory name. Keys, environment variables and what a running quell takes over are in docs/config.md.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
@@ -26,7 +26,7 @@ var configCommand = command{
 		case "check":
 			cfg, err := loadConfig(*file, e.environ, true)
 			if err == nil {
-				err = checkLists(e.stdout, &cfg)
+				err = checkLists(ctx, e.stdout, &cfg)
 			}
 			if err != nil {
 				return fmt.Errorf("not valid:\n%w", err)

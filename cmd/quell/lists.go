@@ -32,11 +32,14 @@ func (l *lists) keep(ctx context.Context, log *slog.Logger, key string, err erro
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	was := l.trouble[key]
 	delete(l.trouble, key)
 	if err == nil {
 		return nil
 	}
-	log.Error("import failed, what was in force stays", "key", key, "error", err)
+	if err.Error() != was {
+		log.Error("import failed, what was in force stays; the file is looked at again from time to time", "key", key, "error", err)
+	}
 	if l.trouble == nil {
 		l.trouble = map[string]string{}
 	}
@@ -60,6 +63,13 @@ func (l *lists) count(r prometheus.Registerer) {
 	}
 }
 
+// refused reports whether anything is wrong.
+func (l *lists) refused() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.trouble) > 0
+}
+
 // conditions says what is wrong, in order of the key.
 func (l *lists) conditions() (list []string) {
 	l.mu.Lock()
@@ -72,14 +82,14 @@ func (l *lists) conditions() (list []string) {
 
 // checkLists reads the files that a configuration names as an import would, and says
 // how many devices each has. The error is all that is wrong with them.
-func checkLists(w io.Writer, cfg *config.Config) error {
+func checkLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
+	from := files{idle: fileIdle}
 	check := func(key, name string, read func(io.Reader) (int, error)) error {
-		next, done := openFiles([]string{name})
-		defer done()
-		f, err := next()
+		f, err := from.open(ctx, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", key, err)
 		}
+		defer f.Close()
 		n, err := read(f)
 		switch {
 		case err != nil:

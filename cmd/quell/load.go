@@ -6,13 +6,110 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"quell/internal/config"
 	"quell/internal/inventory"
 	"quell/internal/store"
 )
+
+// loader brings into the store what the newest configuration says of it.
+type loader struct {
+	files files
+	wake  chan struct{} // holds a token when there may be something to do
+
+	mu     sync.Mutex         // guards what follows
+	stop   context.CancelFunc // of what is being brought; nil: nothing is
+	loaded bool               // all was brought since the start, or refused
+}
+
+// These bound the pause after which a file that was refused is looked at again.
+const (
+	retryFirst = 10 * time.Second
+	retryLast  = 5 * time.Minute
+)
+
+// runLoader does what the configuration asks of the store: now, whenever it was
+// changed, and again while the store is not available or a file is refused. done is
+// called when it has been done once.
+func (s *system) runLoader(ctx context.Context, done func()) {
+	l := &s.loader
+	for pause := retryFirst; ctx.Err() == nil; {
+		one, stop := context.WithCancel(ctx)
+		l.mu.Lock()
+		l.stop = stop
+		l.mu.Unlock()
+		err := s.prepare(one, s.cfg.Load())
+		l.mu.Lock()
+		l.stop = nil
+		l.loaded = l.loaded || err == nil
+		l.mu.Unlock()
+		stop()
+		var again <-chan time.Time
+		switch {
+		case err != nil:
+			again = time.After(time.Second)
+		case s.lists.refused():
+			again = time.After(pause)
+			pause = min(2*pause, retryLast)
+		default:
+			pause = retryFirst
+		}
+		if err == nil && done != nil {
+			done()
+			done = nil
+		}
+		select {
+		case <-l.wake:
+			pause = retryFirst
+		case <-again:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// changed has a changed configuration brought: at once if it names other files than
+// those that are being brought, or else behind them.
+func (l *loader) changed(was, now *config.Config) {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stop != nil && (was.DeviceList != now.DeviceList || !slices.Equal(was.Inventory, now.Inventory)) {
+		l.stop()
+	}
+}
+
+// loading reports whether the store has not been told yet what the configuration says.
+func (l *loader) loading() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.loaded
+}
+
+// starting reports whether not all is there yet that a start brings.
+func (s *system) starting() bool {
+	return s.running != nil && (s.loader.loading() || !s.store.Started())
+}
+
+// prepare waits for the store, and tells it what the configuration says. The error is
+// the store's, or that ctx has ended.
+func (s *system) prepare(ctx context.Context, cfg *config.Config) error {
+	if err := s.store.Ready(ctx); err != nil {
+		return err
+	}
+	if err := s.m.Resume(ctx); err != nil {
+		return err
+	}
+	if err := s.store.FirstSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", s.store.Now()); err != nil {
+		return err
+	}
+	return s.load(ctx, cfg)
+}
 
 // load tells other nodes what must be equal on all of them, and imports the
 // device list and the inventory that the configuration names, or the device list
@@ -34,7 +131,7 @@ func (s *system) loadFiles(ctx context.Context, cfg *config.Config) error {
 	var digest string
 	var err error
 	if cfg.DeviceList != "" {
-		digest, err = digestFiles([]string{cfg.DeviceList})
+		digest, err = s.loader.files.digest(ctx, []string{cfg.DeviceList})
 		same["device_list"] = digest
 	}
 	s.store.Describe(same)
@@ -47,7 +144,7 @@ func (s *system) loadFiles(ctx context.Context, cfg *config.Config) error {
 	if len(cfg.Inventory) == 0 {
 		return s.lists.keep(ctx, s.log, "inventory", nil)
 	}
-	if digest, err = digestFiles(cfg.Inventory); err == nil {
+	if digest, err = s.loader.files.digest(ctx, cfg.Inventory); err == nil {
 		err = s.bringFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (store.File, error)) (store.Import, error) {
 			return s.store.ImportInventory(ctx, importer, s.store.Now(), next, store.Careful)
 		})
@@ -95,7 +192,7 @@ func digestBuiltin() string {
 func (s *system) bringFiles(ctx context.Context, kind string, names []string, digest string, run func(next func() (store.File, error)) (store.Import, error)) error {
 	return s.bring(ctx, kind, func(have store.Import) bool { return have.SHA256 == digest }, func() (store.Import, error) {
 		s.log.Info("importing", "kind", kind, "files", names)
-		next, done := openFiles(names)
+		next, done := s.loader.files.each(ctx, names)
 		defer done()
 		return run(next)
 	})
@@ -120,42 +217,6 @@ func (s *system) bring(ctx context.Context, kind string, willDo func(store.Impor
 		case <-time.After(time.Second):
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-	}
-}
-
-// openFiles opens one file after the other; done closes the last.
-func openFiles(names []string) (next func() (store.File, error), done func()) {
-	var current *os.File
-	return func() (store.File, error) {
-		current.Close()
-		if len(names) == 0 {
-			return store.File{}, io.EOF
-		}
-		f, err := os.Open(names[0])
-		if err != nil {
-			return store.File{}, err
-		}
-		current, names = f, names[1:]
-		return store.File{Name: f.Name(), Reader: f}, nil
-	}, func() { current.Close() }
-}
-
-// digestFiles is the digest that an import of files has.
-func digestFiles(names []string) (string, error) {
-	sum := sha256.New()
-	next, done := openFiles(names)
-	defer done()
-	for {
-		f, err := next()
-		if err == io.EOF {
-			return hex.EncodeToString(sum.Sum(nil)), nil
-		}
-		if err == nil {
-			_, err = io.Copy(sum, f)
-		}
-		if err != nil {
-			return "", err
 		}
 	}
 }

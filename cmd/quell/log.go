@@ -112,6 +112,9 @@ func (s *system) addConditions() {
 		if others != nil {
 			list = others()
 		}
+		if s.starting() && s.store.Available() && s.loader.loading() {
+			list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
+		}
 		list = append(list, s.lists.conditions()...)
 		list = append(list, s.reports.Conditions()...)
 		say := func(output, trouble string) {

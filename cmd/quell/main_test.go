@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -149,7 +150,7 @@ func (i *installation) answers(p *process) {
 		// The northbound listener is the last to open.
 		if l, err := net.Dial("tcp", i.north); err == nil {
 			l.Close()
-			if _, err := c.Status(context.Background()); err == nil {
+			if s, err := c.Status(context.Background()); err == nil && !starting(s) {
 				return
 			}
 		}
@@ -162,6 +163,14 @@ func (i *installation) answers(p *process) {
 			}
 		}
 	}
+}
+
+// starting reports whether a status says that not all is there yet. A store that does
+// not answer is not waited for.
+func starting(s console.Status) bool {
+	return slices.ContainsFunc(s.Degraded, func(text string) bool {
+		return strings.Contains(text, "is being opened") || strings.Contains(text, "are being read")
+	})
 }
 
 // stop ends a process by a signal and returns its error.

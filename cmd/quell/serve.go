@@ -83,6 +83,7 @@ type system struct {
 	reports *report.Reporter
 	keep    atomic.Pointer[[2]time.Duration] // windows, log
 	lists   lists
+	loader  loader
 	started config.Config // as it was at the start
 
 	south, north, admin *gateway.Listener
@@ -106,23 +107,22 @@ const (
 // housekeepEvery is the pause between housekeepings.
 const housekeepEvery = time.Hour
 
-// open opens the parts of a system that work without listeners.
-func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, error) {
+// open opens the parts of a system that work without listeners, the store by a
+// function of its package.
+func open(cfg config.Config, log *slog.Logger, openStore func(store.Options) (*store.Store, error)) (*system, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
 	host, _ := os.Hostname()
-	st, err := store.Open(ctx, store.Options{Dir: cfg.DataDir, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: version(),
+	st, err := openStore(store.Options{Dir: cfg.DataDir, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: version(),
 		Log: log, OnCommit: metrics.Committed})
 	if err != nil {
 		return nil, err
 	}
 	m := &motorway.Motorway{Store: st, Now: st.Now, Log: log, Metrics: metrics}
-	if err := m.Resume(ctx); err != nil {
-		log.Error("it is not known when the last request was received", "error", err)
-	}
 	m.Watch(registry)
-	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopUse: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {}}
+	s := &system{log: log, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopUse: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
+		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, Metrics: registry, Log: log, Version: version(), Insecure: cfg.Console.Insecure, Configured: s.configured, Conditions: s.gateway.Conditions,
 		Reporting: reporting(s.reports, st)}
@@ -130,14 +130,27 @@ func open(ctx context.Context, cfg config.Config, log *slog.Logger) (*system, er
 	s.addConditions()
 	s.countLines(registry)
 	s.lists.count(registry)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "starting",
+		Help: "1 while the store is being opened, its hubs read, or the files of the configuration imported, after a start."}, func() float64 {
+		if s.starting() {
+			return 1
+		}
+		return 0
+	}))
 	s.apply(cfg)
 	return s, nil
 }
 
-// start starts a system: it returns when its listeners are open. reached is
-// told the steps of reports; it may be nil.
+// startPatience is how long the listeners are open, and connections wait in the
+// kernel's queue, before they are served, if the store and the lists are not there
+// by then: so that usually the first alert is decided as all others.
+const startPatience = 500 * time.Millisecond
+
+// start starts a system: it returns when its listeners are served. The store and the
+// lists may come later; until they are there, "degraded" says so. reached is told the
+// steps of reports; it may be nil.
 func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached func(step string)) (_ *system, err error) {
-	s, err := open(ctx, cfg, log)
+	s, err := open(cfg, log, store.Start)
 	if err != nil {
 		return nil, err
 	}
@@ -152,11 +165,6 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 	s.trail = motorway.OpenTrail(cfg.DataDir, log)
 	s.trail.Enable(cfg.AuditTrail.Enabled)
 	s.m.Trail = s.trail
-	if err := s.prepare(ctx, &cfg); errors.Is(err, store.ErrUnavailable) && cfg.Database() != "" {
-		s.background.Go(func() { s.untilAvailable(ctx, s.prepare) })
-	} else if err != nil {
-		return nil, err
-	}
 	for _, l := range []struct {
 		at   **gateway.Listener
 		name string
@@ -167,66 +175,47 @@ func start(ctx context.Context, cfg config.Config, log *slog.Logger, reached fun
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
-		if *l.at, err = s.listen(l.name, l.addr, l.h); err != nil {
+		if *l.at, err = s.gateway.Listen(l.name, l.addr, l.h); err != nil {
 			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
 		}
 	}
+	ready := make(chan struct{})
+	s.background.Go(func() {
+		s.runLoader(ctx, func() {
+			s.saysReady(ctx)
+			close(ready)
+		})
+	})
+	select {
+	case <-ready:
+	case <-time.After(startPatience):
+	case <-ctx.Done():
+	}
+	for _, l := range []*gateway.Listener{s.admin, s.south, s.north} {
+		s.serve(l)
+	}
 	s.background.Go(func() { s.store.WhileLeading(ctx, s.housekeep) })
 	s.deliver(ctx)
-	list, err := s.store.LastImport(ctx, "devices")
-	if err != nil && !errors.Is(err, store.ErrUnavailable) {
-		return nil, err
-	}
-	log.Info("quell runs", "version", version(), "switch", s.store.Switch(), "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL,
-		"device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
+	log.Info("quell runs", "version", version(), "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
 	return s, nil
 }
 
-// prepare brings into the store what the configuration says of it.
-func (s *system) prepare(ctx context.Context, cfg *config.Config) error {
-	if err := s.store.FirstSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", s.store.Now()); err != nil {
-		return err
-	}
-	return s.load(ctx, cfg)
-}
-
-// untilAvailable does what the configuration asks of the store, again each second
-// while that is not available.
-func (s *system) untilAvailable(ctx context.Context, f func(ctx context.Context, cfg *config.Config) error) {
-	for waited := false; ctx.Err() == nil; waited = true {
-		err := f(ctx, s.cfg.Load())
-		switch {
-		case err == nil:
-			if waited {
-				s.log.Info("the store is available now")
-			}
-			return
-		case ctx.Err() != nil:
-			return
-		case !errors.Is(err, store.ErrUnavailable):
-			s.log.Error("import failed, what was in force stays", "error", err)
-			return
-		case !waited:
-			s.log.Error("what the configuration says is imported when the store is available", "error", err)
-		}
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
-}
-
-func (s *system) listen(name, addr string, h http.Handler) (*gateway.Listener, error) {
-	l, err := s.gateway.Listen(name, addr, h)
+// saysReady logs what is in force.
+func (s *system) saysReady(ctx context.Context) {
+	list, err := s.store.LastImport(ctx, "devices")
 	if err != nil {
-		return nil, err
+		s.log.Error("the device list in force cannot be read", "error", err)
 	}
+	s.log.Info("the store and the lists are there", "switch", s.store.Switch(), "device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
+}
+
+// serve has a listener take connections, until close.
+func (s *system) serve(l *gateway.Listener) {
 	go func() {
 		if err := l.Serve(); !errors.Is(err, http.ErrServerClosed) {
-			s.failed <- fmt.Errorf("listener %s: %w", addr, err)
+			s.failed <- fmt.Errorf("listener %s: %w", l.URL, err)
 		}
 	}()
-	return l, nil
 }
 
 // close stops gracefully: listeners take no more, messages under way are
@@ -243,13 +232,27 @@ func (s *system) close() error {
 	wg.Go(func() { errs[0] = s.shut(ctx, s.south) })
 	wg.Go(func() { errs[1] = s.shut(ctx, s.north) })
 	wg.Wait()
-	s.background.Wait()
+	s.await(ctx, &s.background)
 	errs[2] = s.shut(ctx, s.admin) // the last, so that health and metrics are seen to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
 		err = errors.Join(err, s.trail.Close())
 	}
 	return err
+}
+
+// await waits for what goes on in the background, until ctx is done.
+func (s *system) await(ctx context.Context, wg *sync.WaitGroup) {
+	ended := make(chan struct{})
+	go func() {
+		wg.Wait()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		s.log.Warn("something in the background does not end, it is left")
+	}
 }
 
 // shut closes a listener when its messages are finished, or cuts them off when ctx
@@ -301,7 +304,7 @@ func (s *system) reload(cfg config.Config) {
 	s.apply(cfg)
 	s.redeliver(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
-	s.background.Go(func() { s.untilAvailable(ctx, s.load) })
+	s.loader.changed(&was, &cfg)
 }
 
 // configured names the key that says where the inventory or the devices come

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"quell/internal/config"
+	"quell/internal/store"
 )
 
 // TestStopEnds: neither a next hop that never answers nor a sender that never
@@ -28,7 +29,7 @@ func TestStopEnds(t *testing.T) {
 	t.Cleanup(func() { close(never) })
 	cfg := config.Default()
 	cfg.DataDir, cfg.Southbound.NextHop, cfg.Northbound.NextHop = t.TempDir(), hop.URL, hop.URL
-	s, err := open(t.Context(), cfg, slog.New(slog.DiscardHandler))
+	s, err := open(cfg, slog.New(slog.DiscardHandler), store.Start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +38,11 @@ func TestStopEnds(t *testing.T) {
 	cancel()
 	for n, name := range []string{"southbound", "northbound"} {
 		h := []http.Handler{s.gateway.Southbound(), s.gateway.Northbound()}[n]
-		l, err := s.listen(name, "127.0.0.1:0", h)
+		l, err := s.gateway.Listen(name, "127.0.0.1:0", h)
 		if err != nil {
 			t.Fatal(err)
 		}
+		s.serve(l)
 		send := func(text string) net.Conn {
 			c, err := net.Dial("tcp", strings.TrimPrefix(l.URL, "http://"))
 			if err != nil {

@@ -51,8 +51,15 @@ func TestStoreCopy(t *testing.T) {
 		t.Fatal(err)
 	}
 	i.write(fmt.Sprintf("store: %q\n%s", database, text))
-	if status, _, errs := i.quell("serve"); status != 1 || !strings.Contains(errs, "a copy into this database is not complete") {
-		t.Errorf("quell on it: %d %s", status, errs)
+	p = i.serve()
+	if s := p.status(t); s == nil || !strings.Contains(strings.Join(s.Degraded, "\n"), "a copy into this database is not complete") {
+		t.Errorf("quell on it: %+v", s)
+	}
+	if suppressed(5, 1) {
+		t.Error("quell on it suppresses")
+	}
+	if err := p.stop(syscall.SIGTERM); err != nil {
+		t.Error(err)
 	}
 	kills := 0
 	for pause := 10 * time.Millisecond; ; pause += pause / 2 {
@@ -78,7 +85,7 @@ func TestStoreCopy(t *testing.T) {
 	}
 	t.Logf("killed %d times", kills)
 	p = i.serve()
-	if !suppressed(1, 1) || suppressed(2, 2) || !suppressed(3, 2) || !suppressed(4, 1) {
+	if !suppressed(1, 1) || suppressed(2, 2) || !suppressed(3, 2) || !suppressed(4, 1) || suppressed(5, 1) {
 		t.Error("the quell on the copy decides otherwise")
 	}
 	if status, out, errs := i.quell("devices", "check", meterID(19_999).String()); status != 0 || !strings.Contains(out, "tracked") {

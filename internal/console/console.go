@@ -23,7 +23,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -57,14 +57,37 @@ type Console struct {
 	// Conditions says what else is wrong while alerts still pass; it may be nil.
 	Conditions func() []string
 
-	draining atomic.Bool
-	others   others
+	drain  drain
+	others others
 }
 
-// Drain makes /readyz say no from now on, so that no new messages are sent here.
+// drain is whether Drain has been called.
+type drain struct {
+	make, end sync.Once
+	called    chan struct{} // closed then
+}
+
+// Drain makes /readyz say no from now on, so that no new messages are sent here, and
+// ends imports.
 func (c *Console) Drain() {
-	c.draining.Store(true)
+	called := c.draining()
+	c.drain.end.Do(func() { close(called) })
 	c.others.stop()
+}
+
+// draining is closed when Drain is called.
+func (c *Console) draining() chan struct{} {
+	c.drain.make.Do(func() { c.drain.called = make(chan struct{}) })
+	return c.drain.called
+}
+
+func (c *Console) isDraining() bool {
+	select {
+	case <-c.draining():
+		return true
+	default:
+		return false
+	}
 }
 
 // Status is what /readyz and /api/v1/status answer.
@@ -101,8 +124,8 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /api/v1/explain", c.try(c.explain), "id", "at")
 	mux.handle("GET /api/v1/events", c.try(c.events), "limit")
 	mux.handle("PUT /api/v1/switch", c.try(c.turnSwitch))
-	mux.handle("POST /api/v1/inventory", c.try(c.importInventory), "who", "dry_run", "force")
-	mux.handle("POST /api/v1/devices", c.try(c.importDevices), "who", "dry_run", "force")
+	mux.handle("POST /api/v1/inventory", c.try(c.untilDrain(c.importInventory)), "who", "dry_run", "force")
+	mux.handle("POST /api/v1/devices", c.try(c.untilDrain(c.importDevices)), "who", "dry_run", "force")
 	mux.handle("GET /api/v1/devices", c.try(c.listDevices), "after", "limit")
 	mux.handle("GET /api/v1/devices/{id}", c.try(c.checkDevice))
 	c.windowRoutes(mux)
@@ -171,18 +194,13 @@ func (c *Console) status(r *http.Request) Status {
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
 	st := c.Motorway.Store
-	s := Status{Ready: !c.draining.Load(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
+	s := Status{Ready: !c.isDraining(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
 		Nodes: append([]store.Node{}, st.Nodes()...), Hubs: st.Hubs(), Pending: st.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
 		wrong("shutting down")
 	}
-	if !st.Available() {
-		wrong("the store does not answer: every alert is forwarded")
-	}
-	if s.Pending > 0 {
-		wrong("the journal holds %d records for the store", s.Pending)
-	}
+	s.Degraded = append(s.Degraded, st.Conditions()...)
 	for _, d := range st.Differences() {
 		wrong("nodes have different settings: %s", d)
 	}
@@ -249,7 +267,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusConflict
 	case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, store.ErrUnavailable):
+	case errors.Is(err, store.ErrUnavailable), errors.Is(err, errStopping):
 		status = http.StatusServiceUnavailable
 	}
 	if status >= 500 {

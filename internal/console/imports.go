@@ -57,6 +57,30 @@ type How struct {
 	Force bool
 }
 
+// errStopping ends an import that is under way when quell stops.
+var errStopping = errors.New("quell is stopping: nothing was imported")
+
+// untilDrain has a request end when Drain is called, wherever it is.
+func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		ctx, cancel := context.WithCancelCause(r.Context())
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-c.draining():
+				cancel(errStopping)
+				r.Body.Close() // its sender may have stalled
+			case <-ctx.Done():
+			}
+		}()
+		v, err := f(r.WithContext(ctx))
+		if err != nil && context.Cause(ctx) == errStopping {
+			err = errStopping
+		}
+		return v, err
+	}
+}
+
 // errDryRun ends an import that is only asked about.
 var errDryRun = errors.New("a dry run")
 

@@ -41,8 +41,8 @@ type Motorway struct {
 	receipts receipts
 }
 
-// Resume has receipts come after those of before this program ran. It is called
-// before the first message; the error is store.ErrUnavailable.
+// Resume has receipts come after those of before this program ran, as soon as the
+// store can say when that was. The error is store.ErrUnavailable.
 func (m *Motorway) Resume(ctx context.Context) error {
 	last, err := m.Store.LastReceipt(ctx)
 	if err == nil {

@@ -227,7 +227,7 @@ func (s *Store) commitLoop(ctx context.Context) {
 	for more := true; ; {
 		if !more {
 			var retry <-chan time.Time
-			if s.journal.pending.Load() > 0 || s.down.Load() {
+			if s.journal.pending.Load() > 0 || !s.Available() {
 				retry = time.After(pause/2 + rand.N(pause))
 				pause = min(2*pause, 2*time.Second)
 			} else {
@@ -426,13 +426,11 @@ func (s *Store) finish(b *batch, err error) {
 		s.opts.Log.Error("the store refuses what it is asked to keep", "error", err)
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case err != nil:
-		if !s.down.Swap(true) {
-			s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)
-		}
+		s.fails(err)
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 		s.journal.keep(b.notes, b.failed)
-	case !b.empty() && s.down.Swap(false):
-		s.opts.Log.Info("the store answers again")
+	case !b.empty():
+		s.answers()
 	}
 	for _, t := range b.tasks {
 		if err == nil && t.then != nil {

@@ -143,11 +143,11 @@ func openSource(ctx context.Context, dir string, log *slog.Logger) (*source, err
 
 // openLive opens the database of a quell that runs.
 func openLive(ctx context.Context, dir string) (*source, error) {
-	w, r, err := openSQLite(ctx, filepath.Join(dir, "quell.db"))
+	_, r, err := openSQLite(filepath.Join(dir, "quell.db"))
 	if err != nil {
 		return nil, err
 	}
-	w.close()
+	r.keep()
 	have, err := texts(r.QueryContext(ctx, `SELECT name FROM migration ORDER BY name`))
 	if err == nil {
 		var want []string
@@ -169,6 +169,7 @@ func openTarget(ctx context.Context, database string, log *slog.Logger) (*Store,
 	if err != nil {
 		return nil, err
 	}
+	r.keep()
 	s := &Store{opts: Options{Database: database, Log: log}, conn: w, reader: r, remote: true}
 	if err := s.migrate(ctx); err != nil {
 		w.close()

@@ -35,7 +35,8 @@ var migrations embed.FS
 type writer interface {
 	querier
 	// begin begins a transaction that no other writer runs beside, of this node
-	// or another. That it failed may be said by what comes after it.
+	// or another, and connects before that if need be. That it failed may be said by
+	// what comes after it.
 	begin(ctx context.Context) error
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 	// later is ExecContext for those who need no result. That it failed may be
@@ -49,6 +50,7 @@ type writer interface {
 	commit(ctx context.Context) error
 	// undo rolls back what may be under way.
 	undo(ctx context.Context)
+	// close ends the connection. The next transaction makes another.
 	close()
 }
 
@@ -166,11 +168,15 @@ func (r *boundedRow) Scan(to ...any) error {
 // maxReaders bounds the connections that read.
 const maxReaders = 4
 
+// newReaders has a database read through. None of the connections is kept until keep
+// is called: the file may be taken for another before it could be opened at all.
 func newReaders(db *sql.DB, e *engine) *readers {
 	db.SetMaxOpenConns(maxReaders)
-	db.SetMaxIdleConns(maxReaders)
+	db.SetMaxIdleConns(-1)
 	return &readers{db, e}
 }
+
+func (r *readers) keep() { r.SetMaxIdleConns(maxReaders) }
 
 func truth(v bool) int {
 	if v {

@@ -152,8 +152,11 @@ func (s *Store) runImport(ctx context.Context, kind, who string, at time.Time, n
 		err = s.finishImport(ctx, kind, &im, g)
 	}
 	if err != nil {
-		// Its rows are garbage already; they go now, or at the next import.
-		s.drop(context.WithoutCancel(ctx), im.No, g)
+		// Its rows are garbage already; they go now, or, if nobody waits any more, at the
+		// next import.
+		if s.giveUpImport(ctx, im.No) == nil && ctx.Err() == nil {
+			s.dropImport(ctx, im.No, g)
+		}
 		return Import{}, err
 	}
 	if kind == "inventory" {
@@ -355,7 +358,10 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64
 		return 0, ErrImporting
 	}
 	for _, no := range left {
-		if err := s.drop(ctx, no, nil); err != nil {
+		if err := s.giveUpImport(ctx, no); err != nil {
+			return 0, err
+		}
+		if err := s.dropImport(ctx, no, nil); err != nil {
 			return 0, err
 		}
 	}

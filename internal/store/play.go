@@ -51,7 +51,7 @@ func (s *Store) playJournal(ctx context.Context) error {
 		}
 		j.atOnce = min(2*j.atOnce, chunk)
 		j.done(&due)
-		if s.down.Swap(false) {
+		if s.trouble.Swap(nil) != nil {
 			s.opts.Log.Info("the store answers again, the journal is played", "records", len(list))
 		}
 	}

@@ -280,6 +280,7 @@ func (w *postgresWriter) close() {
 		ctx, cancel := context.WithTimeout(context.Background(), remoteTimeout)
 		defer cancel()
 		w.conn.Close(ctx)
+		w.conn = nil
 	}
 }
 

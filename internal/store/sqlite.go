@@ -29,32 +29,42 @@ var sqlite = engine{bind: same, schema: sqliteSchema, refuses: func(err error) b
 
 // sqliteWriter is SQLite's writer.
 type sqliteWriter struct {
-	*sql.DB // of one connection
-	*sql.Conn
+	path       string
+	db         *sql.DB   // of one connection
+	conn       *sql.Conn // nil if it is not open
 	statements map[string]*sql.Stmt
 }
 
-// openSQLite opens the database of a data folder. The connection that writes
-// waits for a lock of another program (a backup, a curious shell) for a second,
-// then the batch fails and alerts go forward.
-func openSQLite(ctx context.Context, path string) (writer, *readers, error) {
-	if err := makePrivate(path); err != nil {
-		return nil, nil, err
-	}
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)"))
+// openSQLite prepares to use the database of a data folder, whose file is opened when
+// it is needed. The connection that writes waits for a lock of another program (a
+// backup, a curious shell) for a second, then the batch fails and alerts go forward.
+func openSQLite(path string) (writer, *readers, error) {
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "query_only(1)", "cache_size(-16384)"))
 	if err != nil {
 		return nil, nil, err
 	}
-	readDB, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "query_only(1)", "cache_size(-16384)"))
-	if err == nil {
-		w := &sqliteWriter{DB: db, statements: map[string]*sql.Stmt{}}
-		if w.Conn, err = db.Conn(ctx); err == nil {
-			return w, newReaders(readDB, &sqlite), nil
-		}
-		readDB.Close()
+	return &sqliteWriter{path: path}, newReaders(db, &sqlite), nil
+}
+
+// join opens the file, if it is not open.
+func (w *sqliteWriter) join(ctx context.Context) error {
+	if w.conn != nil {
+		return nil
 	}
-	db.Close()
-	return nil, nil, err
+	if err := makePrivate(w.path); err != nil {
+		return err
+	}
+	db, err := sql.Open("sqlite", dsn(w.path, "busy_timeout(1000)", "journal_mode(WAL)", "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)"))
+	if err != nil {
+		return err
+	}
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		db.Close()
+		return err
+	}
+	w.db, w.conn, w.statements = db, conn, map[string]*sql.Stmt{}
+	return nil
 }
 
 // dsn is SQLite's name of a database.
@@ -66,7 +76,12 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(path), RawQuery: q.Encode()}).String()
 }
 
-func (w *sqliteWriter) begin(ctx context.Context) error { return w.later(ctx, "BEGIN IMMEDIATE") }
+func (w *sqliteWriter) begin(ctx context.Context) error {
+	if err := w.join(ctx); err != nil {
+		return err
+	}
+	return w.later(ctx, "BEGIN IMMEDIATE")
+}
 
 // maxPrepared bounds the statements that are kept compiled: the text of nearly all is
 // constant.
@@ -78,7 +93,7 @@ func (w *sqliteWriter) prepared(ctx context.Context, q string) (*sql.Stmt, error
 	if stmt := w.statements[q]; stmt != nil {
 		return stmt, nil
 	}
-	stmt, err := w.Conn.PrepareContext(ctx, q)
+	stmt, err := w.conn.PrepareContext(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -114,14 +129,17 @@ func (w *sqliteWriter) laterRows(ctx context.Context, read func(rowSet) error, q
 }
 
 func (w *sqliteWriter) script(ctx context.Context, text string) error {
-	_, err := w.Conn.ExecContext(ctx, text)
+	_, err := w.conn.ExecContext(ctx, text)
 	return err
 }
 
 func (w *sqliteWriter) commit(ctx context.Context) error { return w.later(ctx, "COMMIT") }
 
 func (w *sqliteWriter) undo(ctx context.Context) {
-	w.Conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // ends the transaction if COMMIT did not
+	if w.conn == nil {
+		return
+	}
+	w.conn.ExecContext(context.WithoutCancel(ctx), "ROLLBACK") // ends the transaction if COMMIT did not
 }
 
 func (w *sqliteWriter) QueryContext(ctx context.Context, q string, args ...any) (rowSet, error) {
@@ -138,6 +156,9 @@ func (w *sqliteWriter) QueryRowContext(ctx context.Context, q string, args ...an
 }
 
 func (w *sqliteWriter) close() {
-	w.Conn.Close()
-	w.DB.Close()
+	if w.conn != nil {
+		w.conn.Close()
+		w.db.Close()
+		w.conn = nil
+	}
 }

@@ -73,17 +73,20 @@ type Store struct {
 	index     index
 	journal   *journal
 	queue     queue
-	down      atomic.Bool // the last batch failed
+	trouble   atomic.Pointer[error] // why the last batch failed; nil if it did not
 	sw        position
 	nodes     nodes
 	windows   windowCount
 	clock     atomic.Pointer[clock]
 	tolerance atomic.Int64 // of clocks, a time.Duration
 
-	// loaded is closed when the schema is up to date and the index is filled.
-	// Until then every hub may have a window, and nothing is written.
-	loaded chan struct{}
-	last   int64 // activation that load has seen; for follow
+	// loaded is closed when the schema is up to date and the switch is known. Until
+	// then nothing is decided or written. filled is closed when the index has all hubs
+	// too. Until then every hub may have a window, and the store is asked. tried is
+	// closed when the first try to load has ended.
+	loaded, filled, tried chan struct{}
+	// last is the last activation when it was loaded; for follow.
+	last int64
 
 	looking atomic.Int64 // when the look of follow that is under way began, by Options.Elapsed; 0 if none is
 	behind  atomic.Bool  // the last look failed
@@ -108,14 +111,43 @@ type Store struct {
 	closing   sync.Once
 }
 
-// Open opens the store, brings its schema up to date and starts the committer,
-// which first plays the journal. The error is ErrInUse when another process has
-// the folder, and ErrCopying when the database is being copied into.
-//
-// A PostgreSQL database that cannot be reached is no error: until it can be, the
-// store is not available, so that alerts go forward. One that answers and
-// refuses is.
-func Open(ctx context.Context, opts Options) (_ *Store, err error) {
+// Open opens the store as Start does, and waits until it answers and the index is
+// filled. That it cannot be opened is an error, ErrCopying when the database is being
+// copied into; but not that a PostgreSQL database cannot be reached: until it can be,
+// the store is not available.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	s, err := Start(opts)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-s.tried:
+		err = s.why()
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	switch {
+	case err == nil:
+		select {
+		case <-s.filled:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	case s.remote && !refused(err) && !errors.Is(err, ErrCopying):
+		err = nil
+	}
+	if err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open %s: %w", s.name(), err)
+	}
+	return s, nil
+}
+
+// Start takes the data folder, and has the rest done behind it: the committer opens
+// the database, brings its schema up to date, and plays the journal, and tries again
+// until it has. Until then the store is not available, so that alerts go forward.
+// The error is ErrInUse when another process has the folder.
+func Start(opts Options) (_ *Store, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
@@ -128,7 +160,7 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	if opts.Elapsed == nil {
 		opts.Elapsed = elapsed
 	}
-	s := &Store{opts: opts, stopped: make(chan struct{}), loaded: make(chan struct{}), nodes: newNodes()}
+	s := &Store{opts: opts, stopped: make(chan struct{}), loaded: make(chan struct{}), filled: make(chan struct{}), tried: make(chan struct{}), nodes: newNodes()}
 	s.queue.wake = make(chan struct{}, 1)
 	if s.lock, err = lockFolder(opts.Dir); err != nil {
 		return nil, err
@@ -138,25 +170,16 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 			s.release()
 		}
 	}()
-	path := filepath.Join(opts.Dir, "quell.db")
 	if opts.Database != "" {
-		path = "the database"
 		s.conn, s.reader, err = openPostgres(opts.Database)
 	} else {
-		s.conn, s.reader, err = openSQLite(ctx, path)
+		s.conn, s.reader, err = openSQLite(s.name())
 	}
 	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return nil, fmt.Errorf("open %s: %w", s.name(), err)
 	}
 	s.remote = s.reader.engine.remote
-	s.index.unresolved.Add(1) // until it is loaded
-	if err := s.load(ctx); err != nil {
-		if !s.remote || refused(err) || errors.Is(err, ErrCopying) {
-			return nil, fmt.Errorf("open %s: %w", path, err)
-		}
-		s.down.Store(true)
-		opts.Log.Error("the database cannot be reached: until it can be, alerts are forwarded", "error", err)
-	}
+	s.index.unresolved.Add(1) // until it is filled
 	// The windows of the journal count at once on this node, and so does a switch that
 	// was turned off.
 	s.journal, err = openJournal(filepath.Join(opts.Dir, "pending"), opts.Log, &s.index.unresolved, func(r record) {
@@ -174,17 +197,39 @@ func Open(ctx context.Context, opts Options) (_ *Store, err error) {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go s.commitLoop(run)
-	if s.remote {
+	whenLoaded := func(f func()) {
 		s.following.Go(func() {
 			select {
 			case <-s.loaded:
-				s.follow(run, s.last, forgetEvery)
+				f()
 			case <-run.Done():
 			}
 		})
+	}
+	whenLoaded(func() { s.fill(run) })
+	if s.remote {
+		whenLoaded(func() { s.follow(run, s.last, forgetEvery) })
 		s.following.Go(func() { s.attend(run) })
 	}
 	return s, nil
+}
+
+// name is what the database is called in errors: its file, if it has one.
+func (s *Store) name() string {
+	if s.opts.Database != "" {
+		return "the database"
+	}
+	return filepath.Join(s.opts.Dir, "quell.db")
+}
+
+// Ready waits until the schema is up to date and the switch is known, or ctx ends.
+func (s *Store) Ready(ctx context.Context) error {
+	select {
+	case <-s.loaded:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Close commits what waits, and closes the store. What the store cannot take
@@ -212,8 +257,60 @@ func (s *Store) release() {
 	s.lock.Close() // releases the lock
 }
 
-// Available reports whether the last batch was committed.
-func (s *Store) Available() bool { return !s.down.Load() }
+// Available reports whether the store is open and the last batch was committed.
+func (s *Store) Available() bool { return closed(s.loaded) && s.why() == nil }
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// Started reports whether the store has been opened since the start, and all hubs that
+// have windows are known.
+func (s *Store) Started() bool { return closed(s.loaded) && closed(s.filled) }
+
+// why is why the last batch failed, nil if it did not.
+func (s *Store) why() error {
+	if err := s.trouble.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// fails notes that the store does not answer.
+func (s *Store) fails(err error) {
+	if s.trouble.Swap(&err) == nil {
+		s.opts.Log.Error("the store does not answer, alerts are forwarded", "error", err)
+	}
+}
+
+// answers notes that it does.
+func (s *Store) answers() {
+	if s.trouble.Swap(nil) != nil {
+		s.opts.Log.Info("the store answers again")
+	}
+}
+
+// Conditions says what is wrong with the store, or is not done yet after a start;
+// nil if nothing. Alerts pass all the same.
+func (s *Store) Conditions() (list []string) {
+	switch err := s.why(); {
+	case err != nil:
+		list = append(list, fmt.Sprintf("the store does not answer: every alert is forwarded (%v)", err))
+	case !closed(s.loaded):
+		list = append(list, "the store is being opened: every alert is forwarded")
+	case !closed(s.filled):
+		list = append(list, "the hubs that have windows are being read: the store is asked about every AD1")
+	}
+	if n := s.Pending(); n > 0 {
+		list = append(list, fmt.Sprintf("the journal holds %d records for the store", n))
+	}
+	return list
+}
 
 // Pending is how many records the journal holds that the store does not.
 func (s *Store) Pending() int { return int(s.journal.pending.Load()) }
@@ -329,47 +426,70 @@ func (s *Store) endHolders(ctx context.Context, after time.Duration) (ended int,
 	return len(list), err
 }
 
-// load brings the schema up to date and fills what is kept in memory from the
-// tables, unless that is done. The committer calls it before anything else.
+// load brings the schema up to date and reads the switch, unless that is done. The
+// committer calls it before anything else.
 func (s *Store) load(ctx context.Context) error {
-	select {
-	case <-s.loaded:
+	if closed(s.loaded) {
 		return nil
-	default:
 	}
+	err := s.tryLoad(ctx)
+	if err != nil {
+		s.fails(err)
+		s.conn.close() // the database may be another by the next time, as one that was put back
+	} else {
+		s.reader.keep()
+		s.answers()
+		close(s.loaded)
+	}
+	if !closed(s.tried) {
+		close(s.tried)
+	}
+	return err
+}
+
+func (s *Store) tryLoad(ctx context.Context) error {
 	if err := s.migrate(ctx); err != nil {
 		return err
 	}
 	if err := s.claim(ctx); err != nil {
 		return err
 	}
-	var err error
-	if s.last, err = s.loadHubs(ctx, "activation", "id"); err != nil {
-		return err
-	}
-	if _, err := s.loadHubs(ctx, "suppression", "seq"); err != nil {
-		return err
-	}
 	if err := s.loadSwitch(ctx); err != nil {
 		return err
 	}
-	s.index.unresolved.Add(-1)
-	close(s.loaded)
-	return nil
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.reader.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&s.last)
 }
 
 // loadRows is how many rows load reads at once: a database across a network, and
 // its statement_timeout, may allow for no look through a whole log.
 const loadRows = 10_000
 
-// loadHubs fills the index from a table, and returns the last key in it.
-func (s *Store) loadHubs(ctx context.Context, table, key string) (last int64, err error) {
-	for n := loadRows; n == loadRows; {
-		if n, err = s.loadPage(ctx, table, key, &last); err != nil {
-			return 0, err
+// fill fills the index from the tables, and tries again while the store does not
+// answer.
+func (s *Store) fill(ctx context.Context) {
+	for _, from := range []struct{ table, key string }{{"activation", "id"}, {"suppression", "seq"}} {
+		last, failing := int64(0), false
+		for n := loadRows; n == loadRows; {
+			var err error
+			if n, err = s.loadPage(ctx, from.table, from.key, &last); err == nil {
+				failing = false
+				continue
+			}
+			if !failing && ctx.Err() == nil {
+				s.opts.Log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "error", err)
+			}
+			n, failing = loadRows, true
+			select {
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
-	return last, nil
+	s.index.unresolved.Add(-1)
+	close(s.filled)
 }
 
 // loadPage reads the rows behind the key last, and moves that on.

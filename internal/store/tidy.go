@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // inSteps runs a statement behind what is urgent until it changes nothing.
@@ -26,22 +27,27 @@ func (s *Store) inSteps(ctx context.Context, query string, args ...any) error {
 	return nil
 }
 
-// drop deletes the rows of an import that failed, unless it is in force: its
-// failure may have been that the store's answer was lost. What it had staged says
-// which devices they are of; without that all are looked at.
-func (s *Store) drop(ctx context.Context, no int64, g *stage) error {
-	dropping := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
-		res, err := s.conn.ExecContext(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state IN ('running', 'dropping')`, no)
-		if err != nil {
-			return err
-		}
-		n, err := res.RowsAffected()
-		dropping = n > 0
-		return err
+// giveUpTime bounds the wait for the store when an import is given up.
+const giveUpTime = time.Second
+
+// giveUpImport says that an import goes no further, unless it is in force: its failure
+// may have been that the store's answer was lost. That takes one step, also when ctx
+// has ended.
+func (s *Store) giveUpImport(ctx context.Context, no int64) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
+	defer cancel()
+	return s.do(ctx, func(ctx context.Context) error {
+		return s.conn.later(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state = 'running'`, no)
 	}, nil)
+}
+
+// dropImport deletes the rows of an import that was given up. What it had staged says
+// which devices they are of; without that all are looked at.
+func (s *Store) dropImport(ctx context.Context, no int64, g *stage) error {
+	var dropping bool
+	err := s.reader.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE no = ? AND state = 'dropping')`, no).Scan(&dropping)
 	if err != nil || !dropping {
-		return err
+		return wrapRead(err)
 	}
 	if err := s.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no = ? LIMIT ?)`, no, importBatch); err != nil {
 		return err
