@@ -157,6 +157,9 @@ func (w *sqliteWriter) QueryRowContext(ctx context.Context, q string, args ...an
 
 func (w *sqliteWriter) close() {
 	if w.conn != nil {
+		for _, stmt := range w.statements {
+			stmt.Close() // else SQLite leaves the connection open, and the -wal beside the file
+		}
 		w.conn.Close()
 		w.db.Close()
 		w.conn = nil
