@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,8 @@ type Decision struct {
 //
 // An alert that is in the batch twice is taken once. Of several open windows the
 // earliest to begin counts. One outage may be told to several users, so an entry
-// is repeated in the window if its outage is not the first of it.
+// is repeated in the window if its outage is not the first of it; where that is in
+// the batch too, repeatedSQL finds out.
 const decideSQL = `
 WITH alert AS MATERIALIZED (
     SELECT key AS ord, value->>0 AS id, value->>1 AS code, CAST(value->>2 AS BIGINT) AS chf, value->>3 AS mpxn,
@@ -63,12 +65,39 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
     activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
     CAST(starts_at - outage_start > tolerance AS INTEGER),
     CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.esme = hit.esme AND s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
-        first_value(outage_start) OVER (PARTITION BY activation_id ORDER BY ord)) AS INTEGER)
+        outage_start) AS INTEGER)
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns
 
+// repeatedSQL marks those of the new entries that are repeated in their window, and
+// returns their numbers. It is run behind decideSQL where the batch has several alerts
+// of a hub: to find out for all in one statement would cost every alert a tenth of its
+// time.
+const repeatedSQL = `UPDATE suppression SET repeated = 1 WHERE seq > (SELECT value FROM counter WHERE name = 'suppression') AND repeated = 0 AND outage_start <>
+    (SELECT s.outage_start FROM suppression s WHERE s.esme = suppression.esme AND s.activation_id = suppression.activation_id ORDER BY s.seq LIMIT 1)
+RETURNING seq`
+
+// severalOfAHub reports whether any two decisions are on alerts of one hub.
+func severalOfAHub(ds []*decision) bool {
+	if len(ds) < 2 {
+		return false
+	}
+	hubs := make(map[outage.DeviceID]struct{}, len(ds))
+	for _, d := range ds {
+		hubs[d.alert.CHF] = struct{}{}
+	}
+	return len(hubs) < len(ds)
+}
+
+// markRepeated takes over what repeatedSQL returned.
+func markRepeated(list []outage.Entry, seqs []int64) {
+	for i := range list {
+		list[i].Repeated = list[i].Repeated || slices.Contains(seqs, list[i].Seq)
+	}
+}
+
 // countSQL moves the counter on to the last entry. It is run in the transaction
-// of decideSQL.
+// of decideSQL, behind all that asks for it.
 const countSQL = `UPDATE counter SET value = (SELECT max(seq) FROM suppression)
 WHERE name = 'suppression' AND value < (SELECT max(seq) FROM suppression)`
 
@@ -163,6 +192,16 @@ func (s *Store) suppress(ctx context.Context, ds []*decision, list *[]outage.Ent
 	if err != nil {
 		return err
 	}
+	if severalOfAHub(ds) {
+		err := s.conn.laterRows(ctx, func(rows rowSet) error {
+			seqs, err := numbers(rows, nil)
+			markRepeated(*list, seqs)
+			return err
+		}, repeatedSQL)
+		if err != nil {
+			return err
+		}
+	}
 	return s.conn.later(ctx, countSQL)
 }
 
@@ -174,6 +213,13 @@ func (s *Store) decideBatch(ctx context.Context, ds []*decision) error {
 	list, err := scanEntries(s.conn.QueryContext(ctx, decideSQL, rowsOf(ds)))
 	if err != nil {
 		return err
+	}
+	if len(list) > 1 && severalOfAHub(ds) {
+		seqs, err := numbers(s.conn.QueryContext(ctx, repeatedSQL))
+		if err != nil {
+			return err
+		}
+		markRepeated(list, seqs)
 	}
 	if len(list) > 0 {
 		if err := s.conn.later(ctx, countSQL); err != nil {

@@ -211,17 +211,26 @@ func TestIsolation(t *testing.T) {
 // even where the tables are small, or were when they were last counted.
 func TestPlan(t *testing.T) {
 	s := openNodes(t, 1)[0]
-	plan, err := "", error(nil)
-	if e := s.do(t.Context(), func(ctx context.Context) error {
-		var lines []string
-		lines, err = texts(s.conn.QueryContext(ctx, `EXPLAIN `+decideSQL, `[["x","AD1",1,"",0,"",0,0,null,null,"suppressed",0]]`))
-		plan = strings.Join(lines, "\n")
-		return nil
-	}, nil); e != nil || err != nil {
-		t.Fatal(e, err)
-	}
-	if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using activation_open") {
-		t.Errorf("the plan:\n%s", plan)
+	for _, x := range []struct {
+		query string
+		args  []any
+		index string
+	}{
+		{decideSQL, []any{`[["x","AD1",1,"",0,"",0,0,null,null,"suppressed",0]]`}, "activation_open"},
+		{repeatedSQL, nil, "suppression_meter"},
+	} {
+		plan, err := "", error(nil)
+		if e := s.do(t.Context(), func(ctx context.Context) error {
+			var lines []string
+			lines, err = texts(s.conn.QueryContext(ctx, `EXPLAIN `+x.query, x.args...))
+			plan = strings.Join(lines, "\n")
+			return nil
+		}, nil); e != nil || err != nil {
+			t.Fatal(e, err)
+		}
+		if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using "+x.index) {
+			t.Errorf("the plan:\n%s", plan)
+		}
 	}
 }
 

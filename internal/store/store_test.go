@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -88,6 +89,38 @@ func TestEvidence(t *testing.T) {
 		e := decide(t, s, a).Entry
 		if e.StartedBefore != c.before || e.Repeated != c.repeated || e.MPxN != c.mpxn || e.MPxNValid != c.valid || (e.Distributor != "") != c.valid {
 			t.Errorf("%d: got %+v, want %+v", i, e, c)
+		}
+	}
+}
+
+// Of the outages of one window all but the first are repeated, also within a batch;
+// one that is told to several users is not.
+func TestRepeatedInABatch(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	s.Record(t.Context(), onDemand(1, 1, t0))
+	s.Record(t.Context(), onDemand(2, 1, t0))
+	decide(t, s, ad1(1, "alone", t0)) // from now on PostgreSQL's committer expects suppressions
+	free := holdCommitter(t, s)
+	type told struct {
+		hub, minutes int // when the outage began
+		repeated     bool
+	}
+	list := []told{{1, -3, false}, {2, -3, false}, {2, -2, true}, {2, -3, false}, {2, -1, true}}
+	got := make([]Decision, len(list))
+	var wg sync.WaitGroup
+	for i, x := range list {
+		a := ad1(x.hub, fmt.Sprint(i), t0)
+		a.OutageStart = t0.Add(time.Duration(x.minutes) * time.Minute)
+		wg.Go(func() { got[i], _ = s.Decide(t.Context(), a, outage.Suppressed, 0) })
+		eventually(t, "queued", func() bool { s.queue.mu.Lock(); defer s.queue.mu.Unlock(); return len(s.queue.decisions) == i+1 })
+	}
+	free()
+	wg.Wait()
+	first := decide(t, s, ad1(1, "alone", t0)).Entry.OutageStart
+	for i, e := range allEntries(t, s)[1:] {
+		want := list[i].repeated || list[i].hub == 1 && !got[i].Entry.OutageStart.Equal(first)
+		if e.Repeated != want || got[i].Entry.Repeated != want || got[i].Entry.AlertID != e.AlertID {
+			t.Errorf("entry %d is repeated: %v in the log, %v in the decision, want %v", e.Seq, e.Repeated, got[i].Entry.Repeated, want)
 		}
 	}
 }
