@@ -20,7 +20,7 @@ import (
 )
 
 var reportCommand = command{
-	name: "report", usage: "list | show N | cut | send N [--remote R] | verify FILE|DIR... | export --format csv|jsonl|parquet [--from T] [--to T]",
+	name: "report", usage: "list | show N | cut | send N [--remote R] | resume --next N --why TEXT | verify FILE|DIR... | export --format csv|jsonl|parquet [--from T] [--to T]",
 	short: "List, cut, send and verify reports of the suppression log, or export it",
 	run:   runReport,
 }
@@ -29,6 +29,9 @@ const reportHelp = `list     the last reports, and what has become of them
 show     one report: its files, and how far each has got to each remote
 cut      a report of what is in none yet, now
 send     a report's files again, to all remotes or to one
+resume   cutting and delivering, where a backup was put back that does not know reports
+         which were delivered: the next gets the number N. Those whose files are in the
+         data folder's "reports" are taken back first, with their entries
 verify   report files or folders of them, by themselves: the first fault is told
          with its place, and the exit status is 1; needs no configuration
 export   log entries to standard output, received from T (included) up to T
@@ -39,12 +42,14 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	file := configFlag(fs, e.environ)
 	remote := fs.String("remote", "", "send: to this `remote` only")
 	format := fs.String("format", "csv", "export: the `format`")
+	next := fs.Int64("next", 0, "resume: the `number` of the next report, higher than any that was delivered")
+	why := fs.String("why", "", "resume: the `reason`, for the audit and for the reports")
 	from, to := instant{}, instant{}
 	fs.Var(&from, "from", "export: the first `instant`")
 	fs.Var(&to, "to", "export: the `instant` behind the last")
 	rest, err := parse(fs, args)
 	if err != nil || len(rest) == 0 {
-		return orUsage(err, "say what to do: list, show, cut, send, verify or export")
+		return orUsage(err, "say what to do: list, show, cut, send, resume, verify or export")
 	}
 	what, rest := rest[0], rest[1:]
 	if !from.IsZero() && !to.IsZero() && !from.Before(to.Time) {
@@ -53,6 +58,9 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	if what == "verify" {
 		return verifyReports(e, rest)
 	}
+	if what == "resume" && (*next < 1 || strings.TrimSpace(*why) == "") {
+		return errUsage{"resume needs --next NUMBER and --why TEXT"}
+	}
 	do, ok := map[string]func(*console.Client, string, int64) error{
 		"list": func(c *console.Client, _ string, _ int64) error { return listReports(ctx, e, c) },
 		"show": func(c *console.Client, _ string, no int64) error { return showReport(ctx, e, c, no) },
@@ -60,12 +68,19 @@ func runReport(ctx context.Context, e *env, args []string) error {
 		"send": func(c *console.Client, absent string, no int64) error {
 			return sendReport(ctx, e, c, absent, no, *remote)
 		},
+		"resume": func(c *console.Client, absent string, _ int64) error {
+			if err := c.ResumeReports(ctx, console.Resume{From: *next, Who: whoami(), Why: *why}); err != nil {
+				return err
+			}
+			fmt.Fprintf(e.stdout, "Reports go on; the next has the number %d. %s\n", *next, absent)
+			return nil
+		},
 		"export": func(c *console.Client, _ string, _ int64) error {
 			return exportEntries(ctx, e, c, *format, from.Time, to.Time)
 		},
 	}[what]
 	if !ok {
-		return errUsage{fmt.Sprintf("there is no %q; say list, show, cut, send, verify or export", what)}
+		return errUsage{fmt.Sprintf("there is no %q; say list, show, cut, send, resume, verify or export", what)}
 	}
 	var no int64
 	if what == "show" || what == "send" {

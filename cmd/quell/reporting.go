@@ -92,7 +92,13 @@ func (s *system) redeliver(ctx context.Context, was, now config.Config) {
 
 func reporting(r *report.Reporter, st *store.Store) console.Reporting {
 	return console.Reporting{
-		Cut:  r.Cut,
+		Cut: func(ctx context.Context) (store.Report, error) {
+			rep, err := r.Cut(ctx)
+			return rep, notNow(err)
+		},
+		Resume: func(ctx context.Context, next int64, who, why string) error {
+			return notNow(r.Resume(ctx, next, who, why))
+		},
 		Open: r.Open,
 		Send: func(ctx context.Context, no int64, name string) error {
 			err := r.Send(ctx, no, name)
@@ -108,4 +114,12 @@ func reporting(r *report.Reporter, st *store.Store) console.Reporting {
 			}, err
 		},
 	}
+}
+
+// notNow marks errors for the console that say how things are.
+func notNow(err error) error {
+	if errors.Is(err, report.ErrRestored) || errors.Is(err, report.ErrNotRestored) || errors.Is(err, report.ErrResume) {
+		return console.NotNow{Err: err}
+	}
+	return err
 }

@@ -188,6 +188,17 @@ func (c *Client) CutReport(ctx context.Context) (out store.Report, err error) {
 	return out, c.call(ctx, "POST", "/api/v1/reports", nil, "", nil, &out)
 }
 
+// ResumeReports has reports go on where the store does not know all that were
+// delivered.
+func (c *Client) ResumeReports(ctx context.Context, how Resume) error {
+	body, err := json.Marshal(how)
+	if err != nil {
+		return err
+	}
+	var out Resume
+	return c.call(ctx, "POST", "/api/v1/reports/resume", nil, "application/json", bytes.NewReader(body), &out)
+}
+
 // SendReport has a report delivered again, to one remote or, if the name is
 // empty, to all. It does not wait until that is done.
 func (c *Client) SendReport(ctx context.Context, no int64, remote string) (out store.Report, err error) {

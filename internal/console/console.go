@@ -257,13 +257,14 @@ func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	var bad badRequest
+	var notNow NotNow
 	var lines *inventory.LineErrors
 	switch {
 	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
 		status = http.StatusBadRequest
 	case errors.Is(err, store.ErrNoReport), errors.Is(err, store.ErrNoWindows), errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting), errors.Is(err, store.ErrShrinks):
+	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting), errors.Is(err, store.ErrShrinks), errors.As(err, &notNow):
 		status = http.StatusConflict
 	case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
 		status = http.StatusUnprocessableEntity

@@ -2,12 +2,14 @@ package console
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"quell/internal/store"
@@ -17,11 +19,21 @@ import (
 type Reporting struct {
 	Cut  func(context.Context) (store.Report, error)
 	Send func(ctx context.Context, no int64, remote string) error
+	// Resume has reports go on from a number, where the store does not know all that
+	// were delivered.
+	Resume func(ctx context.Context, next int64, who, why string) error
 	// Open opens a file of a report.
 	Open func(ctx context.Context, no int64, stream string) (*os.File, error)
 	// Export looks up a format. The error is that of an unknown one.
 	Export func(format string) (contentType string, write func(ctx context.Context, w io.Writer, from, to time.Time) error, err error)
 }
+
+// NotNow marks an error of Reporting as one of how things are.
+type NotNow struct{ Err error }
+
+func (n NotNow) Error() string { return n.Err.Error() }
+
+func (n NotNow) Unwrap() error { return n.Err }
 
 // ErrNotFound marks an error of Reporting as one of a thing that is not there.
 var ErrNotFound = errors.New("not found")
@@ -38,6 +50,7 @@ func (c *Console) reportRoutes(mux routes) {
 	}))
 	mux.handle("GET /api/v1/reports/{no}/file", c.reportFile, "stream")
 	mux.handle("POST /api/v1/reports/{no}/send", c.try(c.sendReport), "remote")
+	mux.handle("POST /api/v1/reports/resume", c.try(c.resumeReports))
 	mux.handle("GET /api/v1/export", c.export, "format", "from", "to")
 }
 
@@ -113,6 +126,28 @@ func (c *Console) sendReport(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return c.Motorway.Store.Report(r.Context(), no)
+}
+
+// Resume is what POST /api/v1/reports/resume takes: From is the number of the next
+// report.
+type Resume struct {
+	From int64  `json:"from"`
+	Who  string `json:"who"`
+	Why  string `json:"why"`
+}
+
+func (c *Console) resumeReports(r *http.Request) (any, error) {
+	var in Resume
+	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&in); err != nil {
+		return nil, badRequest{fmt.Errorf("not the JSON of how to go on: %w", err)}
+	}
+	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
+	if in.From < 1 || !isText(in.Who) || !isText(in.Why) {
+		return nil, badRequest{errors.New("needs from, a number from 1 on, who and why")}
+	}
+	return in, c.Reporting.Resume(r.Context(), in.From, in.Who, in.Why)
 }
 
 // export answers entries of the suppression log in a format, received from

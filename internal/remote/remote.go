@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -151,6 +152,54 @@ func lock(ctx context.Context, target string) (unlock func(), err error) {
 // ends, at the latest. The error is ErrTaken if the name is taken. reached is
 // told each step before the next one, and never after Put has returned.
 func Put(ctx context.Context, target string, f File, reached func(Step)) error {
+	var mu sync.Mutex // guards what follows
+	gone := false
+	return within(ctx, target, func(ctx context.Context, folder fs.Fs) error {
+		p := put{folder: folder, file: f, types: folder.Hashes()}
+		if p.types.Contains(hash.SHA256) {
+			p.types = hash.NewHashSet(hash.SHA256)
+		}
+		if err := p.sum(); err != nil {
+			return err
+		}
+		return p.run(ctx, func(s Step) {
+			mu.Lock()
+			defer mu.Unlock()
+			if !gone {
+				reached(s)
+			}
+		})
+	}, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		gone = true
+	})
+}
+
+// Names lists what stands at a target, if it is there at all.
+func Names(ctx context.Context, target string) (names []string, err error) {
+	result := make(chan []string, 1)
+	err = within(ctx, target, func(ctx context.Context, folder fs.Fs) error {
+		list, err := folder.List(ctx, "")
+		if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
+			return fmt.Errorf("list: %w", err)
+		}
+		var names []string
+		for _, e := range list {
+			names = append(names, path.Base(e.Remote()))
+		}
+		result <- names
+		return nil
+	}, func() {})
+	if err != nil {
+		return nil, err
+	}
+	return <-result, nil
+}
+
+// within uses a target by f, and returns when ctx ends at the latest; left is called
+// before, if f still runs then.
+func within(ctx context.Context, target string, f func(ctx context.Context, folder fs.Fs) error, left func()) error {
 	at, err := find(target)
 	if err != nil {
 		return err
@@ -159,32 +208,23 @@ func Put(ctx context.Context, target string, f File, reached func(Step)) error {
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // guards what follows
-	gone := false
 	done := make(chan error, 1)
 	// On its own, since not every backend looks at ctx while it reads or writes.
 	go func() {
 		defer unlock()
-		done <- try(ctx, at, f, func(s Step) {
-			mu.Lock()
-			defer mu.Unlock()
-			if !gone {
-				reached(s)
-			}
-		})
+		done <- try(ctx, at, f)
 	}()
 	select {
 	case err := <-done:
 		return redact(err, at.secrets()...)
 	case <-ctx.Done():
-		mu.Lock()
-		gone = true
-		mu.Unlock()
+		left()
 		return fmt.Errorf("given up: %w", context.Cause(ctx))
 	}
 }
 
-func try(ctx context.Context, at backend, f File, reached func(Step)) error {
+// try connects to a target, and uses it by f.
+func try(ctx context.Context, at backend, f func(ctx context.Context, folder fs.Fs) error) error {
 	ctx, c := fs.AddConfig(ctx)
 	c.ConnectTimeout = fs.Duration(connectTimeout)
 	c.Timeout = fs.Duration(idleTimeout)
@@ -209,14 +249,7 @@ func try(ctx context.Context, at backend, f File, reached func(Step)) error {
 	if shutdown := folder.Features().Shutdown; shutdown != nil {
 		defer shutdown(context.WithoutCancel(ctx))
 	}
-	p := put{folder: folder, file: f, types: folder.Hashes()}
-	if p.types.Contains(hash.SHA256) {
-		p.types = hash.NewHashSet(hash.SHA256)
-	}
-	if err := p.sum(); err != nil {
-		return err
-	}
-	return p.run(ctx, reached)
+	return f(ctx, folder)
 }
 
 // put is one try.

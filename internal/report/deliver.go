@@ -64,10 +64,16 @@ func (r *Reporter) wake() {
 // deliver.
 const lookEvery = 5 * time.Second
 
-// deliverAll delivers to one remote until ctx ends.
-func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
+// deliverAll delivers to one remote until ctx ends. compared is called when what it
+// has was compared with the store.
+func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compared func()) {
+	defer compared()
 	pause := firstPause
 	for first := true; ; {
+		if first {
+			r.compareRemote(ctx, to)
+			compared()
+		}
 		delivered, err := r.deliverWaiting(ctx, to, first)
 		if ctx.Err() != nil {
 			return
@@ -95,6 +101,9 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker) {
 // the first failure, unless that is of the one file only. The first of them may
 // have been on its way when another node, or this one, ended.
 func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (delivered int, failed error) {
+	if err := r.halted(); err != nil {
+		return 0, err
+	}
 	if first { // as when the configuration was read again
 		if err := r.dropOtherStreams(ctx, to); err != nil {
 			return 0, err

@@ -200,7 +200,7 @@ func TestPauses(t *testing.T) {
 			return t0
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		go b.deliverAll(ctx, b.settings.Load().Remotes[0], b.waker("esi"))
+		go b.deliverAll(ctx, b.settings.Load().Remotes[0], b.waker("esi"), func() {})
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		var least, most time.Duration = time.Hour, 0

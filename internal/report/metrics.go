@@ -20,6 +20,7 @@ type Metrics struct {
 	Oldest    *prometheus.GaugeVec
 	Late      *prometheus.GaugeVec
 	Ahead     prometheus.Gauge
+	Halted    prometheus.Gauge
 }
 
 // NewMetrics makes the metrics and registers them.
@@ -36,6 +37,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Oldest:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_oldest_unsent_seconds", Help: "Age of the oldest report that a remote has not confirmed; 0 if there is none."}, remote),
 		Late:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_late", Help: "1 if a remote has not confirmed a report within report.alarm_after."}, remote),
 		Ahead:     f.NewGauge(prometheus.GaugeOpts{Name: "quell_report_period_ahead_seconds", Help: "How far beyond now the last report's period ends; more than some minutes: the clock was wrong."}),
+		Halted:    f.NewGauge(prometheus.GaugeOpts{Name: "quell_reports_halted", Help: "1 while none is cut or delivered, since the store does not know all that were delivered."}),
 	}
 }
 
@@ -60,4 +62,5 @@ func (m *Metrics) forget() {
 	m.Oldest.Reset()
 	m.Late.Reset()
 	m.Ahead.Set(0)
+	m.Halted.Set(0)
 }

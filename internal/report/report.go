@@ -58,6 +58,7 @@ type Reporter struct {
 
 	settings   atomic.Pointer[Settings]
 	conditions conditions
+	strangers  strangers
 
 	mu     sync.Mutex // held while a report is cut or written; guards what follows
 	follow following
@@ -112,6 +113,7 @@ func (r *Reporter) lead(ctx context.Context) {
 	forget := func() {
 		r.Metrics.forget() // remotes that there were before
 		r.conditions.forget()
+		r.strangers.forget()
 	}
 	forget()
 	defer forget()
@@ -120,11 +122,14 @@ func (r *Reporter) lead(ctx context.Context) {
 	r.mu.Lock()
 	r.follow.streams = nil // others may have cut since this node led last
 	r.mu.Unlock()
+	var compared sync.WaitGroup // of remotes
 	for _, to := range r.settings.Load().Remotes {
 		wake := r.waker(to.Name)
-		wg.Go(func() { r.deliverAll(ctx, to, wake) })
+		compared.Add(1)
+		wg.Go(func() { r.deliverAll(ctx, to, wake, sync.OnceFunc(compared.Done)) })
 	}
 	wg.Go(func() { r.watch(ctx) })
+	compared.Wait() // within listTimeout
 	failing := false
 	for {
 		err := r.step(ctx)
@@ -165,6 +170,9 @@ func (r *Reporter) step(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
+		if err := r.compared(ctx); err != nil {
+			return err
+		}
 		unwritten, err := r.Store.Unwritten(ctx)
 		if err != nil {
 			return err
@@ -184,6 +192,17 @@ func (r *Reporter) step(ctx context.Context) error {
 	}
 }
 
+// compared compares the store with the files that this node has, if a report was cut
+// since. The error is ErrRestored if the store lacks any.
+func (r *Reporter) compared(ctx context.Context) error {
+	if r.follow.streams == nil {
+		if err := r.compareFolder(ctx); err != nil {
+			return err
+		}
+	}
+	return r.halted()
+}
+
 // Cut cuts a report of all that is in none yet, after as many as the size calls
 // for, and writes its files. Any node may; it is delivered by the one that leads.
 func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
@@ -193,6 +212,9 @@ func (r *Reporter) Cut(ctx context.Context) (store.Report, error) {
 		r.follow.streams = nil // what was looked at when this node led is stale
 	}
 	for {
+		if err := r.compared(ctx); err != nil {
+			return store.Report{}, err
+		}
 		cause, err := r.look(ctx, time.Time{})
 		if err != nil {
 			return store.Report{}, err

@@ -145,7 +145,11 @@ func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	r := Report{No: last.No + 1, SystemID: c.SystemID, Cause: c.Cause, Start: last.End, End: c.End, CutAt: c.At, FirstSeq: last.LastSeq + 1,
+	next, err := readNextReport(ctx, s.conn)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{No: max(last.No+1, next), SystemID: c.SystemID, Cause: c.Cause, Start: last.End, End: c.End, CutAt: c.At, FirstSeq: last.LastSeq + 1,
 		LastSeq: max(c.LastSeq, last.LastSeq), Switch: sw, Window: c.Window}
 	if last.No == 0 {
 		r.Start = c.Start
@@ -171,10 +175,7 @@ func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
 	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
 		return Report{}, nil
 	}
-	if _, err := s.conn.ExecContext(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
-		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.No, r.SystemID, string(r.Cause), micros(r.Start), micros(r.End), micros(r.CutAt), r.FirstSeq, r.LastSeq,
-		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds()); err != nil {
+	if err := s.insertReport(ctx, r); err != nil {
 		return r, err
 	}
 	streams, err := s.streams(ctx, c, last, r)
@@ -189,6 +190,14 @@ func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
 		r.Files = append(r.Files, f)
 	}
 	return r, nil
+}
+
+func (s *Store) insertReport(ctx context.Context, r Report) error {
+	_, err := s.conn.ExecContext(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
+		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.No, r.SystemID, string(r.Cause), micros(r.Start), micros(r.End), micros(r.CutAt), r.FirstSeq, r.LastSeq,
+		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds())
+	return err
 }
 
 // streams says which files a report has, the consolidated one first.

@@ -180,8 +180,8 @@ func (s *Store) LogBegan(ctx context.Context) (time.Time, error) {
 
 // ReportEvents returns what a report says of the switch and the device list:
 // for each, the event that had put it in force when the report begins, if there
-// is one, and what has changed from then on, in order; and which windows were closed
-// by hand.
+// is one, and what has changed from then on, in order; which windows were closed
+// by hand; and where the numbers of reports went on after a store was put back.
 func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Event, err error) {
 	before, err := s.before(ctx, r)
 	if err != nil {
@@ -193,7 +193,7 @@ func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Ev
 		return nil, nil, wrapRead(err)
 	}
 	changes, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event
-		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices', 'windows') ORDER BY id`, before.lastEvent, r.lastEvent))
+		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices', 'windows', 'reports') ORDER BY id`, before.lastEvent, r.lastEvent))
 	return state, changes, wrapRead(err)
 }
 
@@ -202,12 +202,12 @@ func (s *Store) before(ctx context.Context, r Report) (Report, error) {
 	if r.No <= 1 {
 		return Report{}, nil
 	}
-	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report WHERE no = ?`, r.No-1))
+	list, err := scanReports(s.reader.QueryContext(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT 1`, r.No))
 	if err != nil {
 		return Report{}, wrapRead(err)
 	}
-	if len(list) == 0 {
-		return Report{}, fmt.Errorf("%w: %d", ErrNoReport, r.No-1)
+	if len(list) == 0 || list[0].LastSeq != r.FirstSeq-1 {
+		return Report{}, fmt.Errorf("%w: that before %d", ErrNoReport, r.No)
 	}
 	return list[0], nil
 }

@@ -17,7 +17,7 @@ type Event struct {
 	ID   int64     `json:"id"`
 	At   time.Time `json:"at"`
 	Who  string    `json:"who"`
-	What string    `json:"what"` // switch, inventory, devices or windows
+	What string    `json:"what"` // switch, inventory, devices, windows or reports
 	Old  string    `json:"old"`
 	New  string    `json:"new"`
 	Why  string    `json:"why"`
