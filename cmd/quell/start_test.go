@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/remote/remotetest"
 )
 
 // degraded is what a process says is wrong.
@@ -268,4 +270,52 @@ func TestStopDuringImport(t *testing.T) {
 	if text := <-answer; !strings.Contains(text, "503 Service Unavailable") || !strings.Contains(text, "quell is stopping: nothing was imported") {
 		t.Errorf("the sender is answered %s", text)
 	}
+}
+
+// While a next hop takes no message, quell says so, for each direction by itself.
+func TestNextHopIsAway(t *testing.T) {
+	addr := remotetest.FreeAddr(t)
+	i := install(t, accept(t), "http://"+addr, "")
+	p := i.serve()
+	before := p.degraded(t)
+	send := func(status int) {
+		t.Helper()
+		res, err := http.Post(p.north, "application/xml", bytes.NewReader(powerOutage(1, 1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != status {
+			t.Errorf("answered %s", res.Status)
+		}
+	}
+	up := func(north int) {
+		t.Helper()
+		text := metrics(t, p.admin)
+		for _, want := range []string{fmt.Sprintf("quell_next_hop_up{direction=\"north\"} %d\n", north), "quell_next_hop_up{direction=\"south\"} 1\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the metrics lack %s", want)
+			}
+		}
+	}
+	up(1)
+	send(http.StatusBadGateway)
+	send(http.StatusBadGateway)
+	if text := p.degraded(t); !strings.Contains(text, "the next hop of what goes north, http://"+addr+", has taken none of 2 messages since 20") ||
+		!strings.Contains(text, "connection refused") || strings.Contains(text, "goes south") {
+		t.Errorf("it says %q", text)
+	}
+	up(0)
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hop := &http.Server{Handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})}
+	go hop.Serve(l) // ends with Close
+	t.Cleanup(func() { hop.Close() })
+	send(http.StatusOK)
+	if text := p.degraded(t); text != before {
+		t.Errorf("it still says %q", text)
+	}
+	up(1)
 }

@@ -20,7 +20,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -44,8 +43,8 @@ type Gateway struct {
 	log     *slog.Logger
 	limits  Limits
 	carrier *carrier
-	south   atomic.Pointer[url.URL]
-	north   atomic.Pointer[url.URL]
+	south   nextHop
+	north   nextHop
 	ended   context.Context // of messages that nobody waits for any more
 	end     context.CancelFunc
 
@@ -56,6 +55,10 @@ type Gateway struct {
 // New makes a gateway. SetNextHops is to be called before the first message.
 func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
 	g := &Gateway{m: m, log: log, limits: limits.orDefault()}
+	for n, d := range map[*nextHop]outage.Direction{&g.south: outage.South, &g.north: outage.North} {
+		n.direction, n.up = d, m.Metrics.NextHopUp.WithLabelValues(string(d))
+		n.up.Set(1)
+	}
 	g.ended, g.end = context.WithCancel(context.Background())
 	g.carrier = g.newCarrier()
 	return g
@@ -68,8 +71,8 @@ func (g *Gateway) CutOff() { g.end() }
 // SetNextHops sets where messages go from now on. The URLs may have a path,
 // which goes before each message's own.
 func (g *Gateway) SetNextHops(south, north *url.URL) {
-	g.south.Store(south)
-	g.north.Store(north)
+	g.south.point(south)
+	g.north.point(north)
 }
 
 // Southbound is the handler of what goes south.
@@ -291,9 +294,9 @@ func (e errAnswer) Error() string {
 
 // proxy makes the reverse proxy of a direction. answered sees the next hop's
 // answer before the caller does.
-func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*transit, *http.Response)) *httputil.ReverseProxy {
+func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
-		Rewrite:    func(r *httputil.ProxyRequest) { rewrite(r, nextHop.Load()) },
+		Rewrite:    func(r *httputil.ProxyRequest) { rewrite(r, hop.url.Load()) },
 		Transport:  g.carrier,
 		BufferPool: buffers{},
 		ErrorLog:   slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
@@ -301,6 +304,7 @@ func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*transit
 			if res.StatusCode < 200 || res.StatusCode > 999 {
 				return errAnswer(res.StatusCode) // a tunnel that nobody asked for, or no status at all
 			}
+			hop.answers()
 			t := transitOf(res.Request)
 			t.in.answered()
 			if res.Body != http.NoBody {
@@ -311,12 +315,14 @@ func (g *Gateway) proxy(nextHop *atomic.Pointer[url.URL], answered func(*transit
 			g.m.Passed(&t.Passage, res.StatusCode)
 			return nil
 		},
-		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) { g.undelivered(transitOf(r), r.Context(), err) },
+		ErrorHandler: func(_ http.ResponseWriter, r *http.Request, err error) {
+			g.undelivered(hop, transitOf(r), r.Context(), err)
+		},
 	}
 }
 
 // undelivered answers a message that is not known to have reached the next hop.
-func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
+func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err error) {
 	d := motorway.InDoubt
 	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) {
 		d = motorway.Refused // nothing of it was sent
@@ -342,6 +348,10 @@ func (g *Gateway) undelivered(t *transit, ctx context.Context, err error) {
 		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", t.Direction)
 	case timedOut(err):
 		status, cause = http.StatusGatewayTimeout, "timeout"
+	}
+	switch cause {
+	case "unreachable", "own-listener", "answer", "timeout":
+		hop.fails(err)
 	}
 	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), cause).Inc()
 	g.log.Warn("message not delivered", "direction", t.Direction, "cause", cause, "error", err,

@@ -131,8 +131,13 @@ func (g *Gateway) patient(next http.Handler) http.Handler {
 	})
 }
 
-// Conditions says what is wrong with the listeners; nil if nothing.
+// Conditions says what is wrong with the listeners and the next hops; nil if nothing.
 func (g *Gateway) Conditions() (list []string) {
+	for _, n := range []*nextHop{&g.south, &g.north} {
+		if text := n.condition(); text != "" {
+			list = append(list, text)
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, d := range g.doors {

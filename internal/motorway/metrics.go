@@ -16,6 +16,7 @@ type Metrics struct {
 	Activations *prometheus.CounterVec // by mode, reason
 	FailOpen    *prometheus.CounterVec // by cause
 	NextHop     *prometheus.CounterVec // by direction, cause
+	NextHopUp   *prometheus.GaugeVec   // by direction
 	Withdrawn   prometheus.Counter
 	Unreadable  prometheus.Counter     // answers to tracked 11.3s
 	Refused     *prometheus.CounterVec // by direction, cause
@@ -43,6 +44,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Activations: counter("activations_total", "11.3 requests, by mode and reason.", "mode", "reason"),
 		FailOpen:    counter("fail_open_total", "Northbound messages forwarded because something failed, by cause.", "cause"),
 		NextHop:     counter("next_hop_errors_total", "Messages that could not be delivered to the next hop, by direction and cause.", "direction", "cause"),
+		NextHopUp: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "quell", Name: "next_hop_up",
+			Help: "0 from the first message that a next hop does not take or answer until it answers one, else 1."}, []string{"direction"}),
 		Withdrawn: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "activations_withdrawn_total",
 			Help: "Tracked activations withdrawn because the next hop refused them or could not be reached."}),
 		Unreadable: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "answers_unreadable_total",
@@ -84,6 +87,14 @@ func (m *Motorway) Watch(r prometheus.Registerer) {
 	r.MustRegister(&windows{m: m, desc: prometheus.NewDesc("quell_windows", "Windows that stand, by state: open, or pending (not begun).", []string{"state"}, nil)})
 	gauge("store_up", "1 if the store took the last transaction, else 0.", nil, func() float64 { return truth(m.Store.Available()) })
 	gauge("journal_pending", "Records in the node's journal that are not in the store.", nil, func() float64 { return float64(m.Store.Pending()) })
+	gauge("journal_in_memory", "Records of the journal that are in memory only, since its file cannot be written.", nil, func() float64 {
+		held, _ := m.Store.JournalInMemory()
+		return float64(held)
+	})
+	gauge("journal_lost", "Records of the journal that were lost since the start, since neither its file nor memory had room.", nil, func() float64 {
+		_, lost := m.Store.JournalInMemory()
+		return float64(lost)
+	})
 	gauge("leading", "1 if this node cuts and delivers reports and keeps house, else 0.", nil, func() float64 { return truth(m.Store.Leading()) })
 	gauge("settings_different", "Settings of other nodes that differ from those of this one and must not.", nil, func() float64 { return float64(len(m.Store.Differences())) })
 	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 if there is none to compare with.", nil, func() float64 {

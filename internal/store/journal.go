@@ -89,6 +89,7 @@ type journal struct {
 	line       []*appended // what is not in the file yet, in the order in which it arose
 	number     uint64      // of the last that came into line
 	dropped    int
+	failed     error     // why the file cannot be written; nil if it can
 	complained time.Time // when it was last logged that the file cannot be written
 	// unresolved is how many activations without a hub are in the journal; each is
 	// counted in everywhere too, which makes any hub one that may have a window.
@@ -251,6 +252,14 @@ func (j *journal) complain(err error) {
 		"file", j.path, "error", err, "held", len(j.line), "lost", j.dropped)
 }
 
+// inMemory is why the file cannot be written, nil if it can, and how many records are
+// in memory only, and how many were lost since there was no room for them.
+func (j *journal) inMemory() (held, lost int, err error) {
+	j.lineMu.Lock()
+	defer j.lineMu.Unlock()
+	return len(j.line), j.dropped, j.failed
+}
+
 // rewriteEvery is how often it is tried to write what could not be written.
 const rewriteEvery = time.Second
 
@@ -282,10 +291,14 @@ func (j *journal) writeLine() bool {
 			for _, a := range j.line {
 				a.said()
 			}
+			j.failed = err
 			j.complain(err)
 			j.lineMu.Unlock()
 			return false
 		}
+		j.lineMu.Lock()
+		j.failed = nil
+		j.lineMu.Unlock()
 		if n == 0 {
 			return true
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -303,4 +304,37 @@ func TestUnresolvedIsTakenBack(t *testing.T) {
 			t.Error("every hub may have a window")
 		}
 	})
+}
+
+// While the journal cannot be written the store says so, and how much would be lost.
+func TestJournalInMemoryIsSaid(t *testing.T) {
+	s := openIn(t, t.TempDir())
+	free := holdCommitter(t, s)
+	defer free()
+	closed, err := os.Create(filepath.Join(t.TempDir(), "closed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	swap := func(f *os.File) (was *os.File) {
+		s.journal.mu.Lock()
+		defer s.journal.mu.Unlock()
+		was, s.journal.file = s.journal.file, f
+		return was
+	}
+	good := swap(closed)
+	for n := range 3 {
+		s.Remember(t.Context(), noted(1, fmt.Sprint(n), t0, outage.ReasonStoreUnavailable))
+	}
+	if held, lost := s.JournalInMemory(); held != 3 || lost != 0 {
+		t.Errorf("%d in memory, %d lost", held, lost)
+	}
+	if text := strings.Join(s.Conditions(), "\n"); !strings.Contains(text, "the journal cannot be written: 3 records are in memory only") {
+		t.Errorf("it says %q", text)
+	}
+	swap(good)
+	eventually(t, "they are written", func() bool { held, _ := s.JournalInMemory(); return held == 0 })
+	if text := strings.Join(s.Conditions(), "\n"); strings.Contains(text, "cannot be written") {
+		t.Errorf("it still says %q", text)
+	}
 }

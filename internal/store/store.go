@@ -309,11 +309,29 @@ func (s *Store) Conditions() (list []string) {
 	if n := s.Pending(); n > 0 {
 		list = append(list, fmt.Sprintf("the journal holds %d records for the store", n))
 	}
+	held, lost, err := s.journal.inMemory()
+	if err != nil {
+		list = append(list, fmt.Sprintf("the journal cannot be written: %d records are in memory only, and lost if this process ends (%v)", held, err))
+	}
+	if lost > 0 {
+		list = append(list, fmt.Sprintf("%d records of the journal were lost, since neither its file nor memory had room", lost))
+	}
 	return list
 }
 
 // Pending is how many records the journal holds that the store does not.
 func (s *Store) Pending() int { return int(s.journal.pending.Load()) }
+
+// JournalInMemory is how many records of the journal are in memory only, since its
+// file cannot be written, and how many were lost since the start, since there was no
+// room for them either.
+func (s *Store) JournalInMemory() (held, lost int) {
+	held, lost, err := s.journal.inMemory()
+	if err == nil {
+		held = 0 // they are on their way
+	}
+	return held, lost
+}
 
 // lockFolder takes the folder for this process, until the file is closed or
 // the process ends, however it ends.
