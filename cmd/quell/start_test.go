@@ -292,7 +292,7 @@ func TestNextHopIsAway(t *testing.T) {
 	up := func(north int) {
 		t.Helper()
 		text := metrics(t, p.admin)
-		for _, want := range []string{fmt.Sprintf("quell_next_hop_up{direction=\"north\"} %d\n", north), "quell_next_hop_up{direction=\"south\"} 1\n"} {
+		for _, want := range []string{fmt.Sprintf("quell_next_hop_up{direction=\"northbound\"} %d\n", north), "quell_next_hop_up{direction=\"southbound\"} 1\n"} {
 			if !strings.Contains(text, want) {
 				t.Errorf("the metrics lack %s", want)
 			}
@@ -301,8 +301,8 @@ func TestNextHopIsAway(t *testing.T) {
 	up(1)
 	send(http.StatusBadGateway)
 	send(http.StatusBadGateway)
-	if text := p.degraded(t); !strings.Contains(text, "the next hop of what goes north, http://"+addr+", has taken none of 2 messages since 20") ||
-		!strings.Contains(text, "connection refused") || strings.Contains(text, "goes south") {
+	if text := p.degraded(t); !strings.Contains(text, "the northbound next hop, http://"+addr+", has taken none of 2 messages since 20") ||
+		!strings.Contains(text, "connection refused") || strings.Contains(text, "the southbound next hop") {
 		t.Errorf("it says %q", text)
 	}
 	up(0)

@@ -65,6 +65,6 @@ func (n *nextHop) condition() string {
 	if n.failed == 0 {
 		return ""
 	}
-	return fmt.Sprintf("the next hop of what goes %s, %s, has taken none of %d messages since %s: %v",
+	return fmt.Sprintf("the %s next hop, %s, has taken none of %d messages since %s: %v",
 		n.direction, n.url.Load(), n.failed, n.since.UTC().Format(time.RFC3339), n.last)
 }
