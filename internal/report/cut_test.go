@@ -79,6 +79,39 @@ func allEntries(t testing.TB, b *bench) (list []outage.Entry) {
 	return list
 }
 
+// What a report tells of changes counts for its size, and is divided where it must be.
+func TestEventsBySize(t *testing.T) {
+	const most, turns = 20 << 10, 60
+	b := newBench(t, func(s *Settings) { s.MaxBytes = most })
+	for n := range turns {
+		b.at(b.Now().Add(time.Second))
+		b.turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2], "somebody", strings.Repeat("why ", 200))
+	}
+	b.activate(1)
+	for i := range 30 {
+		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+	}
+	b.cutNow()
+	files, records := b.parsed(store.Consolidated)
+	for _, f := range files {
+		if f.Size > most {
+			t.Errorf("report %d has %d bytes", f.Header.Report, f.Size)
+		}
+	}
+	told := 0
+	for _, r := range records {
+		if r.Event != nil && !r.Standing {
+			told++
+		}
+	}
+	if told != turns || len(files) < 3 {
+		t.Errorf("%d changes are told in %d files", told, len(files))
+	}
+	if _, err := Verify(b.paths(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
 // Corrections count for the size of a file too, and what has no room is in the next.
 func TestCorrectionsBySize(t *testing.T) {
 	const most, alerts = 20 << 10, 300

@@ -85,11 +85,11 @@ type following struct {
 	last     store.Report
 	boundary time.Time // the last round time that was reported, or found to be empty
 	seq      int64
-	// The last correction that was looked at.
-	correction int64
-	bytes      int64
-	latest     time.Time // receipt
-	streams    map[string]bool
+	// The last correction, and the last event, that were looked at.
+	correction, event int64
+	bytes             int64
+	latest            time.Time // receipt
+	streams           map[string]bool
 }
 
 // overhead is an allowance for what a file has besides entries.
@@ -275,7 +275,7 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 		return false, err
 	case cause == store.CauseSize:
 		end := f.latest
-		if end.IsZero() { // of corrections alone
+		if end.IsZero() { // of events or corrections alone
 			end = now
 		}
 		_, err = r.cut(ctx, cause, after(end))
@@ -326,7 +326,7 @@ func (r *Reporter) begin(ctx context.Context) error {
 		}
 		last.End = last.End.Truncate(time.Millisecond)
 	}
-	*f = following{last: last, boundary: last.End, seq: last.LastSeq, correction: last.Corrected(), bytes: overhead, streams: map[string]bool{}}
+	*f = following{last: last, boundary: last.End, seq: last.LastSeq, correction: last.Corrected(), event: last.Told(), bytes: overhead, streams: map[string]bool{}}
 	return nil
 }
 
@@ -339,6 +339,9 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, e
 		return "", err
 	}
 	f, most := &r.follow, r.settings.Load().MaxBytes
+	if full, err := r.lookAtEvents(ctx, most); full || err != nil {
+		return store.CauseSize, err
+	}
 	if full, err := r.lookAtCorrections(ctx, most); full || err != nil {
 		return store.CauseSize, err
 	}
@@ -355,11 +358,10 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, e
 			return "", err
 		}
 		measure.csv.Flush()
-		size := measure.size - before
-		if f.bytes+size > most && f.bytes > overhead {
+		if !f.add(measure.size-before, most) {
 			return store.CauseSize, nil
 		}
-		f.seq, f.bytes = e.Seq, f.bytes+size
+		f.seq = e.Seq
 		f.streams[e.Stream()] = true
 		if e.Received.After(f.latest) {
 			f.latest = e.Received
@@ -368,8 +370,43 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (store.Cause, e
 	return "", nil
 }
 
-// correctionPage is how many corrections are read at once.
-const correctionPage = 500
+// lookAtEvents goes on looking at events that are in no report, up to the first for
+// which the file has no room.
+func (r *Reporter) lookAtEvents(ctx context.Context, most int64) (full bool, err error) {
+	f := &r.follow
+	measure := newWriter(io.Discard)
+	for n := lookPage; n == lookPage; {
+		list, err := r.Store.EventsAfter(ctx, f.event, lookPage)
+		if err != nil {
+			return false, err
+		}
+		for _, e := range list {
+			before := measure.size
+			if err := measure.event(changed, e); err != nil {
+				return false, err
+			}
+			measure.csv.Flush()
+			if !f.add(measure.size-before, most) {
+				return true, nil
+			}
+			f.event = e.ID
+		}
+		n = len(list)
+	}
+	return false, nil
+}
+
+// add counts what a record takes in the file, if there is room.
+func (f *following) add(size, most int64) bool {
+	if f.bytes+size > most && f.bytes > overhead {
+		return false
+	}
+	f.bytes += size
+	return true
+}
+
+// lookPage is how many events or corrections are read at once.
+const lookPage = 500
 
 // lookAtCorrections goes on looking at corrections that are in no report, up to the
 // first for which the file has no room.
@@ -377,7 +414,7 @@ func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool
 	f := &r.follow
 	measure := newWriter(io.Discard)
 	for {
-		numbers, of, err := r.Store.CorrectionsAfter(ctx, f.correction, f.last.LastSeq, correctionPage)
+		numbers, of, err := r.Store.CorrectionsAfter(ctx, f.correction, f.last.LastSeq, lookPage)
 		if err != nil {
 			return false, err
 		}
@@ -388,15 +425,13 @@ func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool
 					return false, err
 				}
 				measure.csv.Flush()
-				size := measure.size - before
-				if f.bytes+size > most && f.bytes > overhead {
+				if !f.add(measure.size-before, most) {
 					return true, nil
 				}
-				f.bytes += size
 			}
 			f.correction = no
 		}
-		if len(numbers) < correctionPage {
+		if len(numbers) < lookPage {
 			return false, nil
 		}
 	}
@@ -406,7 +441,7 @@ func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool
 func (r *Reporter) cut(ctx context.Context, cause store.Cause, end time.Time) (store.Report, error) {
 	f, set := &r.follow, r.settings.Load()
 	c := store.Cut{After: f.last.No, SystemID: set.SystemID, Cause: cause, Start: f.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
-		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
+		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), LastEvent: cmp.Or(f.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
 		Name: func(r store.Report, f store.ReportFile) string {
 			return name(r.SystemID, f.Start, r.End, r.No, f.Stream)
 		}}

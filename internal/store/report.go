@@ -45,6 +45,9 @@ type Report struct {
 // Corrected is the number of the last correction in the report, or before it.
 func (r Report) Corrected() int64 { return r.lastCorrection }
 
+// Told is the number of the last event that the report tells of, or that came before it.
+func (r Report) Told() int64 { return r.lastEvent }
+
 // Cause is why a report was cut.
 type Cause string
 
@@ -101,7 +104,9 @@ type Cut struct {
 	// LastCorrection is the last correction in the report, by Report.Corrected; those
 	// after it are of the next. 0: all that there are; negative: no more than before.
 	LastCorrection int64
-	Window         time.Duration
+	// LastEvent is the same for events, by Report.Told.
+	LastEvent int64
+	Window    time.Duration
 	// SkipEmpty leaves out what would have no records: files of distributors,
 	// and, unless it was asked for, the report.
 	SkipEmpty bool
@@ -171,6 +176,9 @@ func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
 	}
 	if c.LastCorrection != 0 {
 		r.lastCorrection = max(last.lastCorrection, min(r.lastCorrection, c.LastCorrection))
+	}
+	if c.LastEvent != 0 {
+		r.lastEvent = max(last.lastEvent, min(r.lastEvent, c.LastEvent))
 	}
 	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
 		return Report{}, nil

@@ -192,9 +192,19 @@ func (s *Store) ReportEvents(ctx context.Context, r Report) (state, changes []Ev
 	if err != nil {
 		return nil, nil, wrapRead(err)
 	}
-	changes, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event
-		WHERE id > ? AND id <= ? AND what IN ('switch', 'devices', 'windows', 'reports') ORDER BY id`, before.lastEvent, r.lastEvent))
+	changes, err = scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event WHERE id > ? AND id <= ? AND what IN (`+toldEvents+`) ORDER BY id`,
+		before.lastEvent, r.lastEvent))
 	return state, changes, wrapRead(err)
+}
+
+// toldEvents are the events that reports tell of.
+const toldEvents = `'switch', 'devices', 'windows', 'reports'`
+
+// EventsAfter returns up to limit events that reports tell of, with numbers above one,
+// in order.
+func (s *Store) EventsAfter(ctx context.Context, id int64, limit int) ([]Event, error) {
+	list, err := scanEvents(s.reader.QueryContext(ctx, `SELECT `+eventColumns+` FROM event WHERE id > ? AND what IN (`+toldEvents+`) ORDER BY id LIMIT ?`, id, limit))
+	return list, wrapRead(err)
 }
 
 // before returns the report before r.
