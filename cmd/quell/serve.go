@@ -323,16 +323,18 @@ func (s *system) configured(kind string) string {
 // housekeep deletes what is old, now and every hour, until ctx ends.
 func (s *system) housekeep(ctx context.Context) {
 	for {
-		keep := s.keep.Load()
+		keep, files := s.keep.Load(), time.Duration(s.cfg.Load().Report.Keep)
 		now := s.store.Now()
-		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-keep[0]), LogBefore: now.Add(-keep[1]), Remotes: s.reports.Remotes()})
+		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-keep[0]), LogBefore: now.Add(-keep[1]),
+			Remotes: s.reports.Remotes(), ReportsBefore: now.Add(-max(keep[1], files))})
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
 			s.log.Error("housekeeping", "error", err)
 		case h != store.Housekeeping{}:
-			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked)
+			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
+				"reports", h.Reports, "events", h.Events)
 		}
 		select {
 		case <-time.After(housekeepEvery):

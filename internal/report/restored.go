@@ -133,17 +133,27 @@ func (r *Reporter) lacks(ctx context.Context, files []fileName) (list []fileName
 		case i-len(list) >= newest:
 			return list, nil
 		}
-		known, err := r.Store.ReportFile(ctx, f.report, f.stream)
-		switch {
-		case errors.Is(err, store.ErrNoReport):
-			list = append(list, f)
-		case err != nil:
+		if known, err := r.knows(ctx, f); err != nil {
 			return nil, err
-		case known.Name != f.name:
+		} else if !known {
 			list = append(list, f)
 		}
 	}
 	return list, nil
+}
+
+// knows reports whether the store has a file of a report, which is not later than its
+// last. If it does not have the report at all, that was so old that it was deleted.
+func (r *Reporter) knows(ctx context.Context, f fileName) (bool, error) {
+	known, err := r.Store.ReportFile(ctx, f.report, f.stream)
+	if !errors.Is(err, store.ErrNoReport) {
+		return known.Name == f.name, err
+	}
+	_, err = r.Store.Report(ctx, f.report)
+	if errors.Is(err, store.ErrNoReport) {
+		return true, nil
+	}
+	return false, err
 }
 
 // compareFolder compares the store with the files that this node has.

@@ -13,7 +13,7 @@ const housekeepBatch = 250
 
 // Housekeeping says what Housekeep deleted.
 type Housekeeping struct {
-	Activations, Entries, Notes, Untracked int
+	Activations, Entries, Notes, Untracked, Reports, Events int
 }
 
 // Limits says what Housekeep may delete.
@@ -28,6 +28,9 @@ type Limits struct {
 	// The remotes in use: an entry is kept until each of them that is to have
 	// it has confirmed it.
 	Remotes []string
+	// Reports that were cut before this instant and of which no entry is in the log,
+	// and events before it, as far as no report that is kept tells of them.
+	ReportsBefore time.Time
 }
 
 // Housekeep deletes what is old, but no entry that is not in a report, or whose
@@ -67,8 +70,61 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 			}
 		}
 	}
-	h.Entries, err = s.purgeEntries(ctx, l)
+	if h.Entries, err = s.purgeEntries(ctx, l); err != nil {
+		return h, err
+	}
+	h.Reports, h.Events, err = s.purgeReports(ctx, l)
 	return h, err
+}
+
+// purgeReports deletes old reports, and old events. It keeps of each stream the files
+// that one which is kept names as that before it, so that chains go on; and of events
+// what the oldest report that is kept begins with.
+func (s *Store) purgeReports(ctx context.Context, l Limits) (reports, events int, err error) {
+	// From the first report that is not old on all are kept, and the one before it.
+	var keep int64
+	if err := s.reader.QueryRowContext(ctx, `SELECT coalesce(max(no), 0) FROM report WHERE no < (SELECT min(no) FROM (
+			SELECT max(no) AS no FROM report
+			UNION ALL SELECT min(no) FROM report WHERE cut_at >= ?1
+			UNION ALL SELECT min(no) FROM report WHERE last_seq >= (SELECT min(seq) FROM suppression)
+			UNION ALL SELECT min(report_no) FROM report_file WHERE sha256 = ''
+			UNION ALL SELECT min(report_no) FROM delivery WHERE state <> 'confirmed' AND remote IN (SELECT value->>0 FROM json_each(?2))) AS young)`,
+		micros(l.ReportsBefore), column(l.Remotes)).Scan(&keep); err != nil {
+		return 0, 0, wrapRead(err)
+	}
+	for n := housekeepBatch; n == housekeepBatch; reports += n {
+		if n, err = s.purgeSomeReports(ctx, keep); err != nil {
+			return reports, 0, err
+		}
+	}
+	for n := housekeepBatch; n == housekeepBatch; events += n {
+		n, err = s.purge(ctx, `DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < ?1 AND id < (SELECT last_event FROM report WHERE no = ?2)
+			AND EXISTS (SELECT 1 FROM event e WHERE e.what = event.what AND e.id > event.id AND e.id <= (SELECT last_event FROM report WHERE no = ?2))
+			ORDER BY id LIMIT ?3) RETURNING 0`, micros(l.ReportsBefore), keep, housekeepBatch)
+		if err != nil {
+			return reports, events, err
+		}
+	}
+	return reports, events, nil
+}
+
+// purgeSomeReports deletes reports with numbers below one, with their files and
+// deliveries.
+func (s *Store) purgeSomeReports(ctx context.Context, keep int64) (n int, err error) {
+	old, err := numbers(s.reader.QueryContext(ctx, `SELECT no FROM report WHERE no < ?1 AND NOT EXISTS (SELECT 1 FROM report_file f WHERE f.report_no = report.no
+		AND NOT EXISTS (SELECT 1 FROM report_file g WHERE g.stream = f.stream AND g.report_no > f.report_no AND g.report_no <= ?1)) ORDER BY no LIMIT ?2`, keep, housekeepBatch))
+	if err != nil || len(old) == 0 {
+		return 0, wrapRead(err)
+	}
+	err = s.doLeading(ctx, func(ctx context.Context) error {
+		for _, of := range []string{"delivery WHERE report_no", "report_file WHERE report_no", "report WHERE no"} {
+			if err := s.conn.later(ctx, `DELETE FROM `+of+` IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, column(old)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+	return len(old), err
 }
 
 // purgeEntries deletes old entries, and their corrections. It goes along them in the

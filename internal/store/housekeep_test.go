@@ -119,3 +119,73 @@ func TestNumbersAreNotGivenOutAgain(t *testing.T) {
 		t.Errorf("the first alert of a window: %+v", d.Entry)
 	}
 }
+
+// Old reports, their deliveries, and old events go; but not what the reports that are
+// kept, or the next one, name or begin with.
+func TestHousekeepReports(t *testing.T) {
+	s := lead(t, openIn(t, t.TempDir()))
+	rows := func(table string) (list []int64) {
+		t.Helper()
+		key := map[string]string{"report": "no", "report_file": "report_no", "delivery": "report_no", "event": "id"}[table]
+		list, err := numbers(s.reader.QueryContext(t.Context(), `SELECT DISTINCT `+key+` FROM `+table+` ORDER BY 1`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list
+	}
+	expect := func(what string, l Limits, reports, deliveries, events []int64) {
+		t.Helper()
+		housekeep(t, s, l)
+		for table, want := range map[string][]int64{"report": reports, "report_file": reports, "delivery": deliveries, "event": events} {
+			if got := rows(table); !slices.Equal(got, want) {
+				t.Errorf("%s: of the table %s %v are left, want %v", what, table, got, want)
+			}
+		}
+	}
+	at := t0
+	turn := func(to outage.Switch) {
+		t.Helper()
+		at = at.Add(time.Second)
+		if _, err := s.SetSwitch(t.Context(), to, "somebody", "why", at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	logN(t, s, 6)
+	for n := int64(1); n <= 6; n++ {
+		turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2]) // event n, in report n
+		writeReport(t, s, n, func(c *Cut) {
+			c.At = t0.Add(time.Duration(n) * time.Hour)
+			c.Remotes = map[string]string{"esi": Consolidated}
+			if c.SkipEmpty = true; n == 2 {
+				c.Streams = []string{"12"} // its last file
+			}
+		})
+		if n != 5 {
+			confirmed(t, s, n)
+		}
+	}
+	all := []int64{1, 2, 3, 4, 5, 6}
+	log := t0.Add(-time.Hour) // nothing of the log is old
+	expect("the log has all entries", Limits{LogBefore: log, ReportsBefore: t0.Add(time.Hour * 24), Remotes: []string{"esi"}}, all, all, all)
+	log = t0.Add(24 * time.Hour)
+	expect("no report is old", Limits{LogBefore: log, ReportsBefore: t0, Remotes: []string{"esi"}}, all, all, all)
+	// The fourth comes before the first that is not confirmed; the second has the last
+	// file of its stream.
+	expect("one is not confirmed", Limits{LogBefore: log, ReportsBefore: log, Remotes: []string{"esi"}}, []int64{2, 4, 5, 6}, []int64{2, 4, 5, 6}, []int64{4, 5, 6})
+	confirmed(t, s, 5)
+	expect("all is confirmed", Limits{LogBefore: log, ReportsBefore: log, Remotes: []string{"esi"}}, []int64{2, 5, 6}, []int64{2, 5, 6}, []int64{5, 6})
+
+	next := cutUpTo(t, s, 6, func(c *Cut) { c.Streams = []string{"12"} })
+	if f := next.Files[1]; f.Stream != "12" || f.Previous != 2 {
+		t.Errorf("the stream goes on with %+v", f)
+	}
+	last, err := s.Report(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []Report{last, next} {
+		if state, changes, err := s.ReportEvents(t.Context(), r); err != nil || len(state) != 1 || len(changes) != int(7-r.No) {
+			t.Errorf("report %d begins with %v and tells of %v %v", r.No, state, changes, err)
+		}
+	}
+}
