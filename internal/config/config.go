@@ -212,6 +212,8 @@ type Config struct {
 
 		// How long an entry of the suppression log is kept. One that is in no
 		// report yet, or in one that a remote has not confirmed, is kept longer.
+		// What is known of reports, and who changed what, are kept as long, and for
+		// report.keep at least.
 		// More than 0.
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
