@@ -45,6 +45,15 @@ type Remote struct {
 	Stream string // store.Consolidated, a distributor's id, or outage.UnknownDistributor
 }
 
+// takes says which remote takes which stream.
+func (s *Settings) takes() map[string]string {
+	takes := map[string]string{}
+	for _, to := range s.Remotes {
+		takes[to.Name] = to.Stream
+	}
+	return takes
+}
+
 // Reporter cuts and delivers the reports of one store. Its fields are set before
 // the first call of a method; Reached may be nil.
 type Reporter struct {
@@ -441,7 +450,7 @@ func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool
 func (r *Reporter) cut(ctx context.Context, cause store.Cause, end time.Time) (store.Report, error) {
 	f, set := &r.follow, r.settings.Load()
 	c := store.Cut{After: f.last.No, SystemID: set.SystemID, Cause: cause, Start: f.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
-		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), LastEvent: cmp.Or(f.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: map[string]string{},
+		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), LastEvent: cmp.Or(f.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: set.takes(),
 		Name: func(r store.Report, f store.ReportFile) string {
 			return name(r.SystemID, f.Start, r.End, r.No, f.Stream)
 		}}
@@ -450,9 +459,6 @@ func (r *Reporter) cut(ctx context.Context, cause store.Cause, end time.Time) (s
 		for s := range f.streams {
 			c.Streams = append(c.Streams, s)
 		}
-	}
-	for _, to := range set.Remotes {
-		c.Remotes[to.Name] = to.Stream
 	}
 	rep, err := r.Store.Cut(ctx, c)
 	if err == nil && rep.No == 0 {

@@ -228,7 +228,7 @@ func (r *Reporter) Resume(ctx context.Context, next int64, who, why string) erro
 		}
 		return fmt.Errorf("%w: the last report is %d, so the next number must be %d at least", ErrResume, most, most+1)
 	}
-	d := store.Delivered{Next: next, Who: who, Why: why}
+	d := store.Delivered{Next: next, Who: who, Why: why, Remotes: r.settings.Load().takes()}
 	var paths []string
 	if d.Reports, paths, err = r.readStrangers(known.No); err != nil {
 		return fmt.Errorf("%w: %w", ErrResume, err)

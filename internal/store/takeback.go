@@ -22,8 +22,11 @@ type Delivered struct {
 	Entries iter.Seq2[outage.Entry, error]
 	// Next is the number of the next report: more than any that was given out.
 	Next int64
-	Who  string
-	Why  string
+	// Remotes says which remote takes which stream. They get the files once more: whether
+	// each has them is found out that way.
+	Remotes map[string]string
+	Who     string
+	Why     string
 }
 
 // nextReport is the setting that says which number the next report has at least.
@@ -99,6 +102,14 @@ func (s *Store) TakeBack(ctx context.Context, d Delivered) error {
 				if err := s.conn.later(ctx, `INSERT INTO report_file (stream, report_no, name, period_start, previous, records, size, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 					f.Stream, r.No, f.Name, micros(f.Start), f.Previous, f.Records, f.Size, f.SHA256); err != nil {
 					return err
+				}
+				for remote, takes := range d.Remotes {
+					if takes != f.Stream {
+						continue
+					}
+					if err := s.insertDelivery(ctx, Delivery{Report: r.No, Stream: f.Stream, Remote: remote, State: StateWritten, At: s.Now()}); err != nil {
+						return err
+					}
 				}
 			}
 		}
