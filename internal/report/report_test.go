@@ -247,6 +247,44 @@ func TestGolden(t *testing.T) {
 	}
 }
 
+// Housekeeping keeps all that a report which is not confirmed has, its corrections of
+// old entries too: it can be rendered again.
+func TestRenderAgainAfterHousekeeping(t *testing.T) {
+	b := newBench(t, func(s *Settings) { s.Remotes = []Remote{{"esi", t.TempDir(), store.Consolidated}} })
+	b.activate(1)
+	b.alert(1, "first", "1200023305967", func(a *outage.Alert) { a.OutageStart = t0 })
+	b.alert(1, "second", "1200023305967")
+	b.cutNow()
+	if _, err := b.deliverWaiting(t.Context(), b.settings.Load().Remotes[0], true); err != nil {
+		t.Fatal(err)
+	}
+	b.store.Note(store.Forwarded{AlertID: "first", CHF: hub(1), OutageStart: t0, Received: b.Now(), Reason: outage.ReasonStoreUnavailable})
+	if err := b.store.Check(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.at(t0.Add(time.Hour))
+	r := b.cutNow()
+	path := b.path(r.Files[0])
+	want, err := os.ReadFile(path)
+	if err != nil || bytes.Count(want, []byte("\nC,")) != 1 {
+		t.Fatalf("%s %v", want, err)
+	}
+	old := b.Now().Add(1000 * time.Hour)
+	h, err := b.store.Housekeep(t.Context(), store.Limits{WindowsBefore: old, LogBefore: old, ReportsBefore: old, Remotes: b.Remotes()})
+	if err != nil || h.Entries != 1 {
+		t.Fatalf("housekeeping deleted %+v %v", h, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.rewrite(t.Context(), r.Files[0]); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
+		t.Errorf("it is %s %v, and was %s", got, err, want)
+	}
+}
+
 // A report rendered again is the same, to the octet, whatever has happened
 // since it was cut.
 func TestRenderAgain(t *testing.T) {
