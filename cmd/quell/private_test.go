@@ -91,14 +91,14 @@ func TestFilesArePrivate(t *testing.T) {
 	if err := p.stop(syscall.SIGKILL); err == nil {
 		t.Error("a killed process ended well")
 	}
-	for _, name := range []string{"quell.db", "quell.db-wal", "quell.db-shm", "audit/trail.jsonl"} {
+	for _, name := range []string{"quell.db", "quell.db-wal", "quell.db-shm", "lock", "pending", "audit/trail.jsonl"} {
 		if err := os.Chmod(filepath.Join(data, name), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	p = i.serve()
 	written(size)
-	check("quell.db", "quell.db-wal", "quell.db-shm", "trail.jsonl")
+	check("quell.db", "quell.db-wal", "quell.db-shm", "lock", "pending", "trail.jsonl")
 }
 
 // heldBody is the body of an import that goes on when it is told to.

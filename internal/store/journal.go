@@ -116,7 +116,7 @@ func (a *appended) said() {
 // nobody was told is durable, is cut off. The windows of what it holds are given
 // to found; activations without a hub are counted in everywhere.
 func openJournal(path string, log *slog.Logger, everywhere *atomic.Int64, found func(record)) (*journal, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := OpenPrivate(path, os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}

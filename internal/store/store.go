@@ -336,7 +336,7 @@ func (s *Store) JournalInMemory() (held, lost int) {
 // lockFolder takes the folder for this process, until the file is closed or
 // the process ends, however it ends.
 func lockFolder(dir string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_RDWR|os.O_CREATE, 0o600)
+	f, err := OpenPrivate(filepath.Join(dir, "lock"), os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
