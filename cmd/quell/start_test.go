@@ -204,7 +204,7 @@ func TestStopDuringImport(t *testing.T) {
 	i := install(t, hop, hop, "")
 	var inv strings.Builder
 	inv.WriteString(inventoryHead)
-	const devices = 100_000
+	const devices = 20_000
 	for n := range devices {
 		fmt.Fprintf(&inv, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967\n", meterID(n), hubID(n))
 	}

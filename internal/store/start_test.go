@@ -17,7 +17,7 @@ func TestAskedWhileFilling(t *testing.T) {
 	dir := t.TempDir()
 	s := openIn(t, dir)
 	s.Record(t.Context(), onDemand(1, 1, t0))
-	script(t, s, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400000)
+	script(t, s, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
 		INSERT INTO activation (id, request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 		SELECT 10 + i, CAST(i AS TEXT), '', '', 0, '', 0, -i, 0, 0, 0, '', 0 FROM n`)
 	for n := range 10 {
@@ -43,7 +43,7 @@ func TestAskedWhileFilling(t *testing.T) {
 			t.Errorf("while it is filled, a hub may have a window: %v; it says %q", may, said)
 		}
 		eventually(t, "all hubs are known", s.Started)
-		if s.MayHold(12345) || !s.MayHold(hub(1)) || s.Hubs() != 400001 || len(s.Conditions()) > 0 {
+		if s.MayHold(12345) || !s.MayHold(hub(1)) || s.Hubs() != 120001 || len(s.Conditions()) > 0 {
 			t.Errorf("%d hubs, it says %q", s.Hubs(), s.Conditions())
 		}
 		return
