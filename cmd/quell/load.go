@@ -35,7 +35,7 @@ const (
 // changed, and again while the store is not available or a file is refused. done is
 // called when it has been done once.
 func (s *system) runLoader(ctx context.Context, done func()) {
-	l := &s.loader
+	l, said := &s.loader, ""
 	for pause := retryFirst; ctx.Err() == nil; {
 		one, stop := context.WithCancel(ctx)
 		l.mu.Lock()
@@ -46,6 +46,10 @@ func (s *system) runLoader(ctx context.Context, done func()) {
 		l.stop = nil
 		l.loaded = l.loaded || err == nil
 		l.mu.Unlock()
+		if err != nil && one.Err() == nil && err.Error() != said {
+			said = err.Error()
+			s.log.Error("the store cannot be told what the configuration says, this is tried again", "error", err)
+		}
 		stop()
 		var again <-chan time.Time
 		switch {
@@ -118,7 +122,7 @@ func (s *system) prepare(ctx context.Context, cfg *config.Config) error {
 func (s *system) load(ctx context.Context, cfg *config.Config) error {
 	err := s.loadFiles(ctx, cfg)
 	if err == nil {
-		s.background.Go(func() { s.console.CheckManufacturers(ctx) }) // logs what it finds; "degraded" has its error
+		s.background.Go(func() { s.console.CheckManufacturers(s.running) }) // logs what it finds; "degraded" has its error
 	}
 	return err
 }

@@ -322,6 +322,9 @@ func (s *system) configured(kind string) string {
 
 // housekeep deletes what is old, now and every hour, until ctx ends.
 func (s *system) housekeep(ctx context.Context) {
+	if s.store.Ready(ctx) != nil {
+		return
+	}
 	for {
 		keep, files := s.keep.Load(), time.Duration(s.cfg.Load().Report.Keep)
 		now := s.store.Now()

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -39,7 +40,7 @@ type history struct {
 // shares nothing with Read, finds each entry once in what was delivered, with the outcome
 // that is true; and Verify passes exactly those parts of it that lack nothing.
 func TestHistories(t *testing.T) {
-	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}
+	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8}
 	if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
 		seed, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
@@ -47,25 +48,28 @@ func TestHistories(t *testing.T) {
 		}
 		seeds = []uint64{seed}
 	}
-	restored := 0
-	for _, seed := range seeds {
-		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			h := &history{rnd: rand.New(rand.NewPCG(seed, 14)), dir: t.TempDir(), remote: t.TempDir(), truth: map[string]outage.Outcome{}}
-			h.bench = &bench{TB: t}
-			h.at(t0)
-			h.open(Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20, Empty: true, AlarmAfter: time.Hour, Keep: 90 * 24 * time.Hour, Window: 30 * time.Minute,
-				Remotes: []Remote{{"esi", h.remote, store.Consolidated}}})
-			for range 150 {
-				if h.step() {
-					restored++
+	var restored atomic.Int32
+	t.Run("seeds", func(t *testing.T) {
+		for _, seed := range seeds {
+			t.Run(fmt.Sprint(seed), func(t *testing.T) {
+				t.Parallel()
+				h := &history{rnd: rand.New(rand.NewPCG(seed, 14)), dir: t.TempDir(), remote: t.TempDir(), truth: map[string]outage.Outcome{}}
+				h.bench = &bench{TB: t}
+				h.at(t0)
+				h.open(Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20, Empty: true, AlarmAfter: time.Hour, Keep: 90 * 24 * time.Hour, Window: 30 * time.Minute,
+					Remotes: []Remote{{"esi", h.remote, store.Consolidated}}})
+				for range 150 {
+					if h.step() {
+						restored.Add(1)
+					}
 				}
-			}
-			h.cutNow()
-			h.deliver()
-			h.check()
-		})
-	}
-	if restored == 0 && len(seeds) > 1 {
+				h.cutNow()
+				h.deliver()
+				h.check()
+			})
+		}
+	})
+	if restored.Load() == 0 && len(seeds) > 1 {
 		t.Error("no backup was ever put back while reports were lacking: the test finds out nothing")
 	}
 }

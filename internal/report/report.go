@@ -119,6 +119,9 @@ func (r *Reporter) Run(ctx context.Context) {
 // lead is Run while this node leads. It first goes on with what it finds
 // unfinished.
 func (r *Reporter) lead(ctx context.Context) {
+	if r.Store.Ready(ctx) != nil {
+		return
+	}
 	forget := func() {
 		r.Metrics.forget() // remotes that there were before
 		r.conditions.forget()
