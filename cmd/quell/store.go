@@ -25,8 +25,8 @@ empty database, read back, and compared by counts and sums of all rows. If it is
 run it again: it goes on where it was, until a quell has used the database.
 
 Run it while quell runs, which copies most, stop quell, and run it again: it takes over what
-has changed since. A quell that is started on the database before its copy is complete forwards every alert until
-it is.`
+has changed since. A quell that is started on the database before its copy is complete
+forwards every alert until it is.`
 
 func runStore(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(storeHelp)
