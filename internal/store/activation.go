@@ -41,18 +41,20 @@ func (s *Store) RecordClosing(ctx context.Context, a outage.Activation) Recorded
 }
 
 func (s *Store) record(ctx context.Context, a outage.Activation, closing bool) Recorded {
-	var r Recorded
-	var hub outage.DeviceID // the committer's
-	err := s.do(ctx, func(ctx context.Context) (err error) {
-		hub, r, err = s.insertActivation(ctx, a, closing)
-		return err
-	}, func() { s.index.add(hub) })
+	type recorded struct {
+		Recorded
+		hub outage.DeviceID
+	}
+	r, err := write(ctx, s, urgent, func(ctx context.Context) (r recorded, err error) {
+		r.hub, r.Recorded, err = s.insertActivation(ctx, a, closing)
+		return r, err
+	}, func(r recorded) { s.index.add(r.hub) })
 	if err != nil {
 		s.index.add(a.CHF)
 		s.remember(ctx, record{Activation: &a, Closing: closing, SwitchUnknown: s.Switch() == ""})
 		return Recorded{Remembered: true}
 	}
-	return r
+	return r.Recorded
 }
 
 // RecordUnresolved remembers an activation in the journal when the inventory
@@ -67,7 +69,7 @@ func (s *Store) RecordUnresolved(ctx context.Context, a outage.Activation, m out
 // uncertain, unless another attempt was accepted; one that was accepted stands,
 // whatever became of others. Without the store it is remembered in the journal.
 func (s *Store) Settle(ctx context.Context, a outage.Activation, answer outage.State) (remembered bool) {
-	err := s.do(ctx, func(ctx context.Context) error { return s.settleActivation(ctx, &a, answer) }, nil)
+	err := s.do(ctx, urgent, func(ctx context.Context) error { return s.settleActivation(ctx, &a, answer) })
 	if err != nil {
 		s.remember(ctx, record{Answer: &a, Accepted: answer == outage.Accepted, Uncertain: answer == outage.Uncertain})
 	}

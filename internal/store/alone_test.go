@@ -89,7 +89,7 @@ func noise(n int) string {
 func holdCommitter(t testing.TB, s *Store) (free func()) {
 	t.Helper()
 	gate, held := make(chan struct{}), make(chan struct{})
-	go s.do(t.Context(), func(context.Context) error {
+	go s.do(t.Context(), urgent, func(context.Context) error {
 		select {
 		case <-held:
 		default:
@@ -97,7 +97,7 @@ func holdCommitter(t testing.TB, s *Store) (free func()) {
 		}
 		<-gate
 		return nil
-	}, nil)
+	})
 	<-held
 	return sync.OnceFunc(func() { close(gate) })
 }

@@ -58,7 +58,7 @@ func prepared(b *testing.B, nodes int, o func(*Options)) (list []*Store) {
 			o(opts)
 		}))
 	}
-	err := list[0].do(b.Context(), func(ctx context.Context) error {
+	err := list[0].do(b.Context(), urgent, func(ctx context.Context) error {
 		for i := range benchHubs {
 			a := onDemand(i, 1, t0)
 			if _, _, err := list[0].insertActivation(ctx, a, false); err != nil {
@@ -66,7 +66,7 @@ func prepared(b *testing.B, nodes int, o func(*Options)) (list []*Store) {
 			}
 		}
 		return nil
-	}, nil)
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

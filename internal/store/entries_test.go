@@ -24,11 +24,11 @@ func planOf(t *testing.T, s *Store, query string, args ...any) string {
 		one = func(rows rowSet) (text string, err error) { return text, rows.Scan(&text) }
 	}
 	var lines []string
-	err := s.do(t.Context(), func(ctx context.Context) error { // without whole tables, where there is another way
+	err := s.do(t.Context(), urgent, func(ctx context.Context) error { // without whole tables, where there is another way
 		rows, err := s.conn.QueryContext(ctx, explain+query, args...)
 		lines, err = scan(rows, err, one)
 		return err
-	}, nil)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

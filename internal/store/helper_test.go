@@ -124,7 +124,7 @@ func prune(t testing.TB, s *Store) {
 // script changes the database past the methods of the store.
 func script(t testing.TB, s *Store, text string) {
 	t.Helper()
-	if err := s.do(t.Context(), func(ctx context.Context) error { return s.conn.script(ctx, text) }, nil); err != nil {
+	if err := s.do(t.Context(), urgent, func(ctx context.Context) error { return s.conn.script(ctx, text) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -116,14 +116,14 @@ func (s *Store) purgeSomeReports(ctx context.Context, keep int64) (n int, err er
 	if err != nil || len(old) == 0 {
 		return 0, wrapRead(err)
 	}
-	err = s.doLeading(ctx, func(ctx context.Context) error {
+	err = s.do(ctx, leading, func(ctx context.Context) error {
 		for _, of := range []string{"delivery WHERE report_no", "report_file WHERE report_no", "report WHERE no"} {
 			if err := s.conn.later(ctx, `DELETE FROM `+of+` IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, column(old)); err != nil {
 				return err
 			}
 		}
 		return nil
-	}, nil)
+	})
 	return len(old), err
 }
 
@@ -182,27 +182,26 @@ func (s *Store) settledReports(ctx context.Context, remotes []string) (seq, corr
 // purge runs one delete as a transaction, and forgets the hubs of which nothing is
 // left to ask for.
 func (s *Store) purge(ctx context.Context, query string, args ...any) (n int, err error) {
-	var gone []outage.DeviceID
-	few := 0
-	err = s.doLeading(ctx, func(ctx context.Context) error {
+	type purged struct {
+		rows int
+		gone []outage.DeviceID
+	}
+	p, err := write(ctx, s, leading, func(ctx context.Context) (p purged, err error) {
 		hubs, err := numbers(s.conn.QueryContext(ctx, query, args...))
 		if err != nil {
-			return err
+			return p, err
 		}
-		few, gone = len(hubs), nil
+		p.rows = len(hubs)
 		if !s.remote { // else another node may record an activation of the hub; see prune
-			gone, err = s.nothingLeft(ctx, hubs)
+			p.gone, err = s.nothingLeft(ctx, hubs)
 		}
-		return err
-	}, func() {
-		for _, chf := range gone {
+		return p, err
+	}, func(p purged) {
+		for _, chf := range p.gone {
 			s.index.remove(chf)
 		}
 	})
-	if err != nil {
-		return 0, err // the transaction may still be under way
-	}
-	return few, nil
+	return p.rows, err
 }
 
 // nothingLeft says which of some hubs have neither an activation nor an entry.

@@ -231,14 +231,13 @@ func (l *load) flush(ctx context.Context) error {
 	}
 	insert, rows := l.insert, string(append(l.buf, ']')) // whoever gives up waiting leaves them
 	l.buf, l.n = l.buf[:0], 0
-	dropped := false
-	err := l.store.doLater(ctx, func(ctx context.Context) (err error) {
+	dropped, err := write(ctx, l.store, later, func(ctx context.Context) (dropped bool, err error) {
 		if dropped, err = l.store.touchImport(ctx, l.no); dropped || err != nil {
-			return err
+			return dropped, err
 		}
-		return l.store.conn.later(ctx, insert, l.no, rows)
-	}, nil)
-	if err == nil && dropped { // else the transaction may still be under way
+		return false, l.store.conn.later(ctx, insert, l.no, rows)
+	})
+	if dropped {
 		err = errDropped
 	}
 	return err
@@ -325,39 +324,37 @@ func (g *stage) ids(ctx context.Context, n int, yield func([]int64) error) error
 
 // beginImport gives an import its number, and drops what a crash left of others.
 func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64, error) {
-	var no int64
-	var left []int64
-	others := false
-	err := s.doLater(ctx, func(ctx context.Context) (err error) {
-		left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state IN ('running', 'dropping')`))
+	type begun struct {
+		no     int64
+		left   []int64 // of others
+		others bool    // another node imports
+	}
+	b, err := write(ctx, s, later, func(ctx context.Context) (b begun, err error) {
+		b.left, err = numbers(s.conn.QueryContext(ctx, `SELECT no FROM import WHERE state IN ('running', 'dropping')`))
 		if err != nil {
-			return err
+			return b, err
 		}
-		if s.remote && len(left) > 0 {
-			var heard bool
+		if s.remote && len(b.left) > 0 {
 			if err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE state = 'running' AND touched > `+serverTime+` - ?)`,
-				importSilence.Microseconds()).Scan(&heard); err != nil {
-				return err
-			}
-			if others = heard; others {
-				return nil
+				importSilence.Microseconds()).Scan(&b.others); err != nil || b.others {
+				return b, err
 			}
 		}
 		err = s.conn.QueryRowContext(ctx, `INSERT INTO import (kind, source, sha256, rows, at, who, state) VALUES (?, ?, ?, 0, ?, ?, 'running') RETURNING no`,
-			kind, im.Source, im.SHA256, micros(im.At), im.Who).Scan(&no)
+			kind, im.Source, im.SHA256, micros(im.At), im.Who).Scan(&b.no)
 		if err != nil {
-			return err
+			return b, err
 		}
-		_, err = s.touchImport(ctx, no)
-		return err
-	}, nil)
+		_, err = s.touchImport(ctx, b.no)
+		return b, err
+	})
 	if err != nil {
-		return 0, err // the transaction may still be under way
+		return 0, err
 	}
-	if others {
+	if b.others {
 		return 0, ErrImporting
 	}
-	for _, no := range left {
+	for _, no := range b.left {
 		if err := s.giveUpImport(ctx, no); err != nil {
 			return 0, err
 		}
@@ -365,7 +362,7 @@ func (s *Store) beginImport(ctx context.Context, kind string, im *Import) (int64
 			return 0, err
 		}
 	}
-	return no, nil
+	return b.no, nil
 }
 
 // importSilence is how long an import is not heard of that counts as cut off.
@@ -387,8 +384,6 @@ func (s *Store) touchImport(ctx context.Context, no int64) (dropped bool, err er
 
 // finishImport puts an import into force, unless it is.
 func (s *Store) finishImport(ctx context.Context, kind string, im *Import, g *stage) error {
-	dropped := false
-	var moves moved
 	var may movable
 	if kind == "inventory" {
 		var err error
@@ -396,38 +391,41 @@ func (s *Store) finishImport(ctx context.Context, kind string, im *Import, g *st
 			return wrapRead(err)
 		}
 	}
-	err := s.doSurely(ctx, &s.queue.background, func(ctx context.Context) error {
-		dropped, moves = false, moved{}
+	type finished struct {
+		dropped bool
+		moves   moved
+	}
+	f, err := write(ctx, s, later|surely, func(ctx context.Context) (f finished, err error) {
 		old, err := lastImport(ctx, s.conn, kind)
 		if err != nil {
-			return err
+			return f, err
 		}
 		res, err := s.conn.ExecContext(ctx, `UPDATE import SET rows = ?, state = 'done', untidy = ? WHERE no = ? AND state = 'running'`,
 			im.Rows, truth(kind == "inventory"), im.No)
 		if err != nil {
-			return err
+			return f, err
 		}
 		if n, err := res.RowsAffected(); n == 0 || err != nil {
 			var state string
 			err = errors.Join(err, s.conn.QueryRowContext(ctx, `SELECT state FROM import WHERE no = ?`, im.No).Scan(&state))
-			dropped = state != "done" // else it was put into force, and the answer was lost
-			return err
+			f.dropped = state != "done" // else it was put into force, and the answer was lost
+			return f, err
 		}
 		if kind == "inventory" {
-			if moves, err = s.moveWindows(ctx, im, &may); err != nil {
-				return err
+			if f.moves, err = s.moveWindows(ctx, im, &may); err != nil {
+				return f, err
 			}
 		}
-		return errors.Join(s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source}), s.tell(ctx))
-	}, func() {
-		for _, chf := range moves.to {
+		return f, errors.Join(s.insertEvent(ctx, Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source}), s.tell(ctx))
+	}, func(f finished) {
+		for _, chf := range f.moves.to {
 			s.index.add(chf)
 		}
-		for _, chf := range moves.gone {
+		for _, chf := range f.moves.gone {
 			s.index.remove(chf)
 		}
 	})
-	if err == nil && dropped {
+	if err == nil && f.dropped {
 		err = errDropped
 	}
 	return err

@@ -147,31 +147,14 @@ func (s *Store) whileTerm(ctx context.Context, term int64, f func(ctx context.Co
 	f(ctx)
 }
 
-// doLeading is doLater, if this node leads still when the transaction runs.
-func (s *Store) doLeading(ctx context.Context, f func(ctx context.Context) error, then func()) error {
+// leadsStill finds out, within a transaction of the committer, whether this node leads.
+func (s *Store) leadsStill(ctx context.Context) (bool, error) {
 	if !s.remote {
-		return s.doLater(ctx, f, then)
+		return true, nil
 	}
-	leads := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
-		leads = false
-		var node string
-		if err := s.conn.QueryRowContext(ctx, `SELECT node FROM lead WHERE what = 'reports'`).Scan(&node); err != nil {
-			return err
-		}
-		if leads = node == s.nodes.id; !leads {
-			return nil
-		}
-		return f(ctx)
-	}, func() {
-		if leads && then != nil {
-			then()
-		}
-	})
-	if err == nil && !leads { // else the transaction may still be under way
-		err = ErrNotLeading
-	}
-	return err
+	var node string
+	err := s.conn.QueryRowContext(ctx, `SELECT node FROM lead WHERE what = 'reports'`).Scan(&node)
+	return node == s.nodes.id, err
 }
 
 // attend tells of this node, takes or keeps the lead, and looks at the others,
@@ -205,44 +188,46 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 	if settings != nil {
 		maps.Copy(mine, *settings)
 	}
-	var term int64
-	var list []Node
-	var sw outage.Switch
+	type seen struct {
+		term int64
+		list []Node
+		sw   outage.Switch
+	}
 	// Urgent: the lead has a time, and is not to wait behind an import's steps.
-	err := s.do(ctx, func(ctx context.Context) (err error) {
+	now, err := write(ctx, s, urgent, func(ctx context.Context) (v seen, err error) {
 		if settings != nil {
 			text, err := json.Marshal(mine)
 			if err != nil {
-				return err
+				return v, err
 			}
 			if err := s.conn.later(ctx, `INSERT INTO node (id, name, version, seen_at, settings) VALUES (?1, ?2, ?3, `+serverTime+`, ?4)
 				ON CONFLICT (id) DO UPDATE SET seen_at = `+serverTime+`, settings = ?4`, s.nodes.id, storable(s.opts.Node), s.opts.Version, string(text)); err != nil {
-				return err
+				return v, err
 			}
 		}
 		if err := s.settleLead(ctx); err != nil {
-			return err
+			return v, err
 		}
-		if sw, err = readSwitch(ctx, s.conn); err != nil {
-			return err
+		if v.sw, err = readSwitch(ctx, s.conn); err != nil {
+			return v, err
 		}
-		term, list, err = s.readNodes(ctx)
-		return err
-	}, nil)
+		v.term, v.list, err = s.readNodes(ctx)
+		return v, err
+	})
 	if err != nil {
-		return nil, err // the transaction may still be under way
+		return nil, err
 	}
-	s.followSwitch(sw, turns)
-	if term == 0 {
+	s.followSwitch(now.sw, turns)
+	if now.term == 0 {
 		s.nodes.lead.Store(nil)
 	} else {
-		if s.Term() != term {
-			s.opts.Log.Info("this node leads: it cuts and delivers reports, and keeps house", "term", term)
+		if s.Term() != now.term {
+			s.opts.Log.Info("this node leads: it cuts and delivers reports, and keeps house", "term", now.term)
 		}
-		s.nodes.lead.Store(&leadership{term, began.Add(leaseTime - attendEvery/2)})
+		s.nodes.lead.Store(&leadership{now.term, began.Add(leaseTime - attendEvery/2)})
 	}
-	s.nodes.list.Store(&list)
-	return differences(list, mine), nil
+	s.nodes.list.Store(&now.list)
+	return differences(now.list, mine), nil
 }
 
 // settleLead takes or keeps the lead if it is wanted, or else gives it up.

@@ -220,12 +220,12 @@ func TestPlan(t *testing.T) {
 		{repeatedSQL, nil, "suppression_meter"},
 	} {
 		plan, err := "", error(nil)
-		if e := s.do(t.Context(), func(ctx context.Context) error {
+		if e := s.do(t.Context(), urgent, func(ctx context.Context) error {
 			var lines []string
 			lines, err = texts(s.conn.QueryContext(ctx, `EXPLAIN `+x.query, x.args...))
 			plan = strings.Join(lines, "\n")
 			return nil
-		}, nil); e != nil || err != nil {
+		}); e != nil || err != nil {
 			t.Fatal(e, err)
 		}
 		if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") || strings.Contains(plan, "Merge") || !strings.Contains(plan, "using "+x.index) {

@@ -123,26 +123,25 @@ type Cut struct {
 // is 0 if it would be empty and was left out. The error is ErrStale if c.After is
 // not the last report, or else ErrUnavailable.
 func (s *Store) Cut(ctx context.Context, c Cut) (Report, error) {
-	var r Report
-	stale := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
+	type made struct {
+		Report
+		stale bool
+	}
+	r, err := write(ctx, s, later, func(ctx context.Context) (r made, err error) {
 		last, err := lastReport(ctx, s.conn)
-		if err != nil {
-			return err
+		if r.stale = last.No != c.After; err != nil || r.stale {
+			return r, err
 		}
-		if stale = last.No != c.After; stale {
-			return nil
-		}
-		r, err = s.cut(ctx, c, last)
-		return err
-	}, nil)
+		r.Report, err = s.cut(ctx, c, last)
+		return r, err
+	})
 	switch {
 	case err != nil:
-		return Report{}, err // the transaction may still be under way
-	case stale:
+		return Report{}, err
+	case r.stale:
 		return Report{}, ErrStale
 	}
-	return r, nil
+	return r.Report, nil
 }
 
 func (s *Store) cut(ctx context.Context, c Cut, last Report) (Report, error) {
@@ -304,7 +303,7 @@ func (s *Store) insertDelivery(ctx context.Context, d Delivery) error {
 // Written records that files of a report are durable in this node's data folder.
 // One that was written before is the same.
 func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at time.Time) error {
-	return s.doLater(ctx, func(ctx context.Context) error {
+	return s.do(ctx, later, func(ctx context.Context) error {
 		for _, f := range files {
 			if err := s.conn.later(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ? WHERE stream = ? AND report_no = ? AND sha256 = ''`,
 				f.Records, f.Size, f.SHA256, f.Stream, no); err != nil {
@@ -314,59 +313,51 @@ func (s *Store) Written(ctx context.Context, no int64, files []ReportFile, at ti
 		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ? WHERE report_no = ? AND state = ?`,
 			string(StateWritten), micros(at), no, string(StateCut))
 		return err
-	}, nil)
+	})
 }
 
 // SetDelivery records how far a delivery has got. Its tries become what they
 // are in d. The error may be ErrNotLeading.
 func (s *Store) SetDelivery(ctx context.Context, d Delivery) error {
-	return s.doLeading(ctx, func(ctx context.Context) error {
+	return s.do(ctx, leading, func(ctx context.Context) error {
 		_, err := s.conn.ExecContext(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
 			string(d.State), micros(d.At), d.Tries, storable(d.Error), d.Remote, d.Report, d.Stream)
 		return err
-	}, nil)
+	})
 }
 
 // DropDeliveries forgets deliveries to a remote that are not confirmed and are of
 // other streams than the one that it takes: it took another when they were cut. It
 // says how many. The error may be ErrNotLeading.
 func (s *Store) DropDeliveries(ctx context.Context, remote, stream string) (int64, error) {
-	var dropped int64
-	err := s.doLeading(ctx, func(ctx context.Context) error {
+	return write(ctx, s, leading, func(ctx context.Context) (int64, error) {
 		res, err := s.conn.ExecContext(ctx, `DELETE FROM delivery WHERE remote = ? AND state <> 'confirmed' AND stream <> ?`, remote, stream)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		dropped, err = res.RowsAffected()
-		return err
-	}, nil)
-	if err != nil {
-		return 0, err // the transaction may still be under way
-	}
-	return dropped, nil
+		return res.RowsAffected()
+	})
 }
 
 // Redeliver has the file of a stream in a report delivered to a remote again,
 // or for the first time. The error is ErrNoReport if the report has no such
 // file.
 func (s *Store) Redeliver(ctx context.Context, no int64, stream, remote string, at time.Time) error {
-	found := false
-	err := s.doLater(ctx, func(ctx context.Context) error {
+	found, err := write(ctx, s, later, func(ctx context.Context) (bool, error) {
 		var sum string
 		err := s.conn.QueryRowContext(ctx, `SELECT sha256 FROM report_file WHERE stream = ? AND report_no = ?`, stream, no).Scan(&sum)
 		if errors.Is(err, sql.ErrNoRows) {
-			return nil
+			return false, nil
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
-		found = true
 		d := Delivery{Report: no, Stream: stream, Remote: remote, State: StateWritten, At: at}
 		if sum == "" {
 			d.State = StateCut
 		}
-		return s.insertDelivery(ctx, d)
-	}, nil)
+		return true, s.insertDelivery(ctx, d)
+	})
 	if err == nil && !found {
 		err = fmt.Errorf("%w: %d has no file of stream %s", ErrNoReport, no, stream)
 	}

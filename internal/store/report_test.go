@@ -396,7 +396,7 @@ func TestGivenUp(t *testing.T) {
 	s := lead(t, openIn(t, t.TempDir()))
 	held := make(chan struct{})
 	// Not until a channel says so: that would have one wait for the other.
-	go s.do(t.Context(), func(context.Context) error { close(held); time.Sleep(300 * time.Millisecond); return nil }, nil)
+	go s.do(t.Context(), urgent, func(context.Context) error { close(held); time.Sleep(300 * time.Millisecond); return nil })
 	<-held
 	var wg sync.WaitGroup
 	for what, f := range map[string]func(ctx context.Context) error{

@@ -142,15 +142,8 @@ func (s *Store) SetSwitch(ctx context.Context, to outage.Switch, who, why string
 
 // keepSwitch has the store keep a change of the switch.
 func (s *Store) keepSwitch(ctx context.Context, e Event) (outage.Switch, error) {
-	var old outage.Switch
-	err := s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) (err error) {
-		old, err = s.writeSwitch(ctx, e)
-		return err
-	}, func() { s.sw.turn(outage.Switch(e.New)) })
-	if err != nil {
-		return "", err // the transaction may still be under way
-	}
-	return old, nil
+	return write(ctx, s, surely, func(ctx context.Context) (old outage.Switch, err error) { return s.writeSwitch(ctx, e) },
+		func(outage.Switch) { s.sw.turn(outage.Switch(e.New)) })
 }
 
 // offTime is how long the store is waited for where the switch is off here already.
@@ -218,18 +211,18 @@ func (s *Store) FirstSwitch(ctx context.Context, to outage.Switch, who, why stri
 		return nil
 	}
 	defer s.sw.begin()()
-	var is outage.Switch
-	return s.do(ctx, func(ctx context.Context) error {
+	_, err := write(ctx, s, urgent, func(ctx context.Context) (is outage.Switch, err error) {
 		res, err := s.conn.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?) ON CONFLICT DO NOTHING`, string(to))
 		if err != nil {
-			return err
+			return "", err
 		}
 		if n, err := res.RowsAffected(); n == 0 || err != nil { // another node was first
-			return errors.Join(err, s.conn.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan((*string)(&is)))
+			err = errors.Join(err, s.conn.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan((*string)(&is)))
+			return is, err
 		}
-		is = to
-		return s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
-	}, func() { s.sw.turn(is) })
+		return to, s.insertEvent(ctx, Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
+	}, s.sw.turn)
+	return err
 }
 
 func (s *Store) loadSwitch(ctx context.Context) error {

@@ -140,7 +140,7 @@ func TestBatch(t *testing.T) {
 	s.Record(t.Context(), onDemand(1, 1, t0))
 	s.Record(t.Context(), futureDated(2, 1, t0, t0.Add(time.Hour)))
 	held := make(chan struct{})
-	go s.do(t.Context(), func(context.Context) error { close(held); <-gate; return nil }, nil)
+	go s.do(t.Context(), urgent, func(context.Context) error { close(held); <-gate; return nil })
 	<-held
 	alerts := []outage.Alert{ad1(1, "a", t0), ad1(1, "a", t0), ad1(2, "b", t0), ad1(1, "c", t0)}
 	got := make([]Decision, len(alerts))

@@ -61,9 +61,9 @@ func (s *Store) TakeBack(ctx context.Context, d Delivered) error {
 	}
 	// From now on nothing is logged under a number that was delivered, and what was
 	// logged since the backup makes room, under negative numbers.
-	if err := s.doLater(ctx, func(ctx context.Context) error {
+	if err := s.do(ctx, later, func(ctx context.Context) error {
 		return s.conn.later(ctx, `UPDATE counter SET value = ?1 WHERE name = 'suppression' AND value < ?1`, seq)
-	}, nil); err != nil {
+	}); err != nil {
 		return err
 	}
 	if err := s.renumberAll(ctx, `seq > ? AND seq <= ?`, []any{last.LastSeq, seq}, func(seq, _ int64) int64 { return -seq }); err != nil {
@@ -87,37 +87,36 @@ func (s *Store) TakeBack(ctx context.Context, d Delivered) error {
 	if err := s.renumberAll(ctx, `seq < 0`, nil, func(_, next int64) int64 { return next }); err != nil {
 		return err
 	}
-	stale := false
-	err = s.doLater(ctx, func(ctx context.Context) error {
+	stale, err := write(ctx, s, later, func(ctx context.Context) (stale bool, err error) {
 		now, err := lastReport(ctx, s.conn)
 		if stale = now.No != last.No; stale || err != nil {
-			return err
+			return stale, err
 		}
 		for _, r := range d.Reports {
 			r.lastEvent, r.lastCorrection = last.lastEvent, last.lastCorrection // what came since is said in the next
 			if err := s.insertReport(ctx, r); err != nil {
-				return err
+				return false, err
 			}
 			for _, f := range r.Files {
 				if err := s.conn.later(ctx, `INSERT INTO report_file (stream, report_no, name, period_start, previous, records, size, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
 					f.Stream, r.No, f.Name, micros(f.Start), f.Previous, f.Records, f.Size, f.SHA256); err != nil {
-					return err
+					return false, err
 				}
 				for remote, takes := range d.Remotes {
 					if takes != f.Stream {
 						continue
 					}
 					if err := s.insertDelivery(ctx, Delivery{Report: r.No, Stream: f.Stream, Remote: remote, State: StateWritten, At: s.Now()}); err != nil {
-						return err
+						return false, err
 					}
 				}
 			}
 		}
 		if err := s.conn.later(ctx, `INSERT INTO setting (name, value) VALUES ('`+nextReport+`', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1`, strconv.FormatInt(d.Next, 10)); err != nil {
-			return err
+			return false, err
 		}
-		return s.insertEvent(ctx, Event{At: s.Now(), Who: d.Who, What: "reports", Old: strconv.FormatInt(last.No+1, 10), New: strconv.FormatInt(d.Next, 10), Why: d.Why})
-	}, nil)
+		return false, s.insertEvent(ctx, Event{At: s.Now(), Who: d.Who, What: "reports", Old: strconv.FormatInt(last.No+1, 10), New: strconv.FormatInt(d.Next, 10), Why: d.Why})
+	})
 	if err == nil && stale {
 		err = ErrStale
 	}
@@ -132,18 +131,19 @@ func (s *Store) takeEntries(ctx context.Context, list []outage.Entry) error {
 	if len(list) == 0 {
 		return nil
 	}
-	return s.doLater(ctx, func(ctx context.Context) error {
+	_, err := write(ctx, s, later, func(ctx context.Context) ([]outage.Entry, error) {
 		for _, e := range list {
 			if err := s.takeEntry(ctx, e); err != nil {
-				return fmt.Errorf("entry %d: %w", e.Seq, err)
+				return nil, fmt.Errorf("entry %d: %w", e.Seq, err)
 			}
 		}
-		return nil
-	}, func() {
+		return list, nil
+	}, func(list []outage.Entry) {
 		for _, e := range list {
 			s.index.add(e.CHF)
 		}
 	})
+	return err
 }
 
 func (s *Store) takeEntry(ctx context.Context, e outage.Entry) error {
@@ -181,27 +181,27 @@ func (s *Store) renumber(ctx context.Context, from, to int64) error {
 // Where it takes that, it is taken.
 func (s *Store) renumberAll(ctx context.Context, cond string, args []any, number func(seq, next int64) int64) error {
 	for n := importBatch; n == importBatch; {
-		err := s.doLater(ctx, func(ctx context.Context) error {
+		var err error
+		n, err = write(ctx, s, later, func(ctx context.Context) (int, error) {
 			seqs, err := numbers(s.conn.QueryContext(ctx, `SELECT seq FROM suppression WHERE `+cond+` ORDER BY abs(seq) LIMIT ?`, append(args, importBatch)...))
 			if err != nil {
-				return err
+				return 0, err
 			}
 			var next int64
 			if err := s.conn.QueryRowContext(ctx, `SELECT value + 1 FROM counter WHERE name = 'suppression'`).Scan(&next); err != nil {
-				return err
+				return 0, err
 			}
 			for _, seq := range seqs {
 				to := number(seq, next)
 				if err := s.renumber(ctx, seq, to); err != nil {
-					return err
+					return 0, err
 				}
 				if to == next {
 					next++
 				}
 			}
-			n = len(seqs)
-			return s.conn.later(ctx, `UPDATE counter SET value = ? WHERE name = 'suppression'`, next-1)
-		}, nil)
+			return len(seqs), s.conn.later(ctx, `UPDATE counter SET value = ? WHERE name = 'suppression'`, next-1)
+		})
 		if err != nil {
 			return err
 		}

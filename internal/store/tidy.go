@@ -12,14 +12,14 @@ import (
 // inSteps runs a statement behind what is urgent until it changes nothing.
 func (s *Store) inSteps(ctx context.Context, query string, args ...any) error {
 	for n := int64(1); n > 0; {
-		err := s.doLater(ctx, func(ctx context.Context) error {
+		var err error
+		n, err = write(ctx, s, later, func(ctx context.Context) (int64, error) {
 			res, err := s.conn.ExecContext(ctx, query, args...)
 			if err != nil {
-				return err
+				return 0, err
 			}
-			n, err = res.RowsAffected()
-			return err
-		}, nil)
+			return res.RowsAffected()
+		})
 		if err != nil {
 			return err
 		}
@@ -36,9 +36,9 @@ const giveUpTime = time.Second
 func (s *Store) giveUpImport(ctx context.Context, no int64) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
 	defer cancel()
-	return s.do(ctx, func(ctx context.Context) error {
+	return s.do(ctx, urgent, func(ctx context.Context) error {
 		return s.conn.later(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state = 'running'`, no)
-	}, nil)
+	})
 }
 
 // dropImport deletes the rows of an import that was given up. What it had staged says
@@ -63,9 +63,9 @@ func (s *Store) dropImport(ctx context.Context, no int64, g *stage) error {
 	if err != nil {
 		return err
 	}
-	return s.doLater(ctx, func(ctx context.Context) error {
+	return s.do(ctx, later, func(ctx context.Context) error {
 		return s.conn.later(ctx, `UPDATE import SET state = 'dropped' WHERE no = ? AND state = 'dropping'`, no)
-	}, nil)
+	})
 }
 
 // dropOldLists deletes the device lists that are no longer in force.
@@ -98,9 +98,9 @@ func (s *Store) dropReplaced(ctx context.Context, no int64, g *stage) error {
 	if err != nil {
 		return err
 	}
-	return s.doLater(ctx, func(ctx context.Context) error {
+	return s.do(ctx, later, func(ctx context.Context) error {
 		return s.conn.later(ctx, `UPDATE import SET untidy = 0 WHERE untidy = 1 AND no <= ?`, no)
-	}, nil)
+	})
 }
 
 // stretch is how many devices of the inventory are looked at at once.
@@ -172,14 +172,14 @@ func (s *Store) dropRows(ctx context.Context, rows []string) error {
 		var some []string
 		some, rows = cut(rows, importBatch)
 		keys := "[" + strings.Join(some, ",") + "]"
-		if err := s.doLater(ctx, func(ctx context.Context) error {
+		if err := s.do(ctx, later, func(ctx context.Context) error {
 			if _, err := s.conn.ExecContext(ctx, `DELETE FROM supply_point WHERE (mpxn, import_no, device_id) IN
 				(SELECT value->>2, CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?))`, keys); err != nil {
 				return err
 			}
 			_, err := s.conn.ExecContext(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT) FROM json_each(?))`, keys)
 			return err
-		}, nil); err != nil {
+		}); err != nil {
 			return err
 		}
 	}

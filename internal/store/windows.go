@@ -89,12 +89,12 @@ const (
 // returned; it may be asked for again. The error is ErrNoWindows, or ErrUnavailable.
 func (s *Store) CloseWindows(ctx context.Context, w Which, who, why string, at time.Time, keep int) (closed int, was []outage.Activation, err error) {
 	// The journal is played before: its windows are older.
-	var upTo int64
-	err = s.doSurely(ctx, &s.queue.tasks, func(ctx context.Context) error {
-		return s.conn.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&upTo)
-	}, nil)
+	upTo, err := write(ctx, s, surely, func(ctx context.Context) (id int64, err error) {
+		err = s.conn.QueryRowContext(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&id)
+		return id, err
+	})
 	cond, arg := w.where()
-	lane := &s.queue.tasks
+	step := surely
 	e := Event{At: at, Who: who, What: "windows", New: w.String(), Why: why}
 	for from := int64(0); err == nil; {
 		var ids []int64
@@ -104,13 +104,13 @@ func (s *Store) CloseWindows(ctx context.Context, w Which, who, why string, at t
 			break
 		}
 		var some []outage.Activation
-		if some, err = s.closeSome(ctx, lane, e, ids); err == nil {
+		if some, err = s.closeSome(ctx, step, e, ids); err == nil {
 			closed += len(some)
 			was = append(was, some[:min(len(some), keep-len(was))]...)
 		}
 		from = ids[len(ids)-1]
 		e.At = e.At.Add(Precision) // it is another event
-		lane = &s.queue.background // alerts need not wait for the rest
+		step = surely | later      // alerts need not wait for the rest
 	}
 	if err == nil && closed == 0 {
 		err = ErrNoWindows
@@ -120,32 +120,30 @@ func (s *Store) CloseWindows(ctx context.Context, w Which, who, why string, at t
 
 // closeSome closes the windows of some activations, unless they have come to be closed
 // otherwise, and returns them as they were.
-func (s *Store) closeSome(ctx context.Context, lane *[]*task, e Event, ids []int64) (was []outage.Activation, err error) {
+func (s *Store) closeSome(ctx context.Context, h how, e Event, ids []int64) ([]outage.Activation, error) {
 	const these = ` id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?2)) AND ` + canOpen
-	err = s.doSurely(ctx, lane, func(ctx context.Context) error {
+	var was []outage.Activation // what an earlier try has closed, whose answer may have been lost; the committer's
+	return write(ctx, s, h, func(ctx context.Context) ([]outage.Activation, error) {
 		list, err := scanActivations(s.conn.QueryContext(ctx, `SELECT `+activationColumns+` FROM activation WHERE`+these+` ORDER BY id`, micros(e.At), column(ids)))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if len(list) == 0 {
-			var done bool // and the answer was lost: was is of then
+			var done bool
 			err := s.conn.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?)`,
 				micros(e.At), e.Who, e.What, e.New, e.Why).Scan(&done)
 			if !done {
 				was = nil
 			}
-			return err
+			return was, err
 		}
 		was = list
 		if err := s.conn.later(ctx, `UPDATE activation SET state = 'closed', standing = 0, why = ?3 WHERE`+these,
 			micros(e.At), column(ids), fmt.Sprintf("by %s: %s", e.Who, e.Why)); err != nil {
-			return err
+			return nil, err
 		}
+		e := e
 		e.Old = strconv.Itoa(len(list))
-		return s.insertEvent(ctx, e)
-	}, nil)
-	if err != nil {
-		return nil, err
-	}
-	return was, nil
+		return list, s.insertEvent(ctx, e)
+	})
 }

@@ -173,12 +173,12 @@ func TestCloseManyWindows(t *testing.T) {
 			}
 		}
 	})
-	err := s.doLater(t.Context(), func(ctx context.Context) (err error) {
+	err := s.do(t.Context(), later, func(ctx context.Context) (err error) {
 		for i := 0; i < n && err == nil; i++ {
 			_, _, err = s.insertActivation(ctx, onDemand(i, 1, t0), false)
 		}
 		return err
-	}, nil)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
