@@ -250,6 +250,7 @@ func TestJournalMeetsRestore(t *testing.T) {
 
 // What the database is too slow to play in one transaction is played in several.
 func TestJournalMeetsSlowness(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if !onPostgres() {
 		t.Skip("skip allowed: on SQLite a transaction has no time; TestOnPostgreSQL runs this")
 	}

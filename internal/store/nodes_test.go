@@ -77,6 +77,7 @@ func TestNodesFollowEachOther(t *testing.T) {
 // A node that cannot read says so, once, and still hears of the switch where it
 // tells of itself.
 func TestFollowingFails(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	var log syncBuffer
 	list := openNodes(t, 1)
 	b := openIn(t, t.TempDir(), func(o *Options) {
@@ -329,6 +330,7 @@ func TestNodesCut(t *testing.T) {
 // One node leads. When it is gone, another does; when it is only asleep, too,
 // and what it does when it wakes up is refused.
 func TestOneNodeLeads(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if leaseTime+attendEvery > 10*time.Second {
 		t.Error("a takeover may take longer than 10 s")
 	}
@@ -420,6 +422,7 @@ func TestLeaseOfAnotherClock(t *testing.T) {
 
 // Nodes say when their settings differ, and when they do no more.
 func TestNodesCompareSettings(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	list := openNodes(t, 2)
 	a, b := list[0], list[1]
 	a.Describe(map[string]string{"window": "30m", "track": "all", "old": "x"})
@@ -613,6 +616,7 @@ func TestLaterSchema(t *testing.T) {
 // A node that sleeps in the middle of a transaction holds up the others for a
 // moment only, and what it had in hand is not committed.
 func TestSleepingWriter(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	if !onPostgres() {
 		t.Skip("skip allowed: SQLite has one node; TestOnPostgreSQL runs this")
 	}
