@@ -83,7 +83,8 @@ vulnerable() {
 tests() {
 	local race=(-race '-gcflags=modernc.org/...=-race=false')
 	command -v gcc >/dev/null || { loudly "no gcc" "data races"; race=(); }
-	go test "${race[@]}" -shuffle=on -timeout 12m -v ./... 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
+	# Tests that say t.Parallel wait more than they compute: more of them at once than there are cores.
+	go test "${race[@]}" -shuffle=on -parallel 4 -timeout 12m -v ./... 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
 }
 
 run "install what the tests need" install_needs

@@ -191,6 +191,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 
 // The same, and nobody reads to the end.
 func TestStopWithoutReader(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	q := newQuiet(t)
 	q.pipe()
 	q.traffic(500)
@@ -239,6 +240,7 @@ func TestLogIsWhole(t *testing.T) {
 // A panic ends the process, and says so on standard error, although nobody reads
 // that, as well as where it is read.
 func TestPanicWithoutReader(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	for _, hangs := range []bool{false, true} {
 		q := newQuiet(t)
 		q.i.write(string(read(t, q.i.config)) + "report: {remotes: [{name: folder, target: \"" + t.TempDir() + "\"}]}\n")
@@ -325,6 +327,7 @@ func TestLogIsCut(t *testing.T) {
 // The trail is a FIFO that nobody reads: messages go on, and a stop ends it.
 // When it is read, the lines come whole and in order.
 func TestTrailHangs(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	q := newQuiet(t)
 	trail := filepath.Join(q.i.dir, "data", "audit", "trail.jsonl")
 	if err := os.MkdirAll(filepath.Dir(trail), 0o755); err != nil {

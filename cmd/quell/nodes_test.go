@@ -58,6 +58,7 @@ func leader(t testing.TB, nodes []*process) int {
 // logged as suppressed, no window that was answered is lost, and the reports
 // have every entry once.
 func TestThreeNodes(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	primary := storetest.Start(t)
 	admin, err := sql.Open("pgx", primary.URL("postgres"))
 	if err != nil {
@@ -250,6 +251,7 @@ func TestThreeNodes(t *testing.T) {
 // A configuration that is read again while the database is away comes into force
 // as far as it can, and its device list when the database is back.
 func TestReloadWithoutStore(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	var nodes []*installation
 	var processes []*process

@@ -17,6 +17,7 @@ import (
 // number of a report or of an entry is given out twice: cutting stops, as long as
 // nobody has said how to go on, and what was delivered is taken back from its files.
 func TestRestoredBackup(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	hop := accept(t)
 	delivered := t.TempDir()
 	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nreport: {per_distributor: true, remotes: [{name: esi, target: %q}]}\n", delivered))

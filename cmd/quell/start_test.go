@@ -34,6 +34,7 @@ func (p *process) degraded(t testing.TB) string {
 // quell starts whatever is wrong with its store and its lists: messages pass, alerts
 // go forward, it says why, and goes on by itself when that is over.
 func TestStartsWhateverIsWrong(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	fifo := func(t *testing.T, name string) {
 		t.Helper()
 		os.Remove(name)
@@ -100,6 +101,7 @@ func TestStartsWhateverIsWrong(t *testing.T) {
 		}, "are being read"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
+			t.Parallel()
 			hop := accept(t)
 			i := install(t, hop, hop, "store_timeout: 5s\n")
 			i.track(3)
@@ -134,6 +136,7 @@ func TestStartsWhateverIsWrong(t *testing.T) {
 // Of a list that hangs neither a stop nor another configuration is held up, and of
 // several configurations the newest counts.
 func TestListHangs(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	hop := accept(t)
 	i := install(t, hop, hop, "")
 	hangs := filepath.Join(i.dir, "hangs.txt")
@@ -200,6 +203,7 @@ func TestFileHangs(t *testing.T) {
 // A stop cancels imports at once: one that is read from a sender who has stalled, and
 // one that is being loaded, whose rows are left to the next.
 func TestStopDuringImport(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	hop := accept(t)
 	i := install(t, hop, hop, "")
 	var inv strings.Builder

@@ -19,6 +19,7 @@ import (
 // TestStopEnds: neither a next hop that never answers nor a sender that never
 // finishes keeps quell from stopping when its time is over.
 func TestStopEnds(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	arrived, never := make(chan bool, 1), make(chan bool)
 	hop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)

@@ -17,6 +17,7 @@ import (
 // stopped, the rest is copied by a command that is killed again and again, and a
 // quell on the copy goes on.
 func TestStoreCopy(t *testing.T) {
+	t.Parallel() // it waits more than it computes
 	database := storetest.Start(t).URL("postgres")
 	hop := accept(t)
 	i := install(t, hop, hop, "store_timeout: 5s\n")

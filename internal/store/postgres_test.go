@@ -57,7 +57,7 @@ func TestOnPostgreSQL(t *testing.T) {
 		return // this is the second time
 	}
 	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=10m", "-test.shuffle=on")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.timeout=10m", "-test.shuffle=on", "-test.parallel=4")
 	if testing.Verbose() {
 		cmd.Args = append(cmd.Args, "-test.v")
 	}
