@@ -113,17 +113,17 @@ func importFiles(ctx context.Context, e *env, c *console.Client, kind string, na
 }
 
 // tick is a writer that only counts.
-type tick func(octets int)
+type tick func(n int)
 
 func (t tick) Write(p []byte) (int, error) {
 	t(len(p))
 	return len(p), nil
 }
 
-// bar shows a progress bar of octets, if standard error is a terminal.
-func bar(e *env, total int64, what string) (read func(octets int), done func()) {
+// bar shows a progress bar of bytes, if standard error is a terminal.
+func bar(e *env, total int64, what string) (read func(n int), done func()) {
 	b := newBar(e, total, what, progressbar.OptionShowBytes(true))
-	return func(octets int) { b.Add(octets) }, func() { b.Finish() }
+	return func(n int) { b.Add(n) }, func() { b.Finish() }
 }
 
 // newBar makes a progress bar; it is not seen if standard error is no terminal.

@@ -176,7 +176,7 @@ func printReport(w io.Writer, r store.Report) {
 		if f.SHA256 == "" {
 			fmt.Fprintln(w, "  cut, not written yet")
 		} else {
-			fmt.Fprintf(w, "  %s, %d octets, SHA-256 %s\n", plural(f.Records, "entry"), f.Size, f.SHA256)
+			fmt.Fprintf(w, "  %s, %d bytes, SHA-256 %s\n", plural(f.Records, "entry"), f.Size, f.SHA256)
 		}
 		for _, d := range f.Deliveries {
 			fmt.Fprintf(w, "  to %s: %s, %s", d.Remote, d.State, stamp(d.At))

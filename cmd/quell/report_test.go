@@ -86,7 +86,7 @@ func confirmed(c *console.Client, reports int) bool {
 }
 
 // kill -9 at each step between the cut of a report and its confirmation: each
-// remote has each file once, right to the octet, and nothing else.
+// remote has each file once, right to the byte, and nothing else.
 func TestKillReporting(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	sshd := remotetest.NewSSHD(t, false)

@@ -27,7 +27,7 @@ func hint(wrong string, names []string) string {
 	return fmt.Sprintf("; did you mean %s?", best)
 }
 
-// distance is the number of octets to insert, delete or replace to get from a
+// distance is the number of bytes to insert, delete or replace to get from a
 // to b (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)

@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Size is a number of octets, written as "10MiB", "500kB" or "65536".
+// Size is a number of bytes, written as "10MiB", "500kB" or "65536".
 type Size int64
 
 // ParseSize reads a whole or decimal number with a unit, or without one.

@@ -5,7 +5,7 @@ import (
 	"unicode/utf8"
 )
 
-// Classes of octets.
+// Classes of bytes.
 const (
 	isSpace     uint8 = 1 << iota
 	isNameStart       // of a name without colon
@@ -45,7 +45,7 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
-// run goes to the next octet of the classes in stop, over legal characters only.
+// run goes to the next byte of the classes in stop, over legal characters only.
 func (s *scanner) run(stop uint8) bool {
 	b := s.b
 	for i := s.pos; ; {

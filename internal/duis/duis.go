@@ -24,16 +24,16 @@ import (
 // Namespace is the target namespace of the DUIS schema.
 const Namespace = "http://www.dccinterface.co.uk/ServiceUserGateway"
 
-// MaxSize is the length in octets of the longest document that Read takes.
+// MaxSize is the length in bytes of the longest document that Read takes.
 const MaxSize = 64 << 10
 
 // ErrTooLarge is the error of Read for a document longer than MaxSize.
-var ErrTooLarge error = &SyntaxError{Offset: MaxSize, Msg: "document longer than 65536 octets"}
+var ErrTooLarge error = &SyntaxError{Offset: MaxSize, Msg: "document longer than 65536 bytes"}
 
 // SyntaxError says why a document is unreadable: it is not well-formed, it
 // goes beyond a limit, or it lacks what its kind of message must say.
 type SyntaxError struct {
-	Offset int // in octets from the start of the document
+	Offset int // in bytes from the start of the document
 	Msg    string
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Limits of ReadInventory.
 const (
-	maxInventory = 1 << 20 // octets
+	maxInventory = 1 << 20 // bytes
 	maxDevices   = 17      // of one home, by the schema's DSPInventory
 )
 
@@ -38,7 +38,7 @@ func ReadInventory(r io.Reader, yield func(d outage.Device, line int) error) (sk
 		return 0, err
 	}
 	if len(b) > maxInventory {
-		return 0, fmt.Errorf("duis: inventory longer than %d octets", maxInventory)
+		return 0, fmt.Errorf("duis: inventory longer than %d bytes", maxInventory)
 	}
 	inv := inventory{scanner: scanner{b: b}}
 	inv.read()

@@ -391,26 +391,26 @@ func TestReadKeepsHeader(t *testing.T) {
 func TestReadSize(t *testing.T) {
 	full := []byte(powerCut + strings.Repeat(" ", MaxSize-len(powerCut)))
 	if m, err := Read(full); err != nil || m.Body != BodyPowerOutage {
-		t.Errorf("%d octets: %v", len(full), err)
+		t.Errorf("%d bytes: %v", len(full), err)
 	}
 	m, err := Read(append(full, ' '))
 	var fault *SyntaxError
 	if !errors.Is(err, ErrTooLarge) || !errors.As(err, &fault) || !reflect.DeepEqual(m, Message{}) {
-		t.Errorf("%d octets: %+v, %v", len(full)+1, m, err)
+		t.Errorf("%d bytes: %+v, %v", len(full)+1, m, err)
 	}
 	if !strings.Contains(ErrTooLarge.Error(), fmt.Sprint(MaxSize)) {
 		t.Errorf("%v says another size than %d", ErrTooLarge, MaxSize)
 	}
 }
 
-// Read must not keep the octets it was given, which callers use again.
+// Read must not keep the bytes it was given, which callers use again.
 func TestReadKeepsNothing(t *testing.T) {
 	for _, in := range []string{activation, preCommand, powerCut, restoration} {
 		b := []byte(in)
 		got, _ := Read(b)
 		clear(b)
 		if want, _ := Read([]byte(in)); !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: after the octets are gone: %+v", in, got)
+			t.Errorf("%s: after the bytes are gone: %+v", in, got)
 		}
 	}
 	// Joining text must not write to them either.

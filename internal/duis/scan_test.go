@@ -154,7 +154,7 @@ func TestScanRefuses(t *testing.T) {
 	}
 	for n := range valid {
 		if _, err := trace([]byte(valid[:n])); err == nil {
-			t.Errorf("the first %d octets of %s", n, valid)
+			t.Errorf("the first %d bytes of %s", n, valid)
 		}
 	}
 	tests := map[string]struct {

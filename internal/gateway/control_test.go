@@ -96,9 +96,9 @@ func (p *player) nextHop(c clause, options []clause) bool {
 		how.code = ""
 	}
 	rest := c[3:]
-	if w, ok := rest.match("answers octets _"); ok {
+	if w, ok := rest.match("answers bytes _"); ok {
 		how = p.answerOf("200", "", options)
-		how.octets = &w[0]
+		how.bytes = &w[0]
 	} else if w, ok := rest.match("answers _ with _"); ok {
 		how = p.answerOf(w[0], w[1], options)
 	} else if w, ok := rest.match("answers _"); ok {

@@ -146,7 +146,7 @@ type answer struct {
 	padding int
 	chunked bool
 	gzipped bool
-	octets  *string // the body instead
+	bytes   *string // the body instead
 	kind    string  // its Content-Type; "none": without
 	utf16   bool
 	hangUp  string // "": not; "before", "within" the answer
@@ -268,8 +268,8 @@ func (h *hop) answer(w http.ResponseWriter, a *arrival, how answer) {
 		kind = "application/xml"
 		body = duis.AppendAnswer(nil, a.message.RequestID, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC), how.code)
 	}
-	if how.octets != nil {
-		body = []byte(*how.octets)
+	if how.bytes != nil {
+		body = []byte(*how.bytes)
 	}
 	if how.utf16 {
 		body = inUTF16(body)

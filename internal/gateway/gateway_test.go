@@ -157,7 +157,7 @@ func TestStreaming(t *testing.T) {
 					}
 					reached <- struct{}{}
 					if n, err := io.Copy(io.Discard, res.Body); err != nil || n != size-1 {
-						t.Errorf("%d octets and one came back: %v", n, err)
+						t.Errorf("%d bytes and one came back: %v", n, err)
 					}
 				})
 			}
@@ -220,7 +220,7 @@ func TestEarlyAnswer(t *testing.T) {
 					}
 					whole, _ := io.ReadAll(want)
 					if !bytes.Equal(append(head, rest...), whole) {
-						t.Errorf("%d octets came back, not those that were sent", len(head)+len(rest))
+						t.Errorf("%d bytes came back, not those that were sent", len(head)+len(rest))
 					}
 				})
 			}

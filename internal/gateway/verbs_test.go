@@ -55,9 +55,9 @@ func (p *player) message(clauses []clause) bool {
 		request := outage.RequestID{Originator: p.device("USER"), Target: p.declared(w[3]), Counter: p.number(w[2])}
 		m = &message{body: duis.AppendDCCAlert(nil, p.responseID(w[0], w[1]), p.now, "N12", fmt.Sprintf(
 			"<sr:CommandFailure><sr:CommandRequestID>%s</sr:CommandRequestID><sr:DeviceID>%s</sr:DeviceID></sr:CommandFailure>", request, request.Target))}
-	} else if w, ok := c.match("northbound octets _"); ok {
+	} else if w, ok := c.match("northbound bytes _"); ok {
 		m = &message{body: []byte(w[0])}
-	} else if w, ok := c.match("southbound octets _"); ok {
+	} else if w, ok := c.match("southbound bytes _"); ok {
 		d, m = outage.South, &message{body: []byte(w[0])}
 	} else if w, ok := c.match("northbound _ MiB"); ok {
 		m = &message{size: int(p.number(w[0])) << 20}
@@ -191,19 +191,19 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 	if silent {
 		order = outage.Order{Kind: outage.OnDemand}
 	}
-	octets := gbcs.AppendCS06(nil, payload)
+	raw := gbcs.AppendCS06(nil, payload)
 	if !unsigned {
-		octets = gbcs.AppendSigned(nil, octets, [64]byte{7})
+		raw = gbcs.AppendSigned(nil, raw, [64]byte{7})
 	}
 	if mac {
-		inner := append([]byte{0x11, 0, 0, 0, 0}, append(octets, make([]byte, 12)...)...)
-		octets = append([]byte{0xDD, 0, 0, 0, 0, 0, 0, 0x81, byte(len(inner))}, inner...)
+		inner := append([]byte{0x11, 0, 0, 0, 0}, append(raw, make([]byte, 12)...)...)
+		raw = append([]byte{0xDD, 0, 0, 0, 0, 0, 0, 0x81, byte(len(inner))}, inner...)
 	}
 	if unreadable {
-		octets = []byte("no GBCS")
+		raw = []byte("no GBCS")
 	}
 	m.target = "/api/v1/serviceS"
-	m.body = duis.AppendSignedPreCommand(nil, id, variant, order, octets)
+	m.body = duis.AppendSignedPreCommand(nil, id, variant, order, raw)
 	return m, rest
 }
 
@@ -250,7 +250,7 @@ func (p *player) powerOutage(counter uint64, hub string, options []clause) (m *m
 		p.fail("an AD1 needs: outage began TIME")
 	}
 	id := outage.RequestID{Originator: o.CHF, Target: p.device("USER"), Counter: counter}
-	// The hub's own time, so that the same line is the same octets.
+	// The hub's own time, so that the same line is the same bytes.
 	m = &message{body: duis.AppendPowerOutage(nil, id, o.Start.Add(3*time.Minute), o)}
 	if counter == 0 {
 		m.body = bytes.Replace(m.body, []byte("<sr:ResponseID>"+id.String()+"</sr:ResponseID>"), nil, 1)

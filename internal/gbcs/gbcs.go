@@ -70,7 +70,7 @@ const (
 	tagMAC             = 0xDD
 	tagSigned          = 0xDF
 	tagSequence        = 0x30
-	tagOctetString     = 0x04
+	tagByteString      = 0x04
 	tagInteger         = 0x02
 	tagNull            = 0x05
 	tagGeneralizedTime = 0x18
@@ -260,7 +260,7 @@ func (d *decoder) counter(what string) (n uint64) {
 // activation takes the content of a command whose header has the given counter.
 func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order) {
 	d.sequence()
-	d.constant("image hash", tagOctetString, byte(len(hash)))
+	d.constant("image hash", tagByteString, byte(len(hash)))
 	copy(hash[:], d.take("image hash", len(hash)))
 	d.constant("originator counter", appendCounter(nil, counter)...)
 	if len(d.b) == 0 {
@@ -280,7 +280,7 @@ func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order)
 func AppendCS06(b []byte, c CS06) []byte {
 	b = appendHeader(b, header{cra: craCommand, counter: c.Counter, originator: c.Originator, target: c.Target, code: messageCode})
 
-	fields := append(make([]byte, 0, 64), tagOctetString, byte(len(c.ImageHash)))
+	fields := append(make([]byte, 0, 64), tagByteString, byte(len(c.ImageHash)))
 	fields = append(fields, c.ImageHash[:]...)
 	fields = appendCounter(fields, c.Counter)
 	switch c.Order.Kind {

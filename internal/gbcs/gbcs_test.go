@@ -147,7 +147,7 @@ func TestReadCS06Malformed(t *testing.T) {
 		"content's length not minimal":  with(t, map[int]string{11: "8139"}),
 		"content's length not minimal2": with(t, map[int]string{11: "820039"}),
 		"indefinite length":             with(t, map[int]string{11: "80"}),
-		"length of three octets":        with(t, map[int]string{11: "83000039"}),
+		"length of three bytes":         with(t, map[int]string{11: "83000039"}),
 		"not a SEQUENCE":                with(t, map[int]string{12: "31"}),
 		"SEQUENCE too long":             with(t, map[int]string{13: "38"}),
 		"SEQUENCE too short":            with(t, map[int]string{13: "36"}),
@@ -171,10 +171,10 @@ func TestReadCS06Malformed(t *testing.T) {
 		"the zero time":                 with(t, map[int]string{22: hex.EncodeToString([]byte("00010101000000Z"))}),
 		"24 o'clock":                    with(t, map[int]string{22: hex.EncodeToString([]byte("20270315240000Z"))}),
 		"second 60":                     with(t, map[int]string{22: hex.EncodeToString([]byte("20270315021560Z"))}),
-		"octets behind time":            with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
-		"octets behind SEQUENCE":        with(t, map[int]string{11: "3B", 22: parts[22] + "0500"}),
-		"octet behind pre-command":      append(bytes.Clone(bare), 0),
-		"octet behind signature":        append(bytes.Clone(good), 0),
+		"bytes behind time":             with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
+		"bytes behind SEQUENCE":         with(t, map[int]string{11: "3B", 22: parts[22] + "0500"}),
+		"byte behind pre-command":       append(bytes.Clone(bare), 0),
+		"byte behind signature":         append(bytes.Clone(good), 0),
 		"signature's length":            replace(good, len(bare), 0x41),
 		"MAC on a signed pre-command":   append(bytes.Clone(good), make([]byte, 12)...),
 	}
@@ -189,7 +189,7 @@ func TestReadCS06Malformed(t *testing.T) {
 			want = ErrNotSigned
 		}
 		if c, err := ReadCS06(good[:n]); !errors.Is(err, want) || c != (CS06{}) {
-			t.Errorf("the first %d of %d octets: %+v, %v", n, len(good), c, err)
+			t.Errorf("the first %d of %d bytes: %+v, %v", n, len(good), c, err)
 		}
 	}
 }

@@ -130,7 +130,7 @@ func (d *decoder) outcome(o *Outcome) {
 	} else {
 		d.malformed("outcome")
 	}
-	d.constant("firmware version", tagOctetString)
+	d.constant("firmware version", tagByteString)
 	o.Version = strings.ToUpper(hex.EncodeToString(d.take("firmware version", d.length())))
 	o.Executed = true
 }
@@ -144,7 +144,7 @@ func AppendOutcome(b []byte, o Outcome, own uint64) []byte {
 	content := []byte{tagNull, 0}
 	if o.Executed {
 		version, _ := hex.DecodeString(o.Version)
-		content = append([]byte{tagInteger, 1, byte(o.Code), tagOctetString, byte(len(version))}, version...)
+		content = append([]byte{tagInteger, 1, byte(o.Code), tagByteString, byte(len(version))}, version...)
 		content = append([]byte{tagSequence, byte(len(content))}, content...)
 	}
 	if o.Alert != 0 {

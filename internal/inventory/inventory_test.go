@@ -95,8 +95,8 @@ func TestReadDevicesFaults(t *testing.T) {
 		"NUL":              {with("Landis", "L\x00ndis"), "line 3: manufacturer has a NUL", 2},
 		"open quote":       {with("Landis", `"Landis`), `line 3: extraneous or missing " in quoted-field`, 2},
 		"bare quote":       {with("Landis", `Lan"dis`), `line 3: bare " in non-quoted-field`, 2},
-		"long line":        {with("Landis", strings.Repeat("x", 10000)), "line 3: longer than 4096 octets", 2},
-		"long line at end": {head + row + strings.Repeat("x", 10000), "line 3: longer than 4096 octets", 1},
+		"long line":        {with("Landis", strings.Repeat("x", 10000)), "line 3: longer than 4096 bytes", 2},
+		"long line at end": {head + row + strings.Repeat("x", 10000), "line 3: longer than 4096 bytes", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			have, err := readDevices(c.text)
@@ -235,7 +235,7 @@ func TestReadList(t *testing.T) {
 		"mixed":            {"00:DB:12:34:56:78:90-A0", nil, `line 1: "00:DB:12:34:56:78:90-A0"` + noEUI},
 		"letters only":     {"AAAAAAAAAAAAAAAA", []outage.DeviceID{0xAAAAAAAAAAAAAAAA}, ""}, // no header
 		"zero":             {"00-00-00-00-00-00-00-00\n" + a + "\n" + b, both, "line 1: the device id is zero"},
-		"long":             {strings.Repeat("x", 5000) + "\n" + strings.Repeat("0", 100), nil, "line 1: longer than 4096 octets\nline 2: \"" + strings.Repeat("0", 60) + "…\"" + noEUI},
+		"long":             {strings.Repeat("x", 5000) + "\n" + strings.Repeat("0", 100), nil, "line 1: longer than 4096 bytes\nline 2: \"" + strings.Repeat("0", 60) + "…\"" + noEUI},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var have []outage.DeviceID
@@ -284,7 +284,7 @@ func TestBuiltin(t *testing.T) {
 		t.Fatal(err)
 	}
 	if (n > 0) != (size > 0) {
-		t.Errorf("%d devices in %d octets", n, size)
+		t.Errorf("%d devices in %d bytes", n, size)
 	}
 	file, err := os.ReadFile("builtin.txt")
 	if err != nil || string(file) != noList {
@@ -322,7 +322,7 @@ func TestMemory(t *testing.T) {
 				t.Fatalf("not read to the end: %v", err)
 			}
 			if grown := most.HeapAlloc - before; grown > 2<<20 && most.HeapAlloc > before {
-				t.Errorf("%d octets of memory for %d of file", grown, size)
+				t.Errorf("%d bytes of memory for %d of file", grown, size)
 			}
 		})
 	}

@@ -59,15 +59,15 @@ func (e *LineErrors) err() error {
 	return e
 }
 
-// maxLine is the longest line that is read, in octets. Nothing that these
+// maxLine is the longest line that is read, in bytes. Nothing that these
 // files may hold comes near it.
 const maxLine = 4096
 
-var errLongLine = fmt.Errorf("longer than %d octets", maxLine)
+var errLongLine = fmt.Errorf("longer than %d bytes", maxLine)
 
 // lineReader reads line by line in memory that does not grow.
 type lineReader struct {
-	r      *bufio.Reader // of maxLine octets
+	r      *bufio.Reader // of maxLine bytes
 	number int           // of the line read last, from 1
 }
 

@@ -74,7 +74,7 @@ func clip(line []byte) []byte {
 var builtin string
 
 // Builtin is the device list that is built into the program, for ReadList, and
-// its size in octets. An ordinary build has none: the list is empty and its
+// its size in bytes. An ordinary build has none: the list is empty and its
 // size 0. "make build DEVICE_LIST=FILE" puts FILE in the place of builtin.txt.
 func Builtin() (list io.Reader, size int64) {
 	if builtin == noList {

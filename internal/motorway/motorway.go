@@ -57,14 +57,14 @@ func (m *Motorway) SetRules(r Rules) { m.rules.Store(&r) }
 // Rules returns the rules in force.
 func (m *Motorway) Rules() Rules { return *m.rules.Load() }
 
-// Look is how many octets of a message a transport hands over at most: one more
+// Look is how many bytes of a message a transport hands over at most: one more
 // than the longest DUIS message that is read.
 const Look = duis.MaxSize + 1
 
 // Body is what a transport hands over of a message.
 type Body struct {
 	XML  bool   // the transport says that it is XML, and not compressed
-	Head []byte // all of it, or its beginning, up to Look octets
+	Head []byte // all of it, or its beginning, up to Look bytes
 	Rest bool   // there is more than Head, or than is read
 }
 

@@ -70,7 +70,7 @@ func ParseAnyDeviceID(s string) (DeviceID, error) {
 	return parseDeviceID(s)
 }
 
-// hexDigit gives the value of a hexadecimal digit, and 255 for any other octet.
+// hexDigit gives the value of a hexadecimal digit, and 255 for any other byte.
 var hexDigit = func() (t [256]byte) {
 	for i := range t {
 		t[i] = 255

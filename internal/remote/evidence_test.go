@@ -27,7 +27,7 @@ import (
 	"github.com/rclone/rclone/fs/config/obscure"
 )
 
-// careless is a store that may change an octet of what it is given.
+// careless is a store that may change a byte of what it is given.
 type careless struct {
 	gofakes3.Backend
 	now   atomic.Bool

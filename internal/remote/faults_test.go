@@ -138,7 +138,7 @@ func TestWebDAVFaults(t *testing.T) {
 			panic(http.ErrAbortHandler)
 		}), "rename: "},
 		"rename refused": {on("MOVE", func(_ http.Handler, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(423) }), "rename: "},
-		"an octet changed": {on("PUT", func(next http.Handler, w http.ResponseWriter, r *http.Request) {
+		"a byte changed": {on("PUT", func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			next.ServeHTTP(w, r)
 			text, _ := os.ReadFile(path(r))
 			text[777] ^= 1

@@ -85,7 +85,7 @@ type Step int
 
 const (
 	Sending   Step = iota // the name is free, and sending begins
-	Uploaded              // all octets were sent, under a temporary name
+	Uploaded              // all bytes were sent, under a temporary name
 	Sent                  // and stand there, checked
 	Renamed               // the file has its name
 	Confirmed             // and stands there, checked, or was taken already
@@ -418,7 +418,7 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 	case err != nil:
 		return false, "", fmt.Errorf("look at %s: %w", name, err)
 	case o.Size() >= 0 && o.Size() != p.file.Size: // some servers do not tell
-		return true, fmt.Sprintf("it has %d octets, not %d", o.Size(), p.file.Size), nil
+		return true, fmt.Sprintf("it has %d bytes, not %d", o.Size(), p.file.Size), nil
 	}
 	differs := func(t hash.Type, sum string) string {
 		if strings.EqualFold(sum, p.sums[t]) {

@@ -121,7 +121,7 @@ func only(t testing.TB, target string, content []byte) {
 	if len(got) != 1 || got[fileName] != string(content) {
 		t.Errorf("there are")
 		for name, text := range got {
-			t.Errorf("  %s of %d octets, right: %v", name, len(text), text == string(content))
+			t.Errorf("  %s of %d bytes, right: %v", name, len(text), text == string(content))
 		}
 	}
 }
@@ -213,7 +213,7 @@ func TestTaken(t *testing.T) {
 		for _, stands := range [][]byte{other, content[:999], append(other, 'x'), {}} {
 			place(t, target, fileName, stands)
 			if err := Put(t.Context(), target, f, func(s Step) { t.Errorf("reached %v", s) }); !errors.Is(err, ErrTaken) {
-				t.Errorf("%d octets: %v", len(stands), err)
+				t.Errorf("%d bytes: %v", len(stands), err)
 			}
 			only(t, target, stands)
 		}

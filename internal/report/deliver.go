@@ -212,7 +212,7 @@ func (r *Reporter) deliver(ctx context.Context, to Remote, d store.Delivery, fir
 	}
 	r.reached("recorded as confirmed")
 	r.Metrics.Delivered.WithLabelValues(to.Name).Inc()
-	r.Log.Info("report delivered", "remote", to.Name, "report", d.Report, "file", f.Name, "octets", f.Size, "tries", d.Tries)
+	r.Log.Info("report delivered", "remote", to.Name, "report", d.Report, "file", f.Name, "bytes", f.Size, "tries", d.Tries)
 	return nil
 }
 

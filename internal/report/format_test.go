@@ -164,7 +164,7 @@ func TestFileRoundTrip(t *testing.T) {
 			t.Fatalf("written:\n%+v\nread:\n%+v", in, out)
 		}
 		if f.SHA256 != sum || f.Size != int64(file.Len()) || f.Entries != n {
-			t.Fatalf("sum %s, %d octets, %d entries, want %s, %d, %d", f.SHA256, f.Size, f.Entries, sum, file.Len(), n)
+			t.Fatalf("sum %s, %d bytes, %d entries, want %s, %d, %d", f.SHA256, f.Size, f.Entries, sum, file.Len(), n)
 		}
 		wellFormed(t, file.Bytes())
 	})

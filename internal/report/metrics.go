@@ -30,7 +30,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return &Metrics{
 		Cut:       f.NewCounterVec(prometheus.CounterOpts{Name: "quell_reports_cut_total", Help: "Reports cut, by cause: time, size or asked."}, []string{"cause"}),
 		Files:     f.NewCounter(prometheus.CounterOpts{Name: "quell_report_files_written_total", Help: "Report files written to the data folder."}),
-		Bytes:     f.NewCounter(prometheus.CounterOpts{Name: "quell_report_bytes_written_total", Help: "Octets of report files written to the data folder."}),
+		Bytes:     f.NewCounter(prometheus.CounterOpts{Name: "quell_report_bytes_written_total", Help: "Bytes of report files written to the data folder."}),
 		Delivered: f.NewCounterVec(prometheus.CounterOpts{Name: "quell_report_deliveries_total", Help: "Report files confirmed by a remote."}, remote),
 		Failures:  f.NewCounterVec(prometheus.CounterOpts{Name: "quell_report_delivery_failures_total", Help: "Failed tries to deliver a report file."}, remote),
 		Unsent:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_unsent_files", Help: "Report files that a remote has not confirmed."}, remote),

@@ -284,7 +284,7 @@ func (p *parser) sums(r io.ReadSeeker) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != p.file.SHA256 {
 		return &Fault{p.name, 0, fmt.Errorf("was changed: the SHA-256 of its records is %s, its trailer says %s", got, p.file.SHA256)}
 	}
-	// The trailer stands for all but itself, so it must be to the octet what it
+	// The trailer stands for all but itself, so it must be to the byte what it
 	// is to be.
 	var want bytes.Buffer
 	w := newWriter(&want)

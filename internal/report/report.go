@@ -3,7 +3,7 @@
 // and exports entries for analysts.
 //
 // A cut is recorded in the store before anything is written. From then on what
-// is in the report is fixed, and rendering it gives the same octets however
+// is in the report is fixed, and rendering it gives the same bytes however
 // often it is tried. Every step from there to a remote's confirmation may be
 // repeated: what a crash leaves behind is overwritten or found to be right.
 //

@@ -285,7 +285,7 @@ func TestRenderAgainAfterHousekeeping(t *testing.T) {
 	}
 }
 
-// A report rendered again is the same, to the octet, whatever has happened
+// A report rendered again is the same, to the byte, whatever has happened
 // since it was cut.
 func TestRenderAgain(t *testing.T) {
 	b := story(t)
@@ -410,7 +410,7 @@ func TestCutBySize(t *testing.T) {
 	files, records := b.parsed(store.Consolidated)
 	for _, f := range files {
 		if f.Header.Cause != store.CauseSize || f.Size > 20<<10 || f.Size < 15<<10 {
-			t.Errorf("report %d, cut for its %s, has %d octets", f.Header.Report, f.Header.Cause, f.Size)
+			t.Errorf("report %d, cut for its %s, has %d bytes", f.Header.Report, f.Header.Cause, f.Size)
 		}
 	}
 	if len(files) < 2 {

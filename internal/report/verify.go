@@ -33,7 +33,7 @@ type Chain struct {
 // missing; that the newest file was written anew, with its trailer, by somebody who
 // left the later ones out; and that an empty newest file of a distributor is missing.
 // What a receiver has noted of a file's name and SHA-256 finds these.
-func Verify(paths []string, read func(octets int)) ([]Chain, error) {
+func Verify(paths []string, read func(n int)) ([]Chain, error) {
 	var files []located
 	for _, path := range paths {
 		f, err := readPath(path, read)

@@ -78,8 +78,8 @@ func TestVerifySound(t *testing.T) {
 	if chains, err = Verify([]string{whole[0], copied, whole[1]}, nil); err != nil || chains[0].Files != 2 {
 		t.Errorf("with a copy: %+v %v", chains, err)
 	}
-	octets := 0
-	if _, err := Verify(whole, func(n int) { octets += n }); err != nil {
+	read := 0
+	if _, err := Verify(whole, func(n int) { read += n }); err != nil {
 		t.Fatal(err)
 	}
 	size := 0
@@ -87,8 +87,8 @@ func TestVerifySound(t *testing.T) {
 		text, _ := os.ReadFile(path)
 		size += len(text)
 	}
-	if octets != size {
-		t.Errorf("progress of %d octets, files of %d", octets, size)
+	if read != size {
+		t.Errorf("progress of %d bytes, files of %d", read, size)
 	}
 }
 
@@ -261,9 +261,9 @@ func TestVerifyDistributor(t *testing.T) {
 	}
 }
 
-// No octet of a file can be changed, left out or doubled, and no end cut off,
+// No byte of a file can be changed, left out or doubled, and no end cut off,
 // without notice.
-func TestVerifyEveryOctet(t *testing.T) {
+func TestVerifyEveryByte(t *testing.T) {
 	_, whole := exchange(t)
 	text, err := os.ReadFile(whole[0])
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // render writes the files of a report, each to the writer that open gives, and
 // returns them with their counts and sums. The same report gives the same
-// octets, whenever it is rendered.
+// bytes, whenever it is rendered.
 func render(ctx context.Context, st *store.Store, r store.Report, open func(f store.ReportFile) (*bufio.Writer, error)) ([]store.ReportFile, error) {
 	state, changes, err := st.ReportEvents(ctx, r)
 	if err != nil {

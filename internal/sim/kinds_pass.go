@@ -95,10 +95,10 @@ func otherTypes(p *play) {
 	p.send(w.open(), m)
 
 	r := p.request(outage.SignedPreCommand, &other.Meters[0], immediately)
-	m = xmlMail("11.3 as octets", outage.South, "/api/v1/serviceS", r.body, passed)
+	m = xmlMail("11.3 as bytes", outage.South, "/api/v1/serviceS", r.body, passed)
 	m.contentType = "application/octet-stream"
 	p.send(atOnce, m)
-	p.outage(atOnce, "AD1 after an 11.3 as octets", other, noWindow)
+	p.outage(atOnce, "AD1 after an 11.3 as bytes", other, noWindow)
 }
 
 func compressed(b []byte) []byte {

@@ -107,7 +107,7 @@ func appendHeader(b []byte, cra byte, id outage.RequestID, code uint16, content 
 	return append(b, content...)
 }
 
-// appendCOSEMTime appends an OCTET STRING of twelve octets: year, month, day,
+// appendCOSEMTime appends an OCTET STRING of twelve bytes: year, month, day,
 // weekday not said, hour, minute, second, hundredths, deviation and status not said.
 func appendCOSEMTime(b []byte, t time.Time) []byte {
 	t = t.UTC()
@@ -115,7 +115,7 @@ func appendCOSEMTime(b []byte, t time.Time) []byte {
 	return append(b, byte(t.Month()), byte(t.Day()), 0xFF, byte(t.Hour()), byte(t.Minute()), byte(t.Second()), 0, 0x80, 0x00, 0xFF)
 }
 
-// updateFirmware makes an SRV 11.1 whose image is of size octets as base64.
+// updateFirmware makes an SRV 11.1 whose image is of size bytes as base64.
 func (t *Town) updateFirmware(h *Home, size int) []byte {
 	image := make([]byte, size/4*3)
 	rng := rand.NewChaCha8([32]byte{1})

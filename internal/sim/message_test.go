@@ -81,7 +81,7 @@ func TestUpdateFirmware(t *testing.T) {
 	town := newTown(1, 20)
 	b := town.updateFirmware(town.homes[0], 10<<20)
 	if len(b) < 10<<20 || len(b) > 10<<20+1000 {
-		t.Errorf("%d octets", len(b))
+		t.Errorf("%d bytes", len(b))
 	}
 	if m, _ := duis.Read(b[:headSize]); m.ServiceReferenceVariant != "11.1" || m.RequestID.Originator != supplier {
 		t.Errorf("its head reads %+v", m)

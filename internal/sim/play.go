@@ -249,7 +249,7 @@ func (m *mail) fate(arrivals []Arrival) (fate, difference string) {
 		return differs(fateTwice, "it reached the next hop %d times", len(arrivals))
 	case arrivals[0].SHA256 != m.sum || arrivals[0].Method != m.method || arrivals[0].ContentType != m.contentType:
 		a := &arrivals[0]
-		return differs(fateChanged, "it reached the next hop changed (%s, %q, %d octets)", a.Method, a.ContentType, a.Size)
+		return differs(fateChanged, "it reached the next hop changed (%s, %q, %d bytes)", a.Method, a.ContentType, a.Size)
 	}
 	switch {
 	case fate != m.expected():

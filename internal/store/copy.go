@@ -349,7 +349,7 @@ func (t table) between(after, upTo []any) (cond string, args []any) {
 	return cond, args
 }
 
-// page reads up to copyPage rows of a stretch of keys, in their order: by octets,
+// page reads up to copyPage rows of a stretch of keys, in their order: by bytes,
 // on both sides.
 func page(ctx context.Context, q *readers, t table, columns []string, after, upTo []any) ([][]any, error) {
 	cond, args := t.between(after, upTo)

@@ -26,7 +26,7 @@ const importBatch = 250
 type Import struct {
 	No     int64     `json:"no"`
 	Source string    `json:"source"` // file names, or "built in"
-	SHA256 string    `json:"sha256"` // of the files' octets, one after the other, in hexadecimal
+	SHA256 string    `json:"sha256"` // of the files' bytes, one after the other, in hexadecimal
 	Rows   int       `json:"rows"`   // devices
 	At     time.Time `json:"at"`
 	Who    string    `json:"who"`

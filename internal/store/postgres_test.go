@@ -274,7 +274,7 @@ func TestLongOutage(t *testing.T) {
 	}
 	// The ids alone of what came since are more.
 	if grown := int64(heap()) - int64(after); grown > (many-some)*100/4 {
-		t.Errorf("the heap has grown by %d octets", grown)
+		t.Errorf("the heap has grown by %d bytes", grown)
 	}
 	proxy.Mend()
 	eventually(t, "all of it is played", func() bool { return s.Pending() == 0 })

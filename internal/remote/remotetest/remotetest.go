@@ -221,7 +221,7 @@ type Proxy struct {
 	to    string
 	mu    sync.Mutex // guards what follows
 	conns []net.Conn
-	after int64         // octets to the server until it breaks; negative: never
+	after int64         // bytes to the server until it breaks; negative: never
 	stall bool          // rather than cut
 	lose  []byte        // text of an answer that does not arrive
 	skip  int           // answers with the text that arrive before
@@ -258,11 +258,11 @@ func NewProxy(t testing.TB, to string) *Proxy {
 }
 
 // BreakAfter has the proxy cut the connection, or stall it, after some more
-// octets on their way to the server.
-func (p *Proxy) BreakAfter(octets int64, stall bool) {
+// bytes on their way to the server.
+func (p *Proxy) BreakAfter(n int64, stall bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.after, p.stall = octets, stall
+	p.after, p.stall = n, stall
 }
 
 // LoseAnswer has the proxy cut the connection in place of the next answer that
