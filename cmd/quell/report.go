@@ -230,7 +230,7 @@ func sendReport(ctx context.Context, e *env, c *console.Client, absent string, n
 	}
 	printReport(e.stdout, r)
 	if pending(r, remote) {
-		return errors.New("not confirmed yet; it is tried on")
+		return errors.New("not confirmed yet; it is retried")
 	}
 	return nil
 }

@@ -251,7 +251,7 @@ func TestReportCommands(t *testing.T) {
 	if got, _ := os.ReadFile(first); !bytes.Equal(got, changed) {
 		t.Error("a file that stood there was overwritten")
 	}
-	ok("taken by a file with other content", "report", "show", "1")
+	ok("a different file already has this name", "report", "show", "1")
 	var ready console.Status
 	getJSON(t, p.admin+"/readyz", &ready)
 	if !ready.Ready || len(ready.Degraded) > 0 {

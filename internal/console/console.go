@@ -98,7 +98,7 @@ type Status struct {
 	Switch      outage.Switch `json:"switch"`
 	DeviceList  store.Import  `json:"device_list"`
 	Inventory   store.Import  `json:"inventory"`
-	Leads       bool          `json:"leads"`           // cuts and delivers reports, and keeps house
+	Leads       bool          `json:"leads"`           // cuts and delivers reports, and runs housekeeping
 	Nodes       []store.Node  `json:"nodes"`           // on the same database; empty if it is this one's alone
 	Hubs        int           `json:"hubs"`            // with an activation or a log entry
 	Pending     int           `json:"journal_pending"` // records that are not in the store yet

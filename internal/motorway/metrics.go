@@ -95,7 +95,7 @@ func (m *Motorway) Watch(r prometheus.Registerer) {
 		_, lost := m.Store.JournalInMemory()
 		return float64(lost)
 	})
-	gauge("leading", "1 if this node cuts and delivers reports and keeps house, else 0.", nil, func() float64 { return truth(m.Store.Leading()) })
+	gauge("leading", "1 if this node cuts and delivers reports and runs housekeeping, else 0.", nil, func() float64 { return truth(m.Store.Leading()) })
 	gauge("settings_different", "Settings of other nodes that differ from those of this one and must not.", nil, func() float64 { return float64(len(m.Store.Differences())) })
 	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 if there is none to compare with.", nil, func() float64 {
 		ahead, _ := m.Store.ClockOffset()

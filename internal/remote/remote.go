@@ -95,9 +95,9 @@ func (s Step) String() string {
 	return [...]string{"sending", "uploaded", "sent", "renamed", "confirmed"}[s]
 }
 
-// ErrTaken says that a file with other content has the name. It is never
+// ErrTaken says that a different file has the name already. It is never
 // overwritten.
-var ErrTaken = errors.New("the name is taken by a file with other content")
+var ErrTaken = errors.New("a different file already has this name")
 
 // ErrChanged says that the file here is not what it should be.
 var ErrChanged = errors.New("was changed")

@@ -103,7 +103,7 @@ func (s *Store) Term() int64 {
 }
 
 // Leading reports whether this node is the one that cuts and delivers reports
-// and keeps house. It may be wrong for an instant: what must not be done by two
+// and runs housekeeping. It may be wrong for an instant: what must not be done by two
 // is refused by ErrNotLeading.
 func (s *Store) Leading() bool { return !s.remote || s.Term() != 0 }
 
@@ -222,7 +222,7 @@ func (s *Store) attendOnce(ctx context.Context, settings *map[string]string) ([]
 		s.nodes.lead.Store(nil)
 	} else {
 		if s.Term() != now.term {
-			s.opts.Log.Info("this node leads: it cuts and delivers reports, and keeps house", "term", now.term)
+			s.opts.Log.Info("this node is the leader: it cuts and delivers reports, and runs housekeeping", "term", now.term)
 		}
 		s.nodes.lead.Store(&leadership{now.term, began.Add(leaseTime - attendEvery/2)})
 	}
