@@ -16,7 +16,7 @@ import (
 // fileIdle is how long a file is waited for: to be opened, and for each of its bytes.
 const fileIdle = 30 * time.Second
 
-// files opens files that may hang, as one on a share whose server is away: whoever
+// files opens files that may hang, as one on a share whose server is away: the one who
 // reads them can give up, and the program can end.
 type files struct {
 	idle time.Duration

@@ -212,7 +212,7 @@ func write[T any](ctx context.Context, s *Store, h how, change func(ctx context.
 const sureFor = 10 * time.Second
 
 // writeOnce is write without asking again. The value belongs to the committer until it
-// has answered: whoever gives up waiting does not look at it.
+// has answered: a caller that gives up waiting does not look at it.
 func writeOnce[T any](ctx context.Context, s *Store, h how, change func(ctx context.Context) (T, error), then []func(T)) (none T, _ error) {
 	var v T
 	leads := true

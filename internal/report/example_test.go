@@ -1,0 +1,27 @@
+package report_test
+
+import (
+	"fmt"
+
+	"quell/internal/report"
+)
+
+func ExampleVerify() {
+	files, _, err := report.Find([]string{"testdata/golden"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	chains, err := report.Verify(files, nil)
+	if err != nil {
+		fmt.Println("not sound:", err)
+		return
+	}
+	for _, c := range chains {
+		fmt.Println(c.System, c.Stream, "reports", c.First, "to", c.Last, "entries", c.Entries)
+	}
+	// Output:
+	// quell consolidated reports 1 to 2 entries 2
+	// quell 12 reports 1 to 2 entries 1
+	// quell unknown reports 1 to 2 entries 1
+}
