@@ -50,16 +50,12 @@ func (l *lists) keep(ctx context.Context, log *slog.Logger, key string, err erro
 // count registers a metric of what is wrong.
 func (l *lists) count(r prometheus.Registerer) {
 	for _, key := range []string{"device_list", "inventory"} {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "configured_file_refused",
-			Help:        "1 while the file that a key of the configuration names is not in force, since it is missing, faulty, empty or shrunk.",
-			ConstLabels: prometheus.Labels{"key": key}}, func() float64 {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			if l.trouble[key] != "" {
-				return 1
-			}
-			return 0
-		}))
+		gauge(r, "configured_file_refused", "1 while the file that a key of the configuration names is not in force, since it is missing, faulty, empty or shrunk.",
+			prometheus.Labels{"key": key}, func() bool {
+				l.mu.Lock()
+				defer l.mu.Unlock()
+				return l.trouble[key] != ""
+			})
 	}
 }
 

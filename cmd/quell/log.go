@@ -82,6 +82,16 @@ func textOf(v any) string {
 	return fmt.Sprintf("%+v", v)
 }
 
+// gauge registers a metric that is 1 or 0.
+func gauge(r prometheus.Registerer, name, help string, labels prometheus.Labels, is func() bool) {
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: name, Help: help, ConstLabels: labels}, func() float64 {
+		if is() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 // countLines registers the metrics of what the log and the trail drop.
 func (s *system) countLines(r prometheus.Registerer) {
 	for output, dropped := range map[string]func() uint64{
@@ -112,7 +122,7 @@ func (s *system) addConditions() {
 		if others != nil {
 			list = others()
 		}
-		if s.starting() && s.store.Available() && s.loader.loading() {
+		if s.running != nil && s.loader.loading() && s.store.Available() {
 			list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 		}
 		list = append(list, s.lists.conditions()...)

@@ -108,17 +108,11 @@ func (q *quiet) degraded(text string) bool {
 // metric reads a metric of the process.
 func metric(t testing.TB, admin, name string) float64 {
 	t.Helper()
-	res, err := http.Get(admin + "/metrics")
-	if err != nil {
-		t.Fatal(err)
+	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(metrics(t, admin))
+	if m == nil {
+		t.Fatalf("there is no metric %s", name)
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindSubmatch(text)
-	if err != nil || m == nil {
-		t.Fatalf("there is no metric %s (%v)", name, err)
-	}
-	v, err := strconv.ParseFloat(string(m[1]), 64)
+	v, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
 		t.Fatal(err)
 	}

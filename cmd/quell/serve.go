@@ -130,13 +130,7 @@ func open(cfg config.Config, log *slog.Logger, openStore func(store.Options) (*s
 	s.addConditions()
 	s.countLines(registry)
 	s.lists.count(registry)
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "starting",
-		Help: "1 while the store is being opened, its hubs read, or the files of the configuration imported, after a start."}, func() float64 {
-		if s.starting() {
-			return 1
-		}
-		return 0
-	}))
+	gauge(registry, "starting", "1 while the store is being opened, its hubs read, or the files of the configuration imported, after a start.", nil, s.starting)
 	s.apply(cfg)
 	return s, nil
 }

@@ -63,31 +63,23 @@ type Console struct {
 
 // drain is whether Drain has been called.
 type drain struct {
-	make, end sync.Once
-	called    chan struct{} // closed then
+	once sync.Once // makes what follows
+	ctx  context.Context
+	end  context.CancelFunc
 }
 
 // Drain makes /readyz say no from now on, so that no new messages are sent here, and
 // ends imports.
 func (c *Console) Drain() {
-	called := c.draining()
-	c.drain.end.Do(func() { close(called) })
+	c.draining()
+	c.drain.end()
 	c.others.stop()
 }
 
-// draining is closed when Drain is called.
-func (c *Console) draining() chan struct{} {
-	c.drain.make.Do(func() { c.drain.called = make(chan struct{}) })
-	return c.drain.called
-}
-
-func (c *Console) isDraining() bool {
-	select {
-	case <-c.draining():
-		return true
-	default:
-		return false
-	}
+// draining ends when Drain is called.
+func (c *Console) draining() context.Context {
+	c.drain.once.Do(func() { c.drain.ctx, c.drain.end = context.WithCancel(context.Background()) })
+	return c.drain.ctx
 }
 
 // Status is what /readyz and /api/v1/status answer.
@@ -194,7 +186,7 @@ func (c *Console) status(r *http.Request) Status {
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
 	st := c.Motorway.Store
-	s := Status{Ready: !c.isDraining(), Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
+	s := Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
 		Nodes: append([]store.Node{}, st.Nodes()...), Hubs: st.Hubs(), Pending: st.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
@@ -295,6 +287,16 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v a
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
+}
+
+// readJSON reads the body of a request, which says what is to be done.
+func readJSON(r *http.Request, to any, what string) error {
+	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
+	d.DisallowUnknownFields()
+	if err := d.Decode(to); err != nil {
+		return badRequest{fmt.Errorf("not the JSON of %s: %w", what, err)}
+	}
+	return nil
 }
 
 // number reads a query parameter that is a number from least to most.
@@ -407,10 +409,8 @@ func isText(s string) bool { return s != "" && utf8.ValidString(s) && strings.In
 
 func (c *Console) turnSwitch(r *http.Request) (any, error) {
 	var t Turn
-	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&t); err != nil {
-		return nil, badRequest{fmt.Errorf("not the JSON of a turn of the switch: %w", err)}
+	if err := readJSON(r, &t, "a turn of the switch"); err != nil {
+		return nil, err
 	}
 	t.Who, t.Why = strings.TrimSpace(t.Who), strings.TrimSpace(t.Why)
 	if !t.Switch.Valid() || !isText(t.Who) || !isText(t.Why) {

@@ -65,14 +65,10 @@ func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Requ
 	return func(r *http.Request) (any, error) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		go func() {
-			select {
-			case <-c.draining():
-				cancel(errStopping)
-				r.Body.Close() // its sender may have stalled
-			case <-ctx.Done():
-			}
-		}()
+		defer context.AfterFunc(c.draining(), func() {
+			cancel(errStopping)
+			r.Body.Close() // its sender may have stalled
+		})()
 		v, err := f(r.WithContext(ctx))
 		if err != nil && context.Cause(ctx) == errStopping {
 			err = errStopping

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -138,10 +137,8 @@ type Resume struct {
 
 func (c *Console) resumeReports(r *http.Request) (any, error) {
 	var in Resume
-	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return nil, badRequest{fmt.Errorf("not the JSON of how to go on: %w", err)}
+	if err := readJSON(r, &in, "how to go on"); err != nil {
+		return nil, err
 	}
 	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
 	if in.From < 1 || !isText(in.Who) || !isText(in.Why) {

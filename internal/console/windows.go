@@ -1,10 +1,8 @@
 package console
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -109,10 +107,8 @@ func views(list []outage.Activation) []motorway.Activation {
 
 func (c *Console) closeWindows(r *http.Request) (any, error) {
 	var in Close
-	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&in); err != nil {
-		return nil, badRequest{fmt.Errorf("not the JSON of what to close: %w", err)}
+	if err := readJSON(r, &in, "what to close"); err != nil {
+		return nil, err
 	}
 	which, err := in.Which()
 	if err != nil {

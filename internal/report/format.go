@@ -108,6 +108,25 @@ func name(system string, start, end time.Time, no int64, stream string) string {
 	return n + ".csv"
 }
 
+// fileName is what the name of a file says.
+type fileName struct {
+	name, system, stream string
+	report               int64
+}
+
+func readName(name string) (f fileName, ok bool) {
+	parts := strings.Split(strings.TrimSuffix(name, ".csv"), "_")
+	if !strings.HasSuffix(name, ".csv") || len(parts) < 5 || len(parts) > 6 || parts[0] != formatName {
+		return f, false
+	}
+	no, err := strconv.ParseInt(parts[4], 10, 64)
+	f = fileName{name, parts[1], store.Consolidated, no}
+	if len(parts) == 6 {
+		f.stream = parts[5]
+	}
+	return f, err == nil
+}
+
 // writer writes one file.
 type writer struct {
 	out    io.Writer

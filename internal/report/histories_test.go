@@ -161,17 +161,24 @@ func (h *history) alertOf(hub int) {
 	h.truth[h.alerts[len(h.alerts)-1].ID] = outage.Suppressed
 }
 
-// retry sends an alert again; one whose entry housekeeping has deleted, or that was
-// lost with the store, is decided anew and is left out here.
-func (h *history) retry() {
+// some is one of the alerts, and its entry if it is in the log.
+func (h *history) some() (a outage.Alert, entry []outage.Entry) {
+	h.Helper()
 	if len(h.alerts) == 0 {
-		return
+		return a, nil
 	}
-	a := h.alerts[h.rnd.IntN(len(h.alerts))]
-	list, err := h.store.Entries(h.Context(), store.Find{AlertID: a.ID}, 1)
+	a = h.alerts[h.rnd.IntN(len(h.alerts))]
+	entry, err := h.store.Entries(h.Context(), store.Find{AlertID: a.ID}, 1)
 	if err != nil {
 		h.Fatal(err)
 	}
+	return a, entry
+}
+
+// retry sends an alert again; one whose entry housekeeping has deleted, or that was
+// lost with the store, is decided anew and is left out here.
+func (h *history) retry() {
+	a, list := h.some()
 	if len(list) == 0 {
 		return
 	}
@@ -184,13 +191,9 @@ func (h *history) retry() {
 
 // correct has an alert that is in the log go forward after all.
 func (h *history) correct() {
-	if len(h.alerts) == 0 {
+	a, list := h.some()
+	if a.ID == "" {
 		return
-	}
-	a := h.alerts[h.rnd.IntN(len(h.alerts))]
-	list, err := h.store.Entries(h.Context(), store.Find{AlertID: a.ID}, 1)
-	if err != nil {
-		h.Fatal(err)
 	}
 	h.store.Note(store.Forwarded{AlertID: a.ID, CHF: a.CHF, OutageStart: a.OutageStart, Received: h.Now(), Reason: outage.ReasonStoreUnavailable})
 	if err := h.store.Check(h.Context()); err != nil {

@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -39,25 +37,6 @@ var ErrResume = errors.New("reports are not resumed")
 type strangers struct {
 	mu sync.Mutex // guards of
 	of map[string][]fileName
-}
-
-// fileName is what the name of a file says.
-type fileName struct {
-	name, system, stream string
-	report               int64
-}
-
-func readName(name string) (f fileName, ok bool) {
-	parts := strings.Split(strings.TrimSuffix(name, ".csv"), "_")
-	if !strings.HasSuffix(name, ".csv") || len(parts) < 5 || len(parts) > 6 || parts[0] != formatName {
-		return f, false
-	}
-	no, err := strconv.ParseInt(parts[4], 10, 64)
-	f = fileName{name, parts[1], store.Consolidated, no}
-	if len(parts) == 6 {
-		f.stream = parts[5]
-	}
-	return f, err == nil
 }
 
 // found notes which files at a place the store does not know.
@@ -158,7 +137,7 @@ func (r *Reporter) knows(ctx context.Context, f fileName) (bool, error) {
 
 // compareFolder compares the store with the files that this node has.
 func (r *Reporter) compareFolder(ctx context.Context) error {
-	paths, err := filepath.Glob(filepath.Join(escapeGlob(r.Dir), formatName+"_*.csv"))
+	paths, err := filesIn(r.Dir)
 	if err != nil {
 		return err
 	}

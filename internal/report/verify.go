@@ -238,7 +238,7 @@ func Find(paths []string) (files []string, size int64, err error) {
 		}
 		found := []string{path}
 		if info.IsDir() {
-			if found, err = filepath.Glob(filepath.Join(escapeGlob(path), formatName+"_*.csv")); err != nil {
+			if found, err = filesIn(path); err != nil {
 				return nil, 0, err
 			}
 			if len(found) == 0 {
@@ -260,6 +260,11 @@ func Find(paths []string) (files []string, size int64, err error) {
 		}
 	}
 	return files, size, nil
+}
+
+// filesIn lists the files of a folder whose names begin as those of report files do.
+func filesIn(dir string) ([]string, error) {
+	return filepath.Glob(filepath.Join(escapeGlob(dir), formatName+"_*.csv"))
 }
 
 func escapeGlob(path string) string {

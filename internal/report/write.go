@@ -236,7 +236,7 @@ func (r *Reporter) tidy(ctx context.Context) error {
 			return err
 		}
 	}
-	files, err := filepath.Glob(filepath.Join(escapeGlob(r.Dir), formatName+"_*.csv"))
+	files, err := filesIn(r.Dir)
 	if err != nil {
 		return err
 	}
