@@ -88,7 +88,9 @@ func (c *Console) CheckManufacturers(ctx context.Context) (OtherManufacturers, e
 		select {
 		case <-done:
 		case <-ctx.Done():
-			return OtherManufacturers{}, ctx.Err()
+		}
+		if err := ctx.Err(); err != nil { // also where the answer came in the same instant
+			return OtherManufacturers{}, err
 		}
 	}
 	o.mu.Lock()
