@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds bin/quell. With DEVICE_LIST in the environment, that device list is
-# built in: the build sees the file in the place of the committed one, which
-# stays as it is.
+# Builds quell: scripts/build.sh [FILE [VERSION]]. FILE is bin/quell and VERSION is what git
+# says, unless they are given. If DEVICE_LIST is in the environment, it builds that device list
+# in: the build sees the file in place of the committed one. The committed file stays as it is.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -11,9 +11,9 @@ if [[ -n ${DEVICE_LIST:-} ]]; then
 	overlay=$(mktemp)
 	trap 'rm -f "$overlay"' EXIT
 	list=$(realpath "$DEVICE_LIST" | sed 's/[\\"]/\\&/g')
-	printf '{"Replace": {"internal/inventory/builtin.txt": "%s"}}\n' "$list" >"$overlay"
+	printf '{"Replace": {"internal/devices/builtin.txt": "%s"}}\n' "$list" >"$overlay"
 	flags=(-overlay "$overlay")
-	go test "${flags[@]}" -run '^TestBuiltin$' ./internal/inventory
+	GOOS='' GOARCH='' go test "${flags[@]}" -run '^TestBuiltin$' ./internal/devices
 fi
-release=$(git describe --tags --always --dirty 2>/dev/null || true)
-go build -trimpath -ldflags "-X main.release=$release" "${flags[@]}" -o bin/quell ./cmd/quell
+version=${2:-$(git describe --tags --always --dirty 2>/dev/null || true)}
+go build -trimpath -ldflags "-X main.release=$version" "${flags[@]}" -o "${1:-bin/quell}" ./cmd/quell
