@@ -1,23 +1,24 @@
-.PHONY: build check test generate bench fuzz demo clean
+.PHONY: build check test generate bench fuzz demo release release-check clean
 
 FUZZTIME ?= 10s
 
-# make build DEVICE_LIST=FILE builds that device list in.
+# "make build DEVICE_LIST=FILE" builds that device list in.
 build: export DEVICE_LIST := $(value DEVICE_LIST)
 build:
 	scripts/build.sh
 
-# The whole check; .ci/run runs exactly this.
+# The whole check. .ci/run runs exactly this.
 check:
 	scripts/check.sh
 
 test:
-	go test ./...
+	scripts/in_memory.sh go test ./...
 
-# Write what is generated from the code; check fails when it is stale.
+# Write what is generated from the code. "make check" fails if it is stale.
 generate:
 	go test ./internal/config -run '^TestGenerated$$' -update
 	go test ./internal/outage -run '^TestReasons$$' -update
+	go test ./cmd/quell -run '^TestGenerated$$' -update
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
@@ -28,5 +29,14 @@ fuzz:
 demo:
 	go run ./cmd/quell demo
 
+# make release VERSION=1.2.3 makes the files of a release in dist; DEVICE_LIST as above.
+release: export DEVICE_LIST := $(value DEVICE_LIST)
+release:
+	cd release && go run . $(VERSION)
+
+# Checks what release makes, as root on Debian.
+release-check:
+	scripts/release_check.sh
+
 clean:
-	rm -rf bin
+	rm -rf bin dist

@@ -22,45 +22,110 @@ import (
 // imports says which packages of this module each package may import. What is
 // not here may not exist; "*" is any. The order is from the bottom upward.
 var imports = map[string][]string{
-	"internal/outage":            {},
-	"internal/duis":              {"internal/outage"},
-	"internal/gbcs":              {"internal/outage"},
-	"internal/config":            {"internal/outage"},
-	"internal/lines":             {},
-	"internal/inventory":         {"internal/duis", "internal/outage"},
-	"internal/store":             {"internal/inventory", "internal/outage"},
-	"internal/motorway":          {"internal/lines", "internal/store", "internal/duis", "internal/gbcs", "internal/inventory", "internal/outage"},
-	"internal/remote":            {},
-	"internal/remote/remotetest": {},
-	"internal/store/storetest":   {"internal/remote/remotetest"},
-	"internal/report":            {"internal/store", "internal/remote", "internal/outage"},
-	"internal/gateway":           {"internal/motorway", "internal/outage"},
-	"internal/console":           {"internal/lines", "internal/motorway", "internal/store", "internal/inventory", "internal/outage"},
-	"internal/sim":               {"internal/duis", "internal/gbcs", "internal/outage"},
-	"cmd/quell":                  {"*"},
+	"internal/outage":    {},
+	"internal/strictxml": {},
+	"internal/duis":      {"internal/outage", "internal/strictxml"},
+	"internal/gbcs":      {"internal/outage"},
+	"internal/config":    {"internal/outage"},
+	"internal/lines":     {},
+	"internal/datadir":   {},
+	"internal/remote":    {},
+
+	"internal/hubs":      {"internal/outage"},
+	"internal/journal":   {"internal/datadir"},
+	"internal/sqldb":     {"internal/datadir"},
+	"internal/events":    {"internal/sqldb"},
+	"internal/cluster":   {"internal/sqldb"},
+	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
+	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
+	"internal/ledger":    {"internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/report":    {"internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/store":     {"internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
+	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
+
+	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/gbcs", "internal/outage"},
+	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
+	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
+	"internal/gateway":    {"internal/motorway", "internal/outage"},
+	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
+		"internal/lines", "internal/outage"},
+	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
+	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
+	"cmd/quell":    {"*"},
+
+	"internal/remote/remotetest":         {},
+	"internal/store/storetest":           {"internal/store", "internal/report", "internal/ledger", "internal/devices", "internal/journal", "internal/sqldb", "internal/datadir", "internal/remote/remotetest", "internal/outage"},
+	"internal/reportfile/reportfiletest": {},
+	"release":                            {}, // a module of its own
 }
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":  {"internal/store", "internal/duis", "internal/gbcs"},
-	"internal/store":    {"internal/store/storetest", "internal/remote/remotetest"},
-	"internal/remote":   {"internal/remote/remotetest"},
-	"internal/report":   {"internal/remote/remotetest"},
-	"internal/motorway": {"internal/store/storetest"},
+	"internal/gateway":    append([]string{"internal/duis", "internal/gbcs"}, wholeStore...),
+	"internal/console":    {"internal/store"},
+	"internal/motorway":   {"internal/store", "internal/store/storetest"},
+	"internal/remote":     {"internal/remote/remotetest"},
+	"internal/reportfile": {"internal/reportfile/reportfiletest"},
+	"internal/reporter":   {"internal/store", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
+	"internal/sqldb":      wholeStore,
+	"internal/cluster":    wholeStore,
+	"internal/devices":    wholeStore,
+	"internal/windows":    wholeStore,
+	"internal/ledger":     wholeStore,
+	"internal/report":     wholeStore,
+	"internal/store":      wholeStore,
+	"internal/storecopy":  wholeStore,
 }
 
-// only says which packages alone may import others, by the beginning of the
-// import path; tests may all the same.
+// wholeStore is for the tests of what a store consists of: they open the whole of it, since it
+// is the whole that must hold.
+var wholeStore = []string{"internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
+	"internal/ledger", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
+
+// only says which packages alone may import others, by the beginning of the import path; tests
+// may all the same.
 var only = map[string][]string{
-	"database/sql":       {"internal/store"},
-	"modernc.org/sqlite": {"internal/store"},
+	"database/sql":       {"internal/sqldb", "internal/devices", "internal/ledger", "internal/report", "internal/store/storetest"},
+	"modernc.org/sqlite": {"internal/sqldb"},
 	"go.yaml.in/yaml":    {"internal/config"},
-	"github.com/rclone":  {"internal/remote"},
-	"github.com/jackc":   {"internal/store"},
+	"github.com/rclone":  {"internal/remote", "internal/remote/remotetest"},
+	"github.com/jackc":   {"internal/sqldb"},
 }
+
+// tables says which package keeps each table, and alone writes it, and which others read it.
+var tables = map[string]struct {
+	kept  []string
+	reads []string
+}{
+	"migration":    {kept: []string{"internal/sqldb"}},
+	"event":        {kept: []string{"internal/events"}},
+	"import":       {kept: []string{"internal/devices"}},
+	"device_list":  {kept: []string{"internal/devices"}},
+	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters
+	"supply_point": {kept: []string{"internal/devices"}},
+	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger"}}, // deciding and logging are one statement
+	"untracked":    {kept: []string{"internal/windows"}},
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows"}}, // which windows have entries
+	"forwarded":    {kept: []string{"internal/ledger"}},
+	"correction":   {kept: []string{"internal/ledger"}},
+	"counter":      {kept: []string{"internal/ledger"}},
+	"setting":      {kept: []string{"internal/ledger", "internal/report"}}, // the switch; the next report's number
+	"node":         {kept: []string{"internal/cluster"}},
+	"lead":         {kept: []string{"internal/cluster", "internal/store"}}, // the lease; whether a copy is complete
+	"report":       {kept: []string{"internal/report"}},
+	"report_file":  {kept: []string{"internal/report"}},
+	"delivery":     {kept: []string{"internal/report"}},
+}
+
+// copies is the package that reads and writes all tables alike.
+const copies = "internal/storecopy"
+
+// sizeLimit is how many lines a package has at most, without tests.
+const sizeLimit = 2000
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/duis", "internal/gbcs"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 
@@ -119,17 +184,84 @@ func TestImportFaults(t *testing.T) {
 		{"internal/outage", "quell/internal/outage", true, 0},
 		{"internal/duis", "quell/internal/gbcs", false, 1},
 		{"internal/duis", "quell/internal/gbcs", true, 1},
+		{"internal/strictxml", "quell/internal/duis", false, 1},
 		{"internal/gateway", "quell/internal/store", false, 1},
 		{"internal/gateway", "quell/internal/store", true, 0},
 		{"internal/gateway", "quell/internal/console", true, 1},
+		{"internal/ledger", "quell/internal/cluster", false, 1},
 		{"internal/console", "database/sql", false, 1},
-		{"internal/store", "database/sql/driver", false, 0},
+		{"internal/sqldb", "database/sql/driver", false, 0},
 		{"internal/utils", "fmt", false, 1},
 		{"cmd/quell", "quell/internal/sim", false, 0},
 	} {
 		faults := importFaults(pkg{path: c.pkg, imports: []imported{{"x.go", c.imported, c.test}}})
 		if len(faults) != c.faults {
 			t.Errorf("%s imports %s (test: %v): %q", c.pkg, c.imported, c.test, faults)
+		}
+	}
+}
+
+// TestTables holds that a table is written by the packages that keep it, and read by those and
+// by the few that the list names.
+func TestTables(t *testing.T) {
+	statement := regexp.MustCompile(`(?i)\b(DELETE\s+FROM|INSERT\s+INTO|UPDATE|FROM|JOIN)\s+([a-z_]+)\b`)
+	found := map[string]bool{}
+	for _, file := range files(t, ".go") {
+		dir := path.Dir(file)
+		if strings.HasSuffix(file, "_test.go") || dir == copies || strings.HasSuffix(dir, "test") {
+			continue
+		}
+		for _, text := range literals(t, file) {
+			for _, m := range statement.FindAllStringSubmatch(text, -1) {
+				table, known := tables[m[2]]
+				if !known {
+					continue
+				}
+				found[m[2]] = true
+				writes := len(m[1]) > len("JOIN")
+				if !slices.Contains(table.kept, dir) && (writes || !slices.Contains(table.reads, dir)) {
+					t.Errorf("%s: %s", file, m[0])
+				}
+			}
+		}
+	}
+	if len(found) != len(tables) {
+		t.Errorf("of %d tables SQL names %d: %v", len(tables), len(found), slices.Sorted(maps.Keys(found)))
+	}
+}
+
+// literals are the texts in a file that may be SQL.
+func literals(t *testing.T, file string) (texts []string) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING && strings.ContainsAny(l.Value[:1], "`") {
+			texts = append(texts, l.Value)
+		}
+		return true
+	})
+	return texts
+}
+
+// TestSizes holds that a package is one that can be read.
+func TestSizes(t *testing.T) {
+	lines := map[string]int{}
+	for _, file := range files(t, ".go") {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines[path.Dir(file)] += strings.Count(string(text), "\n")
+	}
+	for dir, n := range lines {
+		if n > sizeLimit {
+			t.Errorf("%s has %d lines without tests, more than %d", dir, n, sizeLimit)
 		}
 	}
 }
@@ -188,7 +320,7 @@ func TestDocumentTests(t *testing.T) {
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
 	timelines := regexp.MustCompile(`timelines? \d\d(?:(?:, | and | to )\d\d)*`)
 	n := 0
-	for _, file := range []string{"ARCHITECTURE.md", "docs/faults.md"} {
+	for _, file := range []string{"ARCHITECTURE.md", "docs/faults.md", "docs/trace.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -304,7 +436,9 @@ func topLevel(t *testing.T) (names []string) {
 }
 
 // skipped reports whether a name of the top level is not of the repository.
-func skipped(name string) bool { return name == ".git" || name == "bin" || name == "data" }
+func skipped(name string) bool {
+	return name == ".git" || name == "bin" || name == "data" || name == "dist"
+}
 
 // files lists the files of the repository with the ending ext.
 func files(t *testing.T, ext string) (paths []string) {

@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# The whole check of the project. Installs what the tests need and the machine
-# lacks, then checks form, dependencies and behaviour. Under CI=true nothing
-# may be left out: what is missing, and a test that is skipped, is a failure.
+# The whole check of the project. It installs what the tests need and the machine
+# lacks. Then it checks form, dependencies and behaviour. With CI=true nothing may
+# be left out: a missing tool and a skipped test are failures.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-# What the tests run: a command, and the Debian packages that it comes from.
+# What the tests run: a command, and the Debian packages that have it.
 needs() {
 	cat <<-END
 		git git
 		gcc gcc libc6-dev
+		curl curl
 		sshd openssh-server openssh-client
 		pg_ctlcluster postgresql
 		haproxy haproxy
@@ -27,10 +28,10 @@ failed=()
 
 say() { printf '\n== %s\n' "$*"; }
 
-# loudly says that something of the check is left out.
+# loudly says that a part of the check is left out.
 loudly() { printf '\n!! %s\n!! NOT CHECKED: %s\n\n' "$1" "$2" >&2; }
 
-# run says what it runs, and remembers what failed.
+# run says what it runs, runs it, and remembers what failed.
 run() {
 	say "$1"
 	"${@:2}" || failed+=("$1")
@@ -68,8 +69,8 @@ tidy() {
 	loudly "go mod tidy could not tell, see above" "whether go.mod is tidy"
 }
 
-# vulnerable looks for known vulnerabilities in what the code calls. Without
-# the database, as on a machine off the network, nothing can be said.
+# vulnerable looks for known vulnerabilities in what the code calls. It needs the
+# vulnerability database. Without a network it cannot say anything.
 vulnerable() {
 	timeout 120 go tool govulncheck ./... >"$work/vulncheck" 2>&1 && return 0
 	local status=$?
@@ -78,14 +79,15 @@ vulnerable() {
 	loudly "the vulnerability database is out of reach" "known vulnerabilities"
 }
 
-# SQLite, which is C made Go, is not watched for data races: that is not our business,
-# and it would take six times as long.
+# tests runs all tests. It does not watch SQLite, which is C translated to Go, for
+# data races. That code is not ours, and it would take six times as long.
 tests() {
 	local race=(-race '-gcflags=modernc.org/...=-race=false')
 	command -v gcc >/dev/null || { loudly "no gcc" "data races"; race=(); }
-	# Tests that say t.Parallel wait more than they compute: more of them at once than there are cores.
-	# The two packages that take longest begin first.
-	go test "${race[@]}" -shuffle=on -parallel 4 -timeout 12m -v ./internal/store ./cmd/quell ./... 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
+	# Tests that call t.Parallel wait more than they compute, so more of them run at once than there are cores.
+	# The packages that take longest begin first.
+	scripts/in_memory.sh go test "${race[@]}" -shuffle=on -parallel 4 -timeout 12m -v \
+		./cmd/quell ./internal/store ./internal/ledger ./internal/windows ./... 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
 }
 
 run "install what the tests need" install_needs

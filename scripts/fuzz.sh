@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs every fuzz test for the given time, one after the other. Inputs are made small
-# by few tries: a report file would take all of the time.
+# Runs every fuzz test for the given time (10s if none is given), one after the
+# other. It spends few tries on making an input smaller: for a report file that
+# would take all of the time.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

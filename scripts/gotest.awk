@@ -1,7 +1,7 @@
-# Reads what "go test -v ./..." prints, and prints of it the closing line of
-# each package, all skips, everything of a package that failed but the noise
-# of -v, and at the end the ten slowest tests. With ci=true it fails on a skip
-# whose test does not say "skip allowed:".
+# Reads what "go test -v ./..." prints, and prints less of it: the closing line of
+# each package, all skips, and everything of a package that failed, except the
+# noise of -v. At the end it prints the ten slowest tests. With ci=true it fails
+# if a test was skipped that does not say "skip allowed:".
 
 /^=== (RUN|PAUSE|CONT|NAME) / { test = $3; next }
 /skip allowed:/               { allowed[test] = 1 }
@@ -9,12 +9,13 @@
 /^ *--- PASS: /               { next }
 /^ *--- SKIP: / {
 	test = $3
-	# What a test prints of another run of tests is further in than its own.
+	# A test may print the output of another run of tests. That is indented more
+	# than the test's own lines.
 	if (index($0, "-") - 1 != 4 * (split(test, level, "/") - 1)) { lines = lines $0 "\n"; next }
 	skipped = skipped "\n    " test
 	if (!(test in allowed)) unexpected = unexpected "\n    " test
 }
-/^(ok  |\?   )\t/ { # the package is through: forget what it printed
+/^(ok  |\?   )\t/ { # the package passed: forget what it printed
 	print
 	fflush()
 	restart()
@@ -39,7 +40,7 @@ END {
 	}
 }
 
-# slow keeps the slowest tests, in order.
+# slow keeps the tests in order, the slowest first.
 function slow(test, time,   n) {
 	gsub(/[(s)]/, "", time)
 	for (n = tests++; n > 0 && took[n] < time + 0; n--) { took[n + 1] = took[n]; name[n + 1] = name[n] }

@@ -15,13 +15,15 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
-	"quell/internal/store"
+	"quell/internal/datadir"
+	"quell/internal/devices"
+	"quell/internal/server"
 
 	"github.com/schollz/progressbar/v3"
 )
 
 func configFlag(fs *flag.FlagSet, environ []string) *string {
-	return fs.String("config", getenv(environ, "QUELL_CONFIG"), "the configuration `file`; default: the variable QUELL_CONFIG")
+	return fs.String("config", getenv(environ, "QUELL_CONFIG"), "the configuration `FILE`; without it, the one that the variable QUELL_CONFIG names")
 }
 
 func getenv(environ []string, name string) string {
@@ -53,23 +55,18 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	if _, err := os.Stat(cfg.DataDir); err != nil && cfg.Database() == "" {
 		return nil, "", nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
 	}
-	s, err := open(cfg, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-		func(o store.Options) (*store.Store, error) { return store.Open(ctx, o) })
-	if errors.Is(err, store.ErrInUse) {
+	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+	if errors.Is(err, datadir.ErrInUse) {
 		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
 	}
 	if err != nil {
 		return nil, "", nil, err
 	}
-	if s.admin, err = s.gateway.Listen("console", "127.0.0.1:0", s.console.Handler()); err != nil {
-		return nil, "", nil, errors.Join(err, s.close())
-	}
-	s.serve(s.admin)
 	absent = "No quell is running; this takes effect at its next start."
 	if cfg.Database() != "" {
 		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."
 	}
-	return &console.Client{Base: s.admin.URL}, absent, s.close, nil
+	return &console.Client{Base: s.Console()}, absent, s.Close, nil
 }
 
 // whoami names the operator for the audit of what they change.
@@ -86,7 +83,7 @@ func whoami() string {
 
 // importFiles imports files with a progress bar, if standard error is a terminal.
 func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string, how console.How) (console.Imported, error) {
-	var files []store.File
+	var files []devices.File
 	var total int64
 	for _, name := range names {
 		f, err := os.Open(name)
@@ -102,7 +99,7 @@ func importFiles(ctx context.Context, e *env, c *console.Client, kind string, na
 			return console.Imported{}, fmt.Errorf("%s is a folder", name)
 		}
 		total += info.Size()
-		files = append(files, store.File{Name: name, Reader: f})
+		files = append(files, devices.File{Name: name, Reader: f})
 	}
 	read, done := bar(e, total, "importing")
 	defer done()
@@ -140,17 +137,17 @@ func newBar(e *env, total int64, what string, options ...progressbar.Option) *pr
 func importFlags(fs *flag.FlagSet) (how *console.How) {
 	how = &console.How{}
 	fs.BoolVar(&how.DryRun, "dry-run", false, "import: change nothing, and say what would change")
-	fs.BoolVar(&how.Force, "force", false, "import: even what has no devices, takes away more than a fifth of the list in force,\nor takes the place of what the configuration names")
+	fs.BoolVar(&how.Force, "force", false, "import: even a list that has no devices, that removes more than a fifth of those in force,\nor that replaces what the configuration names")
 	return how
 }
 
 func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
 	if im.Change != nil {
-		fmt.Fprintf(w, "%s: %d devices in %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
+		fmt.Fprintf(w, "%s: %s in %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), im.Source, im.SHA256)
 		if kind == "inventory" {
-			fmt.Fprintf(w, "It would add %d devices and change %d.\n", im.Change.Added, im.Change.Changed)
+			fmt.Fprintf(w, "It would add %s and change %d.\n", plural(im.Change.Added, "device"), im.Change.Changed)
 		} else {
-			fmt.Fprintf(w, "%d devices are in force. It would add %d and remove %d.\n", im.Change.Before, im.Change.Added, im.Change.Removed)
+			fmt.Fprintf(w, "In force: %s. It would add %d and remove %d.\n", plural(im.Change.Before, "device"), im.Change.Added, im.Change.Removed)
 		}
 		if im.Refused != "" {
 			fmt.Fprintf(w, "It would be %s.\n", im.Refused)
@@ -158,9 +155,9 @@ func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
 		fmt.Fprintln(w, "Nothing was changed.")
 		return
 	}
-	fmt.Fprintf(w, "%s: %d devices from %s, SHA-256 %s\n", kind, im.Rows, im.Source, im.SHA256)
+	fmt.Fprintf(w, "%s: %s from %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), im.Source, im.SHA256)
 	if im.Skipped > 0 {
-		fmt.Fprintf(w, "%s: %d devices were skipped, since they are decommissioned or withdrawn\n", kind, im.Skipped)
+		fmt.Fprintf(w, "%s: skipped %s, decommissioned or withdrawn\n", kind, plural(im.Skipped, "device"))
 	}
 	fmt.Fprintln(w, cmp.Or(absent, "In force on the running quell now."))
 	if im.Others != nil && im.Others.Meters > 0 {

@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"quell/internal/config"
+	"quell/internal/remote"
+	"quell/internal/server"
+	"quell/internal/sqldb"
 )
 
 var configCommand = command{
-	name: "config", usage: "check [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
+	name: "config", usage: "check [FILE] [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("check also reads the files that device_list and inventory name. Keys, environment variables and what a running quell takes over are in docs/config.md.")
+		fs := e.flags("check also reads the files that device_list and inventory name.\ndocs/config.md has all keys and environment variables, and says what a running quell takes over.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 2 && rest[0] == "check" {
@@ -26,14 +30,45 @@ var configCommand = command{
 		case "check":
 			cfg, err := loadConfig(*file, e.environ, true)
 			if err == nil {
-				err = checkLists(ctx, e.stdout, &cfg)
+				err = server.CheckLists(ctx, e.stdout, &cfg)
 			}
 			if err != nil {
-				return fmt.Errorf("not valid:\n%w", err)
+				return fmt.Errorf("the configuration is not valid:\n%w", err)
 			}
 			fmt.Fprintln(e.stdout, "The configuration is valid.")
 			return nil
 		}
 		return errUsage{"say check or default"}
 	},
+}
+
+// loadConfig is config.Load for those who deliver: it also checks the targets
+// of remotes, without reaching them. first says that rclone's configuration is
+// the one that cfg names; later it stays what it was.
+func loadConfig(file string, environ []string, first bool) (config.Config, error) {
+	cfg, err := config.Load(file, environ)
+	if err != nil {
+		return cfg, err
+	}
+	if first {
+		err := remote.Configure(cfg.Report.RcloneConfig)
+		if err != nil && cfg.Report.RcloneConfig == "" && len(cfg.Report.Remotes) == 0 {
+			err = remote.Configure(remote.NoConfig) // somebody's own, that nobody asked for
+		}
+		if err != nil {
+			return cfg, fmt.Errorf("report.rclone_config: %w", err)
+		}
+	}
+	var errs []error
+	if database := cfg.Database(); database != "" { // else its variables are somebody else's
+		if err := sqldb.CheckAddress(database); err != nil {
+			errs = append(errs, fmt.Errorf("store: %w", err))
+		}
+	}
+	for i, r := range cfg.Report.Remotes {
+		if err := remote.CheckTarget(r.Target); err != nil {
+			errs = append(errs, fmt.Errorf("report.remotes: item %d (%s): %w", i+1, r.Name, err))
+		}
+	}
+	return cfg, errors.Join(errs...)
 }

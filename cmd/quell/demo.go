@@ -19,6 +19,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/outage"
 	"quell/internal/remote"
+	"quell/internal/server"
 	"quell/internal/sim"
 
 	"github.com/schollz/progressbar/v3"
@@ -33,7 +34,7 @@ var demoCommand = command{
 const demoWindow = 4 * time.Second
 
 func demo(ctx context.Context, e *env, args []string) error {
-	fs := e.flags("Starts quell with a window of seconds on free ports of this machine, stand-ins for its next hops, and drives\n" +
+	fs := e.flags("Starts quell on free ports of this machine, with a window of seconds and stand-ins for its next hops, and sends\n" +
 		"DUIS messages through it. The exit status is 1 if anything came out other than expected.")
 	stay := fs.Bool("stay", false, "leave it running when done, until interrupted")
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
@@ -52,7 +53,7 @@ func demo(ctx context.Context, e *env, args []string) error {
 	err = d.run(ctx, e)
 	if err == nil && *stay {
 		fmt.Fprintf(e.stdout, "\nStill running; interrupt it to end.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
-			d.configFile, d.sys.south.URL, d.sys.north.URL, d.sys.admin.URL)
+			d.configFile, d.sys.Southbound(), d.sys.Northbound(), d.sys.Console())
 		<-ctx.Done()
 	}
 	return errors.Join(err, d.close())
@@ -64,7 +65,7 @@ type demonstration struct {
 	town            *sim.Town
 	south, north    *sim.NextHop
 	hops            []*http.Server
-	sys             *system
+	sys             *server.Server
 	log             *os.File
 }
 
@@ -101,11 +102,11 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	if d.log, err = os.Create(filepath.Join(dir, "quell.log")); err != nil {
 		return nil, err
 	}
-	if d.sys, err = start(ctx, cfg, slog.New(slog.NewTextHandler(d.log, nil)), nil); err != nil {
+	if d.sys, err = server.Start(ctx, server.Options{Config: cfg, Version: version(), Log: slog.New(slog.NewTextHandler(d.log, nil))}); err != nil {
 		return nil, err
 	}
 	// Enough for the other commands to find it.
-	u, err := url.Parse(d.sys.admin.URL)
+	u, err := url.Parse(d.sys.Console())
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +135,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 }
 
 func (d *demonstration) close() error {
-	err := d.sys.close()
+	err := d.sys.Close()
 	for _, h := range d.hops {
 		err = errors.Join(err, h.Close())
 	}
@@ -143,8 +144,8 @@ func (d *demonstration) close() error {
 
 // run drives the messages and prints what came of them.
 func (d *demonstration) run(ctx context.Context, e *env) error {
-	fmt.Fprintf(e.stdout, "quell stands between %s and its next hops; a window is %v here, 30m in earnest.\n\n", "a town's Service Users and hubs", demoWindow)
-	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.south.URL, North: d.sys.north.URL, Window: demoWindow}, d.south, d.north, d.town, progress(e))
+	fmt.Fprintf(e.stdout, "quell is between %s and its next hops. A window lasts %v here, and 30m in real life.\n\n", "a town's Service Users and hubs", demoWindow)
+	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow}, d.south, d.north, d.town, progress(e))
 	if err != nil {
 		return err
 	}
@@ -182,7 +183,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 // report has a report cut and delivered to a folder, and verifies what came
 // there as its receiver would.
 func (d *demonstration) report(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.admin.URL}
+	c := console.Client{Base: d.sys.Console()}
 	r, err := c.CutReport(ctx)
 	if err != nil {
 		return err
@@ -202,7 +203,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 
 // lastEntries prints what is most telling of the suppression log, by the console.
 func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.admin.URL}
+	c := console.Client{Base: d.sys.Console()}
 	log, err := c.Suppressions(ctx, 0, 10_000)
 	if err != nil {
 		return err

@@ -24,6 +24,7 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/remote/remotetest"
+	"quell/internal/server"
 )
 
 // deployed reads a file of the folder deploy.
@@ -64,8 +65,8 @@ func TestUnit(t *testing.T) {
 		t.Skip("there is no systemd-analyze; on Debian it is in systemd")
 	}
 	unit := deployed(t, "quell.service")
-	if d := seconds(t, unit, "TimeoutStopSec="); d <= stopTimeout+time.Duration(config.Default().Drain) {
-		t.Errorf("systemd kills after %s what may take %s to stop", d, stopTimeout)
+	if d := seconds(t, unit, "TimeoutStopSec="); d <= server.StopTimeout+time.Duration(config.Default().Drain) {
+		t.Errorf("systemd kills after %s what may take %s to stop", d, server.StopTimeout)
 	}
 	self, err := filepath.Abs(os.Args[0])
 	if err != nil {
@@ -278,7 +279,7 @@ func (m *mirror) try(t *testing.T, client *http.Client, addr, method, target str
 
 // What a next hop and a sender see is the same through HAProxy and without it.
 func TestLoadBalancerChangesNothing(t *testing.T) {
-	if d := seconds(t, deployed(t, "haproxy.cfg"), "timeout server "); d < stopTimeout {
+	if d := seconds(t, deployed(t, "haproxy.cfg"), "timeout server "); d < server.StopTimeout {
 		t.Errorf("haproxy gives up after %s, before quell does", d)
 	}
 	m := &mirror{}

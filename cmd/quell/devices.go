@@ -13,9 +13,9 @@ import (
 var devicesCommand = command{
 	name: "devices", usage: "import FILE [--dry-run] [--force] | list | check ID... [--config FILE]", short: "Import, list or check the device list: the meters to track",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("FILE has one EUI-64 a line; a header and # comments are allowed. It takes the place of the list in force.\n" +
+		fs := e.flags("FILE has one EUI-64 a line; a header and # comments are allowed. It replaces the list in force.\n" +
 			"A list that is empty, or has lost more than a fifth of the devices in force, is refused without --force.\n" +
-			"check says for each device whether it stands in the list and would be tracked; the exit status is 1 if one would not.")
+			"check says of each device whether it is in the list and would be tracked. The exit status is 1 if one would not.")
 		file := configFlag(fs, e.environ)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)
@@ -67,7 +67,7 @@ func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []s
 			if page.List.No == 0 {
 				return errors.New("there is no device list")
 			}
-			fmt.Fprintf(w, "# %d devices from %s, SHA-256 %s, since %s by %s\n", page.List.Rows, page.List.Source, page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), page.List.Who)
+			fmt.Fprintf(w, "# %s from %s, SHA-256 %s, since %s by %s\n", plural(page.List.Rows, "device"), page.List.Source, page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), page.List.Who)
 		}
 		for _, id := range page.Devices {
 			fmt.Fprintln(w, id)

@@ -12,10 +12,10 @@ import (
 var explainCommand = command{
 	name: "explain", usage: "ID [--at TIME] [--json] [--config FILE]", short: "Say why an alert was or would be suppressed or not",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("ID is that of a hub or meter (EUI-64), a supply point (MPxN), a request or an alert.\n" +
+		fs := e.flags("ID names a hub or a meter (EUI-64), a supply point (MPxN), a request or an alert.\n" +
 			"An EUI-64 may have hyphens, colons or neither. The exit status is 1 if nothing is known of the id.")
 		file := configFlag(fs, e.environ)
-		at := fs.String("at", "", "judge an alert received at this `time` (2026-03-01T10:00:00Z) instead of now")
+		at := fs.String("at", "", "judge an alert received at `TIME` (2026-03-01T10:00:00Z) instead of now")
 		asJSON := fs.Bool("json", false, "print the records that say so as JSON")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) != 1 {

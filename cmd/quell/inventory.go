@@ -4,14 +4,14 @@ import (
 	"context"
 	"strings"
 
-	"quell/internal/inventory"
+	"quell/internal/devices"
 )
 
 var inventoryCommand = command{
-	name: "inventory", usage: "import [--dry-run] [--force] [--config FILE] FILE...", short: "Import what devices there are",
+	name: "inventory", usage: "import [--dry-run] [--force] [--config FILE] FILE...", short: "Import the inventory: which devices there are",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("Takes CSV with the columns " + strings.Join(inventory.Columns, ",") + ", and " + inventory.StatusColumn +
-			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none; devices that are\nknown are replaced, others stay. Devices that are decommissioned or withdrawn are skipped.")
+		fs := e.flags("FILE is CSV with the columns " + strings.Join(devices.Columns, ",") + ", and " + devices.StatusColumn +
+			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none.\nKnown devices are replaced, all others stay. Devices that are decommissioned or withdrawn are skipped.")
 		file := configFlag(fs, e.environ)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)

@@ -23,46 +23,6 @@ func meters(from, to int) string {
 	return b.String()
 }
 
-// A list that shrinks by accident is refused with both counts, by command with a
-// quell that runs and without; what would change is said without changing it.
-func TestListShrinks(t *testing.T) {
-	hop := accept(t)
-	i := install(t, hop, hop, "")
-	p := i.serve()
-	list, header, short := i.file("list.txt", meters(0, 200)), i.file("header.txt", "GUID\n"), i.file("short.txt", meters(50, 210))
-	run := func(status int, says string, args ...string) {
-		t.Helper()
-		have, out, errs := i.quell(args...)
-		if text := out + errs; have != status || !strings.Contains(text, says) {
-			t.Errorf("quell %v: status %d, want %d and %q\n%s", args, have, status, says, text)
-		}
-	}
-	run(0, "device list: 200 devices", "devices", "import", list)
-	each := func() {
-		t.Helper()
-		run(1, "refused without --force: it has 0 devices, and 200 are in force", "devices", "import", header)
-		run(1, "refused without --force: it has 0 devices, and 200 are in force", "devices", "import", i.file("empty.txt", ""))
-		run(1, "it has 160 devices, 200 are in force, and 50 of these would be removed", "devices", "import", short)
-		run(0, "200 devices are in force. It would add 10 and remove 50.\nIt would be refused without --force", "devices", "import", short, "--dry-run")
-		run(0, "Nothing was changed.", "devices", "import", short, "--dry-run", "--force")
-		run(0, "# 200 devices from list.txt", "devices", "list")
-		run(0, "It would add 1 devices and change 0.", "inventory", "import", "--dry-run", i.file("inv.csv", inventoryHead+someDevice))
-		run(1, "it has 0 devices", "inventory", "import", i.file("none.csv", inventoryHead))
-	}
-	each()
-	if err := p.stop(syscall.SIGTERM); err != nil {
-		t.Error(err)
-	}
-	each()
-	run(0, "device list: 0 devices", "devices", "import", header, "--force")
-	p = i.serve()
-	if s, err := (&console.Client{Base: p.admin}).Status(t.Context()); err != nil || !strings.Contains(strings.Join(s.Degraded, "\n"), "the device list has no devices: nothing is tracked") {
-		t.Errorf("%q %v", s.Degraded, err)
-	}
-	run(0, "device list: 160 devices", "devices", "import", short, "--force")
-	run(0, "# 160 devices from short.txt", "devices", "list")
-}
-
 // A configured list that is missing, empty or shrunk leaves what is in force, at a
 // SIGHUP and at the start, and quell says so for as long as it is so.
 func TestConfiguredListShrinks(t *testing.T) {
@@ -147,35 +107,4 @@ func metrics(t testing.TB, admin string) string {
 		t.Fatal(err)
 	}
 	return string(text)
-}
-
-// "config check" reads the files that the configuration names.
-func TestConfigCheckReadsLists(t *testing.T) {
-	hop := accept(t)
-	i := install(t, hop, hop, "")
-	text := string(read(t, i.config))
-	for _, x := range []struct {
-		list, inventory string
-		status          int
-		says            string
-	}{
-		{meters(0, 12), inventoryHead + someDevice, 0, "device_list: 12 devices"},
-		{meters(0, 12), inventoryHead + someDevice, 0, "inventory: 1 devices"},
-		{"", inventoryHead + someDevice, 1, "list.txt: has no devices"},
-		{"GUID\n", inventoryHead + someDevice, 1, "list.txt: has no devices"},
-		{meters(0, 1), inventoryHead, 1, "inventory.csv: has no devices"},
-		{meters(0, 1), inventoryHead + "x\n", 1, "inventory.csv: line 2: 1 fields"},
-		{meters(0, 1) + "a b c 1\n", "", 1, "list.txt: line 3: "},
-		{"gone", "", 1, "no such file"},
-	} {
-		list, inv := i.file("list.txt", x.list), i.file("inventory.csv", x.inventory)
-		if x.list == "gone" {
-			list += "x"
-		}
-		i.write(text + fmt.Sprintf("device_list: %q\ninventory: [%q]\n", list, inv))
-		status, out, errs := i.quell("config", "check")
-		if status != x.status || !strings.Contains(out+errs, x.says) {
-			t.Errorf("%+v: status %d\n%s%s", x, status, out, errs)
-		}
-	}
 }

@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"quell/internal/lines"
-
-	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -61,10 +59,10 @@ func cutValue(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
 		if s := a.Value.String(); len(s) > maxLogValue {
-			a.Value = slog.StringValue(lines.Cut(s, maxLogValue))
+			a.Value = slog.StringValue(lines.Truncate(s, maxLogValue))
 		}
 	case slog.KindAny:
-		a.Value = slog.StringValue(lines.Cut(textOf(a.Value.Any()), maxLogValue))
+		a.Value = slog.StringValue(lines.Truncate(textOf(a.Value.Any()), maxLogValue))
 	}
 	return a
 }
@@ -80,64 +78,4 @@ func textOf(v any) string {
 		return string(v)
 	}
 	return fmt.Sprintf("%+v", v)
-}
-
-// gauge registers a metric that is 1 or 0.
-func gauge(r prometheus.Registerer, name, help string, labels prometheus.Labels, is func() bool) {
-	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: name, Help: help, ConstLabels: labels}, func() float64 {
-		if is() {
-			return 1
-		}
-		return 0
-	}))
-}
-
-// countLines registers the metrics of what the log and the trail drop.
-func (s *system) countLines(r prometheus.Registerer) {
-	for output, dropped := range map[string]func() uint64{
-		"log": func() uint64 {
-			if q := s.logLines.Load(); q != nil {
-				return q.Dropped()
-			}
-			return 0
-		},
-		"audit-trail": func() uint64 {
-			if s.trail != nil {
-				return s.trail.Dropped()
-			}
-			return 0
-		},
-	} {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "lines_dropped_total",
-			Help:        "Lines that were dropped because they could not be written as fast as they came, by output.",
-			ConstLabels: prometheus.Labels{"output": output}}, func() float64 { return float64(dropped()) }))
-	}
-}
-
-// addConditions has the console say what is wrong with the outputs of this process,
-// besides what it says already.
-func (s *system) addConditions() {
-	others := s.console.Conditions
-	s.console.Conditions = func() (list []string) {
-		if others != nil {
-			list = others()
-		}
-		if s.running != nil && s.loader.loading() && s.store.Available() {
-			list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
-		}
-		list = append(list, s.lists.conditions()...)
-		list = append(list, s.reports.Conditions()...)
-		say := func(output, trouble string) {
-			if trouble != "" {
-				list = append(list, output+": "+trouble)
-			}
-		}
-		if q := s.logLines.Load(); q != nil {
-			say("the log", q.Trouble())
-		}
-		if s.trail != nil {
-			say("the service audit trail", s.trail.Trouble())
-		}
-		return list
-	}
 }

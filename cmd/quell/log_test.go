@@ -242,7 +242,7 @@ func TestPanicWithoutReader(t *testing.T) {
 		out := &output{}
 		if hangs {
 			q.traffic(500)
-			wait(t, "it is seen that nobody reads", func() bool { return q.degraded("nothing was taken for") })
+			wait(t, "it is seen that nobody reads", func() bool { return q.degraded("nothing was written for") })
 			time.Sleep(2 * watchEvery)
 		} else {
 			go io.Copy(out, r)

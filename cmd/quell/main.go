@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 
@@ -34,9 +34,10 @@ type env struct {
 	stdout, stderr io.Writer
 	environ        []string
 	command        *command
-	reached        func(step string) // for tests of crashes: told the steps of reports
-	logLimit       int               // for tests of the log: bytes that may wait; 0: the usual
-	end            func()            // called last, unless nil
+	helped         func(more string, fs *flag.FlagSet) // for the man page: gets a command's help, in place of stdout
+	reached        func(step string)                   // for tests of crashes: told the steps of reports
+	logLimit       int                                 // for tests of the log: bytes that may wait; 0: the usual
+	end            func()                              // called last, unless nil
 }
 
 // errUsage is an error of the command line: exit status 2.
@@ -103,7 +104,7 @@ func runCommand(ctx context.Context, e *env, args []string) int {
 }
 
 func help(w io.Writer) {
-	fmt.Fprintln(w, "quell keeps Power Outage Alerts (AD1) that firmware activations cause from going north.\n\nCommands:")
+	fmt.Fprintln(w, "quell stops the Power Outage Alerts (AD1) that firmware activations cause.\n\nCommands:")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.short)
 	}
@@ -111,24 +112,27 @@ func help(w io.Writer) {
 }
 
 // flags makes the command's flag set; its help is the usage line, what more
-// says, and the flags.
+// says, and the flags, with two hyphens as all documents write them.
 func (e *env) flags(more string) *flag.FlagSet {
 	fs := flag.NewFlagSet(e.command.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Usage = func() {
-		fmt.Fprintf(e.stdout, "usage: quell %s %s\n\n%s\n", e.command.name, e.command.usage, strings.TrimSpace(e.command.short+".\n"+more))
-		var any bool
-		fs.VisitAll(func(*flag.Flag) { any = true })
-		if any {
-			fmt.Fprintln(e.stdout, "\nFlags:")
-			fs.SetOutput(e.stdout)
-			fs.PrintDefaults()
+		if e.helped != nil {
+			e.helped(more, fs)
+			return
 		}
+		fmt.Fprintf(e.stdout, "usage: quell %s %s\n\n%s\n", e.command.name, e.command.usage, strings.TrimSpace(e.command.short+".\n"+more))
+		title := "\nFlags:\n"
+		fs.VisitAll(func(f *flag.Flag) {
+			value, usage := flag.UnquoteUsage(f)
+			fmt.Fprintf(e.stdout, "%s  %s\n      %s\n", title, strings.TrimSpace("--"+f.Name+" "+value), strings.ReplaceAll(usage, "\n", "\n      "))
+			title = ""
+		})
 	}
 	return fs
 }
 
-// parse parses flags wherever they stand among the arguments, and returns the
+// parse parses flags wherever they are among the arguments, and returns the
 // other arguments.
 func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 	for {

@@ -24,6 +24,8 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
+
+	"github.com/rogpeppe/go-internal/testscript"
 )
 
 // The test binary is quell itself when the first of these variables is set. It
@@ -39,7 +41,7 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beQuell) == "" {
-		os.Exit(m.Run())
+		testscript.Main(m, map[string]func(){"quell": main}) // exits
 	}
 	if os.Getenv(dieAt)+os.Getenv(logLimitOf)+os.Getenv(panicAt) == "" {
 		main()
@@ -203,151 +205,6 @@ func accept(t testing.TB) string {
 	return s.URL
 }
 
-func TestCommandLine(t *testing.T) {
-	t.Setenv("PGPORT", "no port") // of somebody else's database
-	hop := accept(t)
-	i := install(t, hop, hop, "")
-	for _, c := range []struct {
-		args   string
-		status int
-		says   string // on standard output if the status is 0, else on standard error
-	}{
-		{"", 0, "Commands:"},
-		{"help", 0, "explain"},
-		{"help switch", 0, "usage: quell switch [on|shadow|off --why TEXT]"},
-		{"explain -h", 0, "judge an alert received at this time"},
-		{"rubbish", 2, `there is no command "rubbish"`},
-		{"serve now", 2, "takes no arguments"},
-		{"switch sideways", 2, "say on, shadow or off"},
-		{"switch on", 2, "say why"},
-		{"switch --why x", 2, "say on, shadow or off"},
-		{"switch on --whynot x", 2, "flag provided but not defined"},
-		{"help window", 0, "usage: quell window list [HUB|METER|REQUEST|--supplier EUI]"},
-		{"explain", 2, "needs one id"},
-		{"explain x --at noon", 2, "is not a time"},
-		{"inventory", 2, "say what to import"},
-		{"devices import", 2, "import FILE"},
-		{"devices list more", 2, "list"},
-		{"config", 2, "say check or default"},
-		{"config default", 0, "next_hop"},
-		{"config check", 0, "valid"},
-		{"config check --config /nonexistent", 1, "no such file"},
-		{"store", 2, "say what to do: copy"},
-		{"store copy", 2, "--from sqlite:DIR"},
-		{"store copy --from sqlite:~/x --to postgres:///x", 2, "write the whole path"},
-		{"store copy --from sqlite:x --to sqlite:y", 2, "--to postgres://"},
-		{"store copy --from sqlite:/nonexistent --to postgres:///x", 1, "no such file"},
-		{"version", 0, "device list built in: none"},
-		{"version", 0, "no quell answers"},
-		{"--version", 0, "device list built in: none"},
-		{"-version", 0, "no quell answers"},
-		{"--version now", 2, "takes no arguments"},
-		{"explain " + someHub, 1, "there is no data folder yet"},
-	} {
-		status, out, errs := i.quell(strings.Fields(c.args)...)
-		says := out
-		if c.status != 0 {
-			says = errs
-		}
-		if status != c.status || !strings.Contains(says, c.says) {
-			t.Errorf("quell %s: status %d, want %d and %q\n%s%s", c.args, status, c.status, c.says, out, errs)
-		}
-	}
-	if _, _, errs := quell(nil, "explain", someHub); !strings.Contains(errs, "QUELL_CONFIG") {
-		t.Errorf("without a configuration: %s", errs)
-	}
-}
-
-// An operator's day, on a running process and on one that is stopped.
-func TestOperate(t *testing.T) {
-	hop := accept(t)
-	i := install(t, hop, hop, "")
-	p := i.serve()
-	ok := func(wants string, args ...string) {
-		t.Helper()
-		status, out, errs := i.quell(args...)
-		if status != 0 || !strings.Contains(out, wants) {
-			t.Errorf("quell %v: status %d, want %q\n%s%s", args, status, wants, out, errs)
-		}
-	}
-	fails := func(wants string, args ...string) {
-		t.Helper()
-		if status, _, errs := i.quell(args...); status != 1 || !strings.Contains(errs, wants) {
-			t.Errorf("quell %v: status %d, want %q\n%s", args, status, wants, errs)
-		}
-	}
-	if status, _, errs := i.quell("serve"); status != 1 || !strings.Contains(errs, fmt.Sprintf("in use by another quell (process %d)", p.Process.Pid)) {
-		t.Errorf("a second quell on the folder: %d %s", status, errs)
-	}
-	inv := i.file("inventory.csv", inventoryHead+someDevice)
-	list := i.file("list.txt", "GUID\n# ours\n"+someMeter+"\n")
-	ok("inventory: 1 devices", "inventory", "import", inv)
-	fails("1 of 1 devices would not be tracked", "devices", "check", someMeter)
-	ok("device list: 1 devices", "devices", "import", list)
-	ok(someMeter, "devices", "list")
-	ok("listed, tracked", "devices", "check", someMeter)
-	ok("1 devices from list.txt, SHA-256 ", "version")
-	fails("line 3: ", "devices", "import", i.file("bad.txt", "GUID\n"+someMeter+"\nrubbish 1\n"))
-	fails("line 2: ", "inventory", "import", i.file("bad.csv", inventoryHead+"rubbish\n"))
-	fails("is a folder", "inventory", "import", i.dir)
-	ok("listed, tracked", "devices", "check", someMeter)
-	ok("The switch is shadow now; it was on.", "switch", "shadow", "--why", "a test")
-	ok("The switch is shadow", "explain", someMeter)
-	ok("The switch is shadow.\nSince ", "switch")
-	ok(": a test\n", "switch")
-	fails("not an EUI-64", "explain", "x y")
-
-	// While it runs, a configuration that names the files takes them away from
-	// the commands; what cannot change is said.
-	text, _ := os.ReadFile(i.config)
-	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nhousekeeping: {keep_log: 1d}\nconsole:", 1) + "data_dir2: x\n")
-	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "a faulty file is refused", func() bool { return strings.Contains(p.log.String(), "did you mean data_dir?") })
-	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nconsole: {insecure: true, listen: \""+i.admin+"\"}\n#", 1))
-	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the file is read again", func() bool {
-		return strings.Contains(p.log.String(), `taken_over="[device_list store_timeout]" needs_restart=[console.insecure]`)
-	})
-	fails("device_list comes from the configuration", "devices", "import", list)
-
-	if err := p.stop(syscall.SIGTERM); err != nil {
-		t.Errorf("SIGTERM: %v\n%s", err, p.log)
-	}
-	ok("no quell answers", "version")
-	ok("The switch is shadow.", "switch")
-	ok("No quell is running", "switch", "on", "--why", "the test is over")
-	ok("No quell is running; this takes effect at its next start.", "inventory", "import", inv)
-	ok("An AD1 of hub "+someHub, "explain", "1200023305967", "--at", "2026-03-01T10:00:00Z")
-	plain := strings.ToLower(strings.ReplaceAll(someMeter, "-", ""))
-	ok("listed, tracked", "devices", "check", plain)
-	ok(someMeter+" is an ESME", "explain", plain)
-	for _, id := range []string{"1200023305968", "00db1234567890ff", "content:00", someHub + ":" + someMeter + ":1"} {
-		fails("nothing is known of "+id, "explain", id)
-	}
-	fails("nothing is known of 999", "explain", "999", "--json")
-	p = i.serve()
-	c := console.Client{Base: p.admin}
-	if s, err := c.Status(t.Context()); err != nil || s.Switch != "on" || s.DeviceList.Rows != 1 || len(s.Degraded) > 0 {
-		t.Errorf("after the restart: %+v %v", s, err)
-	}
-	var events struct {
-		Events []struct{ Who, What, Old, New, Why string }
-	}
-	getJSON(t, p.admin+"/api/v1/events", &events)
-	var turns []string
-	for _, e := range events.Events {
-		if e.What == "switch" {
-			turns = append(turns, e.Old+" to "+e.New+": "+e.Why)
-			if e.Who == "" {
-				t.Error("nobody turned the switch")
-			}
-		}
-	}
-	if got := strings.Join(turns, "; "); got != "shadow to on: the test is over; on to shadow: a test;  to on: first value, from the configuration" {
-		t.Errorf("the audit of the switch: %s", got)
-	}
-}
-
 // Commands speak to the console themselves, whatever proxy the environment names.
 func TestNoProxyToConsole(t *testing.T) {
 	hop := accept(t)
@@ -382,36 +239,6 @@ func TestNoProxyToConsole(t *testing.T) {
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "The switch is on.") || asked.Load() != 0 {
 		t.Errorf("%v, the proxy was asked %d times\n%s", err, asked.Load(), out)
-	}
-}
-
-// What a command cannot print, since the disk is full, is its failure.
-func TestFullDisk(t *testing.T) {
-	hop := accept(t)
-	i := install(t, hop, hop, "")
-	i.serve()
-	if status, _, errs := i.quell("devices", "import", i.file("list.txt", someMeter)); status != 0 {
-		t.Fatal(errs)
-	}
-	if status, _, errs := i.quell("inventory", "import", i.file("inventory.csv", inventoryHead+someDevice)); status != 0 {
-		t.Fatal(errs)
-	}
-	for _, args := range []string{"", "help", "help switch", "version", "config default", "config check", "switch", "devices list", "devices check " + someMeter,
-		"devices import --dry-run " + filepath.Join(i.dir, "list.txt"), "explain " + someMeter, "explain --json " + someMeter, "report list", "report cut", "report show 1",
-		"report export", "report export --format parquet", "report verify " + filepath.Join(i.dir, "data", "reports")} {
-		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd := exec.Command(os.Args[0], strings.Fields(args)...)
-		cmd.Env = append(os.Environ(), beQuell+"=1", "QUELL_CONFIG="+i.config)
-		var errs bytes.Buffer
-		cmd.Stdout, cmd.Stderr = full, &errs
-		err = cmd.Run()
-		full.Close()
-		if cmd.ProcessState.ExitCode() != 1 || !strings.Contains(errs.String(), "no space left on device") {
-			t.Errorf("quell %s: %v %s", args, err, &errs)
-		}
 	}
 }
 

@@ -163,7 +163,7 @@ func TestThreeNodes(t *testing.T) {
 				wait(t, "another leads", func() bool { return leader(t, processes[:2]) >= 0 })
 			}
 			for _, p := range proxies {
-				p.Mend()
+				p.Repair()
 			}
 		})
 	}

@@ -2,15 +2,15 @@ package main
 
 import (
 	"fmt"
-	"log/slog"
+	"maps"
 	"net/http"
+	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
-	"time"
 
-	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
 )
@@ -43,6 +43,51 @@ func TestReloadChangedBack(t *testing.T) {
 		if !strings.Contains(lines[n], x.says) {
 			t.Errorf("with %q: %s, want %s", x.more, lines[n], x.says)
 		}
+	}
+}
+
+// A SIGHUP with a faulty file changes nothing, and with a good one what can change: a
+// device list that the configuration names is no business of the commands any more.
+func TestReload(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	p := i.serve()
+	list := i.file("list.txt", "GUID\n# ours\n"+someMeter+"\n")
+	text, _ := os.ReadFile(i.config)
+	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nhousekeeping: {keep_log: 1d}\nconsole:", 1) + "data_dir2: x\n")
+	p.Process.Signal(syscall.SIGHUP)
+	wait(t, "a faulty file is refused", func() bool { return strings.Contains(p.log.String(), "did you mean data_dir?") })
+	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nconsole: {insecure: true, listen: \""+i.admin+"\"}\n#", 1))
+	p.Process.Signal(syscall.SIGHUP)
+	wait(t, "the file is read again", func() bool {
+		return strings.Contains(p.log.String(), `taken_over="[device_list store_timeout]" needs_restart=[console.insecure]`)
+	})
+	if status, _, errs := i.quell("devices", "import", list); status != 1 || !strings.Contains(errs, "device_list comes from the configuration") {
+		t.Errorf("an import beside the configuration: status %d\n%s", status, errs)
+	}
+}
+
+// A remote whose target is changed gets its files at the new place from a SIGHUP on.
+func TestReloadMovesRemote(t *testing.T) {
+	hop := accept(t)
+	before, after := t.TempDir(), t.TempDir()
+	i := install(t, hop, hop, fmt.Sprintf("report: {remotes: [{name: esi, target: %q}]}\n", before))
+	p := i.serve()
+	for n := range 2 {
+		if status, _, errs := i.quell("report", "cut"); status != 0 {
+			t.Fatal(errs)
+		}
+		wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, n+1) })
+	}
+	i.write(strings.Replace(string(read(t, i.config)), before, after, 1))
+	p.Process.Signal(syscall.SIGHUP)
+	wait(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
+	if status, out, errs := i.quell("report", "send", "2"); status != 0 || !strings.Contains(out, "to esi: confirmed") {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	second := slices.Max(slices.Collect(maps.Keys(folder(t, before))))
+	if got := folder(t, after); len(got) != 1 || got[second] == "" {
+		t.Errorf("in the other folder: %v, want %s", got, second)
 	}
 }
 
@@ -84,34 +129,5 @@ func TestReloadCutsOffNoDelivery(t *testing.T) {
 	}
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		t.Error(err)
-	}
-}
-
-// A quell whose listener fails by itself ends, also after a SIGHUP, so that its unit
-// starts it again.
-func TestListenerFailsAfterReload(t *testing.T) {
-	cfg := config.Default()
-	cfg.DataDir = t.TempDir()
-	for _, addr := range []*string{&cfg.Southbound.Listen, &cfg.Northbound.Listen, &cfg.Console.Listen} {
-		*addr = "127.0.0.1:0"
-	}
-	cfg.Southbound.NextHop = accept(t)
-	cfg.Northbound.NextHop = cfg.Southbound.NextHop
-	s, err := start(t.Context(), cfg, slog.New(slog.DiscardHandler), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	changed := cfg
-	changed.Report.Remotes = []config.Remote{{Name: "esi", Target: t.TempDir()}}
-	s.reload(changed)
-	ended := make(chan error, 1)
-	go func() { ended <- s.close() }()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Error(err)
-		}
-	case <-time.After(30 * time.Second):
-		t.Fatal("it does not end")
 	}
 }

@@ -14,7 +14,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/report"
-	"quell/internal/store"
+	"quell/internal/reportfile"
 
 	"github.com/dustin/go-humanize"
 )
@@ -25,28 +25,28 @@ var reportCommand = command{
 	run:   runReport,
 }
 
-const reportHelp = `list     the last reports, and what has become of them
-show     one report: its files, and how far each has got to each remote
-cut      a report of what is in none yet, now
-send     a report's files again, to all remotes or to one
-resume   cutting and delivering, where a backup was put back that does not know reports
-         which were delivered: the next gets the number N. Those whose files are in the
-         data folder's "reports" are taken back first, with their entries
-verify   report files or folders of them, by themselves: the first fault is told
-         with its place, and the exit status is 1; needs no configuration
-export   log entries to standard output, received from T (included) up to T
+const reportHelp = `list     lists the last reports, and how far each has got
+show     shows one report: its files, and how far each has got to each remote
+cut      cuts a report now, of what is in no report yet
+send     sends a report's files again, to all remotes or to one
+resume   goes on cutting and delivering after a backup was put back that does not know all
+         the reports that were delivered. The next report gets the number N. Reports whose
+         files are in "reports" in the data folder are taken back first, with their entries
+verify   checks report files, or folders of them, by themselves. It needs no configuration. It
+         names the first fault and where it is; the exit status is then 1
+export   writes log entries to standard output: those received from T (included) up to T
          (not included), such as 2026-03-01 or 2026-03-01T10:00:00Z`
 
 func runReport(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(reportHelp)
 	file := configFlag(fs, e.environ)
-	remote := fs.String("remote", "", "send: to this `remote` only")
-	format := fs.String("format", "csv", "export: the `format`")
-	next := fs.Int64("next", 0, "resume: the `number` of the next report, higher than any that was delivered")
-	why := fs.String("why", "", "resume: the `reason`, for the audit and for the reports")
+	remote := fs.String("remote", "", "send: to the remote `R` only")
+	format := fs.String("format", "csv", "export: the `FORMAT`; csv if none is named")
+	next := fs.Int64("next", 0, "resume: `N` is the number of the next report, higher than any that was delivered")
+	why := fs.String("why", "", "resume: `TEXT` is the reason, for the audit and for the reports")
 	from, to := instant{}, instant{}
-	fs.Var(&from, "from", "export: the first `instant`")
-	fs.Var(&to, "to", "export: the `instant` behind the last")
+	fs.Var(&from, "from", "export: the first instant, `T`")
+	fs.Var(&to, "to", "export: the instant after the last, `T`")
 	rest, err := parse(fs, args)
 	if err != nil || len(rest) == 0 {
 		return orUsage(err, "say what to do: list, show, cut, send, resume, verify or export")
@@ -147,8 +147,8 @@ func listReports(ctx context.Context, e *env, c *console.Client) error {
 	return t.Flush()
 }
 
-func deliveryState(d store.Delivery) string {
-	if d.State == store.StateConfirmed || d.Tries == 0 {
+func deliveryState(d report.Delivery) string {
+	if d.State == report.StateConfirmed || d.Tries == 0 {
 		return string(d.State)
 	}
 	return fmt.Sprintf("%s after %d tries", d.State, d.Tries)
@@ -163,7 +163,7 @@ func showReport(ctx context.Context, e *env, c *console.Client, no int64) error 
 	return nil
 }
 
-func printReport(w io.Writer, r store.Report) {
+func printReport(w io.Writer, r report.Report) {
 	fmt.Fprintf(w, "Report %d of %s, %s to %s UTC, cut at %s (%s)\n", r.No, r.SystemID, stamp(r.Start), stamp(r.End), stamp(r.CutAt), r.Cause)
 	if n := r.LastSeq - r.FirstSeq + 1; n > 0 {
 		fmt.Fprintf(w, "%s: numbers %d to %d\n", plural(n, "entry"), r.FirstSeq, r.LastSeq)
@@ -191,7 +191,8 @@ func printReport(w io.Writer, r store.Report) {
 	}
 }
 
-func plural(n int64, noun string) string {
+// plural is a number of things.
+func plural[N int | int64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
@@ -237,7 +238,7 @@ func sendReport(ctx context.Context, e *env, c *console.Client, absent string, n
 
 // awaitDelivery waits until a report's files are confirmed by a remote, or all
 // if the name is empty; or a try has failed; or it has waited long enough.
-func awaitDelivery(ctx context.Context, c *console.Client, r store.Report, remote string) (store.Report, error) {
+func awaitDelivery(ctx context.Context, c *console.Client, r report.Report, remote string) (report.Report, error) {
 	for deadline := time.Now().Add(sendWait); pending(r, remote) && !failed(r, remote) && time.Now().Before(deadline); {
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -253,16 +254,16 @@ func awaitDelivery(ctx context.Context, c *console.Client, r store.Report, remot
 }
 
 // pending reports whether a delivery is not confirmed.
-func pending(r store.Report, remote string) bool {
-	return anyDelivery(r, remote, func(d store.Delivery) bool { return d.State != store.StateConfirmed })
+func pending(r report.Report, remote string) bool {
+	return anyDelivery(r, remote, func(d report.Delivery) bool { return d.State != report.StateConfirmed })
 }
 
 // failed reports whether the last try of a delivery failed.
-func failed(r store.Report, remote string) bool {
-	return anyDelivery(r, remote, func(d store.Delivery) bool { return d.Error != "" })
+func failed(r report.Report, remote string) bool {
+	return anyDelivery(r, remote, func(d report.Delivery) bool { return d.Error != "" })
 }
 
-func anyDelivery(r store.Report, remote string, is func(store.Delivery) bool) bool {
+func anyDelivery(r report.Report, remote string, is func(report.Delivery) bool) bool {
 	for _, f := range r.Files {
 		for _, d := range f.Deliveries {
 			if (remote == "" || d.Remote == remote) && is(d) {
@@ -274,11 +275,11 @@ func anyDelivery(r store.Report, remote string, is func(store.Delivery) bool) bo
 }
 
 func exportEntries(ctx context.Context, e *env, c *console.Client, format string, from, to time.Time) error {
-	f, err := report.ParseFormat(format)
+	f, err := reportfile.ParseFormat(format)
 	if err != nil {
 		return errUsage{"--format " + err.Error()}
 	}
-	if f == report.Parquet && terminal(e.stdout) != nil {
+	if f == reportfile.Parquet && terminal(e.stdout) != nil {
 		return errUsage{"Parquet is not for a terminal; write it to a file: > FILE"}
 	}
 	w := bufio.NewWriter(e.stdout)
@@ -292,12 +293,12 @@ func verifyReports(e *env, paths []string) error {
 	if len(paths) == 0 {
 		return errUsage{"verify needs files, or folders of them"}
 	}
-	files, size, err := report.Find(paths)
+	files, size, err := reportfile.List(paths)
 	if err != nil {
 		return err
 	}
 	read, done := bar(e, size, "verifying")
-	chains, err := report.Verify(files, read)
+	chains, err := reportfile.Verify(files, read)
 	done()
 	if err != nil {
 		return err
@@ -305,9 +306,9 @@ func verifyReports(e *env, paths []string) error {
 	for _, c := range chains {
 		last := c.Newest
 		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d\n",
-			c.System, c.Stream, c.First, c.Last, plural(int64(c.Files), "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
+			c.System, c.Stream, c.First, c.Last, plural(c.Files, "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
 		if c.Gaps > 0 {
-			fmt.Fprintf(e.stdout, "  There are %s between them for which no file of this distributor was written\n", plural(int64(c.Gaps), "period"))
+			fmt.Fprintf(e.stdout, "  There are %s between them for which no file of this distributor was written\n", plural(c.Gaps, "period"))
 		}
 		if !c.Complete {
 			fmt.Fprintf(e.stdout, "  What came before %d is not among these files: %s\n", c.First, c.Before)

@@ -3,8 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -19,7 +17,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
-	"quell/internal/store"
+	"quell/internal/report"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -82,7 +80,7 @@ func confirmed(c *console.Client, reports int) bool {
 	if err != nil || len(list.Reports) != reports {
 		return false
 	}
-	return !slices.ContainsFunc(list.Reports, func(r store.Report) bool { return pending(r, "") })
+	return !slices.ContainsFunc(list.Reports, func(r report.Report) bool { return pending(r, "") })
 }
 
 // kill -9 at each step between the cut of a report and its confirmation: each
@@ -179,159 +177,31 @@ func (k *killer) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// An operator's and an analyst's day with reports.
-func TestReportCommands(t *testing.T) {
+// The log as Parquet has every field, for a reader of another make.
+func TestExportParquet(t *testing.T) {
 	hop := accept(t)
-	plain := t.TempDir()
-	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nreport: {remotes: [{name: esi, target: %q}]}\n", plain))
+	i := install(t, hop, hop, "store_timeout: 5s\n")
 	i.track(1)
 	p := i.serve()
-	ok := func(wants string, args ...string) string {
-		t.Helper()
-		status, out, errs := i.quell(args...)
-		if status != 0 || !strings.Contains(out, wants) {
-			t.Errorf("quell %v: status %d, want %q\n%s%s", args, status, wants, out, errs)
-		}
-		return out
-	}
-	fails := func(status int, wants string, args ...string) {
-		t.Helper()
-		if got, _, errs := i.quell(args...); got != status || !strings.Contains(errs, wants) {
-			t.Errorf("quell %v: status %d, want %d and %q\n%s", args, got, status, wants, errs)
-		}
-	}
-	ok("There are no reports yet.", "report", "list")
 	post(t, p.south, preCommand(0))
 	for n := range 3 {
 		post(t, p.north, powerOutage(n, 0))
 	}
 	before := time.Now()
-	ok("3 entries: numbers 1 to 3", "report", "cut")
-	c := &console.Client{Base: p.admin}
-	wait(t, "the report is delivered", func() bool { return confirmed(c, 1) })
-	ok("No entries", "report", "cut")
-	wait(t, "the report is delivered", func() bool { return confirmed(c, 2) })
-	list := ok("esi confirmed", "report", "list")
-	if strings.Count(list, "asked") != 2 {
-		t.Errorf("the list:\n%s", list)
+	status, out, errs := i.quell("report", "export", "--format", "parquet")
+	if status != 0 {
+		t.Fatal(errs)
 	}
-	ok("to esi: confirmed", "report", "show", "1")
-	fails(1, "no such report: 7", "report", "show", "7")
-	fails(2, `"x" is not the number of a report`, "report", "show", "x")
-	fails(2, "needs the number", "report", "send")
-	fails(1, `no such remote: "elsewhere"`, "report", "send", "1", "--remote", "elsewhere")
-	fails(2, `there is no "rubbish"`, "report", "rubbish")
-	fails(2, "takes no arguments", "report", "cut", "1")
-	ok("All sound", "report", "verify", plain)
-
-	// A file that was lost there is sent again; one that was changed is not
-	// overwritten.
-	names := slices.Sorted(func(yield func(string) bool) {
-		for n := range folder(t, plain) {
-			if !yield(n) {
-				return
-			}
-		}
-	})
-	first := filepath.Join(plain, names[0])
-	text, err := os.ReadFile(first)
-	if err != nil {
-		t.Fatal(err)
-	}
-	os.Remove(first)
-	fails(1, "no such file", "report", "verify", first)
-	ok("to esi: confirmed", "report", "send", "1", "--remote", "esi")
-	if got, _ := os.ReadFile(first); !bytes.Equal(got, text) {
-		t.Error("the file that was sent again is another")
-	}
-	changed := bytes.Replace(text, []byte("suppressed"), []byte("forwarded!"), 1)
-	os.WriteFile(first, changed, 0o600)
-	fails(1, first+":", "report", "verify", plain)
-	fails(1, "not confirmed yet", "report", "send", "1")
-	if got, _ := os.ReadFile(first); !bytes.Equal(got, changed) {
-		t.Error("a file that stood there was overwritten")
-	}
-	ok("a different file already has this name", "report", "show", "1")
-	var ready console.Status
-	getJSON(t, p.admin+"/readyz", &ready)
-	if !ready.Ready || len(ready.Degraded) > 0 {
-		t.Errorf("a remote that refuses makes it %+v", ready)
-	}
-	os.Remove(first)
-	ok("to esi: confirmed", "report", "send", "1")
-
-	res, err := http.Get(p.admin + "/api/v1/reports/1/file")
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := io.ReadAll(res.Body)
-	res.Body.Close()
-	if err != nil || !bytes.Equal(got, text) || !strings.Contains(res.Header.Get("Content-Disposition"), names[0]) {
-		t.Errorf("the file by the API: %v, %v", err, res.Header)
-	}
-
-	exports := func() {
-		t.Helper()
-		out := ok("alert_id", "report", "export", "--format", "csv")
-		if rows, err := csv.NewReader(strings.NewReader(out)).ReadAll(); err != nil || len(rows) != 4 || rows[3][0] != "3" {
-			t.Errorf("csv: %v %v", rows, err)
-		}
-		out = ok("", "report", "export", "--format", "jsonl")
-		for n, line := range strings.Split(strings.TrimSpace(out), "\n") {
-			var e struct{ Sequence int }
-			if err := json.Unmarshal([]byte(line), &e); err != nil || e.Sequence != n+1 || n > 2 {
-				t.Errorf("jsonl: %s %v", line, err)
-			}
-		}
-		out = ok("", "report", "export", "--format", "parquet")
-		rows, err := parquet.Read[struct {
-			Sequence int64     `parquet:"sequence"`
-			CHF      string    `parquet:"chf_id"`
-			Received time.Time `parquet:"received_at,timestamp(microsecond)"`
-			Valid    bool      `parquet:"mpxn_valid"`
-			Count    *uint32   `parquet:"throttled_count,optional"`
-		}](strings.NewReader(out), int64(len(out)))
-		if err != nil || len(rows) != 3 || rows[2].Sequence != 3 || rows[2].CHF != hubID(0).String() || !rows[2].Valid || rows[2].Count != nil ||
-			rows[2].Received.After(before) || rows[2].Received.Before(before.Add(-time.Minute)) {
-			t.Errorf("parquet: %+v %v", rows, err)
-		}
-		if out := ok("", "report", "export", "--to", "2026-01-01"); strings.Count(out, "\n") != 1 {
-			t.Errorf("up to a time before all: %s", out)
-		}
-		if out := ok("", "report", "export", "--from", "2026-01-01T00:00:00Z", "--to", before.Format(time.RFC3339Nano)); strings.Count(out, "\n") != 4 {
-			t.Errorf("from a time before all: %s", out)
-		}
-	}
-	exports()
-	fails(2, "not csv, jsonl or parquet", "report", "export", "--format", "xlsx")
-	fails(2, "not an instant", "report", "export", "--from", "yesterday")
-	fails(2, "is not before --to", "report", "export", "--from", "2026-03-02", "--to", "2026-03-01")
-	fails(2, "is not before --to", "report", "export", "--from", "2026-03-01", "--to", "2026-03-01")
-
-	// Another folder, while it runs.
-	conf, _ := os.ReadFile(i.config)
-	other := t.TempDir()
-	i.write(strings.Replace(string(conf), plain, other, 1))
-	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
-	ok("to esi: confirmed", "report", "send", "2")
-	if got := folder(t, other); len(got) != 1 || got[names[1]] == "" {
-		t.Errorf("in the other folder: %v", got)
-	}
-
-	// Without a running quell.
-	p.stop(syscall.SIGTERM)
-	exports()
-	ok("Not delivered yet. No quell is running; this takes effect at its next start.", "report", "cut")
-	ok("Not delivered yet. No quell is running; this takes effect at its next start.", "report", "send", "1")
-	ok("esi written", "report", "list")
-	p = i.serve()
-	c = &console.Client{Base: p.admin}
-	wait(t, "the rest is delivered", func() bool { return confirmed(c, 3) })
-	var api struct{ Reports []store.Report }
-	getJSON(t, p.admin+"/api/v1/reports?limit=2", &api)
-	if len(api.Reports) != 2 || api.Reports[0].No != 3 || api.Reports[0].Files[0].Deliveries[0].State != store.StateConfirmed {
-		t.Errorf("the API: %+v", api)
+	rows, err := parquet.Read[struct {
+		Sequence int64     `parquet:"sequence"`
+		CHF      string    `parquet:"chf_id"`
+		Received time.Time `parquet:"received_at,timestamp(microsecond)"`
+		Valid    bool      `parquet:"mpxn_valid"`
+		Count    *uint32   `parquet:"throttled_count,optional"`
+	}](strings.NewReader(out), int64(len(out)))
+	if err != nil || len(rows) != 3 || rows[2].Sequence != 3 || rows[2].CHF != hubID(0).String() || !rows[2].Valid || rows[2].Count != nil ||
+		rows[2].Received.After(before) || rows[2].Received.Before(before.Add(-time.Minute)) {
+		t.Errorf("parquet: %+v %v", rows, err)
 	}
 }
 
@@ -377,16 +247,4 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
 	restart()
 	wait(t, "the entry is deleted", func() bool { return entries() == 0 })
-}
-
-// Remotes that do not work do not start, or do not come into force.
-func TestReportConfig(t *testing.T) {
-	hop := accept(t)
-	i := install(t, hop, hop, "report: {remotes: [{name: esi, target: \":sftp,host=h,known_hosts_file=/k,pass=hunter2:/x\"}]}\n")
-	for _, args := range [][]string{{"config", "check"}, {"serve"}} {
-		status, _, errs := i.quell(args...)
-		if status != 1 || !strings.Contains(errs, "report.remotes: item 1 (esi): pass is a secret") || strings.Contains(errs, "hunter2") {
-			t.Errorf("%v: %d %s", args, status, errs)
-		}
-	}
 }

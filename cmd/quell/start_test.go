@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
@@ -163,41 +161,6 @@ func TestListHangs(t *testing.T) {
 	if strings.Contains(p.log.String(), "does not end") {
 		t.Error(p.log.String())
 	}
-}
-
-// Files that hang are given up, and are not opened again while they hang.
-func TestFileHangs(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "hangs")
-	if err := syscall.Mkfifo(name, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	f := files{idle: 100 * time.Millisecond}
-	open := func(ctx context.Context) error {
-		r, err := f.open(ctx, name)
-		if err == nil {
-			_, err = io.ReadAll(r)
-			r.Close()
-		}
-		return err
-	}
-	if err := open(t.Context()); err == nil || !strings.Contains(err.Error(), "nothing could be read for 100ms") {
-		t.Error(err)
-	}
-	if err := open(t.Context()); err == nil || !strings.Contains(err.Error(), "still hangs") {
-		t.Error(err)
-	}
-	w, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.Close()
-	f.idle = time.Hour
-	wait(t, "it does not hang any more", func() bool {
-		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("given up"))
-		defer cancel()
-		err := open(ctx)
-		return err != nil && err.Error() == "given up"
-	})
 }
 
 // A stop cancels imports at once: one that is read from a sender who has stalled, and

@@ -10,7 +10,8 @@ import (
 	"text/tabwriter"
 
 	"quell/internal/config"
-	"quell/internal/store"
+	"quell/internal/datadir"
+	"quell/internal/storecopy"
 
 	"github.com/schollz/progressbar/v3"
 )
@@ -21,17 +22,18 @@ var storeCommand = command{
 }
 
 const storeHelp = `DIR is the data_dir of a quell on SQLite. Everything that its store keeps is copied into an
-empty database, read back, and compared by counts and sums of all rows. If it is cut off,
-run it again: it goes on where it was, until a quell has used the database.
+empty database, read back, and compared by counts and sums of all rows. If the command is
+interrupted, run it again: it continues where it stopped, as long as no quell has used the
+database.
 
-Run it while quell runs, which copies most, stop quell, and run it again: it takes over what
-has changed since. A quell that is started on the database before its copy is complete
+Run it first while quell runs, which copies most. Then stop quell and run it again: it copies
+what has changed since. A quell that is started on the database before the copy is complete
 forwards every alert until it is.`
 
 func runStore(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(storeHelp)
-	from := fs.String("from", "", "copy this `store`: sqlite:DIR")
-	to := fs.String("to", "", "into this `database`, postgres://...; a password comes from PGPASSWORD or PGPASSFILE")
+	from := fs.String("from", "", "copy this `STORE`: sqlite:DIR")
+	to := fs.String("to", "", "into this `DATABASE`, postgres://...; a password comes from PGPASSWORD or PGPASSFILE")
 	rest, err := parse(fs, args)
 	if err != nil || len(rest) != 1 || rest[0] != "copy" {
 		return orUsage(err, "say what to do: copy")
@@ -50,13 +52,13 @@ func runStore(ctx context.Context, e *env, args []string) error {
 		return errUsage{"say where to: --to postgres://..."}
 	}
 	b := newBar(e, 0, "copying", progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
-	list, err := store.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), func(done, total int64) {
+	list, err := storecopy.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), func(done, total int64) {
 		b.ChangeMax64(total)
 		b.Set64(done)
 	})
 	b.Finish()
 	switch {
-	case errors.Is(err, store.ErrInUse):
+	case errors.Is(err, datadir.ErrInUse):
 		return fmt.Errorf("not complete: %w. What it has now is copied; stop it, and run this again", err)
 	case err != nil:
 		return err

@@ -6,16 +6,16 @@ import (
 	"strings"
 
 	"quell/internal/console"
+	"quell/internal/events"
 	"quell/internal/outage"
-	"quell/internal/store"
 )
 
 var switchCommand = command{
-	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Turn the feature switch, or say how it is",
+	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Set the switch to on, shadow or off, or show where it is",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("Without a position it says which is in force, since when, by whom and why.\non: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nWho, when and why are kept.")
+		fs := e.flags("Without a position it shows the one in force, since when, who set it and why.\non: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nEach change is kept, with who made it, when and why.")
 		file := configFlag(fs, e.environ)
-		why := fs.String("why", "", "the reason, for the audit; required")
+		why := fs.String("why", "", "`TEXT` is the reason, for the audit; required")
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 0 && *why == "" {
 			return showSwitch(ctx, e, *file)
@@ -55,7 +55,7 @@ func showSwitch(ctx context.Context, e *env, file string) error {
 	status, err := c.Status(ctx)
 	if err == nil {
 		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
-		var last *store.Event
+		var last *events.Event
 		if last, err = lastTurn(ctx, c); err == nil && last != nil {
 			fmt.Fprintf(e.stdout, "Since %s UTC, by %s: %s\n", stamp(last.At), last.Who, last.Why)
 		}
@@ -64,7 +64,7 @@ func showSwitch(ctx context.Context, e *env, file string) error {
 }
 
 // lastTurn is the last change of the switch, nil if it is not among the last events.
-func lastTurn(ctx context.Context, c *console.Client) (*store.Event, error) {
+func lastTurn(ctx context.Context, c *console.Client) (*events.Event, error) {
 	events, err := c.Events(ctx, 1000)
 	for i := range events {
 		if events[i].What == "switch" {

@@ -8,7 +8,8 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
-	"quell/internal/inventory"
+	"quell/internal/devices"
+	"quell/internal/server"
 )
 
 // release is set by "make build"; an ordinary build knows its module version.
@@ -33,8 +34,8 @@ var versionCommand = command{
 			return orUsage(err, "takes no arguments")
 		}
 		fmt.Fprintf(e.stdout, "quell %s, %s %s/%s\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-		if _, size := inventory.Builtin(); size > 0 {
-			fmt.Fprintf(e.stdout, "device list built in: SHA-256 %s\n", digestBuiltin())
+		if _, size := devices.Builtin(); size > 0 {
+			fmt.Fprintf(e.stdout, "device list built in: SHA-256 %s\n", server.DigestBuiltin())
 		} else {
 			fmt.Fprintln(e.stdout, "device list built in: none")
 		}
@@ -54,8 +55,8 @@ var versionCommand = command{
 		case s.DeviceList.No == 0:
 			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): none\n", cfg.Console.Listen, s.Version)
 		default:
-			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): %d devices from %s, SHA-256 %s\n",
-				cfg.Console.Listen, s.Version, s.DeviceList.Rows, s.DeviceList.Source, s.DeviceList.SHA256)
+			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): %s from %s, SHA-256 %s\n",
+				cfg.Console.Listen, s.Version, plural(s.DeviceList.Rows, "device"), s.DeviceList.Source, s.DeviceList.SHA256)
 		}
 		return nil
 	},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -18,16 +19,19 @@ var windowCommand = command{
 	name: "window", usage: "list [HUB|METER|REQUEST|--supplier EUI] [--limit N] | close HUB|METER|REQUEST|--supplier EUI|--all --why TEXT [--config FILE]",
 	short: "List the windows that are open or pending, or close some by hand",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list begins with the next to begin.\n" +
-			"close closes at once, on all nodes, also what is replaced and might come back: alerts then go forward.\n" +
-			"Another activation (11.3) opens another window. Who, when and why are kept. The exit status is 1 if there was nothing to close.")
+		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list shows the window first that begins first.\n" +
+			"close closes windows at once, on all nodes, also those that were replaced and might come back. Alerts then go forward.\n" +
+			"Another activation (11.3) opens another window. Each closing is kept, with who made it, when and why.\nThe exit status is 1 if there was nothing to close.")
 		file := configFlag(fs, e.environ)
 		w := whoseFlags(fs)
-		why := fs.String("why", "", "close: the reason, for the audit and for all distributors' reports; required")
-		limit := fs.Int("limit", 100, "list: how many at most, up to 10000")
+		why := fs.String("why", "", "close: `TEXT` is the reason, for the audit and for all distributors' reports; required")
+		limit := fs.Int("limit", 100, "list: `N` windows at most, up to 10000; 100 if not said")
 		rest, err := parse(fs, args)
-		if err != nil || len(rest) == 0 || len(rest) > 2 || rest[0] != "list" && rest[0] != "close" {
+		if err != nil || len(rest) == 0 || rest[0] != "list" && rest[0] != "close" {
 			return orUsage(err, "say what to do: list or close")
+		}
+		if len(rest) > 2 {
+			return errUsage{"one hub, meter or request at a time"}
 		}
 		if len(rest) == 2 {
 			w.Target = rest[1]
@@ -37,9 +41,9 @@ var windowCommand = command{
 		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		switch {
 		case given["why"] && !closes, given["all"] && !closes:
-			return errUsage{"--why and --all are of close"}
+			return errUsage{"--why and --all belong to close"}
 		case given["limit"] && closes:
-			return errUsage{"--limit is of list"}
+			return errUsage{"--limit belongs to list"}
 		case given["limit"] && (*limit < 1 || *limit > 10_000):
 			return errUsage{fmt.Sprintf("--limit %d is not from 1 to 10000", *limit)}
 		case closes && strings.TrimSpace(*why) == "":
@@ -65,7 +69,7 @@ var windowCommand = command{
 
 func whoseFlags(fs *flag.FlagSet) (w *console.Whose) {
 	w = &console.Whose{}
-	fs.StringVar(&w.Supplier, "supplier", "", "the windows of requests from this `EUI`")
+	fs.StringVar(&w.Supplier, "supplier", "", "the windows of requests from this supplier (`EUI`-64)")
 	fs.BoolVar(&w.All, "all", false, "close: every window")
 	return w
 }
@@ -76,7 +80,11 @@ func listWindows(ctx context.Context, e *env, c *console.Client, w console.Whose
 		return err
 	}
 	if len(list.Windows) == 0 {
-		fmt.Fprintln(e.stdout, "No window is open or pending.")
+		of := cmp.Or(w.Target, w.Supplier)
+		if of != "" {
+			of = " of " + of
+		}
+		fmt.Fprintf(e.stdout, "No window%s is open or pending.\n", of)
 		return nil
 	}
 	if err := printWindows(e.stdout, list.Windows, list.At); err != nil {

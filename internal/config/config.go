@@ -1,9 +1,9 @@
-// Package config is quell's configuration: a YAML file, overridden by the
-// environment, checked as a whole.
+// Package config is quell's configuration: a YAML file, overridden by environment
+// variables, and checked as a whole.
 //
-// The struct Config is the reference. Its comments become docs/config.md and
-// the commented default file, and a test holds both of them, and the defaults
-// that the comments name, to the code.
+// The struct Config is the reference. docs/config.md and the commented default file
+// are made from its comments. A test compares both, and the defaults in the comments,
+// with the code.
 package config
 
 import (
@@ -19,90 +19,89 @@ import (
 	"quell/internal/outage"
 )
 
-// Config is the whole configuration. The zero value is of no use: begin with
-// Default. Each comment ends with the default, or says that there is none. The
-// tag reload says what becomes of a changed value when the file is read again:
-// live, restart (needs one), or first (ignored once there is a value in the store).
-// The tag nodes:"same" marks those that must be equal on all nodes of a database.
+// Config is the whole configuration. The zero value is not useful: start with Default.
+// Each comment ends with the default, or with "Required." The tag reload says what
+// happens to a changed value when the file is read again: live (it takes effect),
+// restart (it needs a restart), or first (it is ignored once the store has a value).
+// The tag nodes:"same" marks values that must be equal on all nodes of a database.
 type Config struct {
-	// The folder of everything that quell keeps: the database, the node's
-	// journal, the audit trail. It is created if missing, and belongs to one
-	// running quell at a time. A relative path starts at the working directory; a
-	// path that begins with ~ is refused here and elsewhere.
+	// The folder for everything that quell keeps: the database, the node's
+	// journal, the audit trail. quell creates it if it is missing. Only one running
+	// quell can use it at a time. A relative path starts at the working directory. No
+	// path in this configuration may begin with ~.
 	// Default: data.
 	DataDir string `yaml:"data_dir" reload:"restart"`
 
 	// The first value of the switch: on (suppress), shadow (log what would be
-	// suppressed, forward everything) or off (pass everything, open no window).
-	// It counts only until the store has a value; from then on the command
-	// "quell switch" turns it.
+	// suppressed, forward everything) or off (forward everything, open no window).
+	// It is used only until the store has a value. After that, use the command
+	// "quell switch" to change it.
 	// Default: on.
 	Switch outage.Switch `yaml:"switch" reload:"first"`
 
-	// How long after a firmware activation the hub's outage alerts are
-	// suppressed: the window is [start, start + window). More than 0, at most 1d.
-	// A change counts for activations received from then on.
+	// How long the hub's outage alerts are suppressed after a firmware activation:
+	// the window is [start, start + window). More than 0, at most 1d. A change
+	// applies to activations that are received after it.
 	// Default: 30m.
 	Window Duration `yaml:"window" reload:"live" nodes:"same"`
 
-	// The manufacturers whose meters are tracked, as the inventory writes them: by
-	// name or by ZigBee manufacturer code, of which 1063 is Landis+Gyr's. Case and
-	// blanks do not count: Landis + Gyr is Landis+Gyr. At least one.
+	// The manufacturers whose meters are tracked, as the inventory writes them: the
+	// name or the ZigBee manufacturer code (1063 is Landis+Gyr). Upper or lower case
+	// and blanks do not matter: Landis + Gyr is Landis+Gyr. At least one.
 	// Default: [Landis+Gyr, "1063"].
 	Manufacturers []string `yaml:"manufacturers" reload:"live" nodes:"same"`
 
-	// The file that lists the meters to track, one EUI-64 a line. Empty: the
-	// list last imported by command, or else the one built into the program.
+	// The file that lists the meters to track, one EUI-64 a line. Empty: the list
+	// that was last imported by command, or else the one built into the program.
 	// Default: empty.
 	DeviceList string `yaml:"device_list" reload:"live"`
 
-	// The files that say which devices there are, each CSV or a DUIS
-	// DSPInventory. Empty: the inventory last imported by command.
+	// The files that say which devices there are, each CSV or a DUIS DSPInventory.
+	// Empty: the inventory that was last imported by command.
 	// Default: empty.
 	Inventory []string `yaml:"inventory" reload:"live"`
 
 	// The forms of a firmware activation that open and close windows:
 	// service-request, signed-pre-command, or both. Only the Signed Pre-Command
-	// reaches the meter, so [signed-pre-command] is recommended: the window of a
-	// Service Request that is never signed withholds alerts for no reason. The
-	// default is both, as the impact assessment words it.
+	// reaches the meter, so [signed-pre-command] is recommended: a Service Request
+	// that is never signed would suppress alerts for no reason. The default is
+	// both, since that is what the impact assessment says.
 	// Default: [service-request, signed-pre-command].
 	Track []outage.Form `yaml:"track" reload:"live" nodes:"same"`
 
 	// How far the clocks of hub and motorway may differ, and those of a node and
-	// its PostgreSQL database. An outage that began earlier than the window by
-	// more than this is marked in the log as started before the activation; a
-	// node whose clock is off by more goes by the database's. More than 0.
+	// its PostgreSQL database. If an outage started before the window by more than
+	// this, the log marks it as started before the activation. If a node's clock is
+	// wrong by more than this, the node uses the database's clock. More than 0.
 	// Default: 1m.
 	ClockTolerance Duration `yaml:"clock_tolerance" reload:"live" nodes:"same"`
 
-	// Where windows and log are kept: sqlite, a database in data_dir, or the
-	// address of a PostgreSQL database (13 or later) that one or more nodes use,
-	// as libpq writes it: postgres://quell@db1,db2/quell?sslmode=verify-full. Of
-	// several hosts the one that takes writes is used. What the address leaves
-	// out comes from PGHOST, PGPASSWORD, PGPASSFILE and the like; a password
-	// belongs there.
+	// Where windows and log are kept: sqlite, a database in data_dir, or the address
+	// of a PostgreSQL database (13 or later) for one or more nodes, in libpq's form:
+	// postgres://quell@db1,db2/quell?sslmode=verify-full. Of several hosts, quell uses
+	// the one that accepts writes. What the address leaves out comes from PGHOST,
+	// PGPASSWORD, PGPASSFILE and the like. Put a password there.
 	// Default: sqlite.
 	Store string `yaml:"store" reload:"restart"`
 
-	// How long an alert waits for the store. When it has no decision by then,
-	// it is forwarded. More than 0, at most 1m.
+	// How long an alert waits for the store. If there is no decision by then, the
+	// alert is forwarded. More than 0, at most 1m.
 	// Default: 250ms.
 	StoreTimeout Duration `yaml:"store_timeout" reload:"live"`
 
-	// How long a node that is told to stop goes on taking messages while /readyz
-	// says no, so that a load balancer sees it and sends no more. 0 to 1h.
+	// How long a stopping node still takes messages while /readyz reports that it is
+	// not ready, so that a load balancer sees this and sends no more. 0 to 1h.
 	// Default: 3s.
 	Drain Duration `yaml:"drain" reload:"live"`
 
 	// The way from Service Users to devices.
 	Southbound struct {
-		// The address, host:port, that takes requests of Service Users.
+		// The address, host:port, that takes requests from Service Users.
 		// Default: 127.0.0.1:8079.
 		Listen string `yaml:"listen" reload:"restart"`
 
-		// Where requests go on to: an http or https URL without user, query and
-		// fragment, not quell's own. A request's path is added to its path.
+		// Where requests are forwarded to: an http or https URL without user, query
+		// and fragment, not quell's own. The request's path is added to its path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
 	} `yaml:"southbound"`
@@ -113,34 +112,36 @@ type Config struct {
 		// Default: 127.0.0.1:8089.
 		Listen string `yaml:"listen" reload:"restart"`
 
-		// Where alerts and responses go on to: an http or https URL without user,
-		// query and fragment, not quell's own. A message's path is added to its path.
+		// Where alerts and responses are forwarded to: an http or https URL without
+		// user, query and fragment, not quell's own. The message's path is added to its
+		// path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
 	} `yaml:"northbound"`
 
-	// How long a connection to a next hop is kept without a message. It must be
-	// shorter than the next hop keeps it: many servers close at 5s (nginx at 75s,
-	// gunicorn at 2s), and a message that is sent just then is answered 502, since
-	// quell sends none a second time that may have arrived. More than 0.
+	// How long quell keeps an idle connection to a next hop open. It must be shorter
+	// than the next hop keeps it: many servers close it after 5s (nginx 75s, gunicorn
+	// 2s). A message that is sent at that moment is answered with 502, since quell
+	// never sends a message twice that may have arrived. More than 0.
 	// Default: 4s.
 	NextHopIdle Duration `yaml:"next_hop_idle" reload:"restart"`
 
 	// The admin API, health and metrics.
 	Console struct {
-		// The address, host:port, of the console. Commands that act on a running
-		// quell speak to it. There is no authentication yet: an address off
+		// The address, host:port, of the console. Commands for a running quell
+		// connect to it. There is no authentication yet, so an address that is not
 		// loopback is refused unless insecure is true.
 		// Default: 127.0.0.1:8080.
 		Listen string `yaml:"listen" reload:"restart"`
 
-		// Whether the console may listen off loopback, open to whoever reaches it.
+		// Whether the console may listen on an address that is not loopback. Then it is
+		// open to everyone who can reach it.
 		// Default: false.
 		Insecure bool `yaml:"insecure" reload:"restart"`
 	} `yaml:"console"`
 
-	// The Service Audit Trail: a JSON line for each message that passed, in
-	// rotated files in data_dir.
+	// The Service Audit Trail: a JSON line for each message that passed, in rotated
+	// files in data_dir.
 	AuditTrail struct {
 		// Whether the trail is written.
 		// Default: true.
@@ -150,71 +151,70 @@ type Config struct {
 	// Reports: files with the entries of the suppression log, and where they go.
 	// They are kept in the folder reports of data_dir.
 	Report struct {
-		// What this system is called in its reports and in the names of their
-		// files: up to 40 letters, digits and hyphens.
+		// The name of this system in its reports and in their file names: up to 40
+		// letters, digits and hyphens.
 		// Default: quell.
 		SystemID string `yaml:"system_id" reload:"live" nodes:"same"`
 
-		// How often a report is cut, at round times in UTC: with 1h on the hour.
-		// At least 1s; a part of a day without remainder, or whole days.
+		// How often a report is made, at round times in UTC: with 1h, on the hour. It
+		// must be at least 1s and divide a day without remainder, or be whole days.
 		// Default: 1h.
 		Every Duration `yaml:"every" reload:"live" nodes:"same"`
 
-		// The size of a file before which a report is cut early. At least 64KiB.
+		// A report is made early if its file would otherwise become larger than this.
+		// At least 64KiB.
 		// Default: 10MiB.
 		MaxBytes Size `yaml:"max_bytes" reload:"live" nodes:"same"`
 
-		// Whether a time in which nothing was logged yields a file that says so.
+		// Whether an empty period still produces a file, which says so.
 		// Default: true.
 		Empty bool `yaml:"empty" reload:"live" nodes:"same"`
 
-		// Whether there is, beside the consolidated file, one for each distributor.
+		// Whether to make a file for each distributor, beside the consolidated file.
 		// Default: false.
 		PerDistributor bool `yaml:"per_distributor" reload:"live" nodes:"same"`
 
-		// The rclone configuration file that targets are looked up in; it may be
-		// encrypted. Empty: the place where rclone looks for it by itself. Remotes
-		// may also be defined by variables such as RCLONE_CONFIG_ESI_TYPE.
+		// The rclone configuration file that defines the targets. It may be encrypted.
+		// Empty: rclone's usual place. Environment variables such as
+		// RCLONE_CONFIG_ESI_TYPE can define remotes too.
 		// Default: empty.
 		RcloneConfig string `yaml:"rclone_config" reload:"restart"`
 
 		// Where files go: a list of {name, target, filter}. A name is up to 40
-		// small letters, digits and hyphens. A target is written as for rclone:
-		// "esi:/inbound/poas", a connection string or a folder, of the backends
-		// local, sftp, webdav, onedrive, s3 and azureblob. A folder of this machine
-		// must exist: of a share name a folder inside it, which is missing while the
-		// share is not mounted. Secrets do not belong
-		// here, but into rclone's configuration or environment. A filter is
-		// consolidated, which is the default, a distributor's id such as "14", or
-		// unknown; the last two need per_distributor.
+		// lower-case letters, digits and hyphens. A target is in rclone's form:
+		// "esi:/inbound/poas", a connection string or a folder. The backends are local,
+		// sftp, webdav, onedrive, s3 and azureblob. A folder on this machine must
+		// exist. For a share, name a folder inside it, which is missing while the share
+		// is not mounted. Do not put secrets here, but into rclone's configuration or
+		// environment. A filter is consolidated (the default), the id of a distributor
+		// such as "14", or unknown. The last two need per_distributor.
 		// Default: empty.
 		Remotes []Remote `yaml:"remotes" reload:"live" nodes:"same"`
 
-		// How long a report may be on its way before it is an error in the log
-		// and a metric. More than 0.
+		// How long the delivery of a report may take. After that it is an error in the
+		// log and in a metric. More than 0.
 		// Default: 1h.
 		AlarmAfter Duration `yaml:"alarm_after" reload:"live" nodes:"same"`
 
-		// How long files are kept in data_dir, from the end of their period on. A
-		// file that a remote has not confirmed is kept until then. More than 0.
+		// How long files are kept in data_dir after the end of their period. A file
+		// that a remote has not confirmed is kept until it has. More than 0.
 		// Default: 90d.
 		Keep Duration `yaml:"keep" reload:"live"`
 	} `yaml:"report"`
 
-	// What is forgotten, and when. Housekeeping runs every hour.
+	// What is deleted, and when. Housekeeping runs every hour.
 	Housekeeping struct {
-		// How long a window is kept after it is over. A message that is sent
-		// again within this time gets the decision that it got before. A request is
-		// kept as long as any earlier one of its meter. One that was not tracked is
-		// kept this long after it was received. More than 0.
+		// How long a window is kept after it is over. A message that is sent again
+		// within this time gets the same decision as before. A request is kept as long
+		// as any earlier request for its meter. A request that was not tracked is kept
+		// this long after it was received. More than 0.
 		// Default: 7d.
 		KeepWindows Duration `yaml:"keep_windows" reload:"live" nodes:"same"`
 
-		// How long an entry of the suppression log is kept. One that is in no
-		// report yet, or in one that a remote has not confirmed, is kept longer.
-		// What is known of reports, and who changed what, are kept as long, and for
-		// report.keep at least.
-		// More than 0.
+		// How long an entry of the suppression log is kept. It is kept longer if it is
+		// not in a report yet, or if a remote has not confirmed that report. Records of
+		// reports, and of who changed what, are kept as long, and at least for
+		// report.keep. More than 0.
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`
@@ -227,10 +227,10 @@ type Remote struct {
 	Filter string `yaml:"filter"`
 }
 
-// Takes is the filter, or its default.
-func (r Remote) Takes() string { return cmp.Or(r.Filter, "consolidated") }
+// FilterOrDefault returns the filter, or its default.
+func (r Remote) FilterOrDefault() string { return cmp.Or(r.Filter, "consolidated") }
 
-// Database is the address of the PostgreSQL database, "" if the store is SQLite.
+// Database returns the address of the PostgreSQL database; "" if the store is SQLite.
 func (c *Config) Database() string {
 	if IsPostgres(c.Store) {
 		return c.Store
@@ -238,13 +238,13 @@ func (c *Config) Database() string {
 	return ""
 }
 
-// IsPostgres reports whether a store is the address of a PostgreSQL database.
+// IsPostgres reports whether store is the address of a PostgreSQL database.
 func IsPostgres(store string) bool {
 	return strings.HasPrefix(store, "postgres://") || strings.HasPrefix(store, "postgresql://")
 }
 
-// Default is the configuration with every default, and so without the two next
-// hops that it needs to be valid.
+// Default returns the configuration with every default. It is not valid: the two next
+// hops are missing.
 func Default() Config {
 	var c Config
 	c.DataDir = "data"
@@ -275,13 +275,13 @@ func Default() Config {
 //go:embed default.yaml
 var defaultYAML string
 
-// DefaultYAML is a file with every key at its default and its meaning above
-// it. It lacks only the two next hops.
+// DefaultYAML returns a file that has every key with its default, and its meaning
+// above it. Only the two next hops are missing.
 func DefaultYAML() string { return defaultYAML }
 
-// Changes names the keys whose values differ: live are those that a running
-// quell can take over, restart those that it cannot. The key switch is never
-// among them: it is a first value, which a running quell has behind it.
+// Changes returns the keys whose values differ: live are those that a running quell
+// can adopt, restart those that need a restart. The key switch is never among them:
+// a running quell no longer uses its first value.
 func Changes(old, changed Config) (live, restart []string) {
 	was, is := leaves(&old), leaves(&changed)
 	for i, l := range is {
@@ -298,9 +298,9 @@ func Changes(old, changed Config) (live, restart []string) {
 	return live, restart
 }
 
-// Same is what must be equal on all nodes of a database, by key, as text that is
-// equal if the values are.
-func Same(c Config) map[string]string {
+// SharedSettings returns the values that must be equal on all nodes of a database, by
+// key, as text that is equal if the values are.
+func SharedSettings(c Config) map[string]string {
 	same := map[string]string{}
 	for _, l := range leaves(&c) {
 		if l.same {
@@ -318,15 +318,15 @@ func text(v reflect.Value) string {
 	if remotes, ok := v.Interface().([]Remote); ok {
 		var list []string
 		for _, r := range remotes {
-			// A target is nothing for a log.
-			list = append(list, fmt.Sprintf("%s (%s, target #%08x)", r.Name, r.Takes(), crc32.ChecksumIEEE([]byte(r.Target))))
+			// A target must not be in a log: it may contain a secret.
+			list = append(list, fmt.Sprintf("%s (%s, target #%08x)", r.Name, r.FilterOrDefault(), crc32.ChecksumIEEE([]byte(r.Target))))
 		}
 		return strings.Join(list, ", ")
 	}
 	return strings.Trim(fmt.Sprint(v.Interface()), "[]")
 }
 
-// equal compares two values of one key; an empty list is as good as none.
+// equal compares two values of one key. An empty list equals no list.
 func equal(a, b reflect.Value) bool {
 	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
 		return true
@@ -334,7 +334,7 @@ func equal(a, b reflect.Value) bool {
 	return reflect.DeepEqual(a.Interface(), b.Interface())
 }
 
-// leaf is one value of a Config.
+// leaf is a key of Config that has a value.
 type leaf struct {
 	key    string // "southbound.next_hop"
 	reload string

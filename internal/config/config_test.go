@@ -19,7 +19,7 @@ southbound: {next_hop: "http://dsp.example:8079/"}
 northbound: {next_hop: https://users.example}
 `
 
-// valid is the default with the next hops of hops.
+// valid returns the default with the next hops in hops.
 func valid() Config {
 	c := Default()
 	c.Southbound.NextHop = "http://dsp.example:8079/"
@@ -124,74 +124,74 @@ housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 	}
 }
 
-// TestParseFaults gives faulty files and the faults they have, one a line, in order.
+// TestParseFaults has faulty files, and the faults in each, one a line, in order.
 func TestParseFaults(t *testing.T) {
 	const missing = `
-q.yaml: southbound.next_hop: is required: the URL that messages go on to, such as https://dsp.example/
-q.yaml: northbound.next_hop: is required: the URL that messages go on to, such as https://dsp.example/`
+q.yaml: southbound.next_hop: is required: the URL to forward messages to, such as https://dsp.example/
+q.yaml: northbound.next_hop: is required: the URL to forward messages to, such as https://dsp.example/`
 	for name, c := range map[string]struct {
 		text    string
 		environ []string
 		want    string
 	}{
 		"empty":            {"# nothing\n", nil, missing},
-		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:69", 1), "q.yaml: north", "q.yaml:78: north")},
+		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:69", 1), "q.yaml: north", "q.yaml:79: north")},
 		"syntax":           {"window: 30m\nstore: [\n" + hops, nil, "q.yaml:1: did not find expected ',' or ']' (in this line or soon after)"},
 		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
-		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second document; the configuration is one"},
-		"no mapping":       {"- window\n", nil, "q.yaml:1: the file: want keys and values, have a list" + missing},
-		"section is text":  {"console: here" + hops, nil, `q.yaml:1: console: want keys and values, have "here"`},
+		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second YAML document; the configuration must be one document"},
+		"no mapping":       {"- window\n", nil, "q.yaml:1: the file: must be keys and values, but is a list" + missing},
+		"section is text":  {"console: here" + hops, nil, `q.yaml:1: console: must be keys and values, but is "here"`},
 		"unknown keys": {"windw: 1m\nkeep_log: 1d\nNext-Hop: x\nconsole:\n  listn: x\n<<: {window: 1m}\nhousekeeping.keep_log: 1d\n" + hops, nil, `
 q.yaml:1: unknown key "windw"; did you mean window?
 q.yaml:2: unknown key "keep_log"; did you mean housekeeping.keep_log?
 q.yaml:3: unknown key "Next-Hop"; did you mean southbound.next_hop?
 q.yaml:5: unknown key "console.listn"; did you mean console.listen?
 q.yaml:6: unknown key "<<"
-q.yaml:7: unknown key "housekeeping.keep_log"; it belongs below housekeeping:`},
+q.yaml:7: unknown key "housekeeping.keep_log"; put it under housekeeping:`},
 		"duplicates": {"window: 1m" + hops + "console: {}\nwindow: 2m\nconsole: {}\n", nil, `
-q.yaml:5: window: a second time; the first is in line 1
-q.yaml:6: console: a second time; the first is in line 4`},
+q.yaml:5: window: is there twice; the first is in line 1
+q.yaml:6: console: is there twice; the first is in line 4`},
 		"types": {"data_dir: 7\nwindow: 30\nmanufacturers: Landis+Gyr\ninventory: [a, [b]]\ndevice_list:\nstore: {}\nconsole: {insecure: yes}\naudit_trail: {enabled: \"true\"}" + hops, nil, `
-q.yaml:1: data_dir: want text, have the int 7 (quoted, it is text)
-q.yaml:2: window: want a duration such as 30m, have the int 30 (quoted, it is text)
-q.yaml:3: manufacturers: want a list, have "Landis+Gyr"
-q.yaml:4: inventory: item 2: want text, have a list
-q.yaml:5: device_list: want text, have nothing; leave the key out for its default
-q.yaml:6: store: want text, have keys and values
-q.yaml:7: console.insecure: want true or false, have "yes"
-q.yaml:8: audit_trail.enabled: want true or false, have "true"`},
+q.yaml:1: data_dir: must be text, but is the int 7 (in quotes it would be text)
+q.yaml:2: window: must be a duration such as 30m, but is the int 30 (in quotes it would be text)
+q.yaml:3: manufacturers: must be a list, but is "Landis+Gyr"
+q.yaml:4: inventory: item 2: must be text, but is a list
+q.yaml:5: device_list: must be text, but is empty; for the default, leave the key out
+q.yaml:6: store: must be text, but is keys and values
+q.yaml:7: console.insecure: must be true or false, but is "yes"
+q.yaml:8: audit_trail.enabled: must be true or false, but is "true"`},
 		"values": {"data_dir: ' '\nswitch: maybe\nwindow: 25h\nmanufacturers: []\ntrack: [both]\nclock_tolerance: 0s\nstore: mysql://u:hunter2@x\n" +
 			"store_timeout: -1s\ninventory: [\"\"]\nconsole:\n  listen: 0.0.0.0:8080\ndrain: -1s\nhousekeeping: {keep_log: 1y}" + hops, nil, `
 q.yaml:13: housekeeping.keep_log: "1y" is not a duration such as 250ms, 90s, 30m or 1d12h
 q.yaml:1: data_dir: must not be empty
 q.yaml:2: switch: "maybe" is not on, shadow or off
-q.yaml:3: window: 1d1h is more than 1d
-q.yaml:4: manufacturers: needs at least one name; to suppress nothing, turn the switch off
+q.yaml:3: window: must be at most 1d, not 1d1h
+q.yaml:4: manufacturers: needs at least one name; to suppress nothing, set the switch to off
 q.yaml:9: inventory: item 1 is empty
 q.yaml:5: track: "both" is not service-request or signed-pre-command
-q.yaml:6: clock_tolerance: 0s is not more than 0
-q.yaml:7: store: is neither sqlite nor an address that begins with postgres://
-q.yaml:8: store_timeout: -1s is not more than 0
-q.yaml:12: drain: -1s is less than 0
-q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to whoever reaches it`},
+q.yaml:6: clock_tolerance: must be more than 0, not 0s
+q.yaml:7: store: must be sqlite, or an address that begins with postgres://
+q.yaml:8: store_timeout: must be more than 0, not -1s
+q.yaml:12: drain: must be at least 0, not -1s
+q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to everyone who can reach it`},
 		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
 q.yaml:5: report.remotes: item 1: unknown key "filtr"; did you mean filter?
 q.yaml:4: report.system_id: "a_b" is not 1 to 40 letters, digits and hyphens
-q.yaml:2: report.every: 7m is not at least 1s and a part of a day without remainder, or whole days
-q.yaml:3: report.max_bytes: 10 is less than 64KiB`},
+q.yaml:2: report.every: must be at least 1s and divide a day without remainder, or be whole days, not 7m
+q.yaml:3: report.max_bytes: must be at least 64KiB, not 10`},
 		"remotes": {"report:\n  remotes: [esi]\n  max_bytes: 1MB/s" + hops, []string{"QUELL_REPORT_KEEP=1"}, `
-q.yaml:2: report.remotes: item 1: want the keys name, target, filter, have "esi"
+q.yaml:2: report.remotes: item 1: must have the keys name, target, filter, but is "esi"
 q.yaml:3: report.max_bytes: "1MB/s" is not a size such as 10MiB, 500kB or 65536
 QUELL_REPORT_KEEP: report.keep: "1" is not a duration such as 250ms, 90s, 30m or 1d12h`},
-		"a remote twice":             {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" a second time`},
-		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: want a list, have "esi:/inbound"`},
+		"a remote twice":             {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" is used twice`},
+		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: must be a list, but is "esi:/inbound"`},
 		"environment": {hops, []string{"QUELL_WINDOWS=1m", "QUELL_KEEP=1", "QUELL_WINDOW=x", "QUELL_CONSOLE_INSECURE=yes", "QUELL_TRACK=", "QUELL_SWITCH=maybe"}, `
 unknown environment variable QUELL_WINDOWS; did you mean QUELL_WINDOW?
 unknown environment variable QUELL_KEEP
 QUELL_WINDOW: window: "x" is not a duration such as 250ms, 90s, 30m or 1d12h
-QUELL_CONSOLE_INSECURE: console.insecure: want true or false, have "yes"
+QUELL_CONSOLE_INSECURE: console.insecure: must be true or false, but is "yes"
 QUELL_SWITCH: switch: "maybe" is not on, shadow or off
-QUELL_TRACK: track: needs at least one form; to track nothing, turn the switch off`},
+QUELL_TRACK: track: needs at least one form; to track nothing, set the switch to off`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("q.yaml", []byte(c.text), c.environ)
@@ -279,7 +279,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestOwnListeners: no next hop may lead to quell itself, under whatever name.
+// TestOwnListeners: no next hop may lead to quell itself, whatever name it uses.
 func TestOwnListeners(t *testing.T) {
 	own := "127.0.0.1"
 	addrs, err := net.InterfaceAddrs()
@@ -344,8 +344,8 @@ func TestRemotes(t *testing.T) {
 		{Remote{"esi", "esi:/inbound", "14"}, false, "needs report.per_distributor"},
 		{Remote{"esi", "esi:/inbound", "09"}, true, "is not consolidated"},
 		{Remote{"esi", "esi:/inbound", "+5"}, true, "is not consolidated"},
-		{Remote{"ESI", "esi:/inbound", ""}, false, "small letters"},
-		{Remote{"", "esi:/inbound", ""}, false, "small letters"},
+		{Remote{"ESI", "esi:/inbound", ""}, false, "lower-case letters"},
+		{Remote{"", "esi:/inbound", ""}, false, "lower-case letters"},
 		{Remote{"esi", " ", ""}, false, "must not be empty"},
 	} {
 		c := valid()
@@ -413,20 +413,20 @@ func TestChanges(t *testing.T) {
 	}
 }
 
-// What must be equal on all nodes is compared by text, which differs when the
-// value does, and shows no target.
-func TestSame(t *testing.T) {
+// Values that must be equal on all nodes are compared as text. It differs if the value
+// does, and contains no target.
+func TestSharedSettings(t *testing.T) {
 	a, b := Default(), Default()
-	if was := Same(a); !maps.Equal(was, Same(b)) || was["window"] != "30m" || was["manufacturers"] != "Landis+Gyr 1063" {
+	if was := SharedSettings(a); !maps.Equal(was, SharedSettings(b)) || was["window"] != "30m" || was["manufacturers"] != "Landis+Gyr 1063" {
 		t.Errorf("%v", was)
 	}
 	a.Report.Remotes = []Remote{{"esi", "esi:secret/a", ""}}
 	b.Report.Remotes = []Remote{{"esi", "esi:secret/b", ""}}
-	x, y := Same(a)["report.remotes"], Same(b)["report.remotes"]
+	x, y := SharedSettings(a)["report.remotes"], SharedSettings(b)["report.remotes"]
 	if x == y || !strings.HasPrefix(x, "esi (consolidated") || strings.Contains(x, "secret") {
 		t.Errorf("%q %q", x, y)
 	}
-	if _, ok := Same(a)["southbound.listen"]; ok {
+	if _, ok := SharedSettings(a)["southbound.listen"]; ok {
 		t.Error("nodes have their own addresses")
 	}
 }

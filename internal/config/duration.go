@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// Duration is a time.Duration that is written with days too: "250ms", "90s",
-// "30m", "7d", "1d12h". A day is 24 hours.
+// Duration is a time.Duration whose text form has days too: "250ms", "90s", "30m",
+// "7d", "1d12h". A day is 24 hours.
 type Duration time.Duration
 
 const day = 24 * time.Hour
 
-// ParseDuration reads a whole number of days, what time.ParseDuration reads,
-// or the one followed by the other.
+// ParseDuration reads a whole number of days, a text for time.ParseDuration, or both
+// in this order.
 func ParseDuration(s string) (Duration, error) {
 	rest, sign := strings.CutPrefix(s, "-")
 	n, tail, hasDays := strings.Cut(rest, "d")
@@ -38,7 +38,7 @@ func ParseDuration(s string) (Duration, error) {
 	return Duration(d), nil
 }
 
-// units are those of a duration, largest first.
+// units are the units of a duration, largest first.
 var units = []struct {
 	name   string
 	length time.Duration
@@ -47,8 +47,8 @@ var units = []struct {
 	{"ms", time.Millisecond}, {"us", time.Microsecond}, {"ns", 1},
 }
 
-// String gives the duration in the largest units that fit, without those that
-// are zero: 90s is "1m30s", 36h is "1d12h", 7d stays "7d".
+// String returns the duration in the largest units that fit, without zero units: 90s
+// is "1m30s", 36h is "1d12h", 7d stays "7d".
 func (d Duration) String() string {
 	if d == 0 {
 		return "0s"

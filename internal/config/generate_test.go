@@ -21,7 +21,7 @@ import (
 
 var update = flag.Bool("update", false, "write docs/config.md and default.yaml")
 
-// doc is what the comments of Config say of one key. A section has no value.
+// doc is what the comments of Config say about one key. A section has no value.
 type doc struct {
 	key      string
 	meaning  string // paragraphs, each one line
@@ -29,8 +29,8 @@ type doc struct {
 	value    *leaf
 }
 
-// TestGenerated holds docs/config.md and default.yaml to the comments of
-// Config. With -update it writes them.
+// TestGenerated compares docs/config.md and default.yaml with the comments of Config.
+// With -update it writes them.
 func TestGenerated(t *testing.T) {
 	docs := readDocs(t)
 	for _, f := range []struct {
@@ -52,7 +52,7 @@ func TestGenerated(t *testing.T) {
 	}
 }
 
-// TestDefaultsDocumented holds the defaults that the comments name to Default.
+// TestDefaultsDocumented compares the defaults in the comments with Default.
 func TestDefaultsDocumented(t *testing.T) {
 	for _, d := range readDocs(t) {
 		if d.value == nil {
@@ -68,7 +68,7 @@ func TestDefaultsDocumented(t *testing.T) {
 	}
 }
 
-// readDocs reads the comments of Config, in the order of the struct.
+// readDocs reads the comments of Config in the order of the struct.
 func readDocs(t *testing.T) []doc {
 	t.Helper()
 	file, err := parser.ParseFile(token.NewFileSet(), "config.go", nil, parser.ParseComments)
@@ -114,7 +114,7 @@ func readDocs(t *testing.T) []doc {
 	return docs
 }
 
-// show writes a default as the comments do.
+// show returns a default in the form of the comments.
 func show(v reflect.Value) string {
 	switch {
 	case v.Kind() == reflect.Slice && v.Len() == 0, v.Kind() == reflect.String && v.Len() == 0:
@@ -124,7 +124,7 @@ func show(v reflect.Value) string {
 		for i := range v.Len() {
 			item := v.Index(i).String()
 			if _, err := strconv.Atoi(item); err == nil {
-				item = strconv.Quote(item) // or YAML has a number
+				item = strconv.Quote(item) // otherwise it is a number in YAML
 			}
 			items = append(items, item)
 		}
@@ -137,12 +137,12 @@ func show(v reflect.Value) string {
 	return fmt.Sprint(v.Interface())
 }
 
-// defaultFile is the text of default.yaml.
+// defaultFile returns the text of default.yaml.
 func defaultFile(t *testing.T, docs []doc) string {
 	var b strings.Builder
 	b.WriteString("# The configuration of quell: every key with its default. Only the two next_hop\n" +
-		"# must be given. All of it is explained in docs/config.md.\n")
-	section := false // the line before began a section
+		"# are required. docs/config.md explains all keys.\n")
+	section := false // the line before starts a section
 	for _, d := range docs {
 		name, indent := d.key, ""
 		if i := strings.LastIndexByte(d.key, '.'); i >= 0 {
@@ -167,7 +167,7 @@ func defaultFile(t *testing.T, docs []doc) string {
 	return b.String()
 }
 
-// literal writes a value as YAML on one line.
+// literal returns a value as YAML on one line.
 func literal(t *testing.T, v reflect.Value) string {
 	var n yaml.Node
 	if err := n.Encode(v.Interface()); err != nil {
@@ -183,25 +183,25 @@ func literal(t *testing.T, v reflect.Value) string {
 	return strings.TrimSpace(b.String())
 }
 
-// reference is the text of docs/config.md.
+// reference returns the text of docs/config.md.
 func reference(docs []doc) string {
 	var b strings.Builder
 	b.WriteString(`# Configuration
 
 Generated from the comments of Config in ` + "`internal/config/config.go` by `make generate`" + `; do not edit.
 
-A YAML file, overridden by the environment. Everything is optional but the two next hops. ` + "`quell config default`" + ` prints
-a file with every default, ` + "`quell config check`" + ` says what is wrong with one, all at once and by line. Unknown keys are refused,
-and so are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, and QUELL_TEST_….
+The configuration is a YAML file. Environment variables override it. Only the two next hops are required. ` + "`quell config default`" + `
+prints a file with every default. ` + "`quell config check`" + ` says everything that is wrong with a file, line by line. Unknown keys are
+refused. So are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, and QUELL_TEST_….
 
-Durations are written with the units d (24 hours), h, m, s, ms, us and ns, as in 250ms, 90s, 30m, 7d and 1d12h; sizes as
-10MiB, 500kB or 65536. In an environment variable the items of a list are separated by commas, and a list whose items have keys
-is written as YAML, ` + "`[{name: esi, target: \"esi:/inbound/poas\"}]`" + `; a variable that is set to nothing sets its key to nothing.
+Durations have the units d (24 hours), h, m, s, ms, us and ns: 250ms, 90s, 30m, 7d, 1d12h. Sizes are written as 10MiB, 500kB or 65536.
+In an environment variable, commas separate the items of a list. If the items have keys, write the list as YAML:
+` + "`[{name: esi, target: \"esi:/inbound/poas\"}]`" + `. An empty variable makes its key empty.
 
-On SIGHUP the file is read again. If there is any fault in it, all stays as it was. A value whose column SIGHUP says *live* is taken
-over; a changed one that says *restart* is named in the log and waits for a restart; *first value* counts only for a new store.
-Where several nodes share a PostgreSQL database, those that say *same* must be equal on all of them, and so must the content of the
-device list; a difference is an error in the log, in ` + "`/readyz`" + ` and in ` + "`quell_settings_different`" + `.
+On SIGHUP quell reads the file again. If the file has any fault, nothing changes. In the column SIGHUP, *live* means that quell adopts
+the new value at once. *restart* means that the log names the key, and the change waits for a restart. *first value* is used only for
+a new store. If several nodes share a PostgreSQL database, the values marked *same* must be equal on all nodes, and so must the
+content of the device list. A difference is an error in the log, in ` + "`/readyz`" + ` and in ` + "`quell_settings_different`" + `.
 
 | key | type | default | environment | SIGHUP | nodes |
 | --- | --- | --- | --- | --- | --- |
@@ -219,7 +219,7 @@ device list; a difference is an error in the log, in ` + "`/readyz`" + ` and in 
 		if d.value.same {
 			same = "same"
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", d.key, typeName(d.value.value.Type()), standard, Variable(d.key), reload[d.value.reload], same)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", d.key, typeName(d.value.value.Type()), standard, EnvName(d.key), reload[d.value.reload], same)
 	}
 	for _, d := range docs {
 		if d.value == nil {

@@ -5,9 +5,8 @@ import (
 	"strings"
 )
 
-// hint is "; did you mean …?" with the name nearest to a wrong one, or with the
-// one that ends in it, as when a section was forgotten. It is empty where
-// nothing is near.
+// hint returns "; did you mean …?" with the name that is most like the wrong one, or
+// that ends in it, as when the section is missing. It is empty if no name is similar.
 func hint(wrong string, names []string) string {
 	plain := strings.ReplaceAll(strings.ToLower(wrong), "-", "_")
 	best, least := "", len(wrong)/3+1
@@ -27,8 +26,8 @@ func hint(wrong string, names []string) string {
 	return fmt.Sprintf("; did you mean %s?", best)
 }
 
-// distance is the number of bytes to insert, delete or replace to get from a
-// to b (Levenshtein).
+// distance returns the number of bytes to insert, delete or replace to get from a to b
+// (Levenshtein).
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -13,13 +13,13 @@ import (
 	"unicode"
 )
 
-// port reads a port of TCP. 0 is none: nobody could know which it is.
-func port(s string) (uint16, bool) {
+// parsePort reads a TCP port. 0 is not valid: nobody would know which port it is.
+func parsePort(s string) (uint16, bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return uint16(n), err == nil && n > 0
 }
 
-// isHost reports whether s is an IP address, or may be a name of a host.
+// isHost reports whether s is an IP address, or may be a host name.
 func isHost(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil {
 		return true
@@ -32,52 +32,52 @@ func isHost(s string) bool {
 	return s != ""
 }
 
-func address(s string) error {
+func checkAddress(s string) error {
 	host, p, err := net.SplitHostPort(s)
-	if _, ok := port(p); err != nil || !ok || host != "" && !isHost(host) {
+	if _, ok := parsePort(p); err != nil || !ok || host != "" && !isHost(host) {
 		return fmt.Errorf("%q is not an address of the form host:port, with a port from 1 to 65535", s)
 	}
 	return nil
 }
 
-// loopback reports whether the address, which is valid, is reached from this
-// machine only. An empty host is every interface.
-func loopback(addr string) bool {
+// isLoopback reports whether only this machine can reach the address, which is valid.
+// An empty host means every interface.
+func isLoopback(addr string) bool {
 	host, _, _ := net.SplitHostPort(addr)
 	ip, err := netip.ParseAddr(host)
 	return strings.EqualFold(host, "localhost") || err == nil && ip.Unmap().IsLoopback()
 }
 
-// nextHop does not repeat the value, which may hold a password.
-func nextHop(s string) error {
+// checkNextHop does not repeat the value in its error: it may contain a password.
+func checkNextHop(s string) error {
 	if s == "" {
-		return errors.New("is required: the URL that messages go on to, such as https://dsp.example/")
+		return errors.New("is required: the URL to forward messages to, such as https://dsp.example/")
 	}
 	u, err := url.Parse(s)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || strings.ContainsAny(s, "?#") ||
 		strings.ContainsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) || !isHost(u.Hostname()) {
 		return errors.New("must be an absolute http or https URL without user, query, fragment and blanks")
 	}
-	if _, ok := port(u.Port()); !ok && (u.Port() != "" || strings.HasSuffix(u.Host, ":")) {
+	if _, ok := parsePort(u.Port()); !ok && (u.Port() != "" || strings.HasSuffix(u.Host, ":")) {
 		return errors.New("must have a port from 1 to 65535, or none")
 	}
 	return nil
 }
 
-// lookupTimeout bounds the wait for a name, of which there are a few.
+// lookupTimeout limits the wait for one name. There are only a few names.
 const lookupTimeout = 2 * time.Second
 
-// ownListeners says which next hops are listeners of quell itself: a message would
-// come round until there are no descriptors left. It looks up names, which may
-// mean this machine; one that cannot be looked up is no fault. The values are
-// valid, but for those that faults says.
+// ownListeners finds next hops that are listeners of quell itself: a message would go
+// round until no descriptors are left. It looks up names, since they may mean this
+// machine. A name that cannot be looked up is not a fault. Values that are not valid
+// are left to faults.
 func (c *Config) ownListeners(check func(key string, err error)) {
 	for _, hop := range []struct{ key, url string }{{"southbound.next_hop", c.Southbound.NextHop}, {"northbound.next_hop", c.Northbound.NextHop}} {
-		if nextHop(hop.url) != nil {
+		if checkNextHop(hop.url) != nil {
 			continue
 		}
 		u, _ := url.Parse(hop.url)
-		to, ok := port(u.Port())
+		to, ok := parsePort(u.Port())
 		if !ok {
 			to = map[string]uint16{"http": 80, "https": 443}[u.Scheme]
 		}
@@ -85,7 +85,7 @@ func (c *Config) ownListeners(check func(key string, err error)) {
 			{"southbound.listen", c.Southbound.Listen}, {"northbound.listen", c.Northbound.Listen}, {"console.listen", c.Console.Listen},
 		} {
 			host, p, err := net.SplitHostPort(l.addr)
-			if at, _ := port(p); err == nil && at == to && reaches(u.Hostname(), host) {
+			if at, _ := parsePort(p); err == nil && at == to && reaches(u.Hostname(), host) {
 				check(hop.key, fmt.Errorf("leads to quell itself, to %s: %s", l.key, l.addr))
 				break
 			}
@@ -93,13 +93,13 @@ func (c *Config) ownListeners(check func(key string, err error)) {
 	}
 }
 
-// sameListeners says which listeners are at the address of another.
+// sameListeners finds listeners that have the address of another.
 func (c *Config) sameListeners(check func(key string, err error)) {
 	type listener struct{ key, addr string }
 	list := []listener{{"southbound.listen", c.Southbound.Listen}, {"northbound.listen", c.Northbound.Listen}, {"console.listen", c.Console.Listen}}
 	for i, l := range list {
 		for _, before := range list[:i] {
-			if address(l.addr) == nil && address(before.addr) == nil && collide(l.addr, before.addr) {
+			if checkAddress(l.addr) == nil && checkAddress(before.addr) == nil && collide(l.addr, before.addr) {
 				check(l.key, fmt.Errorf("%q is the address of %s, %q", l.addr, before.key, before.addr))
 				break
 			}
@@ -107,16 +107,16 @@ func (c *Config) sameListeners(check func(key string, err error)) {
 	}
 }
 
-// collide reports whether two addresses, which are valid, cannot both be listened at.
+// collide reports whether no two listeners can have these addresses, which are valid.
 func collide(a, b string) bool {
 	hostA, portA, _ := net.SplitHostPort(a)
 	hostB, portB, _ := net.SplitHostPort(b)
-	x, _ := port(portA)
-	y, _ := port(portB)
+	x, _ := parsePort(portA)
+	y, _ := parsePort(portB)
 	if x != y {
 		return false
 	}
-	all := func(host string) bool { return host == "" || host == "::" } // of both families
+	all := func(host string) bool { return host == "" || host == "::" } // IPv4 and IPv6
 	if strings.EqualFold(hostA, hostB) || all(hostA) || all(hostB) {
 		return true
 	}
@@ -130,8 +130,8 @@ func collide(a, b string) bool {
 	return false
 }
 
-// reaches reports whether a connection to the host named to may come to a listener
-// of this machine at the host named at, for the same port.
+// reaches reports whether a connection to the host to may arrive at a listener of this
+// machine on the host at, if the port is the same.
 func reaches(to, at string) bool {
 	if strings.EqualFold(to, at) {
 		return true
@@ -164,7 +164,7 @@ func reaches(to, at string) bool {
 	return false
 }
 
-// addresses are those of a host, none if it cannot be looked up.
+// addresses returns the addresses of a host; none if it cannot be looked up.
 func addresses(host string) (list []netip.Addr) {
 	if host == "" {
 		return nil
@@ -184,7 +184,7 @@ func addresses(host string) (list []netip.Addr) {
 	return list
 }
 
-// interfaces are the addresses of this machine.
+// interfaces returns the addresses of this machine.
 func interfaces() map[netip.Addr]bool {
 	own := map[netip.Addr]bool{}
 	addrs, err := net.InterfaceAddrs()

@@ -15,18 +15,17 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Load reads the configuration from the file at path and from environ, entries
-// of the form "name=value" such as os.Environ gives. With an empty path there
-// are only defaults and environment.
+// Load reads the configuration from the file at path and from environ, which has
+// entries "name=value" like os.Environ. If path is empty, there are only the defaults
+// and the environment.
 //
-// The environment has the last word. The variable of a key is QUELL_ and its
-// path in upper case, joined by "_": QUELL_SOUTHBOUND_NEXT_HOP. Items of a list
-// are separated by commas. A variable that is set to nothing sets its key to
-// nothing. Other variables that begin with QUELL_ are refused, but for
-// QUELL_CONFIG and those that begin with QUELL_TEST_.
+// The environment overrides the file. The variable of a key is QUELL_ and its path in
+// upper case, joined by "_": QUELL_SOUTHBOUND_NEXT_HOP. Commas separate the items of a
+// list. An empty variable makes its key empty. Other variables that begin with QUELL_
+// are refused, except QUELL_CONFIG and those that begin with QUELL_TEST_.
 //
-// The error names all faults at once, joined by errors.Join, each with the file
-// and line, or the variable, that it comes from.
+// The error names all faults at once, joined by errors.Join. Each has its file and
+// line, or its variable.
 func Load(path string, environ []string) (Config, error) {
 	if path == "" {
 		return Parse("", nil, environ)
@@ -38,15 +37,15 @@ func Load(path string, environ []string) (Config, error) {
 	return Parse(path, text, environ)
 }
 
-// Parse is Load with the text of the file; name stands for it in errors.
+// Parse is Load with the text of the file. Errors call the file name.
 func Parse(name string, text []byte, environ []string) (Config, error) {
 	c := Default()
 	l := loader{name: name, leaves: leaves(&c), origin: map[string]string{}, bad: map[string]bool{}}
-	l.file(text)
-	l.environment(environ)
+	l.readFile(text)
+	l.readEnvironment(environ)
 	for _, f := range c.faults() {
 		if !l.bad[f.key] && !l.broken {
-			l.errs = append(l.errs, located(l.origin[f.key], name, f))
+			l.errs = append(l.errs, withPlace(l.origin[f.key], name, f))
 		}
 	}
 	if len(l.errs) > 0 {
@@ -55,9 +54,9 @@ func Parse(name string, text []byte, environ []string) (Config, error) {
 	return c, nil
 }
 
-// located puts the place that a fault comes from before it: the place itself,
-// else the file's name, else nothing.
-func located(place, name string, f fault) error {
+// withPlace puts the place of a fault before it. If place is empty, it uses the file's
+// name; if that is empty too, nothing.
+func withPlace(place, name string, f fault) error {
 	if place == "" {
 		place = name
 	}
@@ -67,13 +66,13 @@ func located(place, name string, f fault) error {
 	return fmt.Errorf("%s: %w", place, f)
 }
 
-// loader sets the leaves of a Config and collects what goes wrong.
+// loader sets the values of a Config and collects the faults.
 type loader struct {
 	name   string
 	leaves []leaf
-	origin map[string]string // key → where its value comes from
-	bad    map[string]bool   // keys whose value was refused already
-	broken bool              // the file is no YAML, so that any key may be missing
+	origin map[string]string // key → file and line, or variable, of its value
+	bad    map[string]bool   // keys whose value was already refused
+	broken bool              // the file is not YAML, so any key may be missing
 	errs   []error
 }
 
@@ -81,10 +80,10 @@ func (l *loader) fail(line int, format string, args ...any) {
 	l.errs = append(l.errs, fmt.Errorf("%s:%d: "+format, append([]any{l.name, line}, args...)...))
 }
 
-// yamlError is how package yaml begins its messages about syntax.
+// yamlError matches the start of a syntax error of package yaml.
 var yamlError = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
 
-func (l *loader) file(text []byte) {
+func (l *loader) readFile(text []byte) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
 	err := dec.Decode(&doc)
@@ -92,18 +91,18 @@ func (l *loader) file(text []byte) {
 		return
 	}
 	if err == nil {
-		l.mapping("", doc.Content[0])
+		l.readSection("", doc.Content[0])
 		if err = dec.Decode(&more); errors.Is(err, io.EOF) {
 			return
 		}
 	}
 	if err == nil {
-		l.fail(more.Line, "a second document; the configuration is one")
+		l.fail(more.Line, "a second YAML document; the configuration must be one document")
 		return
 	}
 	l.broken = true
-	// Package yaml has no type for an error of syntax, and gives the line of
-	// what is broken or the one before it.
+	// Package yaml has no type for a syntax error. The line that it gives is the
+	// broken one or the one before.
 	what, at := yamlError.ReplaceAllString(err.Error(), ""), ""
 	if m := yamlError.FindStringSubmatch(err.Error()); m != nil && m[1] != "" {
 		what, at = what+" (in this line or soon after)", ":"+m[1]
@@ -111,9 +110,9 @@ func (l *loader) file(text []byte) {
 	l.errs = append(l.errs, fmt.Errorf("%s%s: %s", l.name, at, what))
 }
 
-// mapping reads a section, whose keys all begin with prefix. A section without
-// any content, as when all of it is commented out, is one with all defaults.
-func (l *loader) mapping(prefix string, n *yaml.Node) {
+// readSection reads a section. All its keys begin with prefix. An empty section, as
+// when every line is commented out, has all defaults.
+func (l *loader) readSection(prefix string, n *yaml.Node) {
 	section := strings.TrimSuffix(prefix, ".")
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -125,7 +124,7 @@ func (l *loader) mapping(prefix string, n *yaml.Node) {
 		if section == "" {
 			section = "the file"
 		}
-		l.fail(n.Line, "%s: want keys and values, have %s", section, describe(n))
+		l.fail(n.Line, "%s: must be keys and values, but is %s", section, nodeText(n))
 		return
 	}
 	seen := map[string]int{}
@@ -133,26 +132,26 @@ func (l *loader) mapping(prefix string, n *yaml.Node) {
 		k, v := n.Content[i], n.Content[i+1]
 		key := prefix + k.Value
 		if first, ok := seen[key]; ok {
-			l.fail(k.Line, "%s: a second time; the first is in line %d", key, first)
+			l.fail(k.Line, "%s: is there twice; the first is in line %d", key, first)
 			continue
 		}
 		seen[key] = k.Line
-		at := l.find(key)
+		at := l.leaf(key)
 		switch section, _, dotted := strings.Cut(k.Value, "."); {
 		case at != nil && dotted:
-			l.fail(k.Line, "unknown key %q; it belongs below %s:", key, section)
+			l.fail(k.Line, "unknown key %q; put it under %s:", key, section)
 		case at != nil:
-			l.value(at, v)
+			l.setValue(at, v)
 		case prefix == "" && l.isSection(key):
-			l.mapping(key+".", v)
+			l.readSection(key+".", v)
 		default:
 			l.fail(k.Line, "unknown key %q%s", key, hint(key, l.keys()))
 		}
 	}
 }
 
-// value reads one value. Where the value is refused, the default stays.
-func (l *loader) value(at *leaf, n *yaml.Node) {
+// setValue sets one value. If the value is refused, the default stays.
+func (l *loader) setValue(at *leaf, n *yaml.Node) {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
@@ -163,10 +162,10 @@ func (l *loader) value(at *leaf, n *yaml.Node) {
 	}
 }
 
-func (l *loader) environment(environ []string) {
+func (l *loader) readEnvironment(environ []string) {
 	vars := make([]string, len(l.leaves))
 	for i, at := range l.leaves {
-		vars[i] = Variable(at.key)
+		vars[i] = EnvName(at.key)
 	}
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
@@ -188,12 +187,13 @@ func (l *loader) environment(environ []string) {
 	}
 }
 
-// Variable is the name of the environment variable that overrides a key.
-func Variable(key string) string {
+// EnvName returns the name of the environment variable that overrides a key.
+func EnvName(key string) string {
 	return "QUELL_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
-func (l *loader) find(key string) *leaf {
+// leaf returns the value of a key; nil if there is no such key.
+func (l *loader) leaf(key string) *leaf {
 	for i := range l.leaves {
 		if l.leaves[i].key == key {
 			return &l.leaves[i]
@@ -206,7 +206,7 @@ func (l *loader) isSection(key string) bool {
 	return slices.ContainsFunc(l.leaves, func(at leaf) bool { return strings.HasPrefix(at.key, key+".") })
 }
 
-// keys lists the keys of values and of sections.
+// keys returns the keys of values and of sections.
 func (l *loader) keys() []string {
 	var all []string
 	for _, at := range l.leaves {
@@ -218,19 +218,19 @@ func (l *loader) keys() []string {
 	return all
 }
 
-// setNode sets v, the value of a key, to what a YAML node says.
+// setNode sets v, the value of a key, from a YAML node.
 func setNode(v reflect.Value, n *yaml.Node) error {
 	if v.Kind() == reflect.Struct {
 		return setItem(v, n)
 	}
 	if v.Kind() != reflect.Slice {
 		if n.Kind != yaml.ScalarNode || !slices.Contains(scalarTags(v), n.ShortTag()) {
-			return fmt.Errorf("want %s, have %s", want(v.Type()), describe(n))
+			return fmt.Errorf("must be %s, but is %s", typeText(v.Type()), nodeText(n))
 		}
 		return setText(v, n.Value)
 	}
 	if n.Kind != yaml.SequenceNode {
-		return fmt.Errorf("want %s, have %s", want(v.Type()), describe(n))
+		return fmt.Errorf("must be %s, but is %s", typeText(v.Type()), nodeText(n))
 	}
 	v.SetZero()
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -255,7 +255,7 @@ func scalarTags(v reflect.Value) []string {
 	return []string{"!!str"}
 }
 
-// setItem sets v, an item with fields of its own.
+// setItem sets v, an item of a list that has keys.
 func setItem(v reflect.Value, n *yaml.Node) error {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
@@ -268,7 +268,7 @@ func setItem(v reflect.Value, n *yaml.Node) error {
 		fields[name] = v.Field(i)
 	}
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("want the keys %s, have %s", strings.Join(known, ", "), describe(n))
+		return fmt.Errorf("must have the keys %s, but is %s", strings.Join(known, ", "), nodeText(n))
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -278,7 +278,7 @@ func setItem(v reflect.Value, n *yaml.Node) error {
 			return fmt.Errorf("unknown key %q%s", key, hint(key, known))
 		}
 		if seen[key] {
-			return fmt.Errorf("%s: a second time", key)
+			return fmt.Errorf("%s: is there twice", key)
 		}
 		seen[key] = true
 		if err := setNode(f, value); err != nil {
@@ -288,8 +288,8 @@ func setItem(v reflect.Value, n *yaml.Node) error {
 	return nil
 }
 
-// setText sets v, the value of a key, to what a text says; the items of a list
-// are separated by commas, unless they have fields: then it is YAML.
+// setText sets v, the value of a key, from a text. Commas separate the items of a list.
+// If the items have keys, the text is YAML.
 func setText(v reflect.Value, s string) error {
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		return u.UnmarshalText([]byte(s))
@@ -297,7 +297,7 @@ func setText(v reflect.Value, s string) error {
 	switch v.Kind() {
 	case reflect.Bool:
 		if s != "true" && s != "false" {
-			return fmt.Errorf("want %s, have %q", want(v.Type()), s)
+			return fmt.Errorf("must be %s, but is %q", typeText(v.Type()), s)
 		}
 		v.SetBool(s == "true")
 	case reflect.Slice:
@@ -308,7 +308,7 @@ func setText(v reflect.Value, s string) error {
 		if v.Type().Elem().Kind() == reflect.Struct {
 			var doc yaml.Node
 			if err := yaml.Unmarshal([]byte(s), &doc); err != nil || len(doc.Content) == 0 {
-				return errors.New("want YAML such as [{name: esi, target: \"esi:/inbound/poas\"}]")
+				return errors.New("must be YAML such as [{name: esi, target: \"esi:/inbound/poas\"}]")
 			}
 			return setNode(v, doc.Content[0])
 		}
@@ -323,8 +323,8 @@ func setText(v reflect.Value, s string) error {
 	return nil
 }
 
-// want says what a key of type t takes.
-func want(t reflect.Type) string {
+// typeText says what the value of a key of type t must be.
+func typeText(t reflect.Type) string {
 	switch {
 	case t == reflect.TypeFor[Duration]():
 		return "a duration such as 30m"
@@ -338,8 +338,8 @@ func want(t reflect.Type) string {
 	return "text"
 }
 
-// describe says what a node is, for a reader of the file.
-func describe(n *yaml.Node) string {
+// nodeText says what a node is, in the words of an operator.
+func nodeText(n *yaml.Node) string {
 	switch n.Kind {
 	case yaml.MappingNode:
 		return "keys and values"
@@ -348,9 +348,9 @@ func describe(n *yaml.Node) string {
 	}
 	switch n.ShortTag() {
 	case "!!null":
-		return "nothing; leave the key out for its default"
+		return "empty; for the default, leave the key out"
 	case "!!str":
 		return fmt.Sprintf("%q", n.Value)
 	}
-	return fmt.Sprintf("the %s %s (quoted, it is text)", strings.TrimPrefix(n.ShortTag(), "!!"), n.Value)
+	return fmt.Sprintf("the %s %s (in quotes it would be text)", strings.TrimPrefix(n.ShortTag(), "!!"), n.Value)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// Size is a number of bytes, written as "10MiB", "500kB" or "65536".
+// Size is a number of bytes. Its text form is "10MiB", "500kB" or "65536".
 type Size int64
 
 // ParseSize reads a whole or decimal number with a unit, or without one.
@@ -20,7 +20,7 @@ func ParseSize(s string) (Size, error) {
 	return Size(n), nil
 }
 
-// String gives the size in the largest binary unit of which it is a whole number.
+// String returns the size in the largest binary unit that gives a whole number.
 func (s Size) String() string {
 	for _, u := range []struct {
 		name string

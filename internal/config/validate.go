@@ -11,13 +11,13 @@ import (
 	"quell/internal/outage"
 )
 
-// maxWindow bounds the harm that a mistyped window can do.
+// maxWindow limits the harm of a mistyped window.
 const maxWindow = Duration(day)
 
-// maxDrain bounds how long a stop can take by a slip of the finger.
+// maxDrain limits how long a stop takes if drain is mistyped.
 const maxDrain = Duration(time.Hour)
 
-// maxStoreTimeout bounds how long every alert waits if the store hangs.
+// maxStoreTimeout limits how long every alert waits if the store hangs.
 const maxStoreTimeout = Duration(time.Minute)
 
 // fault is what is wrong with one key.
@@ -30,9 +30,9 @@ func (f fault) Error() string { return f.key + ": " + f.err.Error() }
 
 func (f fault) Unwrap() error { return f.err }
 
-// Validate says what is wrong with c: all of it at once, joined by
-// errors.Join, each error beginning with its key. It looks at no file, but looks
-// up the names of next hops and listeners.
+// Validate returns everything that is wrong with c, joined by errors.Join. Each error
+// begins with its key. Validate looks at no file, but looks up the host names of next
+// hops and listeners.
 func (c *Config) Validate() error {
 	var errs []error
 	for _, f := range c.faults() {
@@ -47,56 +47,56 @@ func (c *Config) faults() (faults []fault) {
 			faults = append(faults, fault{key, err})
 		}
 	}
-	check("data_dir", cmp.Or(nonEmpty(c.DataDir), wholePath(c.DataDir)))
-	check("device_list", wholePath(c.DeviceList))
+	check("data_dir", cmp.Or(checkNonEmpty(c.DataDir), checkPaths(c.DataDir)))
+	check("device_list", checkPaths(c.DeviceList))
 	if !c.Switch.Valid() {
 		check("switch", fmt.Errorf("%q is not on, shadow or off", c.Switch))
 	}
-	check("window", positive(c.Window))
+	check("window", checkPositive(c.Window))
 	if c.Window > maxWindow {
-		check("window", fmt.Errorf("%s is more than %s", c.Window, maxWindow))
+		check("window", fmt.Errorf("must be at most %s, not %s", maxWindow, c.Window))
 	}
-	check("manufacturers", names(c.Manufacturers))
+	check("manufacturers", checkNames(c.Manufacturers))
 	if len(c.Manufacturers) == 0 {
-		check("manufacturers", errors.New("needs at least one name; to suppress nothing, turn the switch off"))
+		check("manufacturers", errors.New("needs at least one name; to suppress nothing, set the switch to off"))
 	}
-	check("inventory", cmp.Or(names(c.Inventory), wholePath(c.Inventory...)))
-	check("track", forms(c.Track))
-	check("clock_tolerance", positive(c.ClockTolerance))
+	check("inventory", cmp.Or(checkNames(c.Inventory), checkPaths(c.Inventory...)))
+	check("track", checkForms(c.Track))
+	check("clock_tolerance", checkPositive(c.ClockTolerance))
 	if c.Store != "sqlite" && c.Database() == "" {
-		check("store", errors.New("is neither sqlite nor an address that begins with postgres://")) // not repeated: it may hold a password
+		check("store", errors.New("must be sqlite, or an address that begins with postgres://")) // not repeated: it may contain a password
 	}
-	check("store_timeout", positive(c.StoreTimeout))
+	check("store_timeout", checkPositive(c.StoreTimeout))
 	if c.StoreTimeout > maxStoreTimeout {
-		check("store_timeout", fmt.Errorf("%s is more than %s", c.StoreTimeout, maxStoreTimeout))
+		check("store_timeout", fmt.Errorf("must be at most %s, not %s", maxStoreTimeout, c.StoreTimeout))
 	}
 	switch {
 	case c.Drain < 0:
-		check("drain", fmt.Errorf("%s is less than 0", c.Drain))
+		check("drain", fmt.Errorf("must be at least 0, not %s", c.Drain))
 	case c.Drain > maxDrain:
-		check("drain", fmt.Errorf("%s is more than %s", c.Drain, maxDrain))
+		check("drain", fmt.Errorf("must be at most %s, not %s", maxDrain, c.Drain))
 	}
-	check("southbound.listen", address(c.Southbound.Listen))
-	check("southbound.next_hop", nextHop(c.Southbound.NextHop))
-	check("northbound.listen", address(c.Northbound.Listen))
-	check("northbound.next_hop", nextHop(c.Northbound.NextHop))
-	check("next_hop_idle", positive(c.NextHopIdle))
-	err := address(c.Console.Listen)
-	if err == nil && !c.Console.Insecure && !loopback(c.Console.Listen) {
+	check("southbound.listen", checkAddress(c.Southbound.Listen))
+	check("southbound.next_hop", checkNextHop(c.Southbound.NextHop))
+	check("northbound.listen", checkAddress(c.Northbound.Listen))
+	check("northbound.next_hop", checkNextHop(c.Northbound.NextHop))
+	check("next_hop_idle", checkPositive(c.NextHopIdle))
+	err := checkAddress(c.Console.Listen)
+	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
 		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+
-			"console.insecure: true opens it to whoever reaches it", c.Console.Listen)
+			"console.insecure: true opens it to everyone who can reach it", c.Console.Listen)
 	}
 	check("console.listen", err)
 	c.sameListeners(check)
 	c.ownListeners(check)
 	c.reportFaults(check)
-	check("housekeeping.keep_windows", positive(c.Housekeeping.KeepWindows))
-	check("housekeeping.keep_log", positive(c.Housekeeping.KeepLog))
+	check("housekeeping.keep_windows", checkPositive(c.Housekeeping.KeepWindows))
+	check("housekeeping.keep_log", checkPositive(c.Housekeeping.KeepLog))
 	return faults
 }
 
-// minReport is the least report.max_bytes: a file begins with some records
-// besides its entries.
+// minReport is the smallest report.max_bytes: a file needs room for some records
+// before its entries.
 const minReport = Size(64 << 10)
 
 var (
@@ -110,35 +110,35 @@ func (c *Config) reportFaults(check func(key string, err error)) {
 		check("report.system_id", fmt.Errorf("%q is not 1 to 40 letters, digits and hyphens", r.SystemID))
 	}
 	if every := time.Duration(r.Every); every < time.Second || day%every != 0 && every%day != 0 {
-		check("report.every", fmt.Errorf("%s is not at least 1s and a part of a day without remainder, or whole days", r.Every))
+		check("report.every", fmt.Errorf("must be at least 1s and divide a day without remainder, or be whole days, not %s", r.Every))
 	}
 	if r.MaxBytes < minReport {
-		check("report.max_bytes", fmt.Errorf("%s is less than %s", r.MaxBytes, minReport))
+		check("report.max_bytes", fmt.Errorf("must be at least %s, not %s", minReport, r.MaxBytes))
 	}
-	check("report.rclone_config", wholePath(r.RcloneConfig))
-	check("report.remotes", remotes(r.Remotes, r.PerDistributor))
-	check("report.alarm_after", positive(r.AlarmAfter))
-	check("report.keep", positive(r.Keep))
+	check("report.rclone_config", checkPaths(r.RcloneConfig))
+	check("report.remotes", checkRemotes(r.Remotes, r.PerDistributor))
+	check("report.alarm_after", checkPositive(r.AlarmAfter))
+	check("report.keep", checkPositive(r.Keep))
 }
 
-// remotes does not repeat targets, which may hold a password.
-func remotes(list []Remote, perDistributor bool) error {
+// checkRemotes does not repeat targets in its error: they may contain a password.
+func checkRemotes(list []Remote, perDistributor bool) error {
 	seen := map[string]bool{}
 	for i, r := range list {
 		fault := func(format string, args ...any) error {
 			return fmt.Errorf("item %d: "+format, append([]any{i + 1}, args...)...)
 		}
-		switch takes := r.Takes(); {
+		switch filter := r.FilterOrDefault(); {
 		case !remoteName.MatchString(r.Name):
-			return fault("name: %q is not 1 to 40 small letters, digits and hyphens", r.Name)
+			return fault("name: %q is not 1 to 40 lower-case letters, digits and hyphens", r.Name)
 		case seen[r.Name]:
-			return fault("name: %q a second time", r.Name)
-		case nonEmpty(r.Target) != nil:
+			return fault("name: %q is used twice", r.Name)
+		case checkNonEmpty(r.Target) != nil:
 			return fault("target: must not be empty")
 		case strings.HasPrefix(r.Target, "~"):
 			return fault("target: %w", errTilde)
-		case takes == "consolidated":
-		case takes != outage.UnknownDistributor && !outage.IsDistributor(takes):
+		case filter == "consolidated":
+		case filter != outage.UnknownDistributor && !outage.IsDistributor(filter):
 			return fault("filter: %q is not consolidated, unknown, or the id of a distributor such as \"14\"", r.Filter)
 		case !perDistributor:
 			return fault("filter: %q needs report.per_distributor: true", r.Filter)
@@ -148,18 +148,18 @@ func remotes(list []Remote, perDistributor bool) error {
 	return nil
 }
 
-func nonEmpty(s string) error {
+func checkNonEmpty(s string) error {
 	if strings.TrimSpace(s) == "" {
 		return errors.New("must not be empty")
 	}
 	return nil
 }
 
-// errTilde refuses what only a shell makes a path of. It is not done here: the home
-// that is meant is the operator's, and a service has another or none.
-var errTilde = errors.New("begins with ~, which only a shell takes for a home: write the whole path, or ./~ for a name that begins so")
+// errTilde refuses a path that only a shell would expand. quell does not expand it: the
+// operator means the operator's home, and a service has another one or none.
+var errTilde = errors.New("begins with ~, which only a shell replaces with a home folder: write the whole path, or ./~ for a name that begins with ~")
 
-func wholePath(paths ...string) error {
+func checkPaths(paths ...string) error {
 	for _, path := range paths {
 		if strings.HasPrefix(path, "~") {
 			return fmt.Errorf("%q %w", path, errTilde)
@@ -168,30 +168,30 @@ func wholePath(paths ...string) error {
 	return nil
 }
 
-func positive(d Duration) error {
+func checkPositive(d Duration) error {
 	if d <= 0 {
-		return fmt.Errorf("%s is not more than 0", d)
+		return fmt.Errorf("must be more than 0, not %s", d)
 	}
 	return nil
 }
 
-func names(list []string) error {
+func checkNames(list []string) error {
 	for i, s := range list {
-		if nonEmpty(s) != nil {
+		if checkNonEmpty(s) != nil {
 			return fmt.Errorf("item %d is empty", i+1)
 		}
 	}
 	return nil
 }
 
-func forms(track []outage.Form) error {
+func checkForms(track []outage.Form) error {
 	for _, f := range track {
 		if f != outage.ServiceRequest && f != outage.SignedPreCommand {
 			return fmt.Errorf("%q is not %s or %s", f, outage.ServiceRequest, outage.SignedPreCommand)
 		}
 	}
 	if len(track) == 0 {
-		return errors.New("needs at least one form; to track nothing, turn the switch off")
+		return errors.New("needs at least one form; to track nothing, set the switch to off")
 	}
 	return nil
 }

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// TestTildes: no shell reads these paths, and a folder called ~ is not meant.
+// TestTildes: no shell expands these paths, and nobody means a folder called ~.
 func TestTildes(t *testing.T) {
 	for key, set := range map[string]func(c *Config, path string){
 		"data_dir":             func(c *Config, path string) { c.DataDir = path },
@@ -24,7 +24,7 @@ func TestTildes(t *testing.T) {
 	}
 }
 
-// TestSameListeners: no two listeners can be at one address, under whatever name.
+// TestSameListeners: no two listeners can have one address, whatever name they use.
 func TestSameListeners(t *testing.T) {
 	for _, x := range []struct {
 		a, b  string
@@ -56,7 +56,7 @@ func TestSameListeners(t *testing.T) {
 	}
 }
 
-// TestBounds: a slip of the finger makes no stop, and no alert, wait for years.
+// TestBounds: a mistyped value makes no stop and no alert wait for years.
 func TestBounds(t *testing.T) {
 	for key, set := range map[string]func(c *Config, d Duration){
 		"drain: ":         func(c *Config, d Duration) { c.Drain = d },

@@ -13,9 +13,11 @@ import (
 	"strconv"
 	"time"
 
+	"quell/internal/devices"
+	"quell/internal/events"
 	"quell/internal/motorway"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/report"
 )
 
 // ErrNotRunning says that no console answers at the client's address.
@@ -89,8 +91,8 @@ func (c *Client) TurnSwitch(ctx context.Context, t Turn) (out Turned, err error)
 }
 
 // Events asks for the last changes, the latest first.
-func (c *Client) Events(ctx context.Context, limit int) ([]store.Event, error) {
-	var out struct{ Events []store.Event }
+func (c *Client) Events(ctx context.Context, limit int) ([]events.Event, error) {
+	var out struct{ Events []events.Event }
 	err := c.call(ctx, "GET", "/api/v1/events", url.Values{"limit": {strconv.Itoa(limit)}}, "", nil, &out)
 	return out.Events, err
 }
@@ -144,7 +146,7 @@ func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out Checked, er
 
 // Import sends files to be imported as "inventory" or "devices". It streams;
 // the files are read at the pace at which they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []store.File, how How) (out Imported, err error) {
+func (c *Client) Import(ctx context.Context, kind, who string, files []devices.File, how How) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -179,12 +181,12 @@ func (c *Client) Reports(ctx context.Context, before int64, limit int) (out Repo
 }
 
 // Report asks for one report.
-func (c *Client) Report(ctx context.Context, no int64) (out store.Report, err error) {
+func (c *Client) Report(ctx context.Context, no int64) (out report.Report, err error) {
 	return out, c.call(ctx, "GET", fmt.Sprintf("/api/v1/reports/%d", no), nil, "", nil, &out)
 }
 
 // CutReport has a report cut now.
-func (c *Client) CutReport(ctx context.Context) (out store.Report, err error) {
+func (c *Client) CutReport(ctx context.Context) (out report.Report, err error) {
 	return out, c.call(ctx, "POST", "/api/v1/reports", nil, "", nil, &out)
 }
 
@@ -201,7 +203,7 @@ func (c *Client) ResumeReports(ctx context.Context, how Resume) error {
 
 // SendReport has a report delivered again, to one remote or, if the name is
 // empty, to all. It does not wait until that is done.
-func (c *Client) SendReport(ctx context.Context, no int64, remote string) (out store.Report, err error) {
+func (c *Client) SendReport(ctx context.Context, no int64, remote string) (out report.Report, err error) {
 	return out, c.call(ctx, "POST", fmt.Sprintf("/api/v1/reports/%d/send", no), url.Values{"remote": {remote}}, "", nil, &out)
 }
 

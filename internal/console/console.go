@@ -27,10 +27,15 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"quell/internal/inventory"
+	"quell/internal/cluster"
+	"quell/internal/devices"
+	"quell/internal/events"
+	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/report"
+	"quell/internal/sqldb"
+	"quell/internal/windows"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -45,6 +50,12 @@ const (
 // Console serves the admin API. Its fields are set before Handler is called.
 type Console struct {
 	Motorway *motorway.Motorway
+	DB       *sqldb.DB
+	Ledger   *ledger.Ledger
+	Windows  *windows.Windows
+	Devices  *devices.Devices
+	Cluster  *cluster.Cluster
+	Reports  *report.Register
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -54,7 +65,7 @@ type Console struct {
 	// "inventory" or the "devices" come from; they cannot be imported then.
 	Configured func(kind string) string
 	Reporting  Reporting
-	// Conditions says what else is wrong while alerts still pass; it may be nil.
+	// Conditions says what is wrong while alerts still pass, besides what the console finds.
 	Conditions func() []string
 
 	drain  drain
@@ -84,18 +95,18 @@ func (c *Console) draining() context.Context {
 
 // Status is what /readyz and /api/v1/status answer.
 type Status struct {
-	Ready       bool          `json:"ready"`
-	Degraded    []string      `json:"degraded"` // what is wrong while alerts still pass
-	Version     string        `json:"version"`
-	Switch      outage.Switch `json:"switch"`
-	DeviceList  store.Import  `json:"device_list"`
-	Inventory   store.Import  `json:"inventory"`
-	Leads       bool          `json:"leads"`           // cuts and delivers reports, and runs housekeeping
-	Nodes       []store.Node  `json:"nodes"`           // on the same database; empty if it is this one's alone
-	Hubs        int           `json:"hubs"`            // with an activation or a log entry
-	Pending     int           `json:"journal_pending"` // records that are not in the store yet
-	WindowsOpen int           `json:"windows_open"`
-	WindowsWait int           `json:"windows_pending"`
+	Ready       bool           `json:"ready"`
+	Degraded    []string       `json:"degraded"` // what is wrong while alerts still pass
+	Version     string         `json:"version"`
+	Switch      outage.Switch  `json:"switch"`
+	DeviceList  devices.Import `json:"device_list"`
+	Inventory   devices.Import `json:"inventory"`
+	Leads       bool           `json:"leads"`           // cuts and delivers reports, and runs housekeeping
+	Nodes       []cluster.Node `json:"nodes"`           // on the same database; empty if it is this one's alone
+	Hubs        int            `json:"hubs"`            // with an activation or a log entry
+	Pending     int            `json:"journal_pending"` // records that are not in the store yet
+	WindowsOpen int            `json:"windows_open"`
+	WindowsWait int            `json:"windows_pending"`
 }
 
 // Handler is the API.
@@ -185,27 +196,17 @@ const statusTimeout = 500 * time.Millisecond
 func (c *Console) status(r *http.Request) Status {
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
-	st := c.Motorway.Store
-	s := Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: st.Switch(), Leads: st.Leading(),
-		Nodes: append([]store.Node{}, st.Nodes()...), Hubs: st.Hubs(), Pending: st.Pending()}
+	s := Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
+		Nodes: append([]cluster.Node{}, c.Cluster.Nodes()...), Hubs: c.Ledger.Hubs(), Pending: c.Ledger.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
 		wrong("shutting down")
 	}
-	s.Degraded = append(s.Degraded, st.Conditions()...)
-	for _, d := range st.Differences() {
-		wrong("nodes have different settings: %s", d)
-	}
-	if ahead, off := st.ClockOffset(); off {
-		wrong("this node's clock is %s ahead of the database's, which counts", ahead.Round(time.Millisecond))
-	}
-	if c.Conditions != nil {
-		s.Degraded = append(s.Degraded, c.Conditions()...)
-	}
+	s.Degraded = append(s.Degraded, c.Conditions()...)
 	var err error
-	if s.DeviceList, err = st.LastImport(ctx, "devices"); err == nil {
-		if s.Inventory, err = st.LastImport(ctx, "inventory"); err == nil {
-			if s.WindowsOpen, s.WindowsWait, err = st.WindowCounts(ctx, c.Motorway.Now()); errors.Is(err, store.ErrCounting) {
+	if s.DeviceList, err = c.Devices.LastImport(ctx, "devices"); err == nil {
+		if s.Inventory, err = c.Devices.LastImport(ctx, "inventory"); err == nil {
+			if s.WindowsOpen, s.WindowsWait, err = c.Windows.Counts(ctx, c.Motorway.Now()); errors.Is(err, windows.ErrCounting) {
 				err = nil // after a start there is no figure for some seconds
 			}
 		}
@@ -250,17 +251,17 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	var bad badRequest
 	var notNow NotNow
-	var lines *inventory.LineErrors
+	var lines *devices.LineErrors
 	switch {
 	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
 		status = http.StatusBadRequest
-	case errors.Is(err, store.ErrNoReport), errors.Is(err, store.ErrNoWindows), errors.Is(err, ErrNotFound):
+	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, ErrNotFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, store.ErrImporting), errors.Is(err, store.ErrShrinks), errors.As(err, &notNow):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.As(err, &notNow):
 		status = http.StatusConflict
-	case errors.As(err, &lines), errors.Is(err, store.ErrTwice):
+	case errors.As(err, &lines), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, store.ErrUnavailable), errors.Is(err, errStopping):
+	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping):
 		status = http.StatusServiceUnavailable
 	}
 	if status >= 500 {
@@ -341,7 +342,7 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.Motorway.Store.EntriesAfter(r.Context(), after, int(limit))
+	list, err := c.Ledger.EntriesAfter(r.Context(), after, int(limit))
 	out := Suppressions{Entries: append([]outage.Entry{}, list...), Next: after}
 	if len(list) > 0 {
 		out.Next = list[len(list)-1].Seq
@@ -350,7 +351,7 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 }
 
 func (c *Console) activations(r *http.Request) (any, error) {
-	var f store.Find
+	var f windows.Filter
 	for name, id := range map[string]*outage.DeviceID{"chf": &f.CHF, "esme": &f.ESME} {
 		if text := r.URL.Query().Get(name); text != "" {
 			v, err := outage.ParseAnyDeviceID(text)
@@ -367,7 +368,7 @@ func (c *Console) activations(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.Motorway.Store.Activations(r.Context(), f, int(limit))
+	list, err := c.Windows.Activations(r.Context(), f, int(limit))
 	return map[string]any{"activations": views(list)}, err
 }
 
@@ -384,8 +385,8 @@ func (c *Console) events(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.Motorway.Store.Events(r.Context(), int(limit))
-	return map[string]any{"events": append([]store.Event{}, list...)}, err
+	list, err := events.Latest(r.Context(), c.DB, int(limit))
+	return map[string]any{"events": append([]events.Event{}, list...)}, err
 }
 
 // Turn is what PUT /api/v1/switch takes.
@@ -416,8 +417,8 @@ func (c *Console) turnSwitch(r *http.Request) (any, error) {
 	if !t.Switch.Valid() || !isText(t.Who) || !isText(t.Why) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
 	}
-	old, err := c.Motorway.Store.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())
-	hereOnly := errors.Is(err, store.ErrHereOnly)
+	old, err := c.Ledger.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())
+	hereOnly := errors.Is(err, ledger.ErrHereOnly)
 	if hereOnly {
 		c.Log.Error("the store does not answer: the switch is off on this node only, until it does", "error", err)
 		err = nil

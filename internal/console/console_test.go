@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/store"
@@ -32,10 +33,9 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 	t.Cleanup(func() { st.Close() })
 	r := prometheus.NewRegistry()
 	log := slog.New(slog.DiscardHandler)
-	m := &motorway.Motorway{Store: st, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
+	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
-	m.Watch(r)
-	c := &Console{Motorway: m, Metrics: r, Log: log, Version: "v0"}
+	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
 	srv := httptest.NewServer(c.Handler())
 	t.Cleanup(srv.Close)
 	return c, srv
@@ -63,7 +63,7 @@ func TestStatusOfErrors(t *testing.T) {
 	}{
 		{"GET", "/healthz", "", [2]string{}, 200, "ok"},
 		{"GET", "/readyz", "", [2]string{}, 200, "there is no device list: nothing is tracked"},
-		{"GET", "/metrics", "", [2]string{}, 200, "quell_store_up 1"},
+		{"GET", "/metrics", "", [2]string{}, 200, "quell_store_batch_size_count 0"},
 		{"GET", "/nowhere", "", [2]string{}, 404, ""},
 		{"POST", "/api/v1/suppressions", "", [2]string{}, 405, ""},
 		{"GET", "/api/v1/suppressions", "", [2]string{}, 200, `"entries": []`},
@@ -142,7 +142,7 @@ func TestStatusOfErrors(t *testing.T) {
 	if res, err := http.Get(srv.URL + "/readyz"); err != nil || res.StatusCode != 503 {
 		t.Errorf("draining: %v %v", res, err)
 	}
-	c.Motorway.Store.Close()
+	c.DB.Close()
 	if res, err := http.Get(srv.URL + "/api/v1/suppressions"); err != nil || res.StatusCode != 503 {
 		t.Errorf("without a store: %v %v", res, err)
 	}
@@ -151,7 +151,7 @@ func TestStatusOfErrors(t *testing.T) {
 func TestClient(t *testing.T) {
 	c, srv := newConsole(t)
 	client := Client{Base: srv.URL}
-	if _, err := client.Import(t.Context(), "devices", "alice", []store.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, How{}); err != nil {
+	if _, err := client.Import(t.Context(), "devices", "alice", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, How{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []outage.DeviceID
@@ -170,8 +170,8 @@ func TestClient(t *testing.T) {
 		t.Errorf("%+v %v", d, err)
 	}
 	id := outage.RequestID{Originator: hub, Target: meter, Counter: 1}
-	c.Motorway.Store.Record(t.Context(), outage.NewActivation(id, outage.ServiceRequest, outage.Order{Kind: outage.OnDemand}, hub, t0, time.Hour))
-	if _, err := c.Motorway.Store.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: hub, OutageStart: t0, Received: t0}, outage.Shadow, 0); err != nil {
+	c.Ledger.Record(t.Context(), outage.NewActivation(id, outage.ServiceRequest, outage.Order{Kind: outage.OnDemand}, hub, t0, time.Hour))
+	if _, err := c.Ledger.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: hub, OutageStart: t0, Received: t0}, outage.Shadow, 0); err != nil {
 		t.Fatal(err)
 	}
 	if log, err := client.Suppressions(t.Context(), 0, 10); err != nil || len(log.Entries) != 1 || log.Next != 1 || log.Entries[0].Outcome != outage.Shadow {
@@ -219,7 +219,7 @@ func TestUnknownParameters(t *testing.T) {
 // What there is no JSON of is an error, and not an empty answer with success.
 func TestNoJSON(t *testing.T) {
 	c, srv := newConsole(t)
-	if err := c.Motorway.Store.FirstSwitch(t.Context(), "on", "a", "b", time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
+	if err := c.Ledger.FirstSwitch(t.Context(), "on", "a", "b", time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {
 		t.Fatal(err)
 	}
 	res, err := http.Get(srv.URL + "/api/v1/events")

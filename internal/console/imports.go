@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"strings"
 
+	"quell/internal/devices"
 	"quell/internal/outage"
-	"quell/internal/store"
 )
 
 var errConfigured = errors.New("comes from the configuration: change that file, and send SIGHUP")
@@ -25,7 +25,7 @@ func (c *Console) checkConfigured(kind string) error {
 
 // parts gives the files of a multipart request, one after the other as they
 // arrive; their names are the parts' file names.
-func parts(r *http.Request) (next func() (store.File, error), who string, err error) {
+func parts(r *http.Request) (next func() (devices.File, error), who string, err error) {
 	who = strings.TrimSpace(r.URL.Query().Get("who"))
 	if !isText(who) {
 		return nil, "", badRequest{errors.New("needs who")}
@@ -34,18 +34,18 @@ func parts(r *http.Request) (next func() (store.File, error), who string, err er
 	if err != nil {
 		return nil, "", badRequest{err}
 	}
-	return func() (store.File, error) {
+	return func() (devices.File, error) {
 		p, err := m.NextPart()
 		if err == io.EOF {
-			return store.File{}, io.EOF
+			return devices.File{}, io.EOF
 		}
 		if err != nil {
-			return store.File{}, badRequest{err}
+			return devices.File{}, badRequest{err}
 		}
 		if !isText(p.FileName()) {
-			return store.File{}, badRequest{errors.New("a file needs a name")}
+			return devices.File{}, badRequest{errors.New("a file needs a name")}
 		}
-		return store.File{Name: p.FileName(), Reader: p}, nil
+		return devices.File{Name: p.FileName(), Reader: p}, nil
 	}, who, nil
 }
 
@@ -105,22 +105,22 @@ func (c *Console) newAttempt(r *http.Request, kind string) (*attempt, error) {
 }
 
 // check is the store's check of the import.
-func (a *attempt) check(im store.Import, change store.Change) error {
+func (a *attempt) check(im devices.Import, change devices.Change) error {
 	if !a.DryRun {
 		return nil
 	}
 	a.result = Imported{Import: im, Change: &change}
-	if err := store.Careful(im, change); err != nil {
+	if err := devices.Careful(im, change); err != nil {
 		a.result.Refused = err.Error()
 	}
 	return errDryRun
 }
 
-func (a *attempt) checks() []store.Check {
+func (a *attempt) checks() []devices.Check {
 	if a.Force && !a.DryRun {
 		return nil
 	}
-	return []store.Check{a.check, store.Careful}
+	return []devices.Check{a.check, devices.Careful}
 }
 
 func (c *Console) importInventory(r *http.Request) (any, error) {
@@ -132,7 +132,7 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Motorway.Store.ImportInventory(r.Context(), who, c.Motorway.Now(), next, a.checks()...)
+	im, err := c.Devices.ImportInventory(r.Context(), who, c.Motorway.Now(), next, a.checks()...)
 	return c.imported(r, "inventory", a, im, err)
 }
 
@@ -149,23 +149,23 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("no file: %w", err)}
 	}
-	im, err := c.Motorway.Store.ImportList(r.Context(), who, c.Motorway.Now(), f, a.checks()...)
+	im, err := c.Devices.ImportList(r.Context(), who, c.Motorway.Now(), f, a.checks()...)
 	return c.imported(r, "devices", a, im, err)
 }
 
 // Imported is what an import answers.
 type Imported struct {
-	store.Import
+	devices.Import
 	// Others are the other manufacturers of listed meters now; nil: not known yet.
 	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
 	// Change is what a dry run has found, and Refused why the import would be
 	// refused, if it would. Nothing was changed.
-	Change  *store.Change `json:"change,omitempty"`
-	Refused string        `json:"refused,omitempty"`
+	Change  *devices.Change `json:"change,omitempty"`
+	Refused string          `json:"refused,omitempty"`
 }
 
 // imported logs an import and makes its answer.
-func (c *Console) imported(r *http.Request, kind string, a *attempt, im store.Import, err error) (any, error) {
+func (c *Console) imported(r *http.Request, kind string, a *attempt, im devices.Import, err error) (any, error) {
 	if errors.Is(err, errDryRun) {
 		return a.result, nil
 	}
@@ -188,7 +188,7 @@ func (c *Console) imported(r *http.Request, kind string, a *attempt, im store.Im
 // Devices is what GET /api/v1/devices answers: device ids of the list in
 // force. Next is the value of "after" for what follows; "" at the end.
 type Devices struct {
-	List    store.Import      `json:"list"`
+	List    devices.Import    `json:"list"`
 	Devices []outage.DeviceID `json:"devices"`
 	Next    string            `json:"next"`
 }
@@ -206,11 +206,11 @@ func (c *Console) listDevices(r *http.Request) (any, error) {
 		}
 		after = &id
 	}
-	im, err := c.Motorway.Store.LastImport(r.Context(), "devices")
+	im, err := c.Devices.LastImport(r.Context(), "devices")
 	if err != nil {
 		return nil, err
 	}
-	ids, err := c.Motorway.Store.List(r.Context(), after, int(limit))
+	ids, err := c.Devices.List(r.Context(), after, int(limit))
 	out := Devices{List: im, Devices: append([]outage.DeviceID{}, ids...)}
 	if len(ids) == int(limit) {
 		out.Next = ids[len(ids)-1].String()
@@ -233,7 +233,7 @@ func (c *Console) checkDevice(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%q is %w", r.PathValue("id"), err)
 	}
-	d, listed, err := c.Motorway.Store.Device(r.Context(), id)
+	d, listed, err := c.Devices.Device(r.Context(), id)
 	if err != nil {
 		return nil, err
 	}

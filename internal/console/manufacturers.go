@@ -8,15 +8,15 @@ import (
 	"sync"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/lines"
-	"quell/internal/store"
 )
 
 // OtherManufacturers are those of meters in the device list that are not among
 // the manufacturers whose meters are tracked.
 type OtherManufacturers struct {
-	Meters  int                  `json:"meters"`  // all of them
-	Largest []store.Manufacturer `json:"largest"` // at most maxOthers texts
+	Meters  int                    `json:"meters"`  // all of them
+	Largest []devices.Manufacturer `json:"largest"` // at most maxOthers texts
 }
 
 const (
@@ -43,7 +43,7 @@ func (o OtherManufacturers) String() string {
 		if i > 0 {
 			b.WriteString(", ")
 		}
-		fmt.Fprintf(&b, "%s (%d)", strconv.Quote(lines.Cut(m.Text, maxOtherText)), m.Meters)
+		fmt.Fprintf(&b, "%s (%d)", strconv.Quote(lines.Truncate(m.Text, maxOtherText)), m.Meters)
 		rest -= m.Meters
 	}
 	if rest > 0 {
@@ -71,7 +71,7 @@ type basis struct {
 	manufacturers   string
 }
 
-func (c *Console) basis(list, inventory store.Import) basis {
+func (c *Console) basis(list, inventory devices.Import) basis {
 	return basis{list.No, inventory.No, strings.Join(c.Motorway.Rules().Manufacturers, "\x00")}
 }
 
@@ -137,12 +137,11 @@ func (c *Console) ask() (done chan struct{}, begun bool) {
 
 // askManufacturers asks the store, if what was answered last is about something else.
 func (c *Console) askManufacturers(ctx context.Context) (answer OtherManufacturers, of basis, _ error) {
-	st := c.Motorway.Store
-	list, err := st.LastImport(ctx, "devices")
+	list, err := c.Devices.LastImport(ctx, "devices")
 	if err != nil {
 		return answer, of, err
 	}
-	inventory, err := st.LastImport(ctx, "inventory")
+	inventory, err := c.Devices.LastImport(ctx, "inventory")
 	if err != nil {
 		return answer, of, err
 	}
@@ -154,7 +153,7 @@ func (c *Console) askManufacturers(ctx context.Context) (answer OtherManufacture
 	if same {
 		return answer, of, nil
 	}
-	all, more, err := st.ListedManufacturers(ctx)
+	all, more, err := c.Devices.ListedManufacturers(ctx)
 	answer = OtherManufacturers{Meters: more}
 	tracked := c.Motorway.Rules().Manufacturers
 	for _, m := range all {
@@ -172,7 +171,7 @@ func (c *Console) askManufacturers(ctx context.Context) (answer OtherManufacture
 // otherManufacturers says what is known of other manufacturers, "" if there are
 // none. If it is about other imports than those in force, the store is asked in
 // the background; after a failure not before a pause.
-func (c *Console) otherManufacturers(list, inventory store.Import) string {
+func (c *Console) otherManufacturers(list, inventory devices.Import) string {
 	o := &c.others
 	o.mu.Lock()
 	defer o.mu.Unlock()

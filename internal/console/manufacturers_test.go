@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
-	"quell/internal/store"
 )
 
 // logText is a log that is read while it is written.
@@ -40,8 +40,8 @@ func TestOtherManufacturers(t *testing.T) {
 	log := &logText{}
 	c.Log = slog.New(slog.NewTextHandler(log, nil))
 	client := Client{Base: srv.URL}
-	files := func(text string) []store.File {
-		return []store.File{{Name: "f.txt", Reader: strings.NewReader(text)}}
+	files := func(text string) []devices.File {
+		return []devices.File{{Name: "f.txt", Reader: strings.NewReader(text)}}
 	}
 	id := func(n int) outage.DeviceID { return meter + outage.DeviceID(n) }
 	var inv, list strings.Builder
@@ -103,7 +103,7 @@ func TestOtherManufacturers(t *testing.T) {
 	c.Motorway.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr", "1063", "B", `say "c"`, long, "F", "G"}})
 	degraded("4" + begin + `"" (4)`)
 	// Another node imports.
-	if _, err := c.Motorway.Store.ImportList(t.Context(), "another", t0, files(id(0).String() + "\n" + id(10).String())[0]); err != nil {
+	if _, err := c.Devices.ImportList(t.Context(), "another", t0, files(id(0).String() + "\n" + id(10).String())[0]); err != nil {
 		t.Fatal(err)
 	}
 	degraded("")
@@ -113,9 +113,9 @@ func TestOtherManufacturers(t *testing.T) {
 	// And the inventory.
 	text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" + id(0).String() + ",ESME,SMETS2,New,E470," + hub.String() + ",\n"
 	sent := false
-	if _, err := c.Motorway.Store.ImportInventory(t.Context(), "another", t0, func() (store.File, error) {
+	if _, err := c.Devices.ImportInventory(t.Context(), "another", t0, func() (devices.File, error) {
 		if sent {
-			return store.File{}, io.EOF
+			return devices.File{}, io.EOF
 		}
 		sent = true
 		return files(text)[0], nil
@@ -136,15 +136,15 @@ func TestOtherManufacturersNotKnown(t *testing.T) {
 	if _, err := c.CheckManufacturers(t.Context()); err != nil {
 		t.Error(err)
 	}
-	c.Motorway.Store.Close()
+	c.DB.Close()
 	if _, err := c.CheckManufacturers(t.Context()); err == nil {
 		t.Error("a closed store has an answer")
 	}
-	if got := c.otherManufacturers(store.Import{}, store.Import{}); got != "" {
+	if got := c.otherManufacturers(devices.Import{}, devices.Import{}); got != "" {
 		t.Errorf("what is in force is known: %q", got)
 	}
 	for range 3 {
-		if got := c.otherManufacturers(store.Import{No: 1}, store.Import{}); !strings.HasPrefix(got, "the manufacturers of the listed meters are not known: ") {
+		if got := c.otherManufacturers(devices.Import{No: 1}, devices.Import{}); !strings.HasPrefix(got, "the manufacturers of the listed meters are not known: ") {
 			t.Errorf("said: %q", got)
 		}
 		c.others.mu.Lock()
@@ -157,7 +157,7 @@ func TestOtherManufacturersNotKnown(t *testing.T) {
 	long := c.others.failed.Add(-2 * othersPause)
 	c.others.failed = long
 	c.others.mu.Unlock()
-	c.otherManufacturers(store.Import{No: 1}, store.Import{})
+	c.otherManufacturers(devices.Import{No: 1}, devices.Import{})
 	again := func() bool {
 		c.others.mu.Lock()
 		defer c.others.mu.Unlock()
@@ -172,7 +172,7 @@ func TestOtherManufacturersNotKnown(t *testing.T) {
 
 // A text of any length does not make the sentence long.
 func TestOtherManufacturersAreCut(t *testing.T) {
-	o := OtherManufacturers{Meters: 3, Largest: []store.Manufacturer{{Text: strings.Repeat("€", 100_000), Meters: 3}}}
+	o := OtherManufacturers{Meters: 3, Largest: []devices.Manufacturer{{Text: strings.Repeat("€", 100_000), Meters: 3}}}
 	if s := o.String(); len(s) > 300 || !strings.Contains(s, "… (300000 bytes)") || strings.Contains(s, "others") {
 		t.Error(s)
 	}

@@ -11,12 +11,12 @@ import (
 	"strings"
 	"time"
 
-	"quell/internal/store"
+	"quell/internal/report"
 )
 
 // Reporting is what the console needs to have done with reports.
 type Reporting struct {
-	Cut  func(context.Context) (store.Report, error)
+	Cut  func(context.Context) (report.Report, error)
 	Send func(ctx context.Context, no int64, remote string) error
 	// Resume has reports go on from a number, where the store does not know all that
 	// were delivered.
@@ -45,7 +45,7 @@ func (c *Console) reportRoutes(mux routes) {
 		if err != nil {
 			return nil, err
 		}
-		return c.Motorway.Store.Report(r.Context(), no)
+		return c.Reports.Report(r.Context(), no)
 	}))
 	mux.handle("GET /api/v1/reports/{no}/file", c.reportFile, "stream")
 	mux.handle("POST /api/v1/reports/{no}/send", c.try(c.sendReport), "remote")
@@ -65,8 +65,8 @@ func reportNumber(r *http.Request) (int64, error) {
 // Reports is what GET /api/v1/reports answers: the latest first. Next is the
 // value of "before" for what follows.
 type Reports struct {
-	Reports []store.Report `json:"reports"`
-	Next    int64          `json:"next"`
+	Reports []report.Report `json:"reports"`
+	Next    int64           `json:"next"`
 }
 
 func (c *Console) listReports(r *http.Request) (any, error) {
@@ -78,8 +78,8 @@ func (c *Console) listReports(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := c.Motorway.Store.Reports(r.Context(), before, int(limit))
-	out := Reports{Reports: append([]store.Report{}, list...), Next: before}
+	list, err := c.Reports.List(r.Context(), before, int(limit))
+	out := Reports{Reports: append([]report.Report{}, list...), Next: before}
 	if len(list) > 0 {
 		out.Next = list[len(list)-1].No
 	}
@@ -96,7 +96,7 @@ func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
 	}
 	stream := r.URL.Query().Get("stream")
 	if stream == "" {
-		stream = store.Consolidated
+		stream = report.Consolidated
 	}
 	f, err := c.Reporting.Open(r.Context(), no, stream)
 	if err != nil {
@@ -124,7 +124,7 @@ func (c *Console) sendReport(r *http.Request) (any, error) {
 	if err := c.Reporting.Send(r.Context(), no, r.URL.Query().Get("remote")); err != nil {
 		return nil, err
 	}
-	return c.Motorway.Store.Report(r.Context(), no)
+	return c.Reports.Report(r.Context(), no)
 }
 
 // Resume is what POST /api/v1/reports/resume takes: From is the number of the next

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/store"
+	"quell/internal/report"
 )
 
 func TestReportRoutes(t *testing.T) {
@@ -23,16 +23,16 @@ func TestReportRoutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Reporting = Reporting{
-		Cut: func(context.Context) (store.Report, error) { return store.Report{No: 7}, nil },
+		Cut: func(context.Context) (report.Report, error) { return report.Report{No: 7}, nil },
 		Send: func(_ context.Context, no int64, remote string) error {
 			if remote == "nobody" {
 				return fmt.Errorf("%w: nobody", ErrNotFound)
 			}
-			return fmt.Errorf("%w: %d", store.ErrNoReport, no)
+			return fmt.Errorf("%w: %d", report.ErrNoReport, no)
 		},
 		Open: func(_ context.Context, no int64, stream string) (*os.File, error) {
-			if no != 1 || stream != store.Consolidated {
-				return nil, fmt.Errorf("%w: %d %s", store.ErrNoReport, no, stream)
+			if no != 1 || stream != report.Consolidated {
+				return nil, fmt.Errorf("%w: %d %s", report.ErrNoReport, no, stream)
 			}
 			return os.Open(file)
 		},

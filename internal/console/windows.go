@@ -9,7 +9,7 @@ import (
 
 	"quell/internal/motorway"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 func (c *Console) windowRoutes(mux routes) {
@@ -47,7 +47,7 @@ type Closed struct {
 }
 
 // Which reads the ids.
-func (w Whose) Which() (which store.Which, err error) {
+func (w Whose) Which() (which windows.Which, err error) {
 	said := 0
 	for _, is := range []bool{w.Target != "", w.Supplier != "", w.All} {
 		if is {
@@ -89,7 +89,7 @@ func (c *Console) listWindows(r *http.Request) (any, error) {
 		return nil, err
 	}
 	now := c.Motorway.Now()
-	list, err := c.Motorway.Store.Windows(r.Context(), which, now, int(limit)+1)
+	list, err := c.Windows.InForce(r.Context(), which, now, int(limit)+1)
 	out := Windows{At: now, Windows: views(list), More: len(list) > int(limit)}
 	if out.More {
 		out.Windows = out.Windows[:limit]
@@ -119,12 +119,12 @@ func (c *Console) closeWindows(r *http.Request) (any, error) {
 		return nil, badRequest{errors.New("needs who and why")}
 	}
 	now := c.Motorway.Now()
-	closed, was, err := c.Motorway.Store.CloseWindows(r.Context(), which, in.Who, in.Why, now, defaultLimit)
+	closed, was, err := c.Windows.Close(r.Context(), which, in.Who, in.Why, now, defaultLimit)
 	if closed > 0 {
 		c.Log.Warn("windows were closed by hand", "whose", which, "closed", closed, "who", in.Who, "why", in.Why)
 	}
 	switch {
-	case errors.Is(err, store.ErrNoWindows):
+	case errors.Is(err, windows.ErrNoWindows):
 		err = fmt.Errorf("%w: nothing was closed", err)
 	case err != nil && closed > 0:
 		err = fmt.Errorf("%d windows are closed, ask again for the others: %w", closed, err)

@@ -8,7 +8,7 @@ import (
 	"quell/internal/outage"
 )
 
-// What goes north about an 11.3 that was sent before.
+// Messages north about an 11.3 that was sent before.
 const (
 	meterResponse = `<Response xmlns="` + Namespace + `" schemaVersion="5.4">` +
 		`<Header><RequestID>90-B3-D5-1F-30-01-00-07:00-1B-C5-02-B0-00-4C-2E:70001</RequestID>` +
@@ -25,8 +25,8 @@ const (
 		`<DeviceID>00-1B-C5-02-B0-00-4C-2E</DeviceID></CommandFailure></DCCAlert></DCCAlertMessage></Body></Response>`
 )
 
-// Failures of activations, as far as they can be read. What of them is not valid is
-// left zero: it is no reason to call the message unreadable.
+// Failures of activations, as far as they can be read. A value that is not valid is
+// left zero; it does not make the message unreadable.
 func TestReadFailures(t *testing.T) {
 	none := func(*Message) {}
 	noPayload := func(m *Message) { m.Payload = nil }

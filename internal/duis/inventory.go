@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"quell/internal/outage"
+	"quell/internal/strictxml"
 )
 
 // Limits of ReadInventory.
@@ -15,23 +16,23 @@ const (
 )
 
 // ReadInventory reads the devices of one home: a DSPInventory, either as the
-// root of the document or within the sr:Response that answers SRV 8.2. It calls
+// root of the document or inside the sr:Response that answers SRV 8.2. It calls
 // yield for each device in order, with the line on which its Device element
 // begins, counted from 1.
 //
-// The inventory does not say which hub a device is on, but it speaks of one
-// home, and a home has one hub: so every other device's CHF is the document's
-// Device of type CHF, and 0 if there is none. A Device of the DeviceStatus
-// Decommissioned or Withdrawn is in no home any more: it is skipped, so that a
-// replaced hub may be there beside the new one, and counted. A device in the CSPRegion SMETS1, or
-// with an S1SP, is of SMETS1 whatever its version says.
+// The inventory does not say which hub a device is on. But it is of one home, and a
+// home has one hub: so the CHF of every other device is the Device of type CHF in
+// the document, or 0 if there is none. A Device with the DeviceStatus
+// Decommissioned or Withdrawn is no longer in the home: it is skipped and counted,
+// so that a replaced hub may be listed beside the new one. A device in the CSPRegion
+// SMETS1, or with an S1SP, is SMETS1 whatever its version says.
 //
-// The whole document is read before the first yield, so that nothing of one
-// with a fault is taken. Faults, which name their line, are: what Read would
-// call not well-formed, no DSPInventory or several, more than 17 devices, two
-// hubs that are not skipped, a DeviceID that is missing or no EUI-64, and an element occurring twice
-// in a Device. A document longer than 1 MiB is refused. An error of yield ends
-// the reading and is returned as it is.
+// ReadInventory reads the whole document before the first yield, so that a document
+// with a fault yields nothing. Each fault names its line. Faults are: XML that Read
+// would refuse, no DSPInventory or several, more than 17 devices, two hubs that are
+// not skipped, a DeviceID that is missing or not an EUI-64, and an element that
+// occurs twice in a Device. A document longer than 1 MiB is refused. If yield
+// returns an error, ReadInventory stops and returns that error unchanged.
 func ReadInventory(r io.Reader, yield func(d outage.Device, line int) error) (skipped int, err error) {
 	b, err := io.ReadAll(io.LimitReader(r, maxInventory+1))
 	if err != nil {
@@ -40,10 +41,10 @@ func ReadInventory(r io.Reader, yield func(d outage.Device, line int) error) (sk
 	if len(b) > maxInventory {
 		return 0, fmt.Errorf("duis: inventory longer than %d bytes", maxInventory)
 	}
-	inv := inventory{scanner: scanner{b: b}}
+	inv := inventory{b: b}
 	inv.read()
-	if e := inv.err; e != nil {
-		return 0, fmt.Errorf("line %d: %w", inv.line(e.Offset), e)
+	if e := inv.Err; e != nil {
+		return 0, fmt.Errorf("line %d: %w", inv.line(e.Offset), (*SyntaxError)(e))
 	}
 	for i, d := range inv.devices {
 		if inv.gone[i] {
@@ -65,43 +66,42 @@ var inventoryPath = []string{"Response", "Body", "ResponseMessage", "DSPInventor
 
 // inventory collects the devices of a document.
 type inventory struct {
-	scanner
+	strictxml.Scanner
+	b       []byte
 	path    []string // to the devices
-	matched int      // so many open elements, from the root on, are those of path
-	found   bool     // a DSPInventory has begun
+	matched int      // how many open elements, from the root down, match path
+	found   bool     // a DSPInventory has started
 
 	devices []outage.Device
-	starts  []int  // their offsets
-	gone    []bool // by their status
+	starts  []int  // the offset of each
+	gone    []bool // its status says that it is no longer in the home
 	hub     outage.DeviceID
 
-	fields map[string]string // of the device being read, by element name
-	field  string            // the one being read; "" if none
-	value  []byte            // its text
+	fields map[string]string // of the current device, by element name
+	field  string            // the field that is being read; "" if none
+	value  []byte            // the text of that field so far
 }
 
 func (v *inventory) line(off int) int { return 1 + bytes.Count(v.b[:off], []byte("\n")) }
 
-// read reads the whole document. It leaves v.err nil if that went well.
+// read reads the whole document. v.Err is nil if that went well.
 func (v *inventory) read() {
-	if !v.begin() {
-		return
-	}
+	v.Init(v.b, Namespace)
 	v.path = inventoryPath
 	for {
 		ok := true
-		switch v.next() {
-		case evStart:
+		switch v.Next() {
+		case strictxml.StartElement:
 			ok = v.start()
-		case evText:
+		case strictxml.CharData:
 			if v.field != "" {
-				v.value = join(v.value, v.text)
+				v.value = strictxml.Join(v.value, v.Text)
 			}
-		case evEnd:
+		case strictxml.EndElement:
 			ok = v.finish()
-		case evEOF:
+		case strictxml.EOF:
 			if !v.found {
-				v.fail(len(v.b), "no DSPInventory")
+				v.Fail(len(v.b), "no DSPInventory")
 			}
 			return
 		default:
@@ -113,39 +113,39 @@ func (v *inventory) read() {
 	}
 }
 
-// start takes note of an element that has begun.
+// start handles the start of an element. The result is false after a fault.
 func (v *inventory) start() bool {
 	if v.field != "" {
-		v.fail(v.off, "element within "+v.field)
+		v.Fail(v.Offset, "element within "+v.field)
 		return false
 	}
-	if v.matched != v.depth-1 || !v.ns.duis {
+	if v.matched != v.Depth-1 || !v.Known {
 		return true
 	}
-	name := string(v.local)
-	if v.depth == 1 && name == "DSPInventory" {
+	name := string(v.Local)
+	if v.Depth == 1 && name == "DSPInventory" {
 		v.path = inventoryPath[3:]
 	}
-	if v.depth > len(v.path) {
+	if v.Depth > len(v.path) {
 		return v.startField(name)
 	}
-	if name != v.path[v.depth-1] {
+	if name != v.path[v.Depth-1] {
 		return true
 	}
-	v.matched = v.depth
+	v.matched = v.Depth
 	switch name {
 	case "DSPInventory":
 		if v.found {
-			v.fail(v.off, "second DSPInventory")
+			v.Fail(v.Offset, "second DSPInventory")
 			return false
 		}
 		v.found = true
 	case "Device":
 		if len(v.devices) == maxDevices {
-			v.fail(v.off, "more than 17 devices")
+			v.Fail(v.Offset, "more than 17 devices")
 			return false
 		}
-		v.starts = append(v.starts, v.off)
+		v.starts = append(v.starts, v.Offset)
 		v.fields = make(map[string]string)
 	}
 	return true
@@ -155,7 +155,7 @@ func (v *inventory) startField(name string) bool {
 	switch name {
 	case "DeviceID", "DeviceType", "DeviceStatus", "DeviceManufacturer", "DeviceModel", "SMETSCHTSVersion", "ImportMPxN", "CSPRegion", "S1SP":
 		if _, again := v.fields[name]; again {
-			v.fail(v.off, "second "+name)
+			v.Fail(v.Offset, "second "+name)
 			return false
 		}
 		v.field, v.value = name, nil
@@ -163,17 +163,17 @@ func (v *inventory) startField(name string) bool {
 	return true
 }
 
-// finish takes note of an element that has ended, which was at depth + 1.
+// finish handles the end of an element, which was at Depth + 1.
 func (v *inventory) finish() bool {
 	if v.field != "" {
-		v.fields[v.field] = string(trimSpace(v.value))
+		v.fields[v.field] = string(strictxml.TrimSpace(v.value))
 		v.field = ""
 		return true
 	}
-	if v.matched <= v.depth {
+	if v.matched <= v.Depth {
 		return true
 	}
-	v.matched = v.depth
+	v.matched = v.Depth
 	if v.matched == len(v.path)-1 {
 		return v.finishDevice()
 	}
@@ -184,7 +184,7 @@ func (v *inventory) finishDevice() bool {
 	start := v.starts[len(v.starts)-1]
 	id, err := outage.ParseDeviceID(v.fields["DeviceID"])
 	if err != nil || id == 0 {
-		v.fail(start, "device without a valid DeviceID")
+		v.Fail(start, "device without a valid DeviceID")
 		return false
 	}
 	d := outage.Device{
@@ -198,10 +198,10 @@ func (v *inventory) finishDevice() bool {
 	if v.fields["CSPRegion"] == "SMETS1" || v.fields["S1SP"] != "" {
 		d.SMETSVersion = "SMETS1"
 	}
-	gone := outage.Gone(v.fields["DeviceStatus"])
+	gone := outage.DeviceRemoved(v.fields["DeviceStatus"])
 	if d.Type == "CHF" && !gone {
 		if v.hub != 0 {
-			v.fail(start, "second device of type CHF")
+			v.Fail(start, "second device of type CHF")
 			return false
 		}
 		v.hub = id

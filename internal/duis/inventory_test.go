@@ -12,7 +12,7 @@ import (
 	"quell/internal/outage"
 )
 
-// home is a bare inventory of a hub and a meter, a device to a line.
+// home is a bare inventory of a hub and a meter, one device a line.
 const home = `<DSPInventory xmlns="` + Namespace + `">
 <Device><DeviceID>00-1B-C5-02-B0-00-4C-2D</DeviceID><DeviceType>CHF</DeviceType></Device>
 <Device><DeviceID>00-1B-C5-02-B0-00-4C-2E</DeviceID><DeviceType>ESME</DeviceType></Device>
@@ -137,7 +137,7 @@ func TestReadInventoryEnds(t *testing.T) {
 	}
 }
 
-// Devices that are gone are skipped, whatever they are.
+// Devices that have left the home are skipped, whatever their type.
 func TestReadInventoryGone(t *testing.T) {
 	const hub = 0x001BC502B0004C2D
 	of := func(id, kind, status string) string {

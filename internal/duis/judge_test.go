@@ -13,14 +13,14 @@ import (
 	"testing"
 )
 
-// The judge of what is valid is xmllint with the schema in testdata/schema,
-// which says of the two messages that quell decides on what DUIS says of them.
-// To hold that to the real schema, give its path:
+// xmllint judges what is valid, with the schema in testdata/schema. That says of the
+// two messages that quell decides on what DUIS says of them. To compare it with the
+// real schema, give the path of that:
 //
 //	QUELL_DUIS_XSD=.../DUIS.xsd go test ./internal/duis -run TestJudge
 //
-// xmllint wants two changes to a copy of it: no blanks in the name of the
-// schema that it imports, and X509SerialNumber as a string.
+// xmllint needs two changes to a copy of it: no blanks in the name of the schema
+// that it imports, and X509SerialNumber as a string.
 const realSchema = "QUELL_DUIS_XSD"
 
 // xmllint returns the path of xmllint, or skips the test.
@@ -33,8 +33,8 @@ func xmllint(t *testing.T) string {
 	return path
 }
 
-// judge says which of the documents are valid to the schema or, without a
-// schema, well-formed.
+// judge says which of the documents are valid to the schema or, without a schema,
+// which are well-formed.
 func judge(t *testing.T, schema string, docs []string) []bool {
 	t.Helper()
 	args := []string{"--noout", "--nonet"}
@@ -167,8 +167,8 @@ func laterElement(parent *tree) *tree {
 	return &tree{space: Namespace, name: "Later", text: "1", attrs: ` of="x"`, parent: parent}
 }
 
-// mutations are what is done to each element of a message. false: it cannot be
-// done to this one.
+// mutations are the changes that are made to each element of a message. The result
+// is false if the change is not possible for this element.
 var mutations = []struct {
 	name string
 	do   func(e *tree) bool
@@ -188,7 +188,7 @@ var mutations = []struct {
 		e.parent.insert(e.index(), e)
 		return true
 	}},
-	{"behind the next", func(e *tree) bool {
+	{"after the next", func(e *tree) bool {
 		i := e.index()
 		if i+1 >= len(e.parent.kids) {
 			return false
@@ -220,7 +220,7 @@ var mutations = []struct {
 	}},
 	{"of no namespace", func(e *tree) bool { e.space = ""; return true }},
 	{"of another namespace", func(e *tree) bool { e.space = "urn:x"; return true }},
-	{"behind a later element", func(e *tree) bool {
+	{"after a later element", func(e *tree) bool {
 		if e.parent.parent == nil {
 			return false
 		}
@@ -234,7 +234,7 @@ var mutations = []struct {
 		e.parent.insert(e.index()+1, laterElement(e.parent))
 		return true
 	}},
-	{"behind an element of another namespace", func(e *tree) bool {
+	{"after an element of another namespace", func(e *tree) bool {
 		if e.parent.parent == nil {
 			return false
 		}
@@ -243,7 +243,7 @@ var mutations = []struct {
 		e.parent.insert(e.index(), foreign)
 		return true
 	}},
-	{"behind a signature", func(e *tree) bool {
+	{"after a signature", func(e *tree) bool {
 		if e.parent.parent == nil {
 			return false
 		}
@@ -264,7 +264,7 @@ var mutations = []struct {
 	{"with a no-break space", func(e *tree) bool { e.put("\u00A0"); return true }},
 	{"with white space", func(e *tree) bool { e.put("\n\t "); return true }},
 	{"with a comment", func(e *tree) bool { e.put("<!-- x -->"); return true }},
-	{"with white space behind", func(e *tree) bool {
+	{"with white space after", func(e *tree) bool {
 		if len(e.kids) > 0 {
 			return false
 		}
@@ -297,11 +297,11 @@ func parseSignature(parent *tree) *tree {
 	return &tree{space: signatureNamespace, name: "Signature", parent: parent, text: signatureXML}
 }
 
-// signatureXML is what the real schema wants within a Signature.
+// signatureXML is what the real schema requires in a Signature.
 const signatureXML = `<SignedInfo><CanonicalizationMethod Algorithm="urn:a"/><SignatureMethod Algorithm="urn:b"/><Reference URI="">` +
 	`<DigestMethod Algorithm="urn:c"/><DigestValue>AA==</DigestValue></Reference></SignedInfo><SignatureValue>AA==</SignatureValue>`
 
-// judged is a document of which xmllint says whether it is valid.
+// judged is a document that xmllint has judged.
 type judged struct {
 	name, doc string
 	body      Body
@@ -309,7 +309,7 @@ type judged struct {
 	without   string
 }
 
-// open are the elements in which Read tolerates what it does not know.
+// open are the elements in which Read accepts unknown elements.
 var open = map[string]bool{"Header": true, "DCCAlertMessage": true, "PowerOutageEvent": true, "ActivateFirmware": true, "SignedPreCommand": true}
 
 // generate makes the documents from the messages that quell decides on.
@@ -392,8 +392,8 @@ func generate(t *testing.T) (all []judged) {
 	return all
 }
 
-// TestJudge holds Read to the schema: what is valid is read, and nothing else
-// is, but for what the comment of Read says.
+// TestJudge holds Read to the schema: Read accepts what is valid and nothing else,
+// with the exceptions in Read's comment.
 func TestJudge(t *testing.T) {
 	xmllint(t)
 	all := generate(t)
@@ -438,7 +438,7 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	t.Logf("%d documents: %v", len(all), counts)
-	// Each kind must have occurred, or the test says nothing.
+	// Each kind must have occurred, or the test proves nothing.
 	for _, kind := range []string{"as the schema has it, read: true", "as the schema has it, read: false", "narrower than the schema, read: false", "with a later element, read: true",
 		"AD1 read", "Service Request read", "Signed Pre-Command read"} {
 		if counts[kind] < 10 {
@@ -456,8 +456,8 @@ func endsIn(name string, ends []string) bool {
 	return false
 }
 
-// narrower are cases that Read refuses although xmllint does not: values that
-// quell can do nothing with and, at the end, what xmllint takes for base64.
+// narrower are cases that Read refuses although xmllint does not: values that are
+// of no use to quell and, at the end, what xmllint accepts as base64.
 var narrower = []string{
 	`CommsHubDeviceID "00-00-00-00-00-00-00-00"`,
 	`: RequestID "00-00-00-00-00-00-00-00:00-00-00-00-00-00-00-00:0"`,
@@ -471,12 +471,12 @@ var narrower = []string{
 }
 
 // lenient are cases that are valid although xmllint faults them: white space
-// around an xs:dateTime and an xs:unsignedInt does not count, and an unsignedInt
+// around an xs:dateTime and an xs:unsignedInt does not matter, and an unsignedInt
 // may have a sign (XML Schema 1.1, part 2, 3.3.7 and 3.4.22).
 var lenient = []string{
-	`DateTime with white space`, `DateTime with white space behind`, `DateTime " 2027-02-01T13:03:30Z\n"`,
-	`ThrottledAlertSequenceId with white space`, `ThrottledAlertSequenceId with white space behind`, `ThrottledAlertSequenceId " 7 "`,
+	`DateTime with white space`, `DateTime with white space after`, `DateTime " 2027-02-01T13:03:30Z\n"`,
+	`ThrottledAlertSequenceId with white space`, `ThrottledAlertSequenceId with white space after`, `ThrottledAlertSequenceId " 7 "`,
 	`ThrottledAlertSequenceId "+7"`, `ThrottledAlertSequenceId "+007"`, `ThrottledAlertSequenceId "+4294967295"`,
 	`ThrottledAlertCount "+7"`, `ThrottledAlertCount "+007"`, `ThrottledAlertCount "+4294967295"`,
-	`ThrottledAlertCount with white space`, `ThrottledAlertCount with white space behind`, `ThrottledAlertCount " 7 "`,
+	`ThrottledAlertCount with white space`, `ThrottledAlertCount with white space after`, `ThrottledAlertCount " 7 "`,
 }

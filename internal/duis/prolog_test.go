@@ -5,10 +5,10 @@ import (
 	"testing"
 )
 
-// prologParts are what may be written of an XML declaration between its
-// beginning and its end, one of each list after the other. The first of each is
-// good. A part that begins with "!" is refused although xmllint takes it: by choice
-// or, standalone without white space before it, because it is against the grammar.
+// prologParts are the parts of a document with an XML declaration: one part of each
+// list, in this order, makes a document. The first part of each list is good. quell
+// refuses a part that begins with "!" although xmllint accepts it: by choice or, for
+// standalone without white space before it, because it is against the grammar.
 var prologParts = [][]string{
 	{`<?xml`, ``, "\uFEFF<?xml", `<?XML`, `!<?xm`, ` <?xml`, `<!-- x --><?xml`, `<?xml?>`, `<?xmlx`, `<?xml-`, `<?xml version="1.0"?><?xml`},
 	{` version="1.0"`, ` version='1.0'`, "\t\r\nversion \n= '1.0'", ``, ` `, `version="1.0"`, ` version`, ` version=`, ` version="`, ` version=1.0`,
@@ -25,8 +25,8 @@ var prologParts = [][]string{
 	{`<a/>`, "\n<a></a>\n", `<a/><!-- x -->`, `<a/>x`, `<a/><a/>`, `<a/><?xml version="1.0"?>`, `<a/><![CDATA[ ]]>`, `<a/>&#32;`, ``, ` `, `<!-- x -->`},
 }
 
-// TestProlog holds what the scanner takes around the root to xmllint's verdict:
-// each part with all of a list near by, the rest good.
+// TestProlog compares what Read accepts around the root with xmllint's verdict: each
+// part with each part of the lists near it, and the other parts good.
 func TestProlog(t *testing.T) {
 	xmllint(t)
 	var docs []string
@@ -59,15 +59,15 @@ func TestProlog(t *testing.T) {
 	accepted := 0
 	for i, valid := range judge(t, "", docs) {
 		want := valid && !narrow[i]
-		if _, err := trace([]byte(docs[i])); (err == nil) != want {
-			t.Errorf("%q: %v, want it taken: %t, xmllint takes it: %t", docs[i], err, want, valid)
+		if _, err := Read([]byte(docs[i])); (err == nil) != want {
+			t.Errorf("%q: %v, want it accepted: %t, xmllint accepts it: %t", docs[i], err, want, valid)
 		}
 		if want {
 			accepted++
 		}
 	}
-	t.Logf("%d of %d taken", accepted, len(docs))
+	t.Logf("%d of %d accepted", accepted, len(docs))
 	if accepted < 50 || accepted > len(docs)/2 {
-		t.Errorf("%d of %d taken", accepted, len(docs))
+		t.Errorf("%d of %d accepted", accepted, len(docs))
 	}
 }

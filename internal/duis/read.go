@@ -1,57 +1,59 @@
 package duis
 
-import "quell/internal/outage"
+import (
+	"quell/internal/outage"
+	"quell/internal/strictxml"
+)
 
 // Read reads one DUIS document: a whole XML document in UTF-8, in any layout.
 //
-// A document whose root is neither of DUIS's two is no error, but RootOther.
-// An element counts only in the DUIS namespace and at its place in the schema.
-// Of those that Message has, none may occur twice, nor have elements within a
-// leaf; Body has one element, and a message one signature.
+// A document with another root than DUIS's two is not an error, but RootOther. An
+// element counts only in the DUIS namespace and at its place in the schema. An
+// element that Message has a field for may occur only once, and must hold only
+// text. Body has one element, and a message at most one signature.
 //
-// The two messages that quell decides on, a Request of ServiceReferenceVariant
-// 11.3 and a DCC Alert AD1, must be valid to the schema from their first element
-// to their last. Only in this Read is more lenient: it tolerates elements that
-// it does not know where a later version of DUIS may add them (see contents),
-// and does not look into a Signature, or into the body of another service in an
-// 11.3. In this it is stricter: it takes no id and no hub of zeros, no MPxN of
-// blanks, no empty GBCSPayload, no time outside of ParseTime's years, no 11.3 of
-// another ServiceReference, and no xsi:type and xsi:nil.
+// The two messages that quell decides on are a Request of ServiceReferenceVariant
+// 11.3 and a DCC Alert AD1. They must be valid to the schema from their first
+// element to their last. Read is more lenient than the schema only here: it
+// accepts unknown elements where a later version of DUIS may add them (see
+// contents), and does not look into a Signature, or into the body of another
+// service in an 11.3. It is stricter here: it accepts no id and no hub of zeros, no
+// MPxN of blanks, no empty GBCSPayload, no time outside ParseTime's years, no 11.3
+// of another ServiceReference, and no xsi:type or xsi:nil.
 //
-// All else in other messages is ignored, but must be well-formed; a value that
-// is not valid is left zero.
+// Everything else in other messages is ignored, but must be well-formed. A value
+// that is not valid is left zero.
 //
-// The error is a *SyntaxError, ErrTooLarge among them. The Message then holds
-// what the header and the alert code said up to the fault: of a request whose
-// body cannot be read, its RequestID, CommandVariant and
-// ServiceReferenceVariant. That is for an audit trail, and enough to close a
-// window; nothing else must be decided on it. Read keeps nothing of b.
+// The error is a *SyntaxError; ErrTooLarge is one too. The Message then holds what
+// the header and the alert code said before the fault. If the body of a request
+// cannot be read, that is its RequestID, CommandVariant and ServiceReferenceVariant.
+// This is for the audit trail, and enough to close a window. Decide nothing else on
+// it. Read keeps no reference to b.
 func Read(b []byte) (Message, error) {
 	var m Message
 	if len(b) > MaxSize {
 		return m, ErrTooLarge
 	}
 	var r reader
-	r.b = b
-	r.path[0] = document
-	r.scan()
+	r.scan(b)
 	r.header(&m)
-	if r.err == nil {
+	if r.Err == nil {
 		r.body(&m)
 	}
-	if r.err != nil {
-		return m, r.err
+	if r.Err != nil {
+		return m, (*SyntaxError)(r.Err)
 	}
 	return m, nil
 }
 
-// reader collects the leaves of a message while it scans.
+// reader collects the values of a message while it scans the document.
 type reader struct {
-	scanner
-	path   [maxDepth + 1]node // the nodes of the open elements, the innermost at depth
-	places [leaf]uint8        // of the last child of each in its content; 1 in a choice, 0 if there is none yet
-	seen   nodeSet            // nodes whose start has been read
-	read   nodeSet            // nodes whose end has been read
+	strictxml.Scanner
+	size   int                          // of the document, in bytes
+	path   [strictxml.MaxDepth + 1]node // the nodes of the open elements, the innermost at depth
+	places [leaf]uint8                  // the place of each node's last child in its content; 1 in a choice, 0 if there is none yet
+	seen   nodeSet                      // nodes whose start has been read
+	read   nodeSet                      // nodes whose end has been read
 
 	versioned bool // the root has a valid schemaVersion, and no other attribute
 	leaves    [nodes - leaf]struct {
@@ -59,9 +61,9 @@ type reader struct {
 		off  int // of the element
 	}
 
-	// The first thing that the schema does not allow, but that is a fault only
-	// of a message that quell decides on: that is not known until the whole of
-	// it has been read.
+	// The first thing that the schema does not allow. It is a fault only in a
+	// message that quell decides on, which is known when the whole message has
+	// been read.
 	flaw    string
 	flawOff int
 }
@@ -71,109 +73,100 @@ type nodeSet uint64
 func (s nodeSet) has(n node) bool { return s>>n&1 != 0 }
 func (s *nodeSet) add(n node)     { *s |= 1 << n }
 
-// scan reads the whole document. It leaves r.err nil if that went well. If what comes
-// before the root cannot be read, it looks for a header behind it all the same.
-func (r *reader) scan() {
-	if r.begin() {
-		r.elements()
-	}
-	if err := r.err; err != nil && r.depth == 0 && !r.closed {
-		if pos := tagIn(r.b); pos >= 0 {
-			*r = reader{scanner: scanner{b: r.b, pos: pos}}
-			r.path[0] = document
-			r.elements()
-			r.err = err
+// scan reads the whole document b. It leaves r.Err nil if that went well. If the
+// fault is before the root, it looks for a header after it all the same.
+func (r *reader) scan(b []byte) {
+	r.elements(b)
+	if err := r.Err; err != nil && !r.Started() {
+		if i := strictxml.FirstTag(b); i >= 0 {
+			*r = reader{}
+			r.elements(b[i:])
+			r.Err = err
 		}
 	}
 }
 
-// tagIn finds the first that may be the start tag of an element, or -1.
-func tagIn(b []byte) int {
-	for i := range len(b) - 1 {
-		if b[i] == '<' && class[b[i+1]]&isNameStart != 0 {
-			return i
-		}
-	}
-	return -1
-}
-
-// elements reads from the root on.
-func (r *reader) elements() {
+// elements reads the elements of b.
+func (r *reader) elements(b []byte) {
+	r.Init(b, Namespace)
+	r.size = len(b)
+	r.path[0] = document
 	for {
-		switch r.next() {
-		case evStart:
+		switch r.Next() {
+		case strictxml.StartElement:
 			if !r.enter() {
 				return
 			}
-		case evText:
-			switch n := r.path[r.depth]; {
+		case strictxml.CharData:
+			switch n := r.path[r.Depth]; {
 			case n >= leaf:
 				l := &r.leaves[n-leaf]
-				l.text = join(l.text, r.text)
-			case n != ignored && len(trimSpace(r.text)) > 0:
-				r.note("text in ", n, "")
+				l.text = strictxml.Join(l.text, r.Text)
+			case n != ignored && len(strictxml.TrimSpace(r.Text)) > 0:
+				r.addFlaw("text in ", n, "")
 			}
-		case evEnd:
-			r.read.add(r.path[r.depth+1])
+		case strictxml.EndElement:
+			r.read.add(r.path[r.Depth+1])
 		default:
 			return
 		}
 	}
 }
 
-// note remembers a flaw at the event, unless there was one before.
-func (r *reader) note(before string, n node, after string) {
+// addFlaw remembers a flaw at the event, if it is the first.
+func (r *reader) addFlaw(before string, n node, after string) {
 	if r.flaw == "" {
-		r.flaw, r.flawOff = before+n.String()+after, r.off
+		r.flaw, r.flawOff = before+n.String()+after, r.Offset
 	}
 }
 
-// enter finds the node of the element that has just begun.
+// enter finds the node of the element that has just started. The result is false
+// after a fault.
 func (r *reader) enter() bool {
-	parent := r.path[r.depth-1]
-	r.path[r.depth] = ignored
+	parent := r.path[r.Depth-1]
+	r.path[r.Depth] = ignored
 	if parent == ignored {
 		return true
 	}
 	if parent >= leaf {
-		r.fail(r.off, "element within "+parent.String())
+		r.Fail(r.Offset, "element within "+parent.String())
 		return false
 	}
 	n := r.child(parent)
-	if n == ignored || r.err != nil {
-		return r.err == nil
+	if n == ignored || r.Err != nil {
+		return r.Err == nil
 	}
 	if r.seen.has(n) {
-		r.fail(r.off, "second "+n.String())
+		r.Fail(r.Offset, "second "+n.String())
 		return false
 	}
 	r.seen.add(n)
 	if n == signature {
 		return true
 	}
-	r.path[r.depth] = n
+	r.path[r.Depth] = n
 	if n >= leaf {
-		r.leaves[n-leaf].off = r.off
+		r.leaves[n-leaf].off = r.Offset
 	}
-	if r.extra > 0 {
+	if r.Attributes > 0 {
 		r.attributes(n)
 	}
 	return true
 }
 
-// child finds the node of the element that has just begun, and notes what is
-// wrong with its place in parent.
+// child finds the node of the element that has just started. A wrong place in parent
+// is a flaw.
 func (r *reader) child(parent node) node {
 	c, last := &contents[parent], r.places[parent]
 	n, place := ignored, uint8(0)
-	if r.ns.duis || string(r.ns.uri) == signatureNamespace {
-		n, place = c.find(r.local, last)
-		if (n == signature) == r.ns.duis {
+	if r.Known || string(r.Namespace) == signatureNamespace {
+		n, place = c.find(r.Local, last)
+		if (n == signature) == r.Known {
 			n, place = ignored, 0
 		}
 	}
-	if n == ignored && (!c.open || !r.ns.duis) {
-		r.note("unknown element in ", parent, "")
+	if n == ignored && (!c.open || !r.Known) {
+		r.addFlaw("unknown element in ", parent, "")
 	}
 	switch {
 	case c.choice:
@@ -184,37 +177,38 @@ func (r *reader) child(parent node) node {
 		}
 	case n == ignored:
 	case place < last:
-		r.note("", n, " out of order")
+		r.addFlaw("", n, " out of order")
 	default:
 		r.places[parent] = place
 	}
 	return n
 }
 
-// attributes notes those that n has, but for the root's schemaVersion.
+// attributes checks those of n: only the root may have one, its schemaVersion.
 func (r *reader) attributes(n node) {
 	if n != request && n != response {
-		r.note("attribute of ", n, "")
-	} else if r.extra == 1 && decimal(trimSpace(r.version)) {
+		r.addFlaw("attribute of ", n, "")
+	} else if version, ok := r.Attribute("schemaVersion"); ok && r.Attributes == 1 && isDecimal(strictxml.TrimSpace(version)) {
 		r.versioned = true
 	}
 }
 
-// second notes a second element in a choice. In Body it is a fault of any message.
+// second records a second element in a choice. In Body that is a fault in any
+// message.
 func (r *reader) second(parent node) {
 	if parent == requestBody || parent == responseBody {
-		r.fail(r.off, "second element in Body")
+		r.Fail(r.Offset, "second element in Body")
 	}
-	r.note("second element in ", parent, "")
+	r.addFlaw("second element in ", parent, "")
 }
 
-// value returns the text of a leaf without outer white space. It is nil if the
-// leaf is absent, or if a fault came before its end.
+// value returns the text of a leaf without the white space around it. It is nil if
+// the leaf is absent, or if a fault came before its end.
 func (r *reader) value(n node) []byte {
-	return trimSpace(r.raw(n))
+	return strictxml.TrimSpace(r.raw(n))
 }
 
-// raw is value with the outer white space, which counts in an xs:string.
+// raw is value with the white space around it, which matters in an xs:string.
 func (r *reader) raw(n node) []byte {
 	if !r.read.has(n) {
 		return nil
@@ -222,44 +216,33 @@ func (r *reader) raw(n node) []byte {
 	return r.leaves[n-leaf].text
 }
 
-// trimSpace returns b without the white space of XML around it.
-func trimSpace(b []byte) []byte {
-	for len(b) > 0 && class[b[0]]&isSpace != 0 {
-		b = b[1:]
-	}
-	for len(b) > 0 && class[b[len(b)-1]]&isSpace != 0 {
-		b = b[:len(b)-1]
-	}
-	return b
-}
-
-// require fails, and says how, if ok does not say that n is there and valid.
+// require fails if ok is false: n is malformed or missing. It returns ok.
 func (r *reader) require(n node, ok bool) bool {
 	switch {
 	case ok:
 	case r.read.has(n):
-		r.fail(r.leaves[n-leaf].off, n.String()+" is malformed")
+		r.Fail(r.leaves[n-leaf].off, n.String()+" is malformed")
 	default:
-		r.fail(len(r.b), n.String()+" is missing")
+		r.Fail(r.size, n.String()+" is missing")
 	}
 	return ok
 }
 
-// filled fails if nothing is in the choice n.
+// filled fails if the choice n is empty.
 func (r *reader) filled(n node) bool {
 	if r.places[n] == 0 {
-		r.fail(len(r.b), "nothing in "+n.String())
+		r.Fail(r.size, n.String()+" is empty")
 		return false
 	}
 	return true
 }
 
-// optional is require for what may be absent.
+// optional is require for a leaf that may be absent.
 func (r *reader) optional(n node, ok bool) bool {
 	return !r.read.has(n) || r.require(n, ok)
 }
 
-// header fills in what every message may have, as far as it is valid.
+// header sets what every message may have, as far as it is valid.
 func (r *reader) header(m *Message) {
 	switch {
 	case r.seen.has(request):
@@ -284,7 +267,7 @@ func (r *reader) header(m *Message) {
 	}
 }
 
-// body fills in the rest, and fails where that must be valid and is not.
+// body sets the rest. It fails if something must be valid and is not.
 func (r *reader) body(m *Message) {
 	switch {
 	case m.Root == RootRequest:
@@ -301,14 +284,14 @@ func (r *reader) body(m *Message) {
 	}
 }
 
-// valid fails if something was noted.
+// valid fails if the schema does not allow the message.
 func (r *reader) valid() bool {
 	if !r.versioned {
-		r.fail(0, "no schemaVersion, or another attribute of the root")
+		r.Fail(0, "no schemaVersion, or another attribute of the root")
 		return false
 	}
 	if r.flaw != "" {
-		r.fail(r.flawOff, r.flaw)
+		r.Fail(r.flawOff, r.flaw)
 		return false
 	}
 	return true
@@ -321,14 +304,14 @@ func (r *reader) request(m *Message) {
 	if m.ServiceReferenceVariant == "11.3" {
 		ok := r.valid() &&
 			r.require(requestID, m.RequestID != (outage.RequestID{})) &&
-			r.optional(firstInSequence, !r.read.has(firstInSequence) || boolean(r.value(firstInSequence))) &&
+			r.optional(firstInSequence, !r.read.has(firstInSequence) || isBoolean(r.value(firstInSequence))) &&
 			r.optional(precedingID, !r.read.has(precedingID) || isRequestID(r.value(precedingID))) &&
 			r.require(commandVariant, m.CommandVariant != 0) &&
 			r.require(serviceReference, string(r.raw(serviceReference)) == "11.3") &&
 			r.require(serviceReferenceVariant, string(r.raw(serviceReferenceVariant)) == "11.3") &&
 			r.optional(executionDateTime, !execution.IsZero()) &&
 			(!spc || r.require(gbcsPayload, payload != nil)) &&
-			(!activation || r.require(firmwareHash, sha256Hex(r.value(firmwareHash)))) &&
+			(!activation || r.require(firmwareHash, isSHA256Hex(r.value(firmwareHash)))) &&
 			r.filled(requestBody)
 		if !ok {
 			return

@@ -22,7 +22,7 @@ var (
 	later    = time.Date(2027, 3, 15, 2, 15, 0, 0, time.UTC)
 )
 
-// Messages for tests to change.
+// Messages that the tests change.
 const (
 	activation = `<r:Request xmlns:r="` + Namespace + `" schemaVersion="5.4">` +
 		`<r:Header><r:RequestID>90-b3-d5-1f-30-01-00-07:00-1b-c5-02-b0-00-4c-2e:70001</r:RequestID>` +
@@ -111,7 +111,7 @@ func TestReadSamples(t *testing.T) {
 	}
 }
 
-// change replaces the one old in a message.
+// change replaces old, which occurs once in the message.
 func change(t *testing.T, message, old, new string) string {
 	t.Helper()
 	if n := strings.Count(message, old); n != 1 {
@@ -127,7 +127,7 @@ func TestRead(t *testing.T) {
 		name     string
 		message  string
 		old, new string
-		want     func(*Message) // changes what the unchanged message reads as; nil: refused
+		want     func(*Message) // changes what Read returns for the unchanged message; nil: Read refuses it
 	}{
 		{"prefix and case", activation, "", "", none},
 		{"default namespace", preCommand, "", "", none},
@@ -197,14 +197,14 @@ func TestRead(t *testing.T) {
 		{"11.3 with empty time", activation, "2027-03-15T02:15:00Z", "", nil},
 		{"11.3 pre-command with bad time", preCommand, "02:15:00Z", "02:15Z", nil},
 		{"11.3 with bad base64", preCommand, "cXVlbGw=", "cXVlbGw", nil},
-		{"11.3 with bits behind base64", preCommand, "cXVlbGw=", "cXVlbGx=", nil},
+		{"11.3 with bits after base64", preCommand, "cXVlbGw=", "cXVlbGx=", nil},
 		{"11.3 with base64 for URLs", preCommand, "cXVlbGw=", "cX_lbGw=", nil},
 		{"11.3 with empty payload", preCommand, "cXVlbGw=", "", nil},
 		{"11.3 without payload", preCommand, "<GBCSPayload>cXVlbGw=</GBCSPayload>", "", nil},
 		{"11.3 of another body", preCommand, preCommand, strings.ReplaceAll(preCommand, "SignedPreCommand", "ReadFirmwareVersion"),
 			func(m *Message) { m.Body, m.Execution, m.Payload = BodyOther, time.Time{}, nil }},
 
-		// Other requests: trifles are left zero.
+		// Other requests: what is not valid is left zero.
 		{"11.2 with bad id", preCommand, preCommand, strings.NewReplacer("Variant>11.3", "Variant>11.2", ":70001", ":x").Replace(preCommand),
 			func(m *Message) { m.ServiceReferenceVariant, m.RequestID = "11.2", outage.RequestID{} }},
 		{"11.2 with bad values", preCommand, preCommand,
@@ -309,7 +309,7 @@ func TestRead(t *testing.T) {
 	}
 }
 
-// On a fault the header is there as far as it could be read whole.
+// After a fault, the parts of the header that could be read whole are there.
 func TestReadPartly(t *testing.T) {
 	whole := readPowerCut()
 	cut := func(before string) Message {
@@ -353,8 +353,8 @@ func TestReadPartly(t *testing.T) {
 	}
 }
 
-// A request that cannot be read beyond its header still gives that: what it asks
-// for is not known, but which meter it is for is enough to close a window.
+// If only the header of a request can be read, Read still returns it. What the
+// request asks for is not known, but its meter is: enough to close a window.
 func TestReadKeepsHeader(t *testing.T) {
 	faults := map[string]string{
 		"bad time":               change(t, activation, "02:15:00Z", "02:15:60Z"),
@@ -370,7 +370,7 @@ func TestReadKeepsHeader(t *testing.T) {
 		"no body":                change(t, preCommand, preCommand[strings.Index(preCommand, "<Body>"):strings.Index(preCommand, "</Request>")], ""),
 		"wrong order":            change(t, change(t, preCommand, "<GBCSPayload>cXVlbGw=</GBCSPayload>", ""), "<SignedPreCommand>", "<SignedPreCommand><GBCSPayload>cXVlbGw=</GBCSPayload>"),
 		"cut":                    preCommand[:strings.Index(preCommand, "<GBCSPayload>")],
-		"cut behind the header":  preCommand[:strings.Index(preCommand, "<Body>")],
+		"cut after the header":   preCommand[:strings.Index(preCommand, "<Body>")],
 		"not well-formed":        change(t, preCommand, "cXVlbGw=", "\xFF"),
 		"no schemaVersion":       change(t, preCommand, ` schemaVersion="5.4"`, ""),
 		"blank in the reference": change(t, preCommand, "Variant>11.3<", "Variant>11.3 <"),
@@ -403,7 +403,7 @@ func TestReadSize(t *testing.T) {
 	}
 }
 
-// Read must not keep the bytes it was given, which callers use again.
+// Read must not keep the bytes that it was given: callers reuse them.
 func TestReadKeepsNothing(t *testing.T) {
 	for _, in := range []string{activation, preCommand, powerCut, restoration} {
 		b := []byte(in)
@@ -421,7 +421,7 @@ func TestReadKeepsNothing(t *testing.T) {
 	}
 }
 
-// Of an AD1 only the MPxN is allocated.
+// For an AD1, Read allocates only the MPxN.
 func TestReadAllocates(t *testing.T) {
 	for _, name := range []string{"ad1.xml", "ad1-signed.xml"} {
 		doc := samples(t)[name]
@@ -438,7 +438,7 @@ func TestReadAllocates(t *testing.T) {
 func BenchmarkReadAD1(b *testing.B) {
 	benchmarkRead(b, "unsigned", "ad1.xml")
 	benchmarkRead(b, "signed", "ad1-signed.xml")
-	// The measure of the machine: encoding/xml's tokens, and nothing made of them.
+	// For comparison on the same machine: encoding/xml's tokens, which are then ignored.
 	doc := samples(b)["ad1.xml"]
 	b.Run("encoding-xml", func(b *testing.B) {
 		for b.Loop() {

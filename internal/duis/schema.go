@@ -1,7 +1,10 @@
 package duis
 
-// node is a place in a message that means something to quell. Elements count
-// only where the schema has them, and there only once.
+// signatureNamespace is the namespace of XML signatures.
+const signatureNamespace = "http://www.w3.org/2000/09/xmldsig#"
+
+// node is an element that quell reads, at its place in the schema. Elsewhere an
+// element of that name is another, and does not count.
 type node uint8
 
 const (
@@ -22,9 +25,9 @@ const (
 	dccAlert
 	powerOutageEvent
 	commandFailure
-	signature // of XML signatures; nothing in it is read
+	signature // an XML signature; nothing in it is read
 
-	// Leaves, whose text is the value.
+	// Leaves: their text is the value.
 	requestID
 	firstInSequence
 	precedingID
@@ -50,11 +53,11 @@ const (
 	leaf = requestID // the first leaf
 )
 
-// A content is what the schema has within an element: a sequence of elements,
-// each of them once at most, or one of them.
+// A content is what the schema allows in an element: a sequence of elements, each
+// at most once, or a choice of one element.
 type content struct {
 	choice   bool
-	open     bool // elements of DUIS that quell does not know are tolerated
+	open     bool // DUIS elements that quell does not know are accepted
 	elements []part
 }
 
@@ -63,16 +66,16 @@ type part struct {
 	node node
 }
 
-// contents has each node that is no leaf. All elements are of the DUIS
-// namespace, the signature apart.
+// contents has the content of each node that is not a leaf. All elements are in
+// the DUIS namespace, except the signature.
 //
-// Of a message that quell decides on, everything has to be as the schema has
-// it: see reader.flaw. What is open is where earlier versions of DUIS have
-// grown, or is a choice of which quell knows only a part: a later version may
-// have an element there that quell does not know, and the rest still means what
-// it means. That is so in the headers, in DCCAlertMessage, PowerOutageEvent and
-// the two bodies of an 11.3, and not around these, nor beside the choice of a
-// DCCAlert, where something else would be said.
+// A message that quell decides on must be valid to the schema: see reader.flaw. A
+// content is open where earlier versions of DUIS have added elements, or where it
+// is a choice of which quell knows only a part. A later version may add an element
+// there that quell does not know, and the rest keeps its meaning. That is so in the
+// headers, in DCCAlertMessage, in PowerOutageEvent and in the two bodies of an
+// 11.3. It is not so around these, nor beside the choice of a DCCAlert, where an
+// unknown element would change the meaning.
 var contents = [leaf]content{
 	document: {choice: true, open: true, elements: []part{{"Request", request}, {"Response", response}}},
 
@@ -127,7 +130,7 @@ var contents = [leaf]content{
 }
 
 // find returns the node of the element called name, and its place, counted from
-// 1; ignored and 0 if there is none. It is found soonest behind the place last.
+// 1; ignored and 0 if there is none. It looks first after the place last.
 func (c *content) find(name []byte, last uint8) (node, uint8) {
 	for i := int(last); i < len(c.elements); i++ {
 		if e := &c.elements[i]; e.name == string(name) {
@@ -142,7 +145,7 @@ func (c *content) find(name []byte, last uint8) (node, uint8) {
 	return ignored, 0
 }
 
-// String gives the name of n's element.
+// String returns the name of the element.
 func (n node) String() string {
 	for _, c := range contents {
 		for _, e := range c.elements {

@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// ErrTime says that a text is no time as ParseTime wants it.
+// ErrTime says that a text is not a time that ParseTime accepts.
 var ErrTime = errors.New("duis: not an xs:dateTime such as 2026-11-23T04:15:20.123Z")
 
 // ParseTime reads an xs:dateTime: a four-digit year, an optional fraction of a
-// second, and a zone Z, ±hh:mm up to 14 hours, or none, which is UTC as all
-// times of DUIS are. 24:00:00 is the end of its day; what is finer than
-// nanoseconds is cut off. It returns the instant in UTC; one outside of the
-// years 1 to 9999, or at the very start of them, where the zero Time is, is
-// refused. The error is ErrTime.
+// second, and a zone: Z, or ±hh:mm up to 14 hours, or none, which means UTC, as all
+// times of DUIS are. 24:00:00 is the end of its day. Digits after nanoseconds are
+// cut off. The result is in UTC and in the years 1 to 9999. The first instant of
+// year 1 is refused, since that is the zero Time. The error is ErrTime.
 func ParseTime(b []byte) (time.Time, error) {
 	var zero time.Time
 	if len(b) < len("2006-01-02T15:04:05") ||
@@ -28,10 +27,10 @@ func ParseTime(b []byte) (time.Time, error) {
 	hour, ok4 := twoDigits(b, 11)
 	minute, ok5 := twoDigits(b, 14)
 	sec, ok6 := twoDigits(b, 17)
-	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || hour > 24 || minute > 59 || sec > 59 {
+	year += 100 * century
+	if !(ok0 && ok1 && ok2 && ok3 && ok4 && ok5 && ok6) || year == 0 || day == 0 || day > daysIn(year, month) || hour > 24 || minute > 59 || sec > 59 {
 		return zero, ErrTime
 	}
-	year += 100 * century
 
 	b = b[19:]
 	nsec := 0
@@ -55,20 +54,35 @@ func ParseTime(b []byte) (time.Time, error) {
 		return zero, ErrTime
 	}
 	t := time.Date(year, time.Month(month), day, hour%24, minute, sec, nsec, time.UTC)
-	if t.Month() != time.Month(month) || t.Day() != day || year == 0 {
-		return zero, ErrTime // Date moves 30 February to March
-	}
 	if hour == 24 {
 		t = t.Add(24 * time.Hour)
 	}
 	t = t.Add(-offset)
-	if y := t.Year(); y < 1 || y > 9999 || t.IsZero() {
+	if !t.After(zero) || !t.Before(year10000) {
 		return zero, ErrTime
 	}
 	return t, nil
 }
 
-// zoneAt returns where the zone begins behind the seconds.
+var year10000 = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// daysIn returns the days of a month, and 0 if there is no such month.
+func daysIn(year, month int) int {
+	switch month {
+	case 1, 3, 5, 7, 8, 10, 12:
+		return 31
+	case 4, 6, 9, 11:
+		return 30
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	}
+	return 0
+}
+
+// zoneAt returns where the zone begins after the seconds.
 func zoneAt(b []byte) int {
 	if i := bytes.IndexAny(b, "Z+-"); i >= 0 {
 		return i
@@ -100,7 +114,7 @@ func twoDigits(b []byte, i int) (n int, ok bool) {
 	return int(hi)*10 + int(lo), hi <= 9 && lo <= 9
 }
 
-// appendTime appends t as ParseTime reads it, and nothing for the zero Time.
+// appendTime appends t in the form that ParseTime reads; nothing for the zero Time.
 func appendTime(b []byte, t time.Time) []byte {
 	if t.IsZero() {
 		return b

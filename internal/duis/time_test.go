@@ -1,6 +1,7 @@
 package duis
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ func TestParseTime(t *testing.T) {
 		"2027-02-01T10:00:00-14:00":                               time.Date(2027, 2, 2, 0, 0, 0, 0, time.UTC),
 		"2027-02-01T10:00:00-00:00":                               time.Date(2027, 2, 1, 10, 0, 0, 0, time.UTC),
 		"2028-02-29T23:59:59Z":                                    time.Date(2028, 2, 29, 23, 59, 59, 0, time.UTC),
+		"2000-02-29T00:00:00Z":                                    time.Date(2000, 2, 29, 0, 0, 0, 0, time.UTC),
 		"3000-12-31T00:00:00.00Z":                                 CancellationTime,
 		"2027-02-01T13:03:30.1234567899999Z":                      time.Date(2027, 2, 1, 13, 3, 30, 123456789, time.UTC), // cut, not rounded
 		"2027-02-01T13:03:30." + strings.Repeat("0", 40000) + "1": time.Date(2027, 2, 1, 13, 3, 30, 0, time.UTC),
@@ -39,7 +41,7 @@ func TestParseTime(t *testing.T) {
 		"2027-02-01t13:03:30Z", "2027-02-01T13:03:30z", "2027-02-01T13:03:30ZZ", "2027-02-01T13:03:30Z+00:00",
 		"2027/02/01T13:03:30Z", "2027-02-01T13.03.30Z", "20270201T130330Z", "2027-2-1T13:03:30Z",
 		"27-02-01T13:03:30Z", "02027-02-01T13:03:30Z", "-2027-02-01T13:03:30Z", "+2027-02-01T13:03:30Z", "0000-02-01T13:03:30Z",
-		"2027-00-01T13:03:30Z", "2027-13-01T13:03:30Z", "2027-02-00T13:03:30Z", "2027-02-29T13:03:30Z", "2027-04-31T13:03:30Z",
+		"2027-00-01T13:03:30Z", "2027-13-01T13:03:30Z", "2027-02-00T13:03:30Z", "2027-02-29T13:03:30Z", "2100-02-29T13:03:30Z", "2028-02-30T13:03:30Z", "2027-01-32T13:03:30Z", "2027-04-31T13:03:30Z",
 		"2027-02-01T24:00:01Z", "2027-02-01T24:01:00Z", "2027-02-01T24:00:00.1Z", "2027-02-01T24:00:00.0000000001Z", "2027-02-01T25:00:00Z",
 		"9999-12-31T24:00:00Z", "2027-02-01T13:60:30Z", "2027-02-01T13:03:60Z",
 		"2027-02-01T13:03:30.Z", "2027-02-01T13:03:30.", "2027-02-01T13:03:30,1Z", "2027-02-01T13:03:30.1234567890x", "2027-02-01T13:03:30.1x",
@@ -52,6 +54,22 @@ func TestParseTime(t *testing.T) {
 	for _, in := range bad {
 		if got, err := ParseTime([]byte(in)); err != ErrTime || !got.IsZero() {
 			t.Errorf("%q: got %v, %v", in, got, err)
+		}
+	}
+}
+
+// Every day of these years is valid, and no other.
+func TestDays(t *testing.T) {
+	for _, year := range []int{1, 1900, 2000, 2026, 2028, 2100, 9999} {
+		for month := range 100 {
+			for day := range 100 {
+				text := fmt.Sprintf("%04d-%02d-%02dT12:00:00Z", year, month, day)
+				want := time.Date(year, time.Month(month), day, 12, 0, 0, 0, time.UTC)
+				valid := want.Year() == year && want.Month() == time.Month(month) && want.Day() == day
+				if got, err := ParseTime([]byte(text)); valid != (err == nil) || valid && !got.Equal(want) {
+					t.Errorf("%s: %v, %v", text, got, err)
+				}
+			}
 		}
 	}
 }

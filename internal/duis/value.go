@@ -8,10 +8,11 @@ import (
 	"unicode/utf8"
 
 	"quell/internal/outage"
+	"quell/internal/strictxml"
 )
 
-// parseUint32 reads an xs:unsignedInt: decimal digits, with leading zeros and a
-// plus sign or without.
+// parseUint32 reads an xs:unsignedInt: decimal digits, perhaps with leading zeros
+// and a plus sign.
 func parseUint32(b []byte) (uint32, bool) {
 	if len(b) > 0 && b[0] == '+' {
 		b = b[1:]
@@ -28,7 +29,7 @@ func parseUint32(b []byte) (uint32, bool) {
 	return uint32(n), len(b) > 0
 }
 
-// hexBinary returns an xs:hexBinary in upper case, and "" for what is none.
+// hexBinary returns an xs:hexBinary in upper case; "" if b is not one.
 func hexBinary(b []byte) string {
 	if !isHexBinary(b) {
 		return ""
@@ -57,13 +58,13 @@ var hexDigits = func() (t [256]bool) {
 	return t
 }()
 
-// base64Binary decodes an xs:base64Binary, within which white space may stand.
-// It returns nil for what is none, and for none at all.
+// base64Binary decodes an xs:base64Binary, which may contain white space. It
+// returns nil if b is empty or not valid.
 func base64Binary(b []byte) []byte {
 	if len(b) == 0 {
 		return nil
 	}
-	if containsSpace(b) {
+	if strictxml.ContainsSpace(b) {
 		b = bytes.Join(bytes.Fields(b), nil)
 	}
 	p := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
@@ -74,12 +75,12 @@ func base64Binary(b []byte) []byte {
 	return p[:n]
 }
 
-// maxCode is more than the longest value of the schema's enumerations of codes
-// and references has, and than an alert's code.
+// maxCode is more than the length of any code or reference in the schema's
+// enumerations, and of any alert code.
 const maxCode = 16
 
-// intern is string, without allocating for what most messages say. What is
-// longer than maxCode is no code, and "".
+// intern is string(b), but allocates nothing for the most common values. A text
+// longer than maxCode is not a code, and becomes "".
 func intern(b []byte) string {
 	if len(b) > maxCode {
 		return ""
@@ -107,8 +108,8 @@ func intern(b []byte) string {
 	return string(b)
 }
 
-// boolean reports whether b is an xs:boolean.
-func boolean(b []byte) bool {
+// isBoolean reports whether b is an xs:boolean.
+func isBoolean(b []byte) bool {
 	switch string(b) {
 	case "true", "false", "1", "0":
 		return true
@@ -121,8 +122,8 @@ func isRequestID(b []byte) bool {
 	return err == nil
 }
 
-// decimal reports whether b is an xs:decimal.
-func decimal(b []byte) bool {
+// isDecimal reports whether b is an xs:decimal.
+func isDecimal(b []byte) bool {
 	if len(b) > 0 && (b[0] == '+' || b[0] == '-') {
 		b = b[1:]
 	}
@@ -140,21 +141,21 @@ func decimal(b []byte) bool {
 	return digits > 0 && points <= 1
 }
 
-// sha256Hex reports whether b is an xs:hexBinary of 32 bytes.
-func sha256Hex(b []byte) bool { return len(b) == 64 && isHexBinary(b) }
+// isSHA256Hex reports whether b is an xs:hexBinary of 32 bytes.
+func isSHA256Hex(b []byte) bool { return len(b) == 64 && isHexBinary(b) }
 
-// isMPxN reports whether b, with its white space, is of the length of the
-// schema's ImportMPxN, 1 to 13 characters, and says something.
+// isMPxN reports whether b, with its white space, has the length of the schema's
+// ImportMPxN, 1 to 13 characters, and is not blank.
 func isMPxN(b []byte) bool {
-	return len(trimSpace(b)) > 0 && (len(b) <= 13 || utf8.RuneCount(b) <= 13)
+	return len(strictxml.TrimSpace(b)) > 0 && (len(b) <= 13 || utf8.RuneCount(b) <= 13)
 }
 
 // isResponseCode reports whether b is a value of the schema's ResponseCode.
 func isResponseCode(b []byte) bool {
-	return string(b) == "I0" || len(b) > 0 && !containsSpace(b) && strings.Contains(responseCodes, " "+string(b)+" ")
+	return string(b) == "I0" || len(b) > 0 && !strictxml.ContainsSpace(b) && strings.Contains(responseCodes, " "+string(b)+" ")
 }
 
-// responseCodes has the values of ResponseCode, in DUIS 5.4, each between blanks.
+// responseCodes has the values of ResponseCode in DUIS 5.4, each between blanks.
 const responseCodes = "" +
 	" I0 I99 E1 E2 E3 E4 E5 E11 E12 E13 E17 E19 E20 E21 E30 E31 E40 E41 E42 E43 E44 E45 E46 E47 E48 E49 E50 E51 E52" +
 	" E53 E54 E55 E56 E57 E58 E59 E60 E61 E62 E63 E64 E65 E66 E67 E68 E69 E70 E71 E100 E1000 E1001 E1003 E1004 E1006" +

@@ -9,17 +9,18 @@ import (
 	"unicode/utf8"
 
 	"quell/internal/outage"
+	"quell/internal/strictxml"
 )
 
-// The functions in this file append one whole message to b, compact and
-// unsigned, and valid to the DUIS schema if their arguments are: ids that are
-// not zero, times in the years 1 to 9999, codes and references of the schema's
-// enumerations. Text is escaped; XML is taken as it is, with prefix sr.
+// Each function in this file appends one whole message to b, compact and unsigned.
+// It is valid to the DUIS schema if the arguments are: ids that are not zero, times
+// in the years 1 to 9999, codes and references of the schema's enumerations. Text is
+// escaped. XML is appended as it is, and uses the prefix sr.
 
 const prolog = `<?xml version="1.0" encoding="UTF-8" standalone="no"?>`
 
-// AppendActivateFirmware appends a request, CommandVariant 4, for the
-// Pre-Command of an activation of the image with the given SHA-256.
+// AppendActivateFirmware appends a request, CommandVariant 4, for the Pre-Command
+// that activates the image with the given SHA-256.
 func AppendActivateFirmware(b []byte, id outage.RequestID, order outage.Order, hash [32]byte) []byte {
 	b = appendRequestHeader(b, id, 4, "11.3", "11.3")
 	b = append(b, "<sr:ActivateFirmware>"...)
@@ -29,9 +30,9 @@ func AppendActivateFirmware(b []byte, id outage.RequestID, order outage.Order, h
 	return append(b, requestEnd...)
 }
 
-// AppendSignedPreCommand appends an 11.3 that carries a Signed Pre-Command, of
-// CommandVariant 5, 6 or 7. The payload says what to do, so the XML need not;
-// an order of OnDemand puts nothing into it.
+// AppendSignedPreCommand appends an 11.3 with a Signed Pre-Command, of
+// CommandVariant 5, 6 or 7. The payload says when to activate, so the XML need not:
+// with an order of OnDemand it does not.
 func AppendSignedPreCommand(b []byte, id outage.RequestID, variant int, order outage.Order, payload []byte) []byte {
 	b = appendRequestHeader(b, id, variant, "11.3", "11.3")
 	b = append(b, "<sr:SignedPreCommand>"...)
@@ -41,8 +42,8 @@ func AppendSignedPreCommand(b []byte, id outage.RequestID, variant int, order ou
 	return append(b, requestEnd...)
 }
 
-// AppendRequest appends a request of any service. bodyXML is the one element
-// within Body, such as <sr:ReadFirmwareVersion/>.
+// AppendRequest appends a request of any service. bodyXML is the one element in
+// Body, such as <sr:ReadFirmwareVersion/>.
 func AppendRequest(b []byte, id outage.RequestID, variant int, serviceReference, srv, bodyXML string) []byte {
 	b = appendRequestHeader(b, id, variant, serviceReference, srv)
 	b = append(b, bodyXML...)
@@ -68,8 +69,8 @@ func AppendPowerOutage(b []byte, id outage.RequestID, at time.Time, o PowerOutag
 	return append(b, responseEnd...)
 }
 
-// AppendDCCAlert appends a DCC Alert with the ResponseID id. alertXML is the
-// one element within DCCAlert.
+// AppendDCCAlert appends a DCC Alert with the ResponseID id. alertXML is the one
+// element in DCCAlert.
 func AppendDCCAlert(b []byte, id outage.RequestID, at time.Time, code, alertXML string) []byte {
 	b = appendResponseHeader(b, "ResponseID", id, "I0", at)
 	b = append(b, "<sr:DCCAlertMessage>"...)
@@ -80,8 +81,8 @@ func AppendDCCAlert(b []byte, id outage.RequestID, at time.Time, code, alertXML 
 	return append(b, responseEnd...)
 }
 
-// AppendDeviceAlert appends a device's alert with the ResponseID id. code is
-// in hexadecimal, such as "8F36".
+// AppendDeviceAlert appends a device alert with the ResponseID id. The code is
+// hexadecimal, such as "8F36".
 func AppendDeviceAlert(b []byte, id outage.RequestID, at time.Time, code string, payload []byte) []byte {
 	b = appendResponseHeader(b, "ResponseID", id, "I0", at)
 	b = append(b, "<sr:DeviceAlertMessage>"...)
@@ -91,8 +92,8 @@ func AppendDeviceAlert(b []byte, id outage.RequestID, at time.Time, code string,
 	return append(b, responseEnd...)
 }
 
-// AppendAnswer appends the answer that acknowledges or refuses an 11.3. The
-// schema wants a Body even then: a ResponseMessage that names the service.
+// AppendAnswer appends the answer that acknowledges or refuses an 11.3. The schema
+// requires a Body even then: a ResponseMessage that names the service.
 func AppendAnswer(b []byte, request outage.RequestID, at time.Time, code string) []byte {
 	b = appendResponseHeader(b, "RequestID", request, code, at)
 	b = append(b, "<sr:ResponseMessage>"...)
@@ -147,7 +148,8 @@ func appendLeaf(b []byte, name, text string) []byte {
 	return append(append(append(b, "</sr:"...), name...), '>')
 }
 
-// appendText appends text as character data. What XML cannot say becomes U+FFFD.
+// appendText appends text as character data. A character that XML does not allow
+// becomes U+FFFD.
 func appendText(b []byte, text string) []byte {
 	for _, r := range text {
 		switch {
@@ -159,7 +161,7 @@ func appendText(b []byte, text string) []byte {
 			b = append(b, "&amp;"...)
 		case r == '\r':
 			b = append(b, "&#13;"...)
-		case !legal(r):
+		case !strictxml.IsChar(r):
 			b = append(b, "\uFFFD"...)
 		default:
 			b = utf8.AppendRune(b, r)

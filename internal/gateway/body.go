@@ -16,20 +16,20 @@ import (
 	"quell/internal/motorway"
 )
 
-// incoming is the body of a message as its sender sends it. The body of the
-// request itself is left in place: net/http looks at it after the handler, and
-// without it would take what is left of a message for the next one.
+// incoming is the body of a message, read from its sender. The request keeps its own
+// body: net/http looks at that after the handler, and without it would read the rest of
+// the message as the next one.
 type incoming struct {
-	body    io.ReadCloser // net/http's own
-	request *http.Request // net/http's own, which gets the trailers
+	body    io.ReadCloser // of net/http
+	request *http.Request // of net/http, which puts the trailers there
 	control *http.ResponseController
 	idle    time.Duration // the longest wait for a byte
-	trailer http.Header   // where trailers are copied to at the end; may be nil
-	ended   atomic.Bool   // all of it was read
+	trailer http.Header   // where to copy trailers at the end; may be nil
+	ended   atomic.Bool   // the whole body was read
 	failed  atomic.Pointer[error]
 
-	// What the next hop, which the sender wants asked first, has not answered yet;
-	// nil if it need not be asked.
+	// Closed when the body may be read. nil unless the sender wants the next hop to
+	// be asked first (Expect: 100-continue).
 	asked   chan struct{}
 	allowed sync.Once // closes asked
 
@@ -38,23 +38,23 @@ type incoming struct {
 	closed  bool
 }
 
-// unasked is how long a next hop may think about a sender's Expect.
-const unasked = time.Second
+// continueWait is how long a next hop may take to reply to a sender's Expect.
+const continueWait = time.Second
 
-// ask makes the first Read wait until the next hop allows it, or says nothing for
-// a while.
-func (b *incoming) ask() { b.asked = make(chan struct{}) }
+// waitForNextHop makes the first Read wait until the next hop allows it, or says
+// nothing for continueWait.
+func (b *incoming) waitForNextHop() { b.asked = make(chan struct{}) }
 
-// allow is for when the next hop has said that it wants the body.
+// allow lets Read start. Call it when the next hop has asked for the body.
 func (b *incoming) allow() {
 	if b.asked != nil {
 		b.allowed.Do(func() { close(b.asked) })
 	}
 }
 
-// answered is for when the next hop has begun its answer. If it did not ask for
+// answerStarted says that the next hop has started its answer. If it did not ask for
 // the body, the sender is not asked either.
-func (b *incoming) answered() {
+func (b *incoming) answerStarted() {
 	if b != nil && b.asked != nil {
 		b.allowed.Do(func() {
 			b.stop()
@@ -63,16 +63,16 @@ func (b *incoming) answered() {
 	}
 }
 
-// receive returns the body of a message; nil if it has none.
-func receive(w http.ResponseWriter, r *http.Request, idle time.Duration) *incoming {
+// newIncoming returns the body of a message; nil if it has none.
+func newIncoming(w http.ResponseWriter, r *http.Request, idle time.Duration) *incoming {
 	if r.Body == nil || r.Body == http.NoBody {
 		return nil
 	}
 	return &incoming{body: r.Body, request: r, control: http.NewResponseController(w), idle: idle}
 }
 
-// await sets how long the next byte is waited for, unless the body was closed.
-func (b *incoming) await() bool {
+// setDeadline limits the wait for the next byte. It returns false if the body was closed.
+func (b *incoming) setDeadline() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.closed {
@@ -90,11 +90,11 @@ func (b *incoming) Read(p []byte) (int, error) {
 	if b.asked != nil {
 		select {
 		case <-b.asked:
-		case <-time.After(unasked):
+		case <-time.After(continueWait):
 			b.allow()
 		}
 	}
-	if !b.await() {
+	if !b.setDeadline() {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.body.Read(p)
@@ -112,8 +112,8 @@ func (b *incoming) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// end notes that all was read. From now on net/http reads, to see whether the
-// sender hangs up.
+// end records that the whole body was read. From now on net/http reads from the
+// connection, to see whether the sender hangs up.
 func (b *incoming) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -127,8 +127,8 @@ func (b *incoming) open() bool {
 	return !b.closed
 }
 
-// err is why the sender's message could not be read to its end; nil if it could,
-// or was not yet.
+// err returns why the message could not be read to its end; nil if it could, or if
+// reading is not over.
 func (b *incoming) err() error {
 	if b == nil || b.failed.Load() == nil {
 		return nil
@@ -136,24 +136,23 @@ func (b *incoming) err() error {
 	return *b.failed.Load()
 }
 
-// settle waits until a Read that is under way has ended.
-func (b *incoming) settle() {
+// waitForRead waits until the current Read has ended, if there is one.
+func (b *incoming) waitForRead() {
 	if b != nil {
 		b.reading.Lock()
 		defer b.reading.Unlock()
 	}
 }
 
-// whole reports whether nothing of the message is left to be read.
-func (b *incoming) whole() bool { return b == nil || b.ended.Load() }
+// isComplete reports whether the whole message was read.
+func (b *incoming) isComplete() bool { return b == nil || b.ended.Load() }
 
-// linger is how long net/http, which throws a small rest of a body away, waits
-// for it once the answer is given, so that the answer is not lost to a sender
-// that still sends.
+// linger is how long net/http may still read after the answer. It discards a small rest
+// of the body, so that a sender that is still sending does not lose the answer.
 const linger = time.Second
 
-// Close ends a Read that is under way, and returns when it has ended. Nobody may
-// read a request after its handler.
+// Close ends the current Read, if there is one, and returns when it has ended. Nobody
+// may read a request after its handler has returned.
 func (b *incoming) Close() error {
 	if b == nil || b.ended.Load() {
 		return nil
@@ -168,7 +167,7 @@ func (b *incoming) Close() error {
 	return nil
 }
 
-// stop makes a Read that is under way, and all others, fail. It does not wait.
+// stop makes the current Read and all later ones fail. It does not wait.
 func (b *incoming) stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,12 +177,12 @@ func (b *incoming) stop() {
 	}
 }
 
-// headSize is what is read of a message that is known to be too large: enough
-// for its header, which the audit trail quotes.
+// headSize is how many bytes are read of a message that is known to be too large:
+// enough for its header, which the audit trail quotes.
 const headSize = 4 << 10
 
-// peek reads a body up to one byte more than a DUIS message may have, or only
-// its beginning if it is known to be longer. length is what was announced, or -1.
+// peek reads a body up to one byte more than a DUIS message may have, or only headSize
+// if the body is known to be longer. length is the announced length, or -1.
 func peek(body io.Reader, length int64) ([]byte, error) {
 	limit := int64(motorway.Look)
 	if length >= limit {
@@ -198,20 +197,20 @@ func peek(body io.Reader, length int64) ([]byte, error) {
 	return head.Bytes(), err
 }
 
-// rejoined is a body whose beginning was read already.
+// rejoined is a body whose start was already read.
 type rejoined struct {
 	io.Reader
 	io.Closer
 }
 
-// putBack is a body with what was read of it before it again.
-func putBack(head []byte, body io.ReadCloser) io.ReadCloser {
+// rejoin returns a body with the part that was already read in front of it again.
+func rejoin(head []byte, body io.ReadCloser) io.ReadCloser {
 	return rejoined{io.MultiReader(bytes.NewReader(head), body), body}
 }
 
-// plain is the beginning of an answer without its compression. The error says
-// that it cannot be read: whether the next hop took the message is then unknown.
-func plain(head []byte, encoding string) ([]byte, error) {
+// decompress returns the start of an answer without its compression. After an error it
+// is unknown whether the next hop took the message.
+func decompress(head []byte, encoding string) ([]byte, error) {
 	switch strings.ToLower(encoding) {
 	case "", "identity":
 		return head, nil
@@ -222,7 +221,7 @@ func plain(head []byte, encoding string) ([]byte, error) {
 		}
 		text, err := io.ReadAll(io.LimitReader(z, motorway.Look))
 		if errors.Is(err, io.ErrUnexpectedEOF) && len(text) > 0 {
-			err = nil // it is longer than was looked at
+			err = nil // only the start was read
 		}
 		return text, err
 	}

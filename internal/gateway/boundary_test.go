@@ -23,8 +23,8 @@ import (
 	"quell/internal/outage"
 )
 
-// serveReal opens the world's listeners as the program does, instead of those that
-// package httptest makes.
+// serveReal opens the world's listeners as the program does, instead of the listeners
+// of package httptest.
 func (w *world) serveReal() map[outage.Direction]*Listener {
 	w.Helper()
 	fronts := map[outage.Direction]*Listener{}
@@ -83,8 +83,8 @@ func busy() int {
 	return strings.Count(text, "created by net/http.(*Server).Serve") + strings.Count(text, "created by net/http.(*Transport)")
 }
 
-// TestHangingAnswersLeaveNothing: next hops that send the head of their answer to
-// tracked 11.3s and hang. The windows are withdrawn, and nothing is left behind.
+// TestHangingAnswersLeaveNothing: next hops send the head of their answer to tracked
+// 11.3s and then hang. The windows are withdrawn, and nothing is left behind.
 func TestHangingAnswersLeaveNothing(t *testing.T) {
 	w := startedWorldWith(t, Limits{NextHop: 100 * time.Millisecond})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -120,7 +120,7 @@ func TestHangingAnswersLeaveNothing(t *testing.T) {
 			defer c.Close()
 			activateNow(n, 1).write(c)
 			if _, _, err := readAnswer(bufio.NewReader(c)); err == nil || timedOut(err) {
-				t.Errorf("meter %d: %v, want the connection cut", n, err)
+				t.Errorf("meter %d: %v, want the connection closed", n, err)
 			}
 		})
 	}
@@ -136,9 +136,9 @@ func TestHangingAnswersLeaveNothing(t *testing.T) {
 	}
 }
 
-// TestHalfSentBodies: thousands of senders that stop within their messages are
-// gone after a while, and the limit does not hold for messages that wait for the
-// next hop.
+// TestHalfSentBodies: the connections of many senders that stop in the middle of a
+// message are closed after a while. The limit does not apply to messages that wait for
+// the next hop.
 func TestHalfSentBodies(t *testing.T) {
 	w := startedWorldWith(t, Limits{Sender: time.Second, Header: time.Second})
 	fronts := w.serveReal()
@@ -170,8 +170,8 @@ func TestHalfSentBodies(t *testing.T) {
 	}
 }
 
-// TestConsoleHasItsOwnConnections: senders take all the connections that there
-// are, and the console answers, and says so.
+// TestConsoleHasItsOwnConnections: senders use all connections. The console still
+// answers, and reports that.
 func TestConsoleHasItsOwnConnections(t *testing.T) {
 	w := startedWorldWith(t, Limits{Connections: 3})
 	fronts := w.serveReal()
@@ -193,19 +193,19 @@ func TestConsoleHasItsOwnConnections(t *testing.T) {
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
-	if want := "asked\nnorthbound: all 3 connections that it takes are, or just were, in use: others wait"; err != nil || string(text) != want {
+	if want := "asked\nnorthbound: all 3 connections are in use, or were just now; others wait"; err != nil || string(text) != want {
 		t.Errorf("the console says %q, %v, want %q", text, err, want)
 	}
 	if got := w.metric("quell_connections", "listener=northbound"); got != 3 {
 		t.Errorf("%g connections", got)
 	}
-	// A listener that is full can be closed.
+	// A listener with all connections in use can be closed.
 	if err := fronts[outage.North].Close(); err != nil {
 		t.Error(err)
 	}
 }
 
-// TestConsoleBodies: nobody holds a connection of the console by half a request.
+// TestConsoleBodies: half a request does not keep a connection of the console.
 func TestConsoleBodies(t *testing.T) {
 	w := startedWorldWith(t, Limits{Sender: 100 * time.Millisecond})
 	failed := make(chan error, 1)
@@ -223,7 +223,8 @@ func TestConsoleBodies(t *testing.T) {
 	}
 }
 
-// TestAcceptErrors: what cannot be accepted is logged once, counted, and seen.
+// TestAcceptErrors: failures to accept are logged once, counted, and shown as a
+// condition.
 func TestAcceptErrors(t *testing.T) {
 	w := startedWorld(t)
 	var text logs
@@ -233,11 +234,11 @@ func TestAcceptErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	real := l.door.Listener
+	real := l.limiter.Listener
 	defer real.Close()
-	l.door.Listener = failing{real}
+	l.limiter.Listener = failing{real}
 	for range 5 {
-		if _, err := l.door.Accept(); !errors.Is(err, syscall.EMFILE) {
+		if _, err := l.limiter.Accept(); !errors.Is(err, syscall.EMFILE) {
 			t.Errorf("accept: %v", err)
 		}
 	}
@@ -250,8 +251,8 @@ func TestAcceptErrors(t *testing.T) {
 	if got := w.gw.Conditions(); len(got) != 1 || !strings.HasPrefix(got[0], "northbound: connections could not be accepted") {
 		t.Errorf("conditions: %q", got)
 	}
-	if len(l.door.slots) != 0 {
-		t.Errorf("%d places taken", len(l.door.slots))
+	if len(l.limiter.slots) != 0 {
+		t.Errorf("%d slots are taken", len(l.limiter.slots))
 	}
 }
 
@@ -261,8 +262,8 @@ func (failing) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
 }
 
-// TestOwnListener: a next hop that turns out to be quell itself, by whatever
-// address, is not used, and one message takes one connection.
+// TestOwnListener: a next hop that is quell itself, under whatever address, is not
+// used. One message takes one connection.
 func TestOwnListener(t *testing.T) {
 	w := startedWorldWith(t, Limits{Connections: 50})
 	fronts := w.serveReal()
@@ -291,8 +292,8 @@ func TestOwnListener(t *testing.T) {
 	}
 }
 
-// TestCutOff: a stop need not wait for a next hop that never answers.
-func TestCutOff(t *testing.T) {
+// TestAbandonMessages: a stop does not wait for a next hop that never answers.
+func TestAbandonMessages(t *testing.T) {
 	w := startedWorld(t)
 	fronts := w.serveReal()
 	for d, hop := range w.hops {
@@ -312,7 +313,7 @@ func TestCutOff(t *testing.T) {
 			}
 		}()
 	}
-	w.gw.CutOff()
+	w.gw.AbandonMessages()
 	for _, l := range fronts {
 		ctx, cancel := context.WithTimeout(t.Context(), long)
 		if err := l.Shutdown(ctx); err != nil {
@@ -325,11 +326,11 @@ func TestCutOff(t *testing.T) {
 	}
 }
 
-// TestIdleNextHop: a next hop that closes unused connections after some time, and
-// messages that come just then. None may be lost to that.
+// TestIdleNextHop: a next hop closes idle connections after some time, and messages
+// come at that moment. None may be lost.
 func TestIdleNextHop(t *testing.T) {
 	const idle = 400 * time.Millisecond
-	w := startedWorldWith(t, Limits{NextHopUse: idle / 4})
+	w := startedWorldWith(t, Limits{NextHopIdle: idle / 4})
 	var arrived atomic.Int64
 	next := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -362,8 +363,8 @@ func TestIdleNextHop(t *testing.T) {
 	}
 }
 
-// TestSentOnce: next hops that close connections at any moment. No message
-// arrives twice, and one that was answered with success arrived.
+// TestSentOnce: next hops close connections at any moment. No message arrives twice,
+// and every message that was answered with success has arrived.
 func TestSentOnce(t *testing.T) {
 	w := startedWorld(t)
 	var mu sync.Mutex
@@ -375,7 +376,7 @@ func TestSentOnce(t *testing.T) {
 		arrived[r.RequestURI]++
 		mu.Unlock()
 		switch n.Add(1) % 5 {
-		case 0: // closes without an answer, what was sent has arrived
+		case 0: // closes without an answer, but the message has arrived
 			panic(http.ErrAbortHandler)
 		case 1: // closes a little later, as an idle connection is closed
 			c, rw, err := rw.(http.Hijacker).Hijack()
@@ -430,11 +431,11 @@ func TestSentOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if answered.Load() == 0 || sentAgain.Load() == 0 {
-		t.Errorf("%d answered, %d to be sent again: not both were tried", answered.Load(), sentAgain.Load())
+		t.Errorf("%d answered, %d must be sent again: the test did not see both", answered.Load(), sentAgain.Load())
 	}
 }
 
-// TestTLSNextHop: what holds for a next hop holds by TLS as well, which is HTTP/1.1.
+// TestTLSNextHop: all this is also true with TLS, where quell uses HTTP/1.1 too.
 func TestTLSNextHop(t *testing.T) {
 	w := startedWorld(t)
 	var protocol atomic.Pointer[string]
@@ -461,7 +462,7 @@ func TestTLSNextHop(t *testing.T) {
 			if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 200 || *protocol.Load() != "HTTP/1.1" {
 				t.Errorf("%s: status %d, %q, %v, by %s", d, status, text, err, *protocol.Load())
 			}
-			// It ends the connection within a message, whose sender waits.
+			// The next hop ends the connection in the middle of a message. Its sender waits.
 			io.WriteString(c, "PUT / HTTP/1.1\r\nHost: quell\r\nContent-Length: 2000\r\n\r\nabc")
 			if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 502 {
 				t.Errorf("%s, broken off: status %d, %q, %v", d, status, text, err)
@@ -470,7 +471,7 @@ func TestTLSNextHop(t *testing.T) {
 	}
 }
 
-// TestConnections holds the bound of connections to the descriptors that there are.
+// TestConnections checks how many connections follow from the number of descriptors.
 func TestConnections(t *testing.T) {
 	for descriptors, want := range map[uint64]int{0: 16, 100: 16, 576: 16, 1024: 128, 4096: 896, 65536: 10_000, 1 << 62: 10_000} {
 		if got := connections(descriptors); got != want {

@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"quell/internal/duis"
+	"quell/internal/events"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/report"
+	"quell/internal/sqldb"
 	"quell/internal/store"
+	"quell/internal/windows"
 )
 
-// control takes a line that is no message.
+// control plays a line that is not a message.
 func (p *player) control(clauses []clause) bool {
 	c, options := clauses[0], clauses[1:]
 	if c[0] == "next" && p.nextHop(c, options) {
@@ -26,7 +30,7 @@ func (p *player) control(clauses []clause) bool {
 	}
 	if len(c) > 4 && c[0] == "switch" && c[2] == "by" {
 		name, colon := strings.CutSuffix(c[3], ":")
-		if _, err := p.w.store.SetSwitch(p.Context(), outage.Switch(c[1]), name, strings.Join(c[4:], " "), p.now); err != nil || !colon || len(options) > 0 {
+		if _, err := p.w.store.Ledger.SetSwitch(p.Context(), outage.Switch(c[1]), name, strings.Join(c[4:], " "), p.now); err != nil || !colon || len(options) > 0 {
 			p.fail("needs to be: switch POSITION by NAME: WHY, without commas (%v)", err)
 		}
 		return true
@@ -41,7 +45,7 @@ func (p *player) control(clauses []clause) bool {
 	if w, ok := c.match("day _"); ok {
 		day, err := time.Parse("2006-01-02", w[0])
 		if err != nil || !day.After(p.day) {
-			p.fail("no later day: %s", w[0])
+			p.fail("not a later day: %s", w[0])
 		}
 		p.day, p.now = day, day
 		p.w.clock.Store(&day)
@@ -104,7 +108,7 @@ func (p *player) nextHop(c clause, options []clause) bool {
 	} else if w, ok := rest.match("answers _"); ok {
 		how = p.answerOf(w[0], "", options)
 	} else if len(options) > 0 {
-		p.fail("not understood of this: %s", options[0])
+		p.fail("this part is not understood: %s", options[0])
 	} else if _, ok := rest.match("is down"); ok {
 		down = true
 	} else if _, ok := rest.match("hangs up"); ok {
@@ -121,7 +125,7 @@ func (p *player) nextHop(c clause, options []clause) bool {
 	return true
 }
 
-// answerOf reads how a next hop answers: with a ResponseCode, a status, or both.
+// answerOf reads a next hop's answer: a ResponseCode, a status, or both.
 func (p *player) answerOf(what, status string, options []clause) (a answer) {
 	a.status = 200
 	if n, err := strconv.Atoi(what); err == nil {
@@ -149,7 +153,7 @@ func (p *player) answerOf(what, status string, options []clause) (a answer) {
 			name, value, _ := strings.Cut(w[0], ": ")
 			a.header = [2]string{name, value}
 		} else {
-			p.fail("not understood of an answer: %s", o)
+			p.fail("this part of an answer is not understood: %s", o)
 		}
 	}
 	return a
@@ -178,19 +182,19 @@ func (p *player) housekeep(clauses []clause) bool {
 	return true
 }
 
-// report cuts a report of the whole log, whose file counts as written.
+// report makes a report of the whole log, and marks its file as written.
 func (p *player) report() {
-	last, err := p.w.store.LastReport(p.Context())
+	last, err := p.w.store.Reports.Last(p.Context())
 	if err != nil {
 		p.fail("report: %v", err)
 	}
-	r, err := p.w.store.Cut(p.Context(), store.Cut{After: last.No, SystemID: "timeline", Cause: store.CauseAsked, End: p.now, At: p.now,
-		LastSeq: p.lastEntry, Name: func(store.Report, store.ReportFile) string { return "file" }})
+	r, err := p.w.store.Reports.Cut(p.Context(), report.CutOptions{After: last.No, SystemID: "timeline", Cause: report.CauseAsked, End: p.now, At: p.now,
+		LastSeq: p.lastEntry, Name: func(report.Report, report.File) string { return "file" }})
 	if err != nil {
 		p.fail("report: %v", err)
 	}
 	r.Files[0].SHA256 = "as if"
-	if err := p.w.store.Written(p.Context(), r.No, r.Files, p.now); err != nil {
+	if err := p.w.store.Reports.Written(p.Context(), r.No, r.Files, p.now); err != nil {
 		p.fail("report: %v", err)
 	}
 	p.say("-> report %d: entries %d to %d", r.No, r.FirstSeq, r.LastSeq)
@@ -223,7 +227,7 @@ func (p *player) log() {
 }
 
 func (p *player) windows(hub string) {
-	all, err := p.w.store.Activations(p.Context(), store.Find{CHF: p.declared(hub)}, 1000)
+	all, err := p.w.store.Windows.Activations(p.Context(), windows.Filter{CHF: p.declared(hub)}, 1000)
 	if err != nil {
 		p.fail("windows: %v", err)
 	}
@@ -258,11 +262,11 @@ func (p *player) sayDelivered() {
 }
 
 func (p *player) switchHistory() {
-	events, err := p.w.store.Events(p.Context(), 1000)
+	list, err := events.Latest(p.Context(), p.w.store.DB, 1000)
 	if err != nil {
 		p.fail("history: %v", err)
 	}
-	for _, e := range slices.Backward(events) {
+	for _, e := range slices.Backward(list) {
 		if e.What == "switch" {
 			p.say("%s %s: %q to %q, %s", p.clockText(e.At), e.Who, e.Old, e.New, e.Why)
 		}
@@ -277,8 +281,8 @@ func (p *player) stall(how func()) {
 
 func (p *player) resume(wait bool) {
 	if p.w.unlock != nil && wait {
-		// All that was given up must have failed before the lock is gone.
-		if p.w.store.Check(context.Background()) == nil {
+		// Everything that was given up must have failed before the lock is released.
+		if p.w.store.DB.Ping(context.Background()) == nil {
 			p.fail("the store did not stall")
 		}
 	}
@@ -292,7 +296,7 @@ func (p *player) resume(wait bool) {
 	}
 }
 
-// sayNew says which entries came without a message to be told of them.
+// sayNew reports entries that no message has caused.
 func (p *player) sayNew() {
 	for _, e := range p.newEntries() {
 		p.say("-> %s", e)
@@ -305,7 +309,7 @@ func (p *player) restart(crash bool) {
 	}
 	clear(p.held) // their senders get no answer
 	if crash && (p.w.before.Load() != nil || p.w.after.Load() != nil) {
-		p.w.eventually("the journal has it", func() bool { return p.w.store.Pending() > 0 })
+		p.w.eventually("the journal has it", func() bool { return p.w.store.Ledger.Pending() > 0 })
 	}
 	if err := p.w.restart(crash); err != nil {
 		p.fail("restart: %v", err)
@@ -313,9 +317,9 @@ func (p *player) restart(crash bool) {
 	p.sayNew()
 }
 
-// end checks what must hold at the end of every timeline, and says what does
-// not: the log has no gap, what it calls suppressed was not delivered, and no
-// number of a supply point is in the logs.
+// end checks what must be true at the end of every timeline: the log has no gap, no
+// alert that it calls suppressed was delivered, and no number of a supply point is in
+// the logs.
 func (p *player) end() {
 	if !p.w.started() {
 		p.fail("nothing happens")
@@ -331,7 +335,7 @@ func (p *player) end() {
 	north := map[alert]bool{}
 	for _, a := range p.w.hops[outage.North].seen(0) {
 		if o := a.message.Outage; a.message.Body == duis.BodyPowerOutage {
-			north[alert{a.message.AlertID(), o.CHF, o.Start.Truncate(store.Precision)}] = true
+			north[alert{a.message.AlertID(), o.CHF, o.Start.Truncate(sqldb.Precision)}] = true
 		}
 	}
 	for i, e := range p.entries(0) {
@@ -348,7 +352,7 @@ func (p *player) end() {
 	}
 	for _, m := range p.meters {
 		if m.mpan != "" && strings.Contains(p.w.logs.text.String(), m.mpan) {
-			p.say("!! the MPxN of %s stands in the logs", m.name)
+			p.say("!! the MPxN of %s is in the logs", m.name)
 		}
 	}
 }

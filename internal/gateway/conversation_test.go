@@ -26,7 +26,7 @@ import (
 type sentence struct {
 	line  int
 	text  string
-	block []string // nil: none
+	block []string // nil if there is none
 }
 
 func readConversation(t *testing.T, file string) (list []sentence) {
@@ -38,7 +38,7 @@ func readConversation(t *testing.T, file string) (list []sentence) {
 	for i, l := range strings.Split(string(text), "\n") {
 		if rest, ok := strings.CutPrefix(l, "|"); ok {
 			if len(list) == 0 {
-				t.Fatalf("%s:%d: belongs to no line", file, i+1)
+				t.Fatalf("%s:%d: there is no line that it belongs to", file, i+1)
 			}
 			last := &list[len(list)-1]
 			last.block = append(last.block, strings.TrimPrefix(rest, " "))
@@ -54,8 +54,8 @@ func readConversation(t *testing.T, file string) (list []sentence) {
 	return list
 }
 
-// TestConversations plays testdata/conversations/*.txt; 00-how-to-read.txt says
-// how they are written.
+// TestConversations plays testdata/conversations/*.txt. 00-how-to-read.txt there
+// explains the form.
 func TestConversations(t *testing.T) {
 	files, err := filepath.Glob("testdata/conversations/*.txt")
 	if err != nil || len(files) < 2 {
@@ -78,7 +78,7 @@ func TestConversations(t *testing.T) {
 	}
 }
 
-// conversation is one that is played.
+// conversation is a conversation that is being played.
 type conversation struct {
 	*testing.T
 	file      string
@@ -91,7 +91,7 @@ type conversation struct {
 	hops      chan net.Conn
 }
 
-// long is what nothing that works takes.
+// long is more time than anything takes that works.
 const long = time.Minute
 
 func (c *conversation) fail(format string, args ...any) {
@@ -100,7 +100,7 @@ func (c *conversation) fail(format string, args ...any) {
 }
 
 func (c *conversation) play(list []sentence) {
-	limits := Limits{Header: long, Sender: long, KeepAlive: long, Begin: long, NextHop: long, NextHopUse: long}
+	limits := Limits{Header: long, Sender: long, KeepAlive: long, AnswerStart: long, NextHop: long, NextHopIdle: long}
 	for len(list) > 0 && strings.HasPrefix(list[0].text, "limit ") {
 		c.at, list = list[0], list[1:]
 		words := strings.Fields(c.at.text)[1:]
@@ -110,10 +110,10 @@ func (c *conversation) play(list []sentence) {
 			continue
 		}
 		field := map[string]*time.Duration{"header": &limits.Header, "sender": &limits.Sender, "keep-alive": &limits.KeepAlive,
-			"begin": &limits.Begin, "next hop": &limits.NextHop, "next hop use": &limits.NextHopUse}[name]
+			"begin": &limits.AnswerStart, "next hop": &limits.NextHop, "next hop use": &limits.NextHopIdle}[name]
 		d, err := time.ParseDuration(value)
 		if field == nil || err != nil {
-			c.fail("no limit")
+			c.fail("unknown limit")
 		}
 		*field = d
 	}
@@ -163,7 +163,7 @@ func (c *conversation) open(limits Limits) {
 func (c *conversation) number(s string, base int) int {
 	n, err := strconv.ParseInt(s, base, 32)
 	if err != nil {
-		c.fail("%q is no number", s)
+		c.fail("%q is not a number", s)
 	}
 	return int(n)
 }
@@ -194,7 +194,7 @@ func (c *conversation) do() {
 		if more, ok := strings.CutSuffix(rest, " on another connection"); ok {
 			rest = more
 			if c.hop == nil || !c.hop.over() {
-				c.fail("the one before is not over")
+				c.fail("the one before has not ended")
 			}
 			c.hop = nil
 		}
@@ -207,7 +207,7 @@ func (c *conversation) do() {
 	}
 }
 
-// arrives is the next connection to the next hop.
+// arrives returns the next connection that reaches the next hop.
 func (c *conversation) arrives() net.Conn {
 	select {
 	case conn := <-c.hops:
@@ -274,7 +274,7 @@ func (c *conversation) act(p *party, what string) {
 	}
 }
 
-// ending is what follows the last line of a block: nothing behind a body.
+// ending returns what follows the last line of a block: nothing after a body.
 func (c *conversation) ending() string {
 	if slices.Index(c.at.block, "") == len(c.at.block)-1 {
 		return "\r\n"
@@ -291,12 +291,12 @@ func (c *conversation) get(p *party, want []byte) {
 		for at < n && got[at] == want[at] {
 			at++
 		}
-		c.fail("got %d bytes, other than wanted from byte %d on: %.200q, %v", n, at, got[at:n], err)
+		c.fail("got %d bytes, wrong from byte %d on: %.200q, %v", n, at, got[at:n], err)
 	}
 }
 
-// getMessage takes a head, and compares it without regard to the order of its
-// headers, and then the body that the block has.
+// getMessage reads a head and compares it, with the headers in any order. Then it
+// compares the body, if the block has one.
 func (c *conversation) getMessage(p *party) {
 	c.Helper()
 	end := slices.Index(c.at.block, "")
@@ -315,7 +315,7 @@ func (c *conversation) getMessage(p *party) {
 		got = append(got, strings.TrimSuffix(l, "\r\n"))
 	}
 	want := slices.Clone(c.at.block[:end])
-	const status = len("HTTP/1.1 200") // the text behind it is not passed on
+	const status = len("HTTP/1.1 200") // the text after it is not forwarded
 	if len(got) == 0 || got[0] != want[0] && (!strings.HasPrefix(want[0], "HTTP/") || got[0][:min(status, len(got[0]))] != want[0][:status]) {
 		c.fail("got %q", got)
 	}
@@ -329,7 +329,7 @@ func (c *conversation) getMessage(p *party) {
 		case i >= 0:
 			left = slices.Delete(left, i, i+1)
 		case slices.ContainsFunc(left, func(l string) bool { return name(l) == n }), n != "date" && !strings.HasPrefix(n, "quell-"):
-			c.fail("got %q, which was not wanted; all: %q", h, got)
+			c.fail("got %q, which is not in the block; all: %q", h, got)
 		}
 	}
 	if len(left) > 0 {
@@ -354,7 +354,7 @@ func (c *conversation) counted(words []string) {
 	}
 }
 
-// metric is the sum of a metric's values that have all the labels, each NAME=VALUE.
+// metric returns the sum of a metric's values that have all the labels, each NAME=VALUE.
 func (w *world) metric(name string, labels ...string) (sum float64) {
 	w.Helper()
 	families, err := w.registry.Gather()
@@ -380,8 +380,8 @@ func (w *world) metric(name string, labels ...string) (sum float64) {
 	return sum
 }
 
-// finish ends all connections, and looks whether the next hop got more than was
-// told. What is left of messages that broke off may be there.
+// finish ends all connections, and checks that the next hop got no more than the file
+// says. It may have got more of a message that broke off.
 func (c *conversation) finish() {
 	c.at = sentence{text: "the end"}
 	for name, p := range c.senders {
@@ -416,7 +416,7 @@ func (c *conversation) finish() {
 type party struct {
 	conn net.Conn
 	in   *bufio.Reader
-	out  chan []byte // for what writes, so that a conversation does not wait for it
+	out  chan []byte // to a goroutine that writes, so that the conversation does not wait
 	done chan struct{}
 
 	sent, got requests
@@ -431,7 +431,7 @@ func (c *conversation) newParty(conn net.Conn) *party {
 	go func() {
 		defer close(p.done)
 		for b := range p.out {
-			conn.Write(b) // what was not taken, the other side tells
+			conn.Write(b) // if it fails, the other side shows it
 		}
 		if tcp, ok := conn.(*net.TCPConn); ok {
 			tcp.CloseWrite()
@@ -442,7 +442,7 @@ func (c *conversation) newParty(conn net.Conn) *party {
 
 func (p *party) send(b []byte) { p.out <- b }
 
-// finish closes what it writes, when all is written.
+// finish closes the connection for writing when everything is written.
 func (p *party) finish() { p.once.Do(func() { close(p.out) }) }
 
 // over reports whether the other side has closed.
@@ -451,7 +451,7 @@ func (p *party) over() bool {
 	return err != nil && !errors.Is(err, os.ErrDeadlineExceeded)
 }
 
-// requests is an endless text that would be requests if it were taken for them.
+// requests is an endless text that looks like requests.
 type requests struct{ n int }
 
 const smuggled = "POST /smuggled HTTP/1.1\r\nHost: evil.example\r\nContent-Length: 0\r\n\r\n"

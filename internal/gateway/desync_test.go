@@ -94,21 +94,21 @@ func (h *oddHop) serve(c net.Conn) {
 		default:
 			io.WriteString(c, answer)
 		}
-		// It keeps to the rules itself: what is left of the message is no other.
+		// The next hop itself follows the rules: the rest of the message is not another.
 		if _, err := io.Copy(io.Discard, r.Body); err != nil {
 			return
 		}
 	}
 }
 
-// TestNoByteOfABodyIsARequest sends messages to next hops that do all that they
-// can, and stops at any byte: no byte of a body is taken for a request, and each
-// answer is the one to its message.
+// TestNoByteOfABodyIsARequest sends messages to next hops that do everything possible,
+// and stops at any byte. No byte of a body is read as a request, and each answer belongs
+// to its message.
 func TestNoByteOfABodyIsARequest(t *testing.T) {
 	seed := rand.Uint64()
 	r := rand.New(rand.NewPCG(seed, 1))
 	w := newWorld(t)
-	w.limits = Limits{Header: long, Sender: long, KeepAlive: long, Begin: 200 * time.Millisecond, NextHop: 200 * time.Millisecond, NextHopUse: long}
+	w.limits = Limits{Header: long, Sender: long, KeepAlive: long, AnswerStart: 200 * time.Millisecond, NextHop: 200 * time.Millisecond, NextHopIdle: long}
 	if err := w.start("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n", deviceBase["ESME"].String()+"\n"); err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestNoByteOfABodyIsARequest(t *testing.T) {
 	seen := map[string]bool{}
 	for _, target := range hop.targets {
 		if strings.Contains(target, "smuggled") {
-			t.Errorf("seed %d: the next hop was told %s", seed, target)
+			t.Errorf("seed %d: the next hop got the target %s", seed, target)
 		}
 		if seen[target] {
 			t.Errorf("seed %d: the next hop got %s twice", seed, target)
@@ -160,8 +160,8 @@ func TestNoByteOfABodyIsARequest(t *testing.T) {
 	}
 }
 
-// oddMessage is a message that is sent up to some byte, and on when its answer
-// has begun, with another message behind it.
+// oddMessage is a message that is sent up to some byte. The rest follows when its answer
+// has started, and then another message.
 type oddMessage struct {
 	n, length, sent, read int
 	direction             outage.Direction
@@ -169,7 +169,7 @@ type oddMessage struct {
 	chunked, expect       bool
 }
 
-// body is one whose rest, from the byte on that is sent last, is requests.
+// body returns a body. The part that is sent last looks like requests.
 func (m *oddMessage) body() []byte {
 	var text requests
 	text.n = -m.sent + len(smuggled)*(m.sent/len(smuggled)+1)
@@ -217,7 +217,7 @@ func (m *oddMessage) exchange(front *Listener) error {
 	for i := range 3 {
 		text, status, err := readAnswer(in)
 		if err != nil {
-			// Cut off, which is no answer to anything.
+			// Cut off: it is not an answer to another message.
 			return timeoutOf(err)
 		}
 		want := fmt.Sprintf("answer to %d", 2*m.n+i)
@@ -231,7 +231,7 @@ func (m *oddMessage) exchange(front *Listener) error {
 	return nil
 }
 
-// readAnswer reads one answer; its body, or what there is of it.
+// readAnswer reads one answer and returns its body, or the part of it that came.
 func readAnswer(in *bufio.Reader) (string, int, error) {
 	for {
 		res, err := http.ReadResponse(in, nil)
@@ -246,7 +246,7 @@ func readAnswer(in *bufio.Reader) (string, int, error) {
 	}
 }
 
-// timeoutOf is the error if it is that nothing came, else nil.
+// timeoutOf returns the error if it is a time-out, else nil.
 func timeoutOf(err error) error {
 	if timedOut(err) {
 		return err

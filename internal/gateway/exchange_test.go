@@ -27,7 +27,7 @@ import (
 	"quell/internal/outage"
 )
 
-// message is one HTTP message as it is sent.
+// message is an HTTP message to send.
 type message struct {
 	label                string
 	method, target, host string
@@ -52,7 +52,7 @@ func (m *message) content() (io.Reader, int) {
 	return io.LimitReader(&pattern{}, int64(m.size)), m.size
 }
 
-// pattern is an endless body whose repeats do not fall on any buffer's length.
+// pattern is an endless body. Its period divides no buffer's length.
 type pattern struct{ off int }
 
 var patternBlock = func() (b [65537]byte) {
@@ -70,7 +70,7 @@ func (p *pattern) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// write writes the message, and nothing that was not asked for.
+// write writes the message, and adds nothing.
 func (m *message) write(w io.Writer) error {
 	b := bufio.NewWriterSize(w, 32<<10)
 	fmt.Fprintf(b, "%s %s HTTP/1.1\r\nHost: %s\r\n", m.method, m.target, m.host)
@@ -138,7 +138,7 @@ func (w *world) send(d outage.Direction, m *message) (r response, err error) {
 	return r, nil
 }
 
-// answer is how a next hop answers.
+// answer is an answer of a next hop.
 type answer struct {
 	status  int
 	code    string // ResponseCode of a DUIS Response; "": plain text
@@ -149,8 +149,8 @@ type answer struct {
 	bytes   *string // the body instead
 	kind    string  // its Content-Type; "none": without
 	utf16   bool
-	hangUp  string // "": not; "before", "within" the answer
-	hold    bool   // until it is released with another
+	hangUp  string // "before" or "within" the answer; "" if not
+	hold    bool   // wait until another answer releases it
 }
 
 // arrival is one message as it reached a next hop.
@@ -160,9 +160,9 @@ type arrival struct {
 	size                 int64 // as announced; -1: chunked
 	sum                  [32]byte
 	message              duis.Message
-	release              chan answer // of one that is held
+	release              chan answer // if it is held
 
-	// The answer, set when it is given.
+	// Set when it is answered.
 	status int
 	sent   http.Header
 	body   []byte
@@ -172,7 +172,7 @@ type arrival struct {
 type hop struct {
 	live, dead *url.URL
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	down     bool
 	how      answer
 	arrivals []*arrival
@@ -186,8 +186,8 @@ func newHop(t *testing.T, how answer) *hop {
 	return h
 }
 
-// deadEnd is an address where nothing listens, nor ever will while the test
-// runs: it is taken, but not listened on.
+// deadEnd returns an address where nothing listens while the test runs: a socket has
+// it, but does not listen.
 func deadEnd(t *testing.T) *url.URL {
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -313,7 +313,7 @@ func (h *hop) answer(w http.ResponseWriter, a *arrival, how answer) {
 	w.Write(body)
 }
 
-// inUTF16 is text as some programs write it.
+// inUTF16 returns the text in UTF-16, as some programs write it.
 func inUTF16(text []byte) []byte {
 	b := []byte{0xfe, 0xff}
 	for _, u := range utf16.Encode([]rune(string(text))) {
@@ -322,11 +322,12 @@ func inUTF16(text []byte) []byte {
 	return b
 }
 
-// hopByHop are the headers that are each hop's own.
+// hopByHop are the headers that belong to each hop.
 var hopByHop = []string{"Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Te", "Trailer",
 	"Transfer-Encoding", "Upgrade", "Content-Length"}
 
-// endToEnd gives the headers that are not, nor named by Connection, in order.
+// endToEnd returns the headers that are not hop-by-hop and that Connection does not name,
+// in order.
 func endToEnd(h http.Header) (list []string) {
 	own := slices.Clone(hopByHop)
 	for _, v := range h["Connection"] {
@@ -349,7 +350,8 @@ func endToEnd(h http.Header) (list []string) {
 	return list
 }
 
-// difference says how a message arrived other than it was sent; "" if not.
+// difference says how a message that arrived differs from what was sent; "" if it does
+// not.
 func (m *message) difference(a *arrival) string {
 	var list []string
 	differ := func(what string, sent, got any) {
@@ -377,8 +379,8 @@ func (m *message) difference(a *arrival) string {
 	return strings.Join(list, "; ")
 }
 
-// difference says how the next hop's answer arrived at the sender other than
-// it was given; "" if not. Quell's own headers are left out of the north's.
+// difference says how the answer that the sender got differs from the next hop's; "" if
+// it does not. It ignores the headers that quell adds northbound.
 func (a *arrival) difference(r response, d outage.Direction) string {
 	var list []string
 	if a.status != r.status {
@@ -401,7 +403,7 @@ func (a *arrival) difference(r response, d outage.Direction) string {
 	return strings.Join(list, "; ")
 }
 
-// allBut gives all headers but one, hop-by-hop ones included.
+// allBut returns all headers except one, hop-by-hop headers included.
 func allBut(h http.Header, name string) []string {
 	h = h.Clone()
 	h.Del(name)

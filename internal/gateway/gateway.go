@@ -1,10 +1,10 @@
-// Package gateway is the motorway over HTTP: two reverse proxies, one for what
-// goes south and one for what goes north. What passes is unchanged in body,
-// path, query and status; hop-by-hop headers are each hop's own.
+// Package gateway is the motorway over HTTP: two reverse proxies, one southbound and
+// one northbound. They forward messages with body, path, query and status unchanged.
+// Hop-by-hop headers belong to each hop.
 //
-// A northbound answer carries the decision in the headers Quell-Decision and
-// Quell-Reason. A message whose next hop fails is answered 502, or 504 for a
-// time-out, so that the sender sends it again.
+// A northbound answer has the decision in the headers Quell-Decision and Quell-Reason.
+// If the next hop fails, the sender gets 502, or 504 after a time-out, so that it sends
+// the message again.
 package gateway
 
 import (
@@ -31,10 +31,10 @@ const (
 	ReasonHeader   = "Quell-Reason"   // an outage.Reason
 )
 
-// Undelivered is the decision's header of an answer that quell gives itself since
-// the message, which was to go forward, is not known to have reached the next
-// hop. It is no outage.Outcome: those are what the log keeps of decisions, and a
-// message that is sent again gets the same one.
+// Undelivered is the decision header if a message should have been forwarded, but is
+// not known to have reached the next hop: quell answers it itself. It is not an
+// outage.Outcome. Those are logged, and a message that is sent again gets the same
+// one.
 const Undelivered = "undelivered"
 
 // Gateway makes the handlers of both directions.
@@ -45,14 +45,14 @@ type Gateway struct {
 	carrier *carrier
 	south   nextHop
 	north   nextHop
-	ended   context.Context // of messages that nobody waits for any more
+	ended   context.Context // ends when messages are abandoned
 	end     context.CancelFunc
 
-	mu    sync.Mutex // guards doors
-	doors []*door
+	mu       sync.Mutex // guards limiters
+	limiters []*connLimiter
 }
 
-// New makes a gateway. SetNextHops is to be called before the first message.
+// New makes a gateway. Call SetNextHops before the first message.
 func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
 	g := &Gateway{m: m, log: log, limits: limits.orDefault()}
 	for n, d := range map[*nextHop]outage.Direction{&g.south: outage.South, &g.north: outage.North} {
@@ -64,32 +64,32 @@ func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
 	return g
 }
 
-// CutOff gives up what next hops have not answered yet: senders are answered 502,
-// and their 11.3s have no window. It is for the end of the program.
-func (g *Gateway) CutOff() { g.end() }
+// AbandonMessages gives up the messages that next hops have not answered yet: their
+// senders get 502, and 11.3s among them have no window. Call it when the program ends.
+func (g *Gateway) AbandonMessages() { g.end() }
 
-// SetNextHops sets where messages go from now on. The URLs may have a path,
-// which goes before each message's own.
+// SetNextHops sets where messages go from now on. If a URL has a path, it comes before
+// the path of each message.
 func (g *Gateway) SetNextHops(south, north *url.URL) {
-	g.south.point(south)
-	g.north.point(north)
+	g.south.setURL(south)
+	g.north.setURL(north)
 }
 
-// Southbound is the handler of what goes south.
+// Southbound returns the handler of southbound messages.
 func (g *Gateway) Southbound() http.Handler {
 	proxy := g.proxy(&g.south, func(t *transit, res *http.Response) {
 		if !t.Tracked() {
 			return
 		}
-		head, err := peek(res.Body, min(res.ContentLength, motorway.Look-1)) // all that is read, however long it is
-		res.Body = putBack(head, res.Body)
+		head, err := peek(res.Body, min(res.ContentLength, motorway.Look-1)) // not only headSize, however long the answer is
+		res.Body = rejoin(head, res.Body)
 		if err == nil {
-			head, err = plain(head, res.Header.Get("Content-Encoding"))
+			head, err = decompress(head, res.Header.Get("Content-Encoding"))
 		}
 		d := motorway.InDoubt
 		switch {
 		case res.StatusCode >= 400 && res.StatusCode < 500 && res.StatusCode != http.StatusRequestTimeout:
-			d = motorway.Refused // a sender may follow another that quell does not see
+			d = motorway.Refused // but not 3xx: the sender may follow a redirect that quell does not see
 		case res.StatusCode < 300 && err == nil:
 			d = motorway.Delivered
 		}
@@ -100,7 +100,7 @@ func (g *Gateway) Southbound() http.Handler {
 	}, proxy)
 }
 
-// Northbound is the handler of what goes north.
+// Northbound returns the handler of northbound messages.
 func (g *Gateway) Northbound() http.Handler {
 	proxy := g.proxy(&g.north, func(_ *transit, res *http.Response) {
 		res.Header.Del(DecisionHeader)
@@ -112,32 +112,32 @@ func (g *Gateway) Northbound() http.Handler {
 	}, proxy)
 }
 
-// answerWriter writes the answer to a sender. Its headers are put in when it begins:
-// ReverseProxy forgets what was set before a status of 1xx.
+// answerWriter writes the answer to a sender. It adds its headers when the answer
+// starts, since ReverseProxy drops headers that were set before a status of 1xx.
 type answerWriter struct {
 	http.ResponseWriter
-	in     *incoming // the message that is answered; nil if it has no body
+	in     *incoming // the message; nil if it has no body
 	header http.Header
 	own    bool // quell's own answer, not the next hop's
 }
 
 func (a *answerWriter) WriteHeader(status int) {
 	if status < 200 && a.in != nil && (a.in.asked != nil || status == http.StatusContinue && a.in.request.Header.Get("Expect") != "") {
-		// net/http asks the sender for the body itself, as soon as it is read, and
-		// would write both at once. What comes before an answer is a hint.
+		// Drop it. net/http itself asks the sender for the body as soon as the body is
+		// read, and would write at the same time. A 1xx is only a hint.
 		return
 	}
 	if status >= 200 {
 		h := a.Header()
 		maps.Copy(h, a.header)
-		// net/http would add these to an answer of the next hop that lacks them.
+		// If the next hop's answer lacks these headers, net/http must not add them.
 		for _, name := range []string{"Content-Type", "Date"} {
 			if _, ok := h[name]; !ok && !a.own {
 				h[name] = nil
 			}
 		}
-		if !a.in.whole() {
-			// What is left of the message must not be taken for the next one.
+		if !a.in.isComplete() {
+			// The rest of the message must not be read as the next message.
 			h.Set("Connection", "close")
 		}
 	}
@@ -150,26 +150,26 @@ func (a *answerWriter) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 // transit is one message on its way through the gateway.
 type transit struct {
 	motorway.Passage
-	out  *answerWriter
-	in   *incoming // nil if the message has no body
-	head []byte    // what was read of the body before the decision
-	held bool      // that is all of it
+	out      *answerWriter
+	in       *incoming // nil if the message has no body
+	head     []byte    // the part of the body that was read before the decision
+	complete bool      // head is the whole body
 
-	answer *watched // the next hop's answer; nil while there is none, or without a body
+	answer *watchedAnswer // the next hop's answer; nil if there is none yet, or it has no body
 }
 
 type transitKey struct{}
 
 func transitOf(r *http.Request) *transit { return r.Context().Value(transitKey{}).(*transit) }
 
-// handler looks at each message by the function decide, which also gives the
-// headers of the answer, and passes it on to the proxy unless it is suppressed.
+// handler calls decide for each message, and passes the message to the proxy unless it
+// is suppressed. decide also returns headers for the answer.
 func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motorway.Body) (motorway.Passage, http.Header), proxy http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		in := receive(w, r, g.limits.Sender)
+		in := newIncoming(w, r, g.limits.Sender)
 		defer in.Close()
 		t := &transit{out: &answerWriter{ResponseWriter: w, in: in}, in: in}
-		if status, why := tunnel(r); status != 0 {
+		if status, why := refuseTunnel(r); status != 0 {
 			g.refuse(t.out, d, "tunnel", status, why)
 			return
 		}
@@ -177,7 +177,7 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 		if b.XML && in != nil {
 			var err error
 			if b.Head, err = peek(in, r.ContentLength); err != nil {
-				// There is no message.
+				// The message never arrived.
 				status, cause := http.StatusBadRequest, "broken-off"
 				if timedOut(err) {
 					status, cause = http.StatusRequestTimeout, "stalled"
@@ -186,7 +186,7 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 				return
 			}
 			b.Rest = len(b.Head) == motorway.Look || r.ContentLength > int64(len(b.Head))
-			t.head, t.held = b.Head, !b.Rest
+			t.head, t.complete = b.Head, !b.Rest
 		}
 		t.Passage, t.out.header = decide(r.Context(), b)
 		if t.Decision.Outcome == outage.Suppressed {
@@ -196,60 +196,60 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 		}
 		ctx := r.Context()
 		if t.Tracked() {
-			// Its answer must be known even if the sender has hung up. A
-			// context that cannot end would not do: ReverseProxy would then
-			// watch the sender's connection itself.
+			// quell must learn the answer even if the sender hangs up. The context
+			// must still be one that can end: otherwise ReverseProxy would watch the
+			// sender's connection itself.
 			var cancel context.CancelFunc
 			ctx, cancel = context.WithCancel(context.WithoutCancel(ctx))
 			defer cancel()
 			defer context.AfterFunc(g.ended, cancel)()
 		}
-		defer g.noteStall(t)
-		// A copy: net/http goes on to use its own request, with its own body.
+		defer g.reportStall(t)
+		// A copy: net/http continues to use its own request, with its own body.
 		proxy.ServeHTTP(t.out, r.WithContext(context.WithValue(ctx, transitKey{}, t)))
 	})
 }
 
-// noteStall says so if a next hop stopped within its answer. The sender's
-// connection is cut then, so that it sees that the answer is not whole.
-func (g *Gateway) noteStall(t *transit) {
+// reportStall logs and counts a next hop that stopped in the middle of its answer. The
+// sender's connection is closed then, so that it sees that the answer is not complete.
+func (g *Gateway) reportStall(t *transit) {
 	if t.answer == nil || !t.answer.stalled.Load() {
 		return
 	}
 	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), "stalled").Inc()
-	g.log.Warn("the next hop stopped within its answer", "direction", t.Direction, "request", t.Message.RequestID, "response", t.Message.ResponseID)
+	g.log.Warn("the next hop stopped in the middle of its answer", "direction", t.Direction, "request", t.Message.RequestID, "response", t.Message.ResponseID)
 }
 
-// refuse answers what is no message.
+// refuse answers a request that is not a message.
 func (g *Gateway) refuse(out *answerWriter, d outage.Direction, cause string, status int, why string) {
 	g.m.Metrics.Refused.WithLabelValues(string(d), cause).Inc()
-	g.log.Warn("refused", "direction", d, "cause", cause, "status", status, "why", why)
+	g.log.Warn("message refused", "direction", d, "cause", cause, "status", status, "why", why)
 	out.own = true
 	out.Header().Set("Connection", "close")
 	http.Error(out, "quell: "+why, status)
 }
 
-// tunnel says how to refuse a request for a tunnel, through which anything might
-// pass unseen; 0 if it is none. What merely offers another protocol is a message
-// as it is, and passes without the offer: one with a body, or one that offers
-// HTTP/2, as some clients do each time.
-func tunnel(r *http.Request) (status int, why string) {
-	const text = ": quell passes messages of HTTP/1.1, no tunnels"
+// refuseTunnel returns the status to refuse a request for a tunnel, through which
+// anything could pass unseen; 0 if it is not one. A request that only offers another
+// protocol is a message, and is forwarded without the offer: one with a body, or one
+// that offers HTTP/2, as some clients always do.
+func refuseTunnel(r *http.Request) (status int, why string) {
+	const text = ": quell forwards HTTP/1.1 messages, not tunnels"
 	switch {
 	case r.Method == http.MethodConnect:
 		return http.StatusNotImplemented, "CONNECT" + text
 	case r.Method == "PRI" || r.ProtoMajor != 1:
 		return http.StatusHTTPVersionNotSupported, r.Proto + text
-	case r.ContentLength == 0 && slices.Contains(tokens(r.Header["Connection"]), "upgrade") && !offersHTTP(r.Header["Upgrade"]):
+	case r.ContentLength == 0 && slices.Contains(listItems(r.Header["Connection"]), "upgrade") && !offersHTTP(r.Header["Upgrade"]):
 		return http.StatusNotImplemented, "Upgrade" + text
 	}
 	return 0, ""
 }
 
-// offersHTTP reports whether all that a sender offers to switch to is HTTP again,
-// in another version or by TLS.
+// offersHTTP reports whether a sender offers to switch only to another version of HTTP
+// or to TLS.
 func offersHTTP(upgrade []string) bool {
-	for _, offer := range tokens(upgrade) {
+	for _, offer := range listItems(upgrade) {
 		if name, _, _ := strings.Cut(offer, "/"); name != "h2c" && name != "tls" && name != "http" {
 			return false
 		}
@@ -257,8 +257,8 @@ func offersHTTP(upgrade []string) bool {
 	return true
 }
 
-// tokens are the items of a header that is a list, in lower case.
-func tokens(values []string) (list []string) {
+// listItems returns the items of a list header in lower case.
+func listItems(values []string) (list []string) {
 	for _, v := range values {
 		for item := range strings.SplitSeq(v, ",") {
 			if item = strings.ToLower(strings.TrimSpace(item)); item != "" {
@@ -274,26 +274,26 @@ func timedOut(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// isXML reports whether a message may be DUIS: a POST of an XML media type, or
-// of none, that is not compressed.
+// isXML reports whether a message may be DUIS: an uncompressed POST with an XML media
+// type, or with none.
 func isXML(r *http.Request) bool {
 	if encoding := r.Header.Get("Content-Encoding"); r.Method != http.MethodPost || encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return false
 	}
-	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";") // whatever its parameters are
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";") // without its parameters
 	media = strings.ToLower(strings.TrimSpace(media))
 	return media == "" || media == "application/xml" || media == "text/xml" || strings.HasSuffix(media, "+xml")
 }
 
-// errAnswer is of a next hop's answer that no HTTP message may be.
-type errAnswer int
+// errStatus says that a next hop's answer has a status that cannot be forwarded.
+type errStatus int
 
-func (e errAnswer) Error() string {
+func (e errStatus) Error() string {
 	return fmt.Sprintf("the next hop answered with status %03d", int(e))
 }
 
-// proxy makes the reverse proxy of a direction. answered sees the next hop's
-// answer before the caller does.
+// proxy makes the reverse proxy of a direction. It calls answered with the next hop's
+// answer before the sender gets it.
 func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { rewrite(r, hop.url.Load()) },
@@ -302,13 +302,13 @@ func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *
 		ErrorLog:   slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error {
 			if res.StatusCode < 200 || res.StatusCode > 999 {
-				return errAnswer(res.StatusCode) // a tunnel that nobody asked for, or no status at all
+				return errStatus(res.StatusCode) // a tunnel that nobody asked for, or not a status at all
 			}
-			hop.answers()
+			hop.recordAnswer()
 			t := transitOf(res.Request)
-			t.in.answered()
+			t.in.answerStarted()
 			if res.Body != http.NoBody {
-				t.answer = &watched{ReadCloser: res.Body, idle: g.limits.NextHop}
+				t.answer = &watchedAnswer{ReadCloser: res.Body, idle: g.limits.NextHop}
 				res.Body = t.answer
 			}
 			answered(t, res)
@@ -321,19 +321,20 @@ func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *
 	}
 }
 
-// undelivered answers a message that is not known to have reached the next hop.
+// undelivered answers the sender of a message that is not known to have reached the
+// next hop.
 func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err error) {
 	d := motorway.InDoubt
 	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) {
-		d = motorway.Refused // nothing of it was sent
+		d = motorway.Refused // no byte of it was sent
 	}
 	g.m.Answered(ctx, &t.Passage, d, nil)
 	g.m.Passed(&t.Passage, 0)
 	status, cause := http.StatusBadGateway, "unreachable"
 	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", t.Direction)
-	var bad errAnswer
+	var bad errStatus
 	if errors.Is(err, context.Canceled) && g.ended.Err() == nil {
-		t.in.settle() // net/http gives a message up a moment before its Read says why
+		t.in.waitForRead() // net/http gives up a message a moment before its Read says why
 	}
 	switch sender := t.in.err(); {
 	case sender != nil && timedOut(sender):
@@ -351,7 +352,7 @@ func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err
 	}
 	switch cause {
 	case "unreachable", "own-listener", "answer", "timeout":
-		hop.fails(err)
+		hop.recordFailure(err)
 	}
 	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), cause).Inc()
 	g.log.Warn("message not delivered", "direction", t.Direction, "cause", cause, "error", err,
@@ -363,7 +364,7 @@ func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err
 	http.Error(t.out, "quell: "+why+": "+err.Error(), status)
 }
 
-// buffers lends ReverseProxy its copy buffers.
+// buffers is the pool of copy buffers for ReverseProxy.
 type buffers struct{}
 
 var bufferPool = sync.Pool{New: func() any { return new([32 << 10]byte) }}

@@ -15,7 +15,7 @@ import (
 
 	"quell/internal/duis"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 const meters = 20
@@ -23,13 +23,13 @@ const meters = 20
 func meterID(n int) outage.DeviceID { return deviceBase["ESME"] + outage.DeviceID(n) }
 func hubID(n int) outage.DeviceID   { return deviceBase["HUB"] + outage.DeviceID(n) }
 
-// startedWorld is a world with meters that are tracked, each on a hub of its own.
+// startedWorld returns a world with tracked meters, each on its own hub.
 func startedWorld(t *testing.T) *world {
 	t.Helper()
 	return startedWorldBy(t, func(*world) {})
 }
 
-// startedWorldBy is the same with something set before the start.
+// startedWorldBy is startedWorld, and calls a function before the start.
 func startedWorldBy(t *testing.T, set func(*world)) *world {
 	t.Helper()
 	w := newWorld(t)
@@ -74,7 +74,7 @@ func (w *world) mustSend(d outage.Direction, m *message) response {
 
 func (w *world) activation(n int) outage.Activation {
 	w.Helper()
-	list, err := w.store.Activations(w.Context(), store.Find{ESME: meterID(n)}, 10)
+	list, err := w.store.Windows.Activations(w.Context(), windows.Filter{ESME: meterID(n)}, 10)
 	if err != nil || len(list) != 1 {
 		w.Fatalf("activations of meter %d: %v, %v", n, list, err)
 	}
@@ -97,8 +97,8 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
-// TestStreaming sends large bodies whose sender waits, after the first part,
-// until that has reached the other side.
+// TestStreaming sends large bodies. After the first part, the sender waits until that
+// has reached the other side.
 func TestStreaming(t *testing.T) {
 	const size, first = 12 << 20, 256 << 10
 	w := startedWorld(t)
@@ -114,7 +114,7 @@ func TestStreaming(t *testing.T) {
 		}
 		body := io.LimitReader(&pattern{}, size)
 		io.CopyN(rw, body, first)
-		<-reached // the sender has begun to read
+		<-reached // the sender has started to read
 		io.Copy(rw, body)
 	}))
 	t.Cleanup(next.Close)
@@ -165,8 +165,8 @@ func TestStreaming(t *testing.T) {
 	}
 }
 
-// TestEarlyAnswer: the next hop answers while the sender still sends, and the
-// sender goes on only when the answer has begun.
+// TestEarlyAnswer: the next hop answers while the sender is still sending. The sender
+// continues only when the answer has started.
 func TestEarlyAnswer(t *testing.T) {
 	const size, first = 4 << 20, 128 << 10
 	w := startedWorld(t)
@@ -228,9 +228,8 @@ func TestEarlyAnswer(t *testing.T) {
 	}
 }
 
-// TestManyAtOnce sends alerts in parallel, each twice at the same time: what
-// came in is what was forwarded and what was suppressed, and the two of an
-// alert met the same fate.
+// TestManyAtOnce sends alerts in parallel, each twice at the same time. Each is either
+// forwarded or suppressed, and both copies of an alert get the same decision.
 func TestManyAtOnce(t *testing.T) {
 	const alerts = 200
 	w := startedWorld(t)
@@ -259,7 +258,7 @@ func TestManyAtOnce(t *testing.T) {
 	for _, a := range w.hops[outage.North].seen(0) {
 		delivered[a.message.AlertID()]++
 	}
-	entries, err := w.store.EntriesAfter(t.Context(), 0, 2*alerts)
+	entries, err := w.store.Ledger.EntriesAfter(t.Context(), 0, 2*alerts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,8 +284,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestSenderHangsUp: the sender of an 11.3 is gone before the next hop answers.
-// The request is with the next hop, so its answer counts.
+// TestSenderHangsUp: the sender of an 11.3 hangs up before the next hop answers. The
+// next hop has the request, so its answer counts.
 func TestSenderHangsUp(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -345,15 +344,15 @@ func TestOwnHeadersOfTheNextHop(t *testing.T) {
 	if got := fmt.Sprint(r.header[DecisionHeader], r.header[ReasonHeader]); got != "[forwarded] [no-window]" {
 		t.Errorf("northbound: %s", got)
 	}
-	// Southbound, quell has nothing to say, and changes nothing.
+	// Southbound, quell adds and changes nothing.
 	r = w.mustSend(outage.South, activateNow(1, 1))
 	if got := fmt.Sprint(r.header[DecisionHeader], r.header[ReasonHeader]); got != "[suppressed shadow] [window-open]" {
 		t.Errorf("southbound: %s", got)
 	}
 }
 
-// TestNextHopWithPath: what a next hop's URL has of a path goes before each
-// message's own.
+// TestNextHopWithPath: the path of a next hop's URL comes before the path of each
+// message.
 func TestNextHopWithPath(t *testing.T) {
 	w := startedWorld(t)
 	for base, want := range map[string]string{"": "/a%2Fb//c?x=;", "/": "/a%2Fb//c?x=;", "/in%2Fner": "/in%2Fner/a%2Fb//c?x=;", "/inner/": "/inner/a%2Fb//c?x=;"} {
@@ -371,8 +370,8 @@ func TestNextHopWithPath(t *testing.T) {
 	}
 }
 
-// A message is looked at whatever the parameters of its media type are: a cancellation
-// that is not looked at closes nothing.
+// A message is read whatever parameters its media type has. A cancellation that is not
+// read would close nothing.
 func TestIsXML(t *testing.T) {
 	for _, c := range []struct {
 		kind, encoding string

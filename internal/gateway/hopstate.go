@@ -12,29 +12,29 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// nextHop is where the messages of a direction go, and how it stood with the last.
+// nextHop is where the messages of a direction go, and whether it is taking them.
 type nextHop struct {
 	direction outage.Direction
 	url       atomic.Pointer[url.URL]
 	up        prometheus.Gauge
 
-	failing atomic.Bool // whether mu guards anything that is to be told
-	mu      sync.Mutex  // guards what follows
-	since   time.Time   // when the first message failed after the last that did not
-	failed  int         // messages since
-	last    error
+	failing atomic.Bool // failed is not 0
+	mu      sync.Mutex  // guards the fields below
+	since   time.Time   // when the first of the failed messages failed
+	failed  int         // messages that have failed since the last success
+	last    error       // of the last one
 }
 
-// point sets where messages go from now on.
-func (n *nextHop) point(to *url.URL) {
+// setURL sets where messages go from now on.
+func (n *nextHop) setURL(to *url.URL) {
 	if was := n.url.Swap(to); was == nil || to == nil || *was != *to {
-		n.answers()
+		n.recordAnswer()
 	}
 }
 
-// fails notes that a message could not be delivered, or got no answer that can be
-// passed on.
-func (n *nextHop) fails(err error) {
+// recordFailure records that a message could not be delivered, or that its answer cannot
+// be forwarded.
+func (n *nextHop) recordFailure(err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.failed == 0 {
@@ -46,8 +46,8 @@ func (n *nextHop) fails(err error) {
 	n.up.Set(0)
 }
 
-// answers notes that a message was answered.
-func (n *nextHop) answers() {
+// recordAnswer records that a message was answered.
+func (n *nextHop) recordAnswer() {
 	if !n.failing.Load() {
 		return
 	}
@@ -58,7 +58,8 @@ func (n *nextHop) answers() {
 	n.up.Set(1)
 }
 
-// condition says that it does not take messages; "" if it does, or none came.
+// condition says that the next hop does not take messages; "" if it does, or if none
+// came.
 func (n *nextHop) condition() string {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -17,18 +17,18 @@ import (
 	"quell/internal/motorway"
 )
 
-// Limits are how long, and how much, others may use up. A field that is zero is
-// the default.
+// Limits are how long, and how much, senders and next hops may use quell's resources. A
+// zero field means the default.
 type Limits struct {
-	Header     time.Duration // for a sender to send the header of a message
-	Sender     time.Duration // without a byte from a sender, or taken by one
-	KeepAlive  time.Duration // for a sender's connection without a message
-	Begin      time.Duration // until a next hop begins its answer
-	NextHop    time.Duration // without a byte of a next hop's answer once it has begun, or taken by one
-	NextHopUse time.Duration // that an unused connection to a next hop is kept
-	// Connections is how many a listener of messages has at a time.
+	Header      time.Duration // for a sender to send the header of a message
+	Sender      time.Duration // without a byte from the sender, or taken by it
+	KeepAlive   time.Duration // that a sender's connection may be idle
+	AnswerStart time.Duration // until a next hop starts its answer
+	NextHop     time.Duration // without a byte of the started answer, or taken by the next hop
+	NextHopIdle time.Duration // that an idle connection to a next hop is kept
+	// Connections is how many connections each listener of messages may have.
 	Connections int
-	// ConsoleConnections is the same for the console, which has them to itself.
+	// ConsoleConnections is the same for the console, which has its own.
 	ConsoleConnections int
 }
 
@@ -37,24 +37,24 @@ func (l Limits) orDefault() Limits {
 		Header:             cmp.Or(l.Header, 10*time.Second),
 		Sender:             cmp.Or(l.Sender, 30*time.Second),
 		KeepAlive:          cmp.Or(l.KeepAlive, 2*time.Minute),
-		Begin:              cmp.Or(l.Begin, time.Minute),
+		AnswerStart:        cmp.Or(l.AnswerStart, time.Minute),
 		NextHop:            cmp.Or(l.NextHop, 30*time.Second),
-		NextHopUse:         cmp.Or(l.NextHopUse, 4*time.Second),
+		NextHopIdle:        cmp.Or(l.NextHopIdle, 4*time.Second),
 		Connections:        cmp.Or(l.Connections, connections(descriptors())),
 		ConsoleConnections: cmp.Or(l.ConsoleConnections, 128),
 	}
 }
 
-// Of the descriptors of the process, reserved are for all that is no message: the
-// console, the store, reports. Each message of the others takes two, one to its
-// sender and one to its next hop, and there are two listeners of messages.
+// reserved is how many descriptors of the process are not for messages, but for the
+// console, the store and reports. Each message takes two of the others, one to its sender
+// and one to its next hop. There are two listeners of messages.
 const (
 	reserved       = 512
 	maxConnections = 10_000
 )
 
-// connections is how many connections a listener of messages has at a time, of a
-// process with so many descriptors.
+// connections returns how many connections a listener of messages may have, if the
+// process may have that many descriptors.
 func connections(descriptors uint64) int {
 	if descriptors < reserved {
 		return 16
@@ -62,7 +62,7 @@ func connections(descriptors uint64) int {
 	return int(min(max((descriptors-reserved)/4, 16), maxConnections))
 }
 
-// descriptors is how many the process may have.
+// descriptors returns how many descriptors the process may have.
 func descriptors() uint64 {
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
@@ -71,16 +71,16 @@ func descriptors() uint64 {
 	return limit.Cur
 }
 
-// Listener is one of quell's listeners with its server. Its limits hold for
-// everything that is read from, or written to, those who connect.
+// Listener is one of quell's listeners with its server. Its limits apply to everything
+// that is read from or written to its clients.
 type Listener struct {
 	*http.Server
-	URL  string
-	door *door
+	URL     string
+	limiter *connLimiter
 }
 
-// Listen opens a listener, which waits for Serve. The name is "southbound",
-// "northbound" or "console"; the last has its own bound of connections.
+// Listen opens a listener. It accepts connections when Serve is called. The name is
+// "southbound", "northbound" or "console". The console has its own limit of connections.
 func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -89,11 +89,11 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 	most := g.limits.Connections
 	if name == "console" {
 		most = g.limits.ConsoleConnections
-		h = g.patient(h)
+		h = g.limitBodyWait(h)
 	}
-	d := &door{Listener: l, name: name, slots: make(chan struct{}, most), closed: make(chan struct{}), open: map[*stallConn]bool{}, stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
+	d := &connLimiter{Listener: l, name: name, slots: make(chan struct{}, most), closed: make(chan struct{}), open: map[*stallConn]bool{}, stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
 	g.mu.Lock()
-	g.doors = append(g.doors, d)
+	g.limiters = append(g.limiters, d)
 	g.mu.Unlock()
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: g.limits.Header, IdleTimeout: g.limits.KeepAlive,
 		DisableGeneralOptionsHandler: true, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
@@ -106,32 +106,32 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 		}
 	}
 	if name != "console" {
-		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // ends messages by CutOff
+		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
-	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), door: d}, nil
+	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), limiter: d}, nil
 }
 
-// Serve takes connections until the server is closed. The error is never nil.
-func (l *Listener) Serve() error { return l.Server.Serve(l.door) }
+// Serve accepts connections until the server is closed. The error is never nil.
+func (l *Listener) Serve() error { return l.Server.Serve(l.limiter) }
 
-// patient bounds the wait for each byte of a request's body, for handlers that
-// know nothing of it.
-func (g *Gateway) patient(next http.Handler) http.Handler {
+// limitBodyWait limits the wait for each byte of a request's body, for handlers that do
+// not do so themselves.
+func (g *Gateway) limitBodyWait(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		in := receive(w, r, g.limits.Sender)
+		in := newIncoming(w, r, g.limits.Sender)
 		if in == nil {
 			next.ServeHTTP(w, r)
 			return
 		}
 		defer in.Close()
-		in.await()
+		in.setDeadline()
 		r = r.WithContext(r.Context())
 		r.Body = in
 		next.ServeHTTP(w, r)
 	})
 }
 
-// Conditions says what is wrong with the listeners and the next hops; nil if nothing.
+// Conditions says what is wrong with the listeners and the next hops; nil if nothing is.
 func (g *Gateway) Conditions() (list []string) {
 	for _, n := range []*nextHop{&g.south, &g.north} {
 		if text := n.condition(); text != "" {
@@ -140,16 +140,16 @@ func (g *Gateway) Conditions() (list []string) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, d := range g.doors {
+	for _, d := range g.limiters {
 		list = append(list, d.conditions(time.Now())...)
 	}
 	return list
 }
 
-// door is a listener with a bound on its connections. When it is reached, the one
-// that was without a message for longest makes room. If all have one, others wait in
-// the kernel's queue until one ends; all of them end, by the limits.
-type door struct {
+// connLimiter is a listener with a limit on its connections. At the limit, it closes the
+// connection that has been idle longest. If none is idle, new connections wait in the
+// kernel's queue until one ends. Each one ends, because of Limits.
+type connLimiter struct {
 	net.Listener
 	name    string
 	slots   chan struct{} // one for each connection
@@ -159,45 +159,45 @@ type door struct {
 
 	closing sync.Once
 	closed  chan struct{}
-	full    recent
-	failing recent
+	full    lastTime
+	failing lastTime
 
 	mu   sync.Mutex
 	open map[*stallConn]bool
 }
 
-// recent is when something last happened.
-type recent struct{ at atomic.Int64 }
+// lastTime is when something last happened.
+type lastTime struct{ at atomic.Int64 }
 
-// stays is how long a condition is told of after it was seen last, so that one
-// who looks once a minute sees it, and how long the log is silent after a line.
-const stays = time.Minute
+// recent is how long a condition is shown after it was last seen, so that a check once a
+// minute sees it. The log also stays silent that long after a line.
+const recent = time.Minute
 
-func (r *recent) is(now time.Time) bool {
+func (r *lastTime) isRecent(now time.Time) bool {
 	at := r.at.Load()
-	return at != 0 && now.Sub(time.Unix(0, at)) < stays
+	return at != 0 && now.Sub(time.Unix(0, at)) < recent
 }
 
-// happens notes that it happens, and reports whether it is to be logged.
-func (r *recent) happens(now time.Time) bool {
-	first := !r.is(now)
+// record records that it happens now, and reports whether to log it.
+func (r *lastTime) record(now time.Time) bool {
+	first := !r.isRecent(now)
 	r.at.Store(now.UnixNano())
 	return first
 }
 
-func (d *door) conditions(now time.Time) (list []string) {
-	if len(d.slots) == cap(d.slots) || d.full.is(now) {
-		list = append(list, fmt.Sprintf("%s: all %d connections that it takes are, or just were, in use: others wait", d.name, cap(d.slots)))
+func (d *connLimiter) conditions(now time.Time) (list []string) {
+	if len(d.slots) == cap(d.slots) || d.full.isRecent(now) {
+		list = append(list, fmt.Sprintf("%s: all %d connections are in use, or were just now; others wait", d.name, cap(d.slots)))
 	}
-	if d.failing.is(now) {
+	if d.failing.isRecent(now) {
 		list = append(list, d.name+": connections could not be accepted; the log says why")
 	}
 	return list
 }
 
-// Accept waits for a place, then for a connection.
-func (d *door) Accept() (net.Conn, error) {
-	if !d.enter() {
+// Accept waits for a slot, then for a connection.
+func (d *connLimiter) Accept() (net.Conn, error) {
+	if !d.takeSlot() {
 		return nil, net.ErrClosed
 	}
 	c, err := d.Listener.Accept()
@@ -205,8 +205,8 @@ func (d *door) Accept() (net.Conn, error) {
 		<-d.slots
 		if !errors.Is(err, net.ErrClosed) {
 			d.metrics.AcceptErrors.WithLabelValues(d.name).Inc()
-			if d.failing.happens(time.Now()) {
-				d.log.Error("connections cannot be accepted, this is tried again", "listener", d.name, "error", err)
+			if d.failing.record(time.Now()) {
+				d.log.Error("connections cannot be accepted, will retry", "listener", d.name, "error", err)
 			}
 		}
 		return nil, err
@@ -226,29 +226,30 @@ func (d *door) Accept() (net.Conn, error) {
 	return s, nil
 }
 
-// Those that are asked to make room are without a message for this long at least:
-// a sender that goes on at once finds its connection as it left it. While there is
-// no room, it is looked for that often.
+// Only a connection that has been idle for minIdle may be closed to free its slot, so
+// that a sender can send its next message at once. If there is none, retryEvery is how
+// often connLimiter looks again.
 const (
-	unused    = time.Second
-	lookAgain = 100 * time.Millisecond
+	minIdle    = time.Second
+	retryEvery = 100 * time.Millisecond
 )
 
-// enter takes a place, and reports whether there was one before the door closed.
-func (d *door) enter() bool {
+// takeSlot waits for a free slot and takes it. It returns false if the listener was
+// closed first.
+func (d *connLimiter) takeSlot() bool {
 	select {
 	case d.slots <- struct{}{}:
 		return true
 	default:
 	}
 	d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
-	if d.full.happens(time.Now()) {
-		d.log.Error("a listener has all the connections that it takes, others may wait", "listener", d.name, "connections", cap(d.slots))
+	if d.full.record(time.Now()) {
+		d.log.Error("all connections of a listener are in use, others may wait", "listener", d.name, "connections", cap(d.slots))
 	}
-	again := time.NewTicker(lookAgain)
+	again := time.NewTicker(retryEvery)
 	defer again.Stop()
 	for {
-		d.makeRoom(time.Now())
+		d.closeIdle(time.Now())
 		select {
 		case d.slots <- struct{}{}:
 			return true
@@ -259,9 +260,9 @@ func (d *door) enter() bool {
 	}
 }
 
-// makeRoom closes the connection that was without a message for longest.
-func (d *door) makeRoom(now time.Time) {
-	oldest, since := (*stallConn)(nil), now.Add(-unused).UnixNano()
+// closeIdle closes the connection that has been idle longest, if any.
+func (d *connLimiter) closeIdle(now time.Time) {
+	oldest, since := (*stallConn)(nil), now.Add(-minIdle).UnixNano()
 	d.mu.Lock()
 	for c := range d.open {
 		if idle := c.idle.Load(); idle != 0 && idle < since {
@@ -274,17 +275,17 @@ func (d *door) makeRoom(now time.Time) {
 	}
 }
 
-func (d *door) Close() error {
+func (d *connLimiter) Close() error {
 	d.closing.Do(func() { close(d.closed) })
 	return d.Listener.Close()
 }
 
-// stallConn is a connection whose other side must take a byte now and then.
+// stallConn is a connection whose other side must take a byte within stall.
 type stallConn struct {
 	net.Conn
 	stall  time.Duration
-	closed func()       // told when it is closed, each time; may be nil
-	idle   atomic.Int64 // when it was left without a message, in ns; 0 if it has one, or never had
+	closed func()       // called by each Close; may be nil
+	idle   atomic.Int64 // since when it has been idle, in ns; 0 if it has a message, or has had none
 }
 
 func (c *stallConn) Write(b []byte) (written int, err error) {
@@ -298,7 +299,7 @@ func (c *stallConn) Write(b []byte) (written int, err error) {
 	}
 }
 
-// CloseWrite lets net/http end a connection before its sender is done.
+// CloseWrite lets net/http end a connection before its sender has finished.
 func (c *stallConn) CloseWrite() error {
 	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return half.CloseWrite()

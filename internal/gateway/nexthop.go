@@ -17,15 +17,15 @@ import (
 	"time"
 )
 
-// dialTimeout is how long the next hop may take to accept a connection, and for
-// TLS besides.
+// dialTimeout is how long the next hop may take to accept a connection, and again for
+// TLS.
 const dialTimeout = 5 * time.Second
 
-// errOwnListener is of a connection that came back to quell itself.
-var errOwnListener = errors.New("the next hop is a listener of this quell itself")
+// errOwnListener says that a connection leads back to quell.
+var errOwnListener = errors.New("the next hop is quell itself")
 
-// newTransport makes what carries messages to next hops. It is HTTP/1.1 alone: a
-// message then has its connection to itself, and what was written of it is known.
+// newTransport makes a transport to next hops. It uses only HTTP/1.1: each message has
+// its own connection, and it is known which bytes of it were written.
 func (g *Gateway) newTransport() *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
 	return &http.Transport{
@@ -34,25 +34,25 @@ func (g *Gateway) newTransport() *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			if g.isOwn(c) {
+			if g.isOwnListener(c) {
 				c.Close()
 				return nil, errOwnListener
 			}
 			return &hopConn{stallConn: stallConn{Conn: c, stall: g.limits.NextHop}}, nil
 		},
 		MaxIdleConnsPerHost:   256,
-		IdleConnTimeout:       g.limits.NextHopUse,
+		IdleConnTimeout:       g.limits.NextHopIdle,
 		TLSHandshakeTimeout:   dialTimeout,
-		ResponseHeaderTimeout: g.limits.Begin,
-		ExpectContinueTimeout: 0,    // the body of the message waits by itself
-		DisableCompression:    true, // the body's bytes are the sender's
+		ResponseHeaderTimeout: g.limits.AnswerStart,
+		ExpectContinueTimeout: 0,    // incoming itself waits before it reads the body
+		DisableCompression:    true, // the body must stay as the sender sent it
 	}
 }
 
-// isOwn reports whether a connection, which quell made, leads to a listener of its
-// own: under whatever name, one message would come round until there are no
-// descriptors left.
-func (g *Gateway) isOwn(c net.Conn) bool {
+// isOwnListener reports whether a connection that quell made leads to one of its own
+// listeners, whatever name was used. A message would go round until no descriptors are
+// left.
+func (g *Gateway) isOwnListener(c net.Conn) bool {
 	to, err1 := netip.ParseAddrPort(c.RemoteAddr().String())
 	from, err2 := netip.ParseAddrPort(c.LocalAddr().String())
 	if err1 != nil || err2 != nil {
@@ -62,7 +62,7 @@ func (g *Gateway) isOwn(c net.Conn) bool {
 	here := ip.IsLoopback() || ip == from.Addr().Unmap()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, d := range g.doors {
+	for _, d := range g.limiters {
 		at, err := netip.ParseAddrPort(d.Addr().String())
 		if err == nil && at.Port() == to.Port() && (at.Addr().Unmap() == ip || at.Addr().IsUnspecified() && here) {
 			return true
@@ -71,16 +71,16 @@ func (g *Gateway) isOwn(c net.Conn) bool {
 	return false
 }
 
-// carrier sends each message once. The standard transport sends some again that
-// may have arrived: those by methods that ought to be harmless. Each of them has
-// a connection of its own, where there is nothing to send again for.
+// carrier sends each message only once. On a reused connection, the standard transport
+// may send a message again that may have arrived, if its method should be harmless to
+// repeat. So each message with such a method gets a new connection.
 type carrier struct {
 	kept, fresh *http.Transport
 }
 
 func (g *Gateway) newCarrier() *carrier {
 	c := &carrier{kept: g.newTransport(), fresh: g.newTransport()}
-	c.fresh.MaxIdleConnsPerHost = -1 // none is kept, and nothing is said of it to the next hop
+	c.fresh.MaxIdleConnsPerHost = -1 // keep none, without a header that says so
 	return c
 }
 
@@ -92,14 +92,14 @@ func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 		GotConn: func(i httptrace.GotConnInfo) {
 			if conn = hopConnOf(i.Conn); conn != nil {
 				conn.heard.Store(false)
-				if t.in != nil && !t.held {
+				if t.in != nil && !t.complete {
 					conn.sending.Store(t.in)
 				}
 			}
 		},
 		GotFirstResponseByte: func() {
 			if conn != nil && !conn.heard.Load() {
-				unasked.Store(true) // it was there before the message was
+				unasked.Store(true) // the answer was there before the message
 			}
 		},
 	}
@@ -120,15 +120,15 @@ func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
 	return res, err
 }
 
-// errUnasked is of an answer that came before its message was sent: one too many
-// to the message before, on the same connection.
-var errUnasked = errors.New("the next hop gave an answer to no message")
+// errUnasked says that an answer came before its message was sent: the next hop sent a
+// second answer to the message before, on the same connection.
+var errUnasked = errors.New("the next hop sent an answer before it got the message")
 
 // hopConn is a connection to a next hop.
 type hopConn struct {
 	stallConn
-	heard   atomic.Bool              // something came since the last message got the connection
-	sending atomic.Pointer[incoming] // the message that goes out while its sender still sends; may be over
+	heard   atomic.Bool              // a byte has come since the last message got the connection
+	sending atomic.Pointer[incoming] // the message that is sent on while its sender still sends; may have ended
 }
 
 func hopConnOf(c net.Conn) *hopConn {
@@ -147,9 +147,9 @@ func (c *hopConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close is called as soon as the next hop ends the connection. The message that
-// is still being sent need not be read any more then; the transport would wait for
-// its sender, who may wait for an answer.
+// Close is called as soon as the next hop ends the connection. A message that is still
+// being sent need not be read any further: the transport would wait for its sender,
+// which may be waiting for an answer.
 func (c *hopConn) Close() error {
 	if in := c.sending.Swap(nil); in != nil {
 		in.stop()
@@ -158,32 +158,32 @@ func (c *hopConn) Close() error {
 	return c.stallConn.Close()
 }
 
-// rewrite directs a request to the next hop, with nothing else changed. It
-// undoes what ReverseProxy does for browsers' sake.
+// rewrite sends a request to the next hop, and changes nothing else in it. It undoes
+// what ReverseProxy changes for browsers.
 func rewrite(r *httputil.ProxyRequest, nextHop *url.URL) {
 	in, out := r.In, r.Out
 	t := transitOf(in)
 	switch {
-	case t.held:
-		// Of a kind that the transport knows to be at hand, so that head and
-		// body are written at once.
+	case t.complete:
+		// The transport knows that such a body is in memory, and writes head and body
+		// at once.
 		out.Body = io.NopCloser(bytes.NewReader(t.head))
-		// Lets the transport send it again on another connection if the next hop
-		// closed the one before anything was written.
+		// This lets the transport use another connection if the next hop closed the
+		// first before anything was written.
 		out.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(t.head)), nil }
 	case t.in != nil:
-		out.Body = putBack(t.head, t.in)
+		out.Body = rejoin(t.head, t.in)
 	}
 	switch {
 	case len(t.head) > 0:
-		// The sender went on long ago. To wait for the next hop's word would only
-		// hold the message up.
+		// The sender has already sent a part of the body. To wait for the next hop's
+		// consent would only delay the message.
 		out.Header.Del("Expect")
 	case t.in != nil && in.Header.Get("Expect") != "":
-		t.in.ask()
+		t.in.waitForNextHop()
 	}
-	if t.in != nil && !t.held && in.ContentLength < 0 {
-		// Trailers come at the end, announced or not.
+	if t.in != nil && !t.complete && in.ContentLength < 0 {
+		// Trailers may come at the end, whether announced or not.
 		if out.Trailer == nil {
 			out.Trailer = http.Header{}
 		}
@@ -195,32 +195,32 @@ func rewrite(r *httputil.ProxyRequest, nextHop *url.URL) {
 			out.Header[name] = v
 		}
 	}
-	// An offer to switch to another protocol is the sender's to quell, which
-	// does not take it.
+	// The sender offers another protocol to quell, not to the next hop. quell does not
+	// accept the offer.
 	out.Header.Del("Connection")
 	out.Header.Del("Upgrade")
-	// The transport takes these for leave to send a message again that may have
-	// arrived. It looks for them in this spelling alone; next hops do not.
+	// With these headers the transport would send a message again that may have
+	// arrived. It looks only for this spelling; next hops accept any.
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
 		if v, ok := out.Header[name]; ok {
 			delete(out.Header, name)
 			out.Header[strings.ToLower(name)] = v
 		}
 	}
-	direct(out, in, nextHop)
+	setTarget(out, in, nextHop)
 }
 
-// direct sets the target of a request: the path as it came, byte for byte, behind
-// that of the next hop.
-func direct(out, in *http.Request, nextHop *url.URL) {
+// setTarget sets the target of a request: the path of the next hop, then the path of
+// the message, byte for byte.
+func setTarget(out, in *http.Request, nextHop *url.URL) {
 	out.URL = &url.URL{Scheme: nextHop.Scheme, Host: nextHop.Host, RawQuery: in.URL.RawQuery, ForceQuery: in.URL.ForceQuery}
 	path, _, _ := strings.Cut(in.RequestURI, "?")
 	if path == "*" {
-		out.URL.Opaque = path // it is about the server, not about a path
+		out.URL.Opaque = path // it means the server, not a path
 		return
 	}
 	if _, rest, ok := strings.Cut(path, "://"); ok && !strings.HasPrefix(path, "/") {
-		// The form of requests to a proxy. What is behind the host is the path.
+		// The form of a request to a proxy. The path comes after the host.
 		_, behind, ok := strings.Cut(rest, "/")
 		path = "/" + behind
 		if !ok && in.Method == http.MethodOptions && in.RequestURI == in.URL.Scheme+"://"+rest {
@@ -233,21 +233,20 @@ func direct(out, in *http.Request, nextHop *url.URL) {
 		out.URL.Opaque = full
 		return
 	}
-	// Package url would take what follows for a host. Set in this way it stays
-	// a path, but characters that no URL may have are escaped.
+	// Package url would read what follows // as a host. Set like this it stays a path,
+	// but characters that a URL must not have are escaped.
 	out.URL.Path, out.URL.RawPath = in.URL.Path, in.URL.RawPath
 }
 
-// watched is a next hop's answer, which is given up when no byte comes for too
-// long.
-type watched struct {
+// watchedAnswer is a next hop's answer. It is given up if no byte comes for idle.
+type watchedAnswer struct {
 	io.ReadCloser
 	idle    time.Duration
 	timer   *time.Timer // nil until the first Read
 	stalled atomic.Bool
 }
 
-func (w *watched) Read(p []byte) (int, error) {
+func (w *watchedAnswer) Read(p []byte) (int, error) {
 	if w.timer == nil {
 		w.timer = time.AfterFunc(w.idle, func() {
 			w.stalled.Store(true)
@@ -257,7 +256,7 @@ func (w *watched) Read(p []byte) (int, error) {
 		w.timer.Reset(w.idle)
 	}
 	n, err := w.ReadCloser.Read(p)
-	// A sender that is slow to take its answer is no fault of the next hop.
+	// If the sender is slow to take the answer, that is not the next hop's fault.
 	w.timer.Stop()
 	return n, err
 }

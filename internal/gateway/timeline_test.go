@@ -17,10 +17,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the golden files of TestTimelines")
 
-// TestTimelines plays every file of testdata/timelines against a real store,
-// the gateway's two listeners and two stand-ins for the next hops, and compares
-// what came out with what the file says. testdata/timelines/00-how-to-read.txt
-// explains the files.
+// TestTimelines plays every file in testdata/timelines against a real store, the
+// gateway's two listeners and two stand-ins for the next hops. It compares the output
+// with the file. testdata/timelines/00-how-to-read.txt explains the files.
 func TestTimelines(t *testing.T) {
 	files, err := filepath.Glob("testdata/timelines/*.txt")
 	if err != nil || len(files) == 0 {
@@ -41,7 +40,7 @@ func TestTimelines(t *testing.T) {
 				}
 				t.Logf("rewritten: %s", file)
 			} else if got != p.golden {
-				t.Errorf("%s is not as it is written; see above, or run: go test ./internal/gateway -run TestTimelines -update", file)
+				t.Errorf("%s differs from the output; see above, or run: go test ./internal/gateway -run TestTimelines -update", file)
 			}
 		})
 	}
@@ -78,8 +77,8 @@ func (p *player) say(format string, args ...any) {
 	p.out = append(p.out, "    "+p.named(fmt.Sprintf(format, args...)))
 }
 
-// play plays the file and returns what it should have said: its own input with
-// the output that came of it.
+// play plays the file, and returns what it should say: its input with the output that
+// the input led to.
 func (p *player) play() string {
 	p.day = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	p.w = newWorld(p.T)
@@ -90,7 +89,7 @@ func (p *player) play() string {
 		input := lines[i]
 		p.line, p.out = i+1, nil
 		if strings.HasPrefix(input, " ") || strings.HasPrefix(input, "\t") {
-			p.fail("output without a line that it is of")
+			p.fail("output that belongs to no line")
 		}
 		p.input(input)
 		var want []string
@@ -114,8 +113,8 @@ func (p *player) play() string {
 // A clause is a part of a line between commas, in words.
 type clause []string
 
-// match reports whether a clause reads as the pattern, word by word, and
-// returns the words that stand where the pattern has "_".
+// match reports whether a clause equals the pattern, word by word, and returns the words
+// in the places where the pattern has "_".
 func (c clause) match(pattern string) (words []string, ok bool) {
 	want := strings.Fields(pattern)
 	if len(want) != len(c) {
@@ -131,7 +130,7 @@ func (c clause) match(pattern string) (words []string, ok bool) {
 	return words, true
 }
 
-// String gives the clause as it may be written.
+// String returns the clause in the form of a file.
 func (c clause) String() string {
 	words := slices.Clone(c)
 	for i, w := range words {
@@ -142,8 +141,8 @@ func (c clause) String() string {
 	return strings.Join(words, " ")
 }
 
-// lex takes a line apart: clauses between commas, words between blanks, a word
-// in double quotes as Go reads it. A "#" at the start of a word begins a comment.
+// lex splits a line into clauses at commas, and into words at blanks. A word in double
+// quotes is read as in Go. A "#" at the start of a word starts a comment.
 func (p *player) lex(line string) (list []clause) {
 	var c clause
 	flush := func() {
@@ -163,7 +162,7 @@ func (p *player) lex(line string) (list []clause) {
 			}
 			flush()
 			if line = line[1:]; line == "" {
-				p.fail("a comma with nothing behind it")
+				p.fail("a comma with nothing after it")
 			}
 		case '"':
 			q, err := strconv.QuotedPrefix(line)
@@ -198,7 +197,7 @@ func (p *player) input(line string) {
 			p.fail("%s is before the line above", clauses[0][0])
 		}
 		if clauses[0] = clauses[0][1:]; len(clauses[0]) == 0 {
-			p.fail("a time with nothing behind it")
+			p.fail("a time with nothing after it")
 		}
 		p.now = at
 		p.w.clock.Store(&at)
@@ -228,7 +227,7 @@ func (p *player) instant(s string) time.Time {
 	}
 	t, err := time.Parse(layout, day+s)
 	if err != nil {
-		p.fail("%q is no time such as 10:29:59.999999 or 2026-03-02T10:00:00", s)
+		p.fail("%q is not a time such as 10:29:59.999999 or 2026-03-02T10:00:00", s)
 	}
 	return t
 }
@@ -252,7 +251,7 @@ func (p *player) span(s string) time.Duration {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		p.fail("%q is no length of time such as 30m, 60s or 7d", s)
+		p.fail("%q is not a length of time such as 30m, 60s or 7d", s)
 	}
 	return d
 }
@@ -260,7 +259,7 @@ func (p *player) span(s string) time.Duration {
 func (p *player) number(s string) uint64 {
 	n, err := strconv.ParseUint(s, 10, 64)
 	if err != nil {
-		p.fail("%q is no number", s)
+		p.fail("%q is not a number", s)
 	}
 	return n
 }
@@ -274,7 +273,7 @@ type meter struct {
 	listed, unknown           bool
 }
 
-// setup takes a line of the beginning, and reports whether it was one.
+// setup plays a line of the setup, and reports whether it was one.
 func (p *player) setup(clauses []clause) bool {
 	c := clauses[0]
 	if len(clauses) > 1 {
@@ -292,7 +291,7 @@ func (p *player) setup(clauses []clause) bool {
 	if w, ok := c.match("switch _"); ok {
 		p.w.first = outage.Switch(w[0])
 		if !p.w.first.Valid() {
-			p.fail("no position of the switch: %s", w[0])
+			p.fail("not a position of the switch: %s", w[0])
 		}
 		return true
 	}
@@ -333,7 +332,7 @@ func (p *player) declare(name string, words clause) {
 		case key == "mpan" && assigned:
 			m.mpan = value
 		default:
-			p.fail("not understood of a meter: %s", words[i])
+			p.fail("this part of a meter is not understood: %s", words[i])
 		}
 	}
 	if !hub || !listing {
@@ -343,7 +342,7 @@ func (p *player) declare(name string, words clause) {
 	p.order = append(p.order, name)
 }
 
-// setting takes a line of configuration.
+// setting plays a line of configuration.
 func (p *player) setting(c clause) bool {
 	r := &p.w.rules
 	switch c[0] {
@@ -356,7 +355,7 @@ func (p *player) setting(c clause) bool {
 		r.Track = nil
 		for _, form := range c[1:] {
 			if form != string(outage.ServiceRequest) && form != string(outage.SignedPreCommand) {
-				p.fail("no form of an 11.3: %s", form)
+				p.fail("not a form of an 11.3: %s", form)
 			}
 			r.Track = append(r.Track, outage.Form(form))
 		}
@@ -369,7 +368,7 @@ func (p *player) setting(c clause) bool {
 	return true
 }
 
-// importMeter imports the devices anew, with another state of one meter.
+// importMeter imports the devices again, with a changed meter.
 func (p *player) importMeter(name string, words clause) {
 	if p.meters[name] == nil {
 		p.fail("%s is not declared", name)
@@ -382,7 +381,7 @@ func (p *player) importMeter(name string, words clause) {
 	}
 }
 
-// files are an inventory and a device list of what is declared.
+// files returns an inventory and a device list of the declared devices.
 func (p *player) files() (string, string) {
 	var inventory, list strings.Builder
 	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
@@ -401,7 +400,7 @@ func (p *player) files() (string, string) {
 	return inventory.String(), list.String()
 }
 
-// start opens the store with what the setup declared.
+// start opens the store with the declared setup.
 func (p *player) start() {
 	if p.now.IsZero() {
 		p.now = p.day
@@ -414,22 +413,22 @@ func (p *player) start() {
 
 var deviceName = regexp.MustCompile(`^(ESME|GSME|HUB|USER)(\d{1,4})?$`)
 
-// The first parts of the EUI-64s that stand behind the names of the files.
+// The first parts of the EUI-64s behind the names in the files.
 var deviceBase = map[string]outage.DeviceID{
 	"ESME": 0x00DB123400000000, "GSME": 0x00DB123500000000, "HUB": 0x8873845700000000, "USER": 0x90B3D51F30010000,
 }
 
-// device gives the EUI-64 of a name such as ESME1.
+// device returns the EUI-64 of a name such as ESME1.
 func (p *player) device(name string) outage.DeviceID {
 	m := deviceName.FindStringSubmatch(name)
 	if m == nil {
-		p.fail("%q is no name such as ESME1, GSME1, HUB1 or USER", name)
+		p.fail("%q is not a name such as ESME1, GSME1, HUB1 or USER", name)
 	}
 	n, _ := strconv.ParseUint("0"+m[2], 10, 16) // four digits fit
 	return deviceBase[m[1]] + outage.DeviceID(n)
 }
 
-// declared is device for one that the setup must have declared.
+// declared is device for a name that the setup must have declared.
 func (p *player) declared(name string) outage.DeviceID {
 	if p.meters[name] == nil && !p.hubs[name] {
 		p.fail("%s is not declared", name)
@@ -439,7 +438,7 @@ func (p *player) declared(name string) outage.DeviceID {
 
 var eui = regexp.MustCompile(`([0-9A-F]{2}-){7}[0-9A-F]{2}`)
 
-// named puts names in the place of EUI-64s.
+// named replaces EUI-64s by names.
 func (p *player) named(s string) string {
 	return eui.ReplaceAllStringFunc(s, func(text string) string {
 		id, err := outage.ParseDeviceID(text)
@@ -457,7 +456,7 @@ func (p *player) named(s string) string {
 	})
 }
 
-// mpanOf makes an MPAN with a right check digit.
+// mpanOf returns an MPAN with the right check digit.
 func mpanOf(distributor string, n uint64) string {
 	s := fmt.Sprintf("%s%010d", distributor, n)
 	for d := range 10 {

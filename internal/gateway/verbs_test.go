@@ -14,7 +14,7 @@ import (
 	"quell/internal/duis"
 	"quell/internal/gbcs"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 // flight is a request that its next hop holds.
@@ -83,7 +83,7 @@ func (p *player) message(clauses []clause) bool {
 	return true
 }
 
-// transport takes an option that any message may have.
+// transport reads an option that any message may have.
 func (p *player) transport(m *message, o clause) {
 	if w, ok := o.match("type _"); ok {
 		m.setHeader("Content-Type", w[0])
@@ -98,7 +98,7 @@ func (p *player) transport(m *message, o clause) {
 	} else if w, ok := o.match("header _"); ok {
 		name, value, ok := strings.Cut(w[0], ": ")
 		if !ok {
-			p.fail("%q is no header such as \"Name: value\"", w[0])
+			p.fail("%q is not a header such as \"Name: value\"", w[0])
 		}
 		m.header = append(m.header, [2]string{name, value})
 	} else if _, ok := o.match("chunked"); ok {
@@ -117,11 +117,11 @@ func (p *player) transport(m *message, o clause) {
 		}
 		m.body = bytes.ReplaceAll(m.body, []byte(w[1]), []byte(w[0]))
 	} else {
-		p.fail("not understood of a message: %s", o)
+		p.fail("this part of a message is not understood: %s", o)
 	}
 }
 
-// order reads a clause that says when to activate, with a word before it.
+// order reads a clause that says when to activate, after a first word.
 func (p *player) orderOf(c clause, before string) (o outage.Order, ok bool) {
 	before = strings.TrimSpace(before + " ")
 	if _, ok := c.match(before + " on demand"); ok {
@@ -136,7 +136,7 @@ func (p *player) orderOf(c clause, before string) (o outage.Order, ok bool) {
 	return o, false
 }
 
-// activation makes an 11.3, and returns the options that are not its own.
+// activation makes an 11.3, and returns the options that it does not use.
 func (p *player) activation(counter uint64, target string, options []clause) (m *message, rest []clause) {
 	id := outage.RequestID{Originator: p.device("USER"), Target: p.declared(target), Counter: counter}
 	m = &message{}
@@ -175,7 +175,7 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 		payload.Order = order
 	}
 	if payload.Order.At.Nanosecond() != 0 && m.form == outage.SignedPreCommand {
-		p.fail("a payload cannot say fractions of a second")
+		p.fail("a payload cannot have fractions of a second")
 	}
 	if m.form == outage.ServiceRequest {
 		m.target = "/api/v1/serviceT"
@@ -224,7 +224,7 @@ func (p *player) responseID(counter, from string) outage.RequestID {
 	return outage.RequestID{Originator: p.declared(from), Target: p.device("USER"), Counter: p.number(counter)}
 }
 
-// powerOutage makes an AD1, without ResponseID if its counter is 0.
+// powerOutage makes an AD1. It has no ResponseID if the counter is 0.
 func (p *player) powerOutage(counter uint64, hub string, options []clause) (m *message, rest []clause) {
 	o := duis.PowerOutage{CHF: p.declared(hub), MPxN: mpanOf("12", 9999)}
 	for _, name := range slices.Backward(p.order) {
@@ -250,7 +250,7 @@ func (p *player) powerOutage(counter uint64, hub string, options []clause) (m *m
 		p.fail("an AD1 needs: outage began TIME")
 	}
 	id := outage.RequestID{Originator: o.CHF, Target: p.device("USER"), Counter: counter}
-	// The hub's own time, so that the same line is the same bytes.
+	// The hub's own time, so that the same line always gives the same bytes.
 	m = &message{body: duis.AppendPowerOutage(nil, id, o.Start.Add(3*time.Minute), o)}
 	if counter == 0 {
 		m.body = bytes.Replace(m.body, []byte("<sr:ResponseID>"+id.String()+"</sr:ResponseID>"), nil, 1)
@@ -258,7 +258,7 @@ func (p *player) powerOutage(counter uint64, hub string, options []clause) (m *m
 	return m, rest
 }
 
-// south sends a message south and says what came of it.
+// south sends a message south and reports what happened.
 func (p *player) south(m *message) {
 	h := p.w.hops[outage.South]
 	before := len(h.seen(0))
@@ -325,8 +325,8 @@ func (p *player) status(r response, seen []*arrival, d outage.Direction) string 
 	return text
 }
 
-// delivery says whether the next hop saw the message, and what is not as it
-// was sent or answered.
+// delivery reports whether the next hop got the message, and how message or answer
+// differ from what was sent.
 func (p *player) delivery(m *message, r response, seen []*arrival, d outage.Direction) string {
 	if len(seen) == 0 {
 		return "not delivered"
@@ -349,12 +349,12 @@ func (p *player) delivery(m *message, r response, seen []*arrival, d outage.Dire
 	return text
 }
 
-// window says what the store holds of a request.
+// window reports what the store has of a request.
 func (p *player) window(m *message, id outage.RequestID) string {
 	if id == (outage.RequestID{}) {
 		return ""
 	}
-	all, err := p.w.store.Activations(p.Context(), store.Find{ESME: id.Target}, 1000)
+	all, err := p.w.store.Windows.Activations(p.Context(), windows.Filter{ESME: id.Target}, 1000)
 	if err != nil {
 		return "; " + err.Error()
 	}
@@ -378,7 +378,7 @@ func (p *player) activationText(a outage.Activation) string {
 	return text
 }
 
-// effects says what an activation replaces, and what replaced it.
+// effects reports what an activation replaces, and what replaced it.
 func effects(a outage.Activation, all []outage.Activation) (text string) {
 	for _, b := range slices.Backward(all) {
 		if b.SupersededBy == a.ID {
@@ -391,7 +391,7 @@ func effects(a outage.Activation, all []outage.Activation) (text string) {
 	return text
 }
 
-// north sends a message north and says what came of it.
+// north sends a message north and reports what happened.
 func (p *player) north(m *message) {
 	h := p.w.hops[outage.North]
 	before := len(h.seen(0))
@@ -424,7 +424,7 @@ func (p *player) north(m *message) {
 	p.say("-> %s%s", text, p.warned())
 }
 
-// newEntries says what is new in the suppression log.
+// newEntries reports what is new in the suppression log.
 func (p *player) newEntries() (list []string) {
 	for _, e := range p.entries(p.lastEntry) {
 		p.lastEntry = e.Seq
@@ -441,7 +441,7 @@ func (p *player) newEntries() (list []string) {
 }
 
 func (p *player) entries(after int64) []outage.Entry {
-	list, err := p.w.store.EntriesAfter(p.Context(), after, 1000)
+	list, err := p.w.store.Ledger.EntriesAfter(p.Context(), after, 1000)
 	if err != nil {
 		p.fail("log: %v", err)
 	}

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/store"
@@ -26,8 +27,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Times that messages wait for the store: long enough for a busy machine, and
-// short where the store stalls.
+// How long messages wait for the store: long enough for a busy machine, and short if the
+// store stalls.
 const (
 	patient   = 20 * time.Second
 	impatient = 50 * time.Millisecond
@@ -52,7 +53,7 @@ type world struct {
 	hops  map[outage.Direction]*hop
 
 	before, after atomic.Pointer[chan struct{}] // a batch of decisions waits here, before and after its commit
-	unlock        func()                        // releases the lock on the database; nil if it is not held
+	unlock        func()                        // releases the lock on the database; nil if there is none
 	trailRead     int
 }
 
@@ -87,14 +88,14 @@ func (w *world) start(inventory, list string) error {
 	if err := w.importDevices(inventory, list); err != nil {
 		return err
 	}
-	_, err := w.store.SetSwitch(w.Context(), w.first, "setup", "first value", w.now())
+	_, err := w.store.Ledger.SetSwitch(w.Context(), w.first, "setup", "first value", w.now())
 	return err
 }
 
 // importDevices imports an inventory and a device list.
 func (w *world) importDevices(inventory, list string) error {
-	files := []store.File{{Name: "inventory.csv", Reader: strings.NewReader(inventory)}}
-	_, err := w.store.ImportInventory(w.Context(), "setup", w.now(), func() (f store.File, err error) {
+	files := []devices.File{{Name: "inventory.csv", Reader: strings.NewReader(inventory)}}
+	_, err := w.store.Devices.ImportInventory(w.Context(), "setup", w.now(), func() (f devices.File, err error) {
 		if len(files) == 0 {
 			return f, io.EOF
 		}
@@ -104,7 +105,7 @@ func (w *world) importDevices(inventory, list string) error {
 	if err != nil {
 		return err
 	}
-	_, err = w.store.ImportList(w.Context(), "setup", w.now(), store.File{Name: "devices.txt", Reader: strings.NewReader(list)})
+	_, err = w.store.Devices.ImportList(w.Context(), "setup", w.now(), devices.File{Name: "devices.txt", Reader: strings.NewReader(list)})
 	return err
 }
 
@@ -117,8 +118,8 @@ func (w *world) open() (err error) {
 	}
 	w.store, err = store.Open(context.Background(), store.Options{Dir: w.dir,
 		BeforeCommit: func() { gate(&w.before) },
-		OnCommit: func(decisions int, _ time.Duration, err error) {
-			if decisions > 0 && err == nil {
+		OnDecided: func(_ int, err error) {
+			if err == nil {
 				gate(&w.after)
 			}
 		}})
@@ -126,7 +127,7 @@ func (w *world) open() (err error) {
 		return err
 	}
 	w.registry = prometheus.NewRegistry()
-	w.m = &motorway.Motorway{Store: w.store, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
+	w.m = &motorway.Motorway{Ledger: w.store.Ledger, Windows: w.store.Windows, Devices: w.store.Devices, Cluster: w.store.Cluster, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
 		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
 	w.m.Trail.Enable(true)
 	w.m.SetRules(w.rules)
@@ -193,11 +194,11 @@ func (w *world) release() {
 	}
 }
 
-// settled waits until the store has taken all that waits, journal included.
+// settled waits until the store has taken everything that waits, including the journal.
 func (w *world) settled() {
 	w.Helper()
 	w.eventually("the store answers, and nothing is pending", func() bool {
-		return w.store.Check(w.Context()) == nil && w.store.Pending() == 0 && w.store.Available()
+		return w.store.DB.Ping(w.Context()) == nil && w.store.Ledger.Pending() == 0 && w.store.DB.Available()
 	})
 }
 
@@ -210,8 +211,8 @@ func (w *world) eventually(what string, cond func() bool) {
 	}
 }
 
-// restart closes everything and opens it again in the same folder. A crash
-// leaves the folder as it is at this instant.
+// restart closes everything and opens it again in the same folder. A crash leaves the
+// folder as it is at that moment.
 func (w *world) restart(crash bool) error {
 	if crash {
 		dir := w.TempDir()
@@ -222,7 +223,7 @@ func (w *world) restart(crash bool) error {
 		w.dir = dir
 	} else {
 		w.closeFront()
-		w.store.Close() // under the lock, if that is held
+		w.store.Close() // under the lock, if there is one
 		w.m.Trail.Close()
 		w.release()
 	}
@@ -253,7 +254,7 @@ func copyFolder(to, from string) error {
 	})
 }
 
-// trail returns the lines of the audit trail that were not read yet, or all.
+// trail returns the lines of the audit trail that were not read yet, or all lines.
 func (w *world) trail(all bool) (list []motorway.TrailLine) {
 	w.Helper()
 	if err := w.m.Trail.Flush(w.Context()); err != nil {
@@ -279,7 +280,7 @@ func (w *world) trail(all bool) (list []motorway.TrailLine) {
 	return list
 }
 
-// logs collects what the motorway logs: warnings, and all text.
+// logs collects the motorway's log: its warnings, and all its text.
 type logs struct {
 	mu       sync.Mutex
 	warnings []string

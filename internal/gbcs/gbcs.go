@@ -1,9 +1,9 @@
 // Package gbcs reads and writes the messages of one use case of the GB
-// Companion Specification, CS06, Activate Firmware: the command, which tells a
-// meter when to activate, and what the meter says of it: see Outcome.
+// Companion Specification: CS06, Activate Firmware. These are the command, which
+// tells a meter when to activate, and the meter's answers to it: see Outcome.
 //
 // A service user signs the pre-command that the DCC made for it. The Signed
-// Pre-Command goes south within a DUIS request as base64:
+// Pre-Command goes south in a DUIS request as base64:
 //
 //	DF                            general-signing
 //	09 01 counter(8)              transaction id: CRA flag 01 (command), originator counter
@@ -18,12 +18,12 @@
 //	  18 0F YYYYMMDDhhmmssZ         GeneralizedTime; absent: now; 99991231235959Z: cancel
 //	40 signature(64)
 //
-// What the DCC then sends to the meter is the same with a MAC header, which
-// begins with DD, before it and a MAC behind it. Neither that nor a pre-command
-// without signature is a Signed Pre-Command.
+// The DCC then sends the meter the same bytes, with a MAC header, which begins with
+// DD, before them and a MAC after them. That is not a Signed Pre-Command, and
+// neither is a pre-command without a signature.
 //
-// Integers and lengths are encoded as DER does, never longer than need be; no
-// length in these messages reaches 128, so each is a single byte.
+// Integers and lengths are encoded as in DER, in as few bytes as possible. Every
+// length in these messages is less than 128, so each is a single byte.
 package gbcs
 
 import (
@@ -38,15 +38,15 @@ import (
 )
 
 var (
-	// ErrNotCS06 says that a message is no CS06 command: a response or an
-	// alert, or of another message code.
+	// ErrNotCS06 says that a message is not a CS06 command: it is a response
+	// or an alert, or has another message code.
 	ErrNotCS06 = errors.New("gbcs: not a CS06 command")
 
-	// ErrNotSigned says that a message is no Signed Pre-Command: a pre-command
-	// without signature, or a command with MAC.
+	// ErrNotSigned says that a message is not a Signed Pre-Command: it is a
+	// pre-command without a signature, or a command with a MAC.
 	ErrNotSigned = errors.New("gbcs: not a Signed Pre-Command")
 
-	// ErrMalformed says that a message does not have the form of GBCS.
+	// ErrMalformed says that a message does not have the form that GBCS requires.
 	ErrMalformed = errors.New("gbcs: malformed message")
 )
 
@@ -76,8 +76,8 @@ const (
 	tagGeneralizedTime = 0x18
 )
 
-// Execution times are of this layout; cancelTime takes its place where a
-// command cancels.
+// Execution times have the layout timeLayout. A command that cancels has cancelTime
+// in their place.
 const (
 	timeLayout = "20060102150405Z"
 	cancelTime = "99991231235959Z"
@@ -112,8 +112,8 @@ func ReadCS06(payload []byte) (CS06, error) {
 	return c, nil
 }
 
-// A decoder takes a message apart from the front. After its first error it
-// finds nothing but zeros.
+// A decoder takes the fields of a message from the front. After its first error
+// every field is zero.
 type decoder struct {
 	b   []byte
 	err error
@@ -126,7 +126,7 @@ func (d *decoder) malformed(what string) {
 	}
 }
 
-// take returns the next n bytes; nil if there are not so many.
+// take returns the next n bytes; nil if there are fewer.
 func (d *decoder) take(what string, n int) []byte {
 	if d.err != nil || n > len(d.b) {
 		d.malformed(what)
@@ -137,7 +137,7 @@ func (d *decoder) take(what string, n int) []byte {
 	return t
 }
 
-// constant takes bytes that must be as given.
+// constant takes bytes, which must equal want.
 func (d *decoder) constant(what string, want ...byte) {
 	if !bytes.Equal(d.take(what, len(want)), want) {
 		d.malformed(what)
@@ -153,7 +153,7 @@ func (d *decoder) uint64(what string) uint64 {
 
 func (d *decoder) end(what string) {
 	if len(d.b) > 0 {
-		d.malformed("bytes behind " + what)
+		d.malformed("bytes after " + what)
 	}
 }
 
@@ -170,7 +170,7 @@ func (d *decoder) length() int {
 	return int(n[0])
 }
 
-// A header is what precedes the content of every message.
+// A header comes before the content of every message.
 type header struct {
 	cra        byte
 	counter    uint64
@@ -179,9 +179,9 @@ type header struct {
 	code       uint16
 }
 
-// header takes all before the content. What of message it is shows in the
-// middle of it: for a pair of CRA flag and message code that is not wanted, the
-// error is other, and only what comes before that has to be in order then.
+// header takes everything before the content. The CRA flag and the message code in
+// it say which kind of message it is. If no header in wanted has that pair, the
+// error is other; then only the bytes before the pair have been checked.
 func (d *decoder) header(other error, wanted ...header) (h header) {
 	d.constant("tag", tagSigned)
 	d.constant("transaction id", 9)
@@ -219,7 +219,7 @@ func (d *decoder) header(other error, wanted ...header) (h header) {
 	return h
 }
 
-// sequence takes the head of a SEQUENCE that is all that is left.
+// sequence takes the head of a SEQUENCE, which must be all that is left.
 func (d *decoder) sequence() {
 	d.constant("SEQUENCE", tagSequence)
 	if n := d.length(); d.err == nil && n != len(d.b) {
@@ -227,16 +227,16 @@ func (d *decoder) sequence() {
 	}
 }
 
-// time takes a GeneralizedTime to the second in UTC; zero and no error for the
-// time that stands for a cancellation.
+// time takes a GeneralizedTime to the second in UTC. It is zero, without an error,
+// for the time that means cancellation.
 func (d *decoder) time(what string) time.Time {
 	d.constant(what, tagGeneralizedTime, byte(len(cancelTime)))
 	at := string(d.take(what, len(cancelTime)))
 	if at == cancelTime {
 		return time.Time{}
 	}
-	// In 15 bytes there is no room for what Parse grants beyond the layout. It
-	// knows a year 0000, which the calendar does not.
+	// Parse accepts more than the layout, but not in 15 bytes. It also accepts the
+	// year 0000, which does not exist.
 	t, err := time.Parse(timeLayout, at)
 	if err != nil || t.Year() < 1 || t.IsZero() {
 		d.malformed(what)
@@ -244,7 +244,7 @@ func (d *decoder) time(what string) time.Time {
 	return t
 }
 
-// counter takes an INTEGER as appendCounter writes it.
+// counter takes an INTEGER in the form that appendCounter writes.
 func (d *decoder) counter(what string) (n uint64) {
 	b := d.b
 	d.constant(what, tagInteger)
@@ -257,7 +257,8 @@ func (d *decoder) counter(what string) (n uint64) {
 	return n
 }
 
-// activation takes the content of a command whose header has the given counter.
+// activation takes the content of a command. The counter is the one in the header,
+// which the content must repeat.
 func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order) {
 	d.sequence()
 	d.constant("image hash", tagByteString, byte(len(hash)))
@@ -274,9 +275,9 @@ func (d *decoder) activation(counter uint64) (hash [32]byte, order outage.Order)
 	return hash, outage.Order{Kind: outage.FutureDated, At: t}
 }
 
-// AppendCS06 appends the pre-command that says c. Of the execution time,
-// fractions of a second are cut off. Its year must have four digits, and the
-// last second of 9999 cannot be said, since it means to cancel.
+// AppendCS06 appends the pre-command for c. Fractions of a second of the execution
+// time are cut off. Its year must have four digits. It cannot be the last second of
+// 9999, which means cancellation.
 func AppendCS06(b []byte, c CS06) []byte {
 	b = appendHeader(b, header{cra: craCommand, counter: c.Counter, originator: c.Originator, target: c.Target, code: messageCode})
 
@@ -291,7 +292,7 @@ func AppendCS06(b []byte, c CS06) []byte {
 		fields = append(fields, tagGeneralizedTime, byte(len(cancelTime)))
 		fields = append(fields, cancelTime...)
 	}
-	// At most 62 bytes, so that both lengths are single bytes.
+	// At most 62 bytes, so both lengths are single bytes.
 	b = append(b, byte(len(fields)+2), tagSequence, byte(len(fields)))
 	return append(b, fields...)
 }
@@ -307,16 +308,16 @@ func appendHeader(b []byte, h header) []byte {
 	return binary.BigEndian.AppendUint16(b, h.code)
 }
 
-// AppendSigned appends the signed message that an unsigned one, such as a
-// pre-command, and its signature (r and s of 32 bytes each) make.
+// AppendSigned appends an unsigned message, such as a pre-command, and its
+// signature: r and s of 32 bytes each.
 func AppendSigned(b, unsigned []byte, signature [64]byte) []byte {
 	b = append(b, unsigned...)
 	b = append(b, signatureSize)
 	return append(b, signature[:]...)
 }
 
-// appendCounter appends n as an INTEGER of the fewest bytes, which has a
-// leading zero where n would look negative.
+// appendCounter appends n as an INTEGER of as few bytes as possible. It has a leading
+// zero byte where n would otherwise be read as negative.
 func appendCounter(b []byte, n uint64) []byte {
 	var all [9]byte
 	binary.BigEndian.PutUint64(all[1:], n)

@@ -13,7 +13,7 @@ import (
 	"quell/internal/outage"
 )
 
-// imageHash is that of all vectors in testdata.
+// imageHash is the image hash of all vectors in testdata.
 const imageHash = "6105D6CC76AF400325E94D588CE511BE5BFDBB73B437DC51ECA43917D7A43E3D"
 
 func fromHex(t testing.TB, s string) []byte {
@@ -92,7 +92,7 @@ func TestReadCS06Other(t *testing.T) {
 	}
 }
 
-// Only what is signed, and is not yet the DCC's command, is a Signed Pre-Command.
+// A Signed Pre-Command is signed, and is not yet the DCC's command.
 func TestReadCS06NotSigned(t *testing.T) {
 	for _, file := range []string{"immediate-precommand.hex", "future-precommand.hex", "immediate-command.hex", "future-command.hex"} {
 		if c, err := ReadCS06(vector(t, file)); !errors.Is(err, ErrNotSigned) || c != (CS06{}) {
@@ -106,7 +106,7 @@ func TestReadCS06NotSigned(t *testing.T) {
 	}
 }
 
-// Each case is a message of one fault. The parts of a good one, in order:
+// Each case is a message with one fault. The parts of a good one, in order:
 var parts = [...]string{
 	"DF", "09", "01", "0000000000000081", "08", "90B3D51F30010007", "08", "001BC502B0004C2E",
 	"00", "02", "0012", "39", "30", "37", "04", "20", imageHash, "02", "02", "0081", "18", "0F",
@@ -171,10 +171,10 @@ func TestReadCS06Malformed(t *testing.T) {
 		"the zero time":                 with(t, map[int]string{22: hex.EncodeToString([]byte("00010101000000Z"))}),
 		"24 o'clock":                    with(t, map[int]string{22: hex.EncodeToString([]byte("20270315240000Z"))}),
 		"second 60":                     with(t, map[int]string{22: hex.EncodeToString([]byte("20270315021560Z"))}),
-		"bytes behind time":             with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
-		"bytes behind SEQUENCE":         with(t, map[int]string{11: "3B", 22: parts[22] + "0500"}),
-		"byte behind pre-command":       append(bytes.Clone(bare), 0),
-		"byte behind signature":         append(bytes.Clone(good), 0),
+		"bytes after time":              with(t, map[int]string{11: "3B", 13: "39", 22: parts[22] + "0500"}),
+		"bytes after SEQUENCE":          with(t, map[int]string{11: "3B", 22: parts[22] + "0500"}),
+		"byte after pre-command":        append(bytes.Clone(bare), 0),
+		"byte after signature":          append(bytes.Clone(good), 0),
 		"signature's length":            replace(good, len(bare), 0x41),
 		"MAC on a signed pre-command":   append(bytes.Clone(good), make([]byte, 12)...),
 	}
@@ -212,8 +212,8 @@ func TestLength(t *testing.T) {
 	}
 }
 
-// Only 9999-12-31 cancels. The XML's time of a cancellation is a date like any
-// other in a payload.
+// Only 9999-12-31 cancels. In a payload, the time that means cancellation in the XML
+// is a date like any other.
 func TestCancellationTime(t *testing.T) {
 	for at, want := range map[string]outage.Order{
 		"99991231235959Z": cancellation,

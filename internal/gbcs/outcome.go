@@ -10,24 +10,24 @@ import (
 	"quell/internal/outage"
 )
 
-// ErrNotOutcome says that a message is neither response nor alert of CS06: a
-// command, or of another message code.
+// ErrNotOutcome says that a message is not a response or alert of CS06: it is a
+// command, or has another message code.
 var ErrNotOutcome = errors.New("gbcs: not a response or alert of CS06")
 
-// An Outcome is what a meter says of an Activate Firmware command. It answers
-// each with a response, and the execution of one that was future dated with an
-// alert:
+// An Outcome is a meter's answer to an Activate Firmware command. The meter answers
+// each command with a response. When it has executed a future-dated one, it also
+// sends an alert:
 //
 //	DF                            general-signing
 //	09 02 counter(8)              transaction id: CRA flag 02 (response), the command's counter;
-//	                              CRA flag 03 (alert), a counter of the meter's own
+//	                              CRA flag 03 (alert), the meter's own counter
 //	08 meter(8)
 //	08 originator(8)              of the command
-//	len date-time                 of a response, any; of an alert none: 00
-//	02 0012                       the message code, 0012 of a response, 00CA of an alert
+//	len date-time                 any in a response; none in an alert: 00
+//	02 0012                       the message code: 0012 in a response, 00CA in an alert
 //	len                           length of the content, which is in a response
 //	05 00                           NULL: a future-dated command or a cancellation is accepted
-//	30 len                          or SEQUENCE: the command has been executed
+//	30 len                          or SEQUENCE: the command was executed
 //	  02 01 code                      INTEGER: 0 success, 1 no image, 2 other hash, 3 activation failed
 //	  04 len version                  OCTET STRING
 //	                              and in an alert
@@ -40,15 +40,15 @@ var ErrNotOutcome = errors.New("gbcs: not a response or alert of CS06")
 type Outcome struct {
 	Meter      outage.DeviceID
 	Originator outage.DeviceID // of the command
-	Counter    uint64          // the command's, so that Originator, Meter and Counter name it
-	Alert      uint16          // AlertSuccess or AlertFailure; 0: a response
-	At         time.Time       // of the execution, by the meter's clock in UTC; zero in a response
-	Executed   bool            // false: a future-dated command or a cancellation is accepted, and all below is zero
+	Counter    uint64          // of the command: Originator, Meter and Counter name it
+	Alert      uint16          // AlertSuccess or AlertFailure; 0 in a response
+	At         time.Time       // of the execution, by the meter's clock, in UTC; zero in a response
+	Executed   bool            // false: a future-dated command or a cancellation is accepted, and the fields below are zero
 	Code       Code
-	Version    string // of the firmware that the meter runs now, in upper-case hexadecimal
+	Version    string // of the firmware that the meter now runs, in upper-case hexadecimal
 }
 
-// Alert codes of the execution of a future-dated command.
+// Codes of the alert on the execution of a future-dated command.
 const (
 	AlertSuccess = 0x8F66
 	AlertFailure = 0x8F67
@@ -57,7 +57,7 @@ const (
 // Code says how an activation went.
 type Code uint8
 
-// GBCS knows these codes. Any above is read too, and taken as a failure.
+// GBCS defines these codes. A higher code is read too, and counts as a failure.
 const (
 	Success Code = iota
 	NoImage
@@ -65,14 +65,14 @@ const (
 	ActivationFailed
 )
 
-// Failed reports whether the meter says that it did not activate the firmware.
-// An alert that says both is a failure, since closing a window is safe.
+// Failed reports whether the meter says that it did not activate the firmware. An
+// alert that says both success and failure is a failure: to close a window is safe.
 func (o *Outcome) Failed() bool {
 	return o.Alert == AlertFailure || o.Executed && o.Code != Success
 }
 
-// ReadOutcome reads a response or an alert of CS06. It does not verify the
-// signature, which must be there. The error wraps ErrNotOutcome or ErrMalformed.
+// ReadOutcome reads a response or an alert of CS06. The signature must be there; it
+// is not verified. The error wraps ErrNotOutcome or ErrMalformed.
 func ReadOutcome(payload []byte) (Outcome, error) {
 	d := decoder{b: payload}
 	h := d.header(ErrNotOutcome, header{cra: craResponse, code: messageCode}, header{cra: craAlert, code: alertCode})
@@ -121,7 +121,7 @@ func (d *decoder) alert(o *Outcome) {
 	d.outcome(o)
 }
 
-// outcome takes the SEQUENCE of code and version, which is the last of a content.
+// outcome takes the SEQUENCE of code and version, the last part of a content.
 func (d *decoder) outcome(o *Outcome) {
 	d.sequence()
 	d.constant("outcome", tagInteger, 1)
@@ -135,10 +135,10 @@ func (d *decoder) outcome(o *Outcome) {
 	o.Executed = true
 }
 
-// AppendOutcome appends the message that says o, up to its signature, which
-// AppendSigned adds. own is the meter's counter, which an alert has in its
-// header. A response has no date-time. The Version must be hexadecimal, of 90
-// bytes at most, and At as AppendCS06 wants it.
+// AppendOutcome appends the message for o without its signature, which AppendSigned
+// adds. own is the meter's counter, for the header of an alert. A response gets no
+// date-time. Version must be hexadecimal, of at most 90 bytes. At has the same limits
+// as the execution time of AppendCS06.
 func AppendOutcome(b []byte, o Outcome, own uint64) []byte {
 	h := header{cra: craResponse, counter: o.Counter, originator: o.Meter, target: o.Originator, code: messageCode}
 	content := []byte{tagNull, 0}

@@ -79,7 +79,7 @@ func TestReadOutcomeOther(t *testing.T) {
 	}
 }
 
-// Each case is a message of one fault. The parts of a good response and of a
+// Each case is a message with one fault. The parts of a good response and of a
 // good alert, in order:
 var (
 	responseParts = [...]string{
@@ -115,7 +115,7 @@ func TestReadOutcomeMalformed(t *testing.T) {
 			}
 		}
 	}
-	// Codes of which GBCS does not know are failures.
+	// Codes that GBCS does not define are failures.
 	for code, want := range map[string]Code{"04": 4, "7F": 0x7F} {
 		if o, err := ReadOutcome(response(map[int]string{17: code})); err != nil || o.Code != want || !o.Failed() {
 			t.Errorf("code %s: %+v, %v", code, o, err)
@@ -149,7 +149,7 @@ func TestReadOutcomeMalformed(t *testing.T) {
 		"version too long":            response(map[int]string{19: "05"}),
 		"version too short":           response(map[int]string{19: "03"}),
 		"signature's length":          response(map[int]string{21: "41"}),
-		"byte behind signature":       append(response(nil), 0),
+		"byte after signature":        append(response(nil), 0),
 		"no signature":                response(map[int]string{21: "", 22: ""}),
 		"response's content in alert": alert(map[int]string{12: "0B", 13: "", 14: "", 15: "", 16: "", 17: "", 18: "", 19: "", 20: "", 21: "", 22: "", 23: ""}),
 		"NULL in alert":               build(alertParts[:12], map[int]string{11: "00CA 02 0500 40" + signature}),

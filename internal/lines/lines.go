@@ -1,7 +1,7 @@
-// Package lines keeps lines of text away from what they are written to: a Queue
-// takes lines at once and writes them in order, while the writer may be slow,
-// hang for ever or fail. What finds no place is dropped and counted. So a log
-// that nobody reads and a disk that is full delay nobody.
+// Package lines puts a queue before a writer of lines. A Queue takes lines at once
+// and writes them in order, even if the writer is slow, hangs for ever or fails.
+// Lines that do not fit are dropped and counted. So a log that nobody reads, or a
+// full disk, never delays a message.
 package lines
 
 import (
@@ -17,40 +17,41 @@ import (
 	"unicode/utf8"
 )
 
-// ErrFull says that a line was dropped: too many bytes wait already, or the
-// queue is closed.
-var ErrFull = errors.New("too much waits to be written")
+// ErrFull says that a line was dropped: too many bytes are waiting, or the queue is
+// closed.
+var ErrFull = errors.New("too many bytes are waiting to be written")
 
-// errHangs says why a queue was closed before all was written.
-var errHangs = errors.New("it hangs")
+// errHangs says why a queue was closed before everything was written.
+var errHangs = errors.New("the writer hangs")
 
-// Queue is safe for use by many goroutines. Its writer is used by one.
+// Queue is safe for concurrent use. One goroutine calls its writer.
 type Queue struct {
 	out     io.Writer
 	limit   int
 	changed func(err error, lost uint64)
-	done    chan struct{} // closed when nothing is written any more
+	done    chan struct{} // closed when nothing more will be written
 
-	mu      sync.Mutex // guards what follows
-	cond    *sync.Cond // something of it has changed
-	waiting []byte     // what is not given to run yet
-	under   int        // bytes that run has and has not written
-	woken   bool       // run is to write, even if nothing waits
-	closing bool
+	mu       sync.Mutex // guards the fields below
+	cond     *sync.Cond // signals a change of these fields
+	waiting  []byte     // lines that run does not have yet
+	inFlight int        // bytes that run has, and has not written
+	woken    bool       // run must call the writer, even if nothing is waiting
+	closing  bool
 
-	taken, written uint64    // bytes since the start
-	since          time.Time // since when the writer has had what it writes; zero: it has nothing
-	err            error     // of the last write
-	faulty         bool      // changed was told of an error last
-	dropped, told  uint64    // lines: since the start; of them, those that changed was told of
-	lastDrop       time.Time
+	taken, written    uint64    // bytes since the start
+	since             time.Time // when the current write began; zero if there is none
+	err               error     // of the last write
+	faulty            bool      // the last call of changed had an error
+	dropped, reported uint64    // lines: dropped since the start; of them, those passed to changed
+	lastDrop          time.Time
 }
 
 // New starts a queue that holds up to limit bytes.
 //
-// changed is told with an error when lines begin to be dropped (ErrFull) and when
-// the writer begins to fail; and with nil when all that waited has been written
-// again, and how many lines were lost meanwhile. It must not wait for the queue.
+// The queue calls changed with an error when the first line is dropped (ErrFull) or
+// when the writer starts to fail. When everything that waited is written again, it
+// calls changed with nil and the number of lines that were lost. changed must not
+// wait for the queue.
 func New(out io.Writer, limit int, changed func(err error, lost uint64)) *Queue {
 	q := &Queue{out: out, limit: limit, changed: changed, done: make(chan struct{})}
 	q.cond = sync.NewCond(&q.mu)
@@ -58,12 +59,12 @@ func New(out io.Writer, limit int, changed func(err error, lost uint64)) *Queue 
 	return q
 }
 
-// Write queues one line, which ends with a newline. It never waits for the
-// writer. Where there is no place the line is dropped; the error is ErrFull. An
-// empty line is no line: the writer gets an empty write.
+// Write queues one line, which ends with a newline. It never waits for the writer. If
+// the line does not fit, it is dropped and the error is ErrFull. An empty slice is
+// not a line: the writer gets an empty write.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
-	if q.closing || len(q.waiting)+q.under+len(line) > q.limit {
+	if q.closing || len(q.waiting)+q.inFlight+len(line) > q.limit {
 		first := !q.faulty
 		q.faulty = true
 		q.dropped++
@@ -82,14 +83,14 @@ func (q *Queue) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// keep is the size of a buffer that is used again.
-const keep = 256 << 10
+// maxReuse is the size of the largest buffer that is used again.
+const maxReuse = 256 << 10
 
-// gather is the pause after a batch. To be woken for each line costs more than to
+// batchPause is the pause after a batch. To wake up for each line costs more than to
 // write it.
-const gather = 2 * time.Millisecond
+const batchPause = 2 * time.Millisecond
 
-// run writes what waits until the queue is closed.
+// run writes what is waiting, until the queue is closed.
 func (q *Queue) run() {
 	defer func() {
 		q.mu.Lock()
@@ -108,26 +109,26 @@ func (q *Queue) run() {
 			return
 		}
 		batch := q.waiting
-		q.waiting, q.under, q.woken = spare[:0], len(batch), false
+		q.waiting, q.inFlight, q.woken = spare[:0], len(batch), false
 		q.mu.Unlock()
 		if !q.writeAll(batch) {
 			return
 		}
-		if spare = batch; cap(spare) > keep {
+		if spare = batch; cap(spare) > maxReuse {
 			spare = nil
 		}
-		time.Sleep(gather)
+		time.Sleep(batchPause)
 	}
 }
 
-// chunk is how many bytes of lines one write has, so that a slow writer is told
-// from one that hangs.
+// chunk is how many bytes one write has, up to the end of a line. Small writes show
+// whether a writer is slow or hangs.
 const chunk = 64 << 10
 
 // retryAfter is the pause after a write that failed.
 const retryAfter = time.Second
 
-// writeAll writes a batch. What fails is tried again, from where it stopped; the
+// writeAll writes a batch. If a write fails, it is retried from where it stopped. The
 // result is false if the queue was closed meanwhile.
 func (q *Queue) writeAll(batch []byte) bool {
 	for {
@@ -155,30 +156,30 @@ func (q *Queue) writeAll(batch []byte) bool {
 	}
 }
 
-// wrote notes what a write came to, and tells of it. After an error it waits
-// before the next; the result is false if there is to be none.
+// wrote records the result of a write, and calls changed if needed. After an error it
+// waits before the next write. The result is false if there must not be another.
 func (q *Queue) wrote(n int, err error) bool {
 	q.mu.Lock()
 	q.since, q.err = time.Time{}, err
-	q.under -= n
+	q.inFlight -= n
 	q.written += uint64(n)
-	tell, lost := err != nil && !q.faulty, uint64(0)
+	report, lost := err != nil && !q.faulty, uint64(0)
 	if err != nil {
 		q.faulty = true
-	} else if q.faulty && q.under == 0 && len(q.waiting) == 0 {
-		tell, lost = true, q.dropped-q.told
-		q.faulty, q.told = false, q.dropped
+	} else if q.faulty && q.inFlight == 0 && len(q.waiting) == 0 {
+		report, lost = true, q.dropped-q.reported
+		q.faulty, q.reported = false, q.dropped
 	}
 	q.cond.Broadcast()
 	q.mu.Unlock()
-	if tell {
+	if report {
 		q.changed(err, lost)
 	}
 	return err == nil || q.pause()
 }
 
-// pause waits before what failed is tried again. The result is false when the
-// queue is closed: then there has been one try more.
+// pause waits before a retry. If the queue is closed meanwhile, one last try follows:
+// the result is false only if the queue was closed before.
 func (q *Queue) pause() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -199,8 +200,8 @@ func (q *Queue) pause() bool {
 	return true
 }
 
-// Flush waits until all lines that were taken before are written. The error is the
-// context's, or says that the queue was closed before.
+// Flush waits until all lines that were taken before the call are written. The error
+// is that of the context, or says that the queue was closed first.
 func (q *Queue) Flush(ctx context.Context) error {
 	defer context.AfterFunc(ctx, func() {
 		q.mu.Lock()
@@ -220,8 +221,9 @@ func (q *Queue) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Close writes what waits, for no longer than the given time, and takes no more.
-// The error says what was not written. A writer that hangs is left behind.
+// Close takes no more lines, and writes what is waiting, for at most the given time.
+// The error says how much was not written. If the writer hangs, Close does not wait
+// for it any longer.
 func (q *Queue) Close(wait time.Duration) error {
 	q.mu.Lock()
 	q.closing = true
@@ -239,7 +241,7 @@ func (q *Queue) Close(wait time.Duration) error {
 	return nil
 }
 
-// Closed reports whether the writer is not used any more.
+// Closed reports whether the queue will not call the writer again.
 func (q *Queue) Closed() bool {
 	select {
 	case <-q.done:
@@ -249,28 +251,28 @@ func (q *Queue) Closed() bool {
 	}
 }
 
-// Dropped is how many lines were dropped since the start.
+// Dropped returns how many lines were dropped since the start.
 func (q *Queue) Dropped() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.dropped
 }
 
-// A writer that has taken nothing for hangsAfter hangs; that lines were dropped is
-// said for as long as sayDropped.
+// A writer hangs if one write takes longer than hangsAfter. Trouble mentions dropped
+// lines for showDropped.
 const (
-	hangsAfter = 5 * time.Second
-	sayDropped = time.Minute
+	hangsAfter  = 5 * time.Second
+	showDropped = time.Minute
 )
 
-// Stuck reports whether the writer takes nothing now: it hangs, or it failed.
+// Stuck reports whether nothing is being written: the writer hangs, or has failed.
 func (q *Queue) Stuck() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err != nil || q.hangs() > hangsAfter
 }
 
-// hangs is how long the writer has had what it writes. The caller holds mu.
+// hangs returns how long the current write has taken. The caller holds mu.
 func (q *Queue) hangs() time.Duration {
 	if q.since.IsZero() {
 		return 0
@@ -278,7 +280,7 @@ func (q *Queue) hangs() time.Duration {
 	return time.Since(q.since)
 }
 
-// Trouble says what is wrong now, in words; "" if nothing is.
+// Trouble says in words what is wrong now; "" if nothing is.
 func (q *Queue) Trouble() string {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -287,9 +289,9 @@ func (q *Queue) Trouble() string {
 	case q.err != nil:
 		what = q.err.Error()
 	case q.hangs() > hangsAfter:
-		what = fmt.Sprintf("nothing was taken for %s", q.hangs().Round(time.Second))
-	case q.dropped > 0 && time.Since(q.lastDrop) < sayDropped:
-		what = "more comes than is taken"
+		what = fmt.Sprintf("nothing was written for %s", q.hangs().Round(time.Second))
+	case q.dropped > 0 && time.Since(q.lastDrop) < showDropped:
+		what = "lines arrive faster than they are written"
 	default:
 		return ""
 	}
@@ -299,9 +301,9 @@ func (q *Queue) Trouble() string {
 	return what
 }
 
-// Cut shortens a text to at most limit bytes, at the beginning of a character, and
-// says behind it how long it was.
-func Cut(text string, limit int) string {
+// Truncate shortens a text to at most limit bytes of whole characters, and adds how
+// long the text was.
+func Truncate(text string, limit int) string {
 	if len(text) <= limit {
 		return text
 	}

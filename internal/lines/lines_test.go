@@ -16,28 +16,29 @@ import (
 	"unicode/utf8"
 )
 
-// told collects what a queue tells of.
-type told struct {
+// changes collects the calls of changed.
+type changes struct {
 	mu   sync.Mutex
 	text []string
 }
 
-func (o *told) changed(err error, lost uint64) {
+func (o *changes) changed(err error, lost uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.text = append(o.text, fmt.Sprintf("%v, %d lost", err, lost))
 }
 
-func (o *told) String() string {
+func (o *changes) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return strings.Join(o.text, "; ")
 }
 
-// Lines of many writers arrive whole, each writer's in order, and none is lost.
+// Lines of many writers arrive whole. Those of each writer are in order, and none is
+// lost.
 func TestOrder(t *testing.T) {
 	var out bytes.Buffer
-	var o told
+	var o changes
 	q := New(&out, 1<<20, o.changed)
 	const writers, each = 8, 1000
 	var wg sync.WaitGroup
@@ -68,23 +69,23 @@ func TestOrder(t *testing.T) {
 		}
 	}
 	if q.Trouble() != "" || q.Dropped() != 0 || o.String() != "" {
-		t.Errorf("trouble %q, told %q", q.Trouble(), &o)
+		t.Errorf("trouble %q, changes %q", q.Trouble(), &o)
 	}
 	if _, err := q.Write([]byte("late\n")); !errors.Is(err, ErrFull) {
 		t.Errorf("a line after the end: %v", err)
 	}
 }
 
-// A real pipe that nobody reads: no write waits, what has no place is counted,
-// and what was taken is read later, in order. A close that does not succeed ends.
+// A real pipe that nobody reads: no write waits, lines that do not fit are counted,
+// and what was taken is read later, in order. Close gives up in time.
 func TestHangs(t *testing.T) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	w.Fd() // a blocking one, as standard error is
-	var o told
+	w.Fd() // makes it block, as standard error does
+	var o changes
 	const limit = 200_000
 	q := New(w, limit, o.changed)
 	taken, lines := 0, 0
@@ -102,7 +103,7 @@ func TestHangs(t *testing.T) {
 		t.Errorf("trouble: %q", got)
 	}
 	if got := o.String(); got != ErrFull.Error()+", 0 lost" {
-		t.Errorf("told %q", got)
+		t.Errorf("changes %q", got)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
@@ -129,7 +130,7 @@ func TestHangs(t *testing.T) {
 		t.Errorf("%d bytes read, %d taken", len(read), taken)
 	}
 	if got := o.String(); got != fmt.Sprintf("%v, 0 lost; <nil>, %d lost", ErrFull, 10_000-lines) {
-		t.Errorf("told %q", got)
+		t.Errorf("changes %q", got)
 	}
 }
 
@@ -150,8 +151,8 @@ func (s *script) Write(p []byte) (int, error) {
 	return s.out.Write(p)
 }
 
-// What fails is tried again from where it stopped; it is told once that it fails,
-// and once that it does not.
+// A failed write is retried from where it stopped. changed is called once when it
+// fails, and once when it works again.
 func TestFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		full := errors.New("full")
@@ -159,12 +160,12 @@ func TestFails(t *testing.T) {
 			return func([]byte) (int, error) { return n, err }
 		}
 		s := &script{steps: []func([]byte) (int, error){fail(3, full), fail(0, full), fail(2, nil)}}
-		var o told
+		var o changes
 		q := New(s, 100, o.changed)
 		io.WriteString(q, "abcdefgh\n")
 		synctest.Wait()
 		if q.Trouble() != "full" || !q.Stuck() || o.String() != "full, 0 lost" {
-			t.Errorf("trouble %q, told %q", q.Trouble(), &o)
+			t.Errorf("trouble %q, changes %q", q.Trouble(), &o)
 		}
 		io.WriteString(q, strings.Repeat("y", 99)+"\n")
 		io.WriteString(q, "second\n")
@@ -174,12 +175,12 @@ func TestFails(t *testing.T) {
 			t.Errorf("written: %q", got)
 		}
 		if o.String() != "full, 0 lost; <nil>, 1 lost" {
-			t.Errorf("told %q", &o)
+			t.Errorf("changes %q", &o)
 		}
-		if got := q.Trouble(); got != "more comes than is taken; 1 lines were dropped since the start" {
+		if got := q.Trouble(); got != "lines arrive faster than they are written; 1 lines were dropped since the start" {
 			t.Errorf("trouble %q", got)
 		}
-		time.Sleep(sayDropped)
+		time.Sleep(showDropped)
 		if q.Trouble() != "" || q.Stuck() || q.Dropped() != 1 {
 			t.Errorf("a minute later: %q, %d", q.Trouble(), q.Dropped())
 		}
@@ -189,7 +190,7 @@ func TestFails(t *testing.T) {
 	})
 }
 
-// A close tries once more, and no longer.
+// Close tries once more, and not again.
 func TestCloseFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone, tries := errors.New("gone"), 0
@@ -205,7 +206,7 @@ func TestCloseFails(t *testing.T) {
 	})
 }
 
-// A writer that hangs is seen before a line is dropped, a slow one is none.
+// A hanging writer shows before a line is dropped. A slow writer does not hang.
 func TestSlow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const slow = hangsAfter - time.Second
@@ -224,7 +225,7 @@ func TestSlow(t *testing.T) {
 		}
 		pause.Store(int64(time.Hour))
 		time.Sleep(time.Hour / 2)
-		if !strings.HasPrefix(q.Trouble(), "nothing was taken for ") || !q.Stuck() {
+		if !strings.HasPrefix(q.Trouble(), "nothing was written for ") || !q.Stuck() {
 			t.Errorf("a writer that hangs: %q", q.Trouble())
 		}
 		if err := q.Close(30 * time.Hour); err != nil {
@@ -250,7 +251,7 @@ func TestWake(t *testing.T) {
 	}
 }
 
-func TestCut(t *testing.T) {
+func TestTruncate(t *testing.T) {
 	for _, c := range []struct {
 		text  string
 		limit int
@@ -265,12 +266,12 @@ func TestCut(t *testing.T) {
 		{"€", 1, "… (3 bytes)"},
 		{"abc\xb0\xb0\xb0\xb0\xb0", 6, "ab… (8 bytes)"},
 	} {
-		if got := Cut(c.text, c.limit); got != c.want {
-			t.Errorf("Cut(%q, %d) = %q, want %q", c.text, c.limit, got, c.want)
+		if got := Truncate(c.text, c.limit); got != c.want {
+			t.Errorf("Truncate(%q, %d) = %q, want %q", c.text, c.limit, got, c.want)
 		}
 	}
 	for n := range 12 {
-		if got := Cut("a€b😀cé", n); !utf8.ValidString(got) {
+		if got := Truncate("a€b😀cé", n); !utf8.ValidString(got) {
 			t.Errorf("%d: %q", n, got)
 		}
 	}

@@ -6,8 +6,10 @@ import (
 
 	"quell/internal/duis"
 	"quell/internal/gbcs"
+	"quell/internal/ledger"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/sqldb"
+	"quell/internal/windows"
 )
 
 // Southbound looks at a message that goes south, and records the activation
@@ -27,7 +29,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	} else if p.Decision.Reason == "" {
 		p.Decision.Reason = outage.ReasonNotActivation
 	}
-	if m.Store.Switch() == outage.SwitchOff {
+	if m.Ledger.Switch() == outage.SwitchOff {
 		p.Decision.Reason = outage.ReasonSwitchedOff
 	}
 	return p
@@ -38,7 +40,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 func (m *Motorway) activation(ctx context.Context, p *Passage) {
 	rules := m.Rules()
 	a, reason := readActivation(p, &rules)
-	off := m.Store.Switch() == outage.SwitchOff
+	off := m.Ledger.Switch() == outage.SwitchOff
 	switch {
 	case p.Decision.Reason != "":
 		m.Log.Warn("an 11.3 cannot be read", "reason", p.Decision.Reason, "request", p.Message.RequestID, "error", p.fault)
@@ -65,7 +67,7 @@ func (m *Motorway) activation(ctx context.Context, p *Passage) {
 	case outage.ReasonTracked, outage.ReasonRepeated, outage.ReasonStoreUnavailable: // it is recorded, or will be
 	default:
 		if a.RequestID != (outage.RequestID{}) {
-			m.Store.NoteUntracked(store.Untracked{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason})
+			m.Ledger.NoteUntracked(windows.Untracked{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason})
 		}
 	}
 	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
@@ -99,7 +101,7 @@ func readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Rea
 		reason = outage.ReasonTooFarAhead
 	}
 	if reason != "" {
-		a = a.Closes()
+		a = a.AsClosing()
 	}
 	return a, reason
 }
@@ -138,7 +140,7 @@ func readOrder(p *Passage) (outage.Order, outage.Reason) {
 
 // precise is an order with its time as the store keeps it.
 func precise(o outage.Order) outage.Order {
-	o.At = o.At.UTC().Truncate(store.Precision)
+	o.At = o.At.UTC().Truncate(sqldb.Precision)
 	return o
 }
 
@@ -146,11 +148,11 @@ func precise(o outage.Order) outage.Order {
 // is, and records the activation if so.
 func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) outage.Reason {
 	ask, cancel := rules.wait(ctx)
-	d, listed, err := m.Store.Device(ask, a.ESME)
+	d, listed, err := m.Devices.Device(ask, a.ESME)
 	cancel()
 	if err != nil {
 		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", a.RequestID, "error", err)
-		m.Store.RecordUnresolved(ctx, *a, rules.Manufacturers)
+		m.Ledger.RecordUnresolved(ctx, *a, rules.Manufacturers)
 		p.activation = a
 		return outage.ReasonStoreUnavailable
 	}
@@ -166,7 +168,7 @@ func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation,
 	p.activation = a
 	keep, cancel := rules.wait(ctx)
 	defer cancel()
-	r := m.Store.Record(keep, *a)
+	r := m.Ledger.Record(keep, *a)
 	switch {
 	case r.Remembered:
 		m.Log.Error("the store does not answer, an activation is in the journal", "request", a.RequestID, "chf", a.CHF)
@@ -182,10 +184,10 @@ func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation,
 
 // recordClosing records an activation that may only close. If there is nothing to
 // close, its answer does not matter.
-func (m *Motorway) recordClosing(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) store.Recorded {
+func (m *Motorway) recordClosing(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) ledger.Recorded {
 	keep, cancel := rules.wait(ctx)
 	defer cancel()
-	r := m.Store.RecordClosing(keep, *a)
+	r := m.Ledger.RecordClosing(keep, *a)
 	if !r.Nothing {
 		p.activation = a
 	}
@@ -203,27 +205,27 @@ func (r *Rules) wait(ctx context.Context) (context.Context, context.CancelFunc) 
 // alert that says so, or the DCC's alert that the command was not delivered. What
 // such a message is about may be any request; the store knows whether it is one.
 func (m *Motorway) failure(msg *duis.Message) {
-	var f store.Failed
+	var f windows.Failed
 	switch {
 	case msg.FailedRequest != (outage.RequestID{}):
-		f = store.Failed{Request: msg.FailedRequest, Why: "DCC alert " + msg.AlertCode}
+		f = windows.Failed{Request: msg.FailedRequest, Why: "DCC alert " + msg.AlertCode}
 	case msg.ServiceReferenceVariant != "11.3":
 		return
 	case refused(msg):
-		f = store.Failed{Request: msg.RequestID, Why: "response code " + msg.ResponseCode}
+		f = windows.Failed{Request: msg.RequestID, Why: "response code " + msg.ResponseCode}
 	case msg.Payload != nil:
 		o, err := gbcs.ReadOutcome(msg.Payload)
 		if err != nil || !o.Failed() {
 			return
 		}
-		f = store.Failed{Request: outage.RequestID{Originator: o.Originator, Target: o.Meter, Counter: o.Counter}, Why: outcomeText(&o)}
+		f = windows.Failed{Request: outage.RequestID{Originator: o.Originator, Target: o.Meter, Counter: o.Counter}, Why: outcomeText(&o)}
 		if msg.RequestID != (outage.RequestID{}) && msg.RequestID != f.Request {
-			m.Store.Fail(store.Failed{Request: msg.RequestID, Why: f.Why})
+			m.Ledger.Fail(windows.Failed{Request: msg.RequestID, Why: f.Why})
 		}
 	}
 	if f.Request != (outage.RequestID{}) {
 		m.Log.Info("an activation did not run", "request", f.Request, "why", f.Why)
-		m.Store.Fail(f)
+		m.Ledger.Fail(f)
 	}
 }
 

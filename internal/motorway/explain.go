@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/ledger"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 // ErrNotAnID says that Explain was asked for something that is no id of a hub,
@@ -19,16 +20,16 @@ var ErrNotAnID = errors.New("not an EUI-64, an MPxN, or the id of a request or a
 // records that say so. Its JSON is part of the API; the MPxN in it is personal
 // data.
 type Explanation struct {
-	ID          string              `json:"id"`
-	At          time.Time           `json:"at"`
-	Known       bool                `json:"known"` // to the inventory, or by a record of it
-	Text        []string            `json:"text"`  // plain words, a sentence each
-	Devices     []ExplainedDevice   `json:"devices"`
-	Activations []Activation        `json:"activations"` // of the hubs concerned, the latest first
-	Entries     []outage.Entry      `json:"entries"`     // of the suppression log, the latest first
-	Forwarded   []store.Forwarded   `json:"forwarded"`   // alerts that went north, the latest first
-	Untracked   []store.Untracked   `json:"untracked"`   // requests (11.3) that opened no window, the latest first
-	Verdicts    map[string]Judgment `json:"verdicts"`    // by hub: an AD1 received at the instant At
+	ID          string                 `json:"id"`
+	At          time.Time              `json:"at"`
+	Known       bool                   `json:"known"` // to the inventory, or by a record of it
+	Text        []string               `json:"text"`  // plain words, a sentence each
+	Devices     []ExplainedDevice      `json:"devices"`
+	Activations []Activation           `json:"activations"` // of the hubs concerned, the latest first
+	Entries     []outage.Entry         `json:"entries"`     // of the suppression log, the latest first
+	Forwarded   []ledger.ForwardedNote `json:"forwarded"`   // alerts that went north, the latest first
+	Untracked   []windows.Untracked    `json:"untracked"`   // requests (11.3) that opened no window, the latest first
+	Verdicts    map[string]Judgment    `json:"verdicts"`    // by hub: an AD1 received at the instant At
 }
 
 // Judgment is what would be decided.
@@ -82,7 +83,7 @@ type subject struct {
 	hubs  []outage.DeviceID
 	meter outage.DeviceID // 0: all of the hubs
 	eui   outage.DeviceID // that was asked about, whatever it is
-	find  store.Find      // entries and alerts
+	find  ledger.Filter   // entries and alerts
 	// request says that the id is of a request or an alert: that its device is known
 	// says nothing of it.
 	request bool
@@ -90,18 +91,18 @@ type subject struct {
 
 // Explain looks up what is known of an id: of a hub or meter (EUI-64), of a
 // supply point (MPxN), of a request or of an alert. The verdict is for an AD1
-// received at the instant at. The error is ErrNotAnID, or store.ErrUnavailable.
+// received at the instant at. The error is ErrNotAnID, or sqldb.ErrUnavailable.
 func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Explanation, error) {
 	x := &Explanation{ID: id, At: at, Verdicts: map[string]Judgment{}}
 	sub, err := m.identify(ctx, x, strings.TrimSpace(id))
 	if err != nil {
 		return nil, err
 	}
-	if sub.find != (store.Find{}) {
-		if x.Entries, err = m.Store.Entries(ctx, sub.find, explainLimit); err != nil {
+	if sub.find != (ledger.Filter{}) {
+		if x.Entries, err = m.Ledger.Entries(ctx, sub.find, explainLimit); err != nil {
 			return nil, err
 		}
-		if x.Forwarded, err = m.Store.ForwardedAlerts(ctx, sub.find, explainLimit); err != nil {
+		if x.Forwarded, err = m.Ledger.ForwardedAlerts(ctx, sub.find, explainLimit); err != nil {
 			return nil, err
 		}
 	}
@@ -127,7 +128,7 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
 	}
-	switch sw := m.Store.Switch(); sw {
+	switch sw := m.Ledger.Switch(); sw {
 	case outage.SwitchOn:
 	case "":
 		x.Text = append(x.Text, "The switch is not known yet: at present nothing is suppressed.")
@@ -154,14 +155,14 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 		return m.identifyDevice(ctx, x, eui)
 	}
 	if r, err := outage.ParseRequestID(id); err == nil {
-		s.find, s.request = store.Find{AlertID: r.String(), RequestID: r}, true
-		acts, err := m.Store.Activations(ctx, store.Find{RequestID: r}, explainLimit)
+		s.find, s.request = ledger.Filter{AlertID: r.String(), RequestID: r}, true
+		acts, err := m.Windows.Activations(ctx, windows.Filter{RequestID: r}, explainLimit)
 		for _, a := range acts {
 			s.addHub(a.CHF)
 			s.meter = a.ESME
 		}
 		if err == nil && len(acts) == 0 && r.Target != 0 {
-			d, listed, err := m.Store.Device(ctx, r.Target)
+			d, listed, err := m.Devices.Device(ctx, r.Target)
 			if err != nil {
 				return s, err
 			}
@@ -173,16 +174,16 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 		return s, err
 	}
 	if strings.HasPrefix(id, "content:") {
-		s.find = store.Find{AlertID: id}
+		s.find = ledger.Filter{AlertID: id}
 		return s, nil
 	}
 	if len(id) == 0 || len(id) > 13 || strings.Trim(id, "0123456789") != "" {
 		return s, fmt.Errorf("%q is %w", id, ErrNotAnID)
 	}
-	s.find = store.Find{MPxN: id}
-	devices, err := m.Store.DevicesAt(ctx, id, explainLimit)
+	s.find = ledger.Filter{MPxN: id}
+	devices, err := m.Devices.At(ctx, id, explainLimit)
 	for _, d := range devices {
-		_, listed, err := m.Store.Device(ctx, d.ID)
+		_, listed, err := m.Devices.Device(ctx, d.ID)
 		if err != nil {
 			return s, err
 		}
@@ -193,7 +194,7 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 }
 
 func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outage.DeviceID) (s subject, err error) {
-	d, listed, err := m.Store.Device(ctx, eui)
+	d, listed, err := m.Devices.Device(ctx, eui)
 	if err != nil {
 		return s, err
 	}
@@ -203,20 +204,20 @@ func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outag
 		x.Text = append(x.Text, fmt.Sprintf("The inventory does not know the device %s.", eui))
 	}
 	s.eui = eui
-	acts, err := m.Store.Activations(ctx, store.Find{ESME: eui}, explainLimit)
+	acts, err := m.Windows.Activations(ctx, windows.Filter{ESME: eui}, explainLimit)
 	for _, a := range acts {
 		s.addHub(a.CHF)
 	}
 	switch {
 	case len(acts) > 0 || d != nil && d.Type == "ESME":
-		s.meter, s.find = eui, store.Find{ESME: eui}
+		s.meter, s.find = eui, ledger.Filter{ESME: eui}
 		if d != nil {
 			s.addHub(d.CHF)
 		}
 	case d != nil && d.Type != "CHF" && d.CHF != 0:
 		s.addHub(d.CHF)
 	default:
-		s.find = store.Find{CHF: eui}
+		s.find = ledger.Filter{CHF: eui}
 		s.addHub(eui)
 	}
 	return s, err
@@ -242,7 +243,7 @@ func (m *Motorway) sayDevice(x *Explanation, d *outage.Device, listed bool) {
 
 // explainHub says what an AD1 of a hub would meet, and by which activations.
 func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter outage.DeviceID) error {
-	acts, err := m.Store.Activations(ctx, store.Find{CHF: hub}, explainLimit)
+	acts, err := m.Windows.Activations(ctx, windows.Filter{CHF: hub}, explainLimit)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 // saidUntracked is how many requests that were not tracked are told in words.
@@ -14,25 +14,25 @@ const saidUntracked = 10
 // explainUntracked says which requests opened no window, and why: those of the meter or
 // the request that was asked about, or of all meters of the hubs concerned.
 func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *subject) error {
-	find := store.Find{ESME: sub.eui, RequestID: sub.find.RequestID}
+	find := windows.Filter{ESME: sub.eui, RequestID: sub.find.RequestID}
 	if sub.meter != 0 {
 		find.ESME = sub.meter
 	}
-	finds := []store.Find{find}
+	finds := []windows.Filter{find}
 	for _, d := range x.Devices {
-		finds = append(finds, store.Find{ESME: d.ID})
+		finds = append(finds, windows.Filter{ESME: d.ID})
 	}
 	if sub.meter == 0 {
 		for _, hub := range sub.hubs {
-			finds = append(finds, store.Find{CHF: hub})
+			finds = append(finds, windows.Filter{CHF: hub})
 		}
 	}
-	seen := map[store.Untracked]bool{}
+	seen := map[windows.Untracked]bool{}
 	for _, f := range finds {
-		if f == (store.Find{}) {
+		if f == (windows.Filter{}) {
 			continue
 		}
-		list, err := m.Store.Untracked(ctx, f, explainLimit)
+		list, err := m.Windows.Untracked(ctx, f, explainLimit)
 		if err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *su
 			}
 		}
 	}
-	slices.SortStableFunc(x.Untracked, func(a, b store.Untracked) int { return b.Received.Compare(a.Received) })
+	slices.SortStableFunc(x.Untracked, func(a, b windows.Untracked) int { return b.Received.Compare(a.Received) })
 	x.Untracked = x.Untracked[:min(len(x.Untracked), explainLimit)]
 	for i, u := range x.Untracked {
 		if i == saidUntracked {
@@ -55,7 +55,7 @@ func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *su
 	return nil
 }
 
-func sayUntracked(u *store.Untracked) string {
+func sayUntracked(u *windows.Untracked) string {
 	text := fmt.Sprintf("Request %s (%s) for meter %s", u.RequestID, u.Form, u.ESME)
 	if u.CHF != 0 {
 		text += fmt.Sprintf(" on hub %s", u.CHF)

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/gbcs"
 	"quell/internal/outage"
@@ -76,6 +77,7 @@ type history struct {
 	options store.Options
 
 	m       *Motorway
+	st      *store.Store
 	n       naive
 	now     time.Time // as it is
 	slow    time.Duration
@@ -106,15 +108,16 @@ func (h *history) open() {
 	if err != nil {
 		h.fail("%v", err)
 	}
-	h.m = &Motorway{Store: st, Now: func() time.Time { return h.now.Add(-h.slow) }, Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
+	h.st = st
+	h.m = &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return h.now.Add(-h.slow) }, Log: slog.New(slog.DiscardHandler), Metrics: NewMetrics(prometheus.NewRegistry())}
 	if err := h.m.Resume(h.Context()); err != nil {
 		h.fail("%v", err)
 	}
 	ctx, cancel := context.WithCancel(h.Context())
 	h.Cleanup(cancel)
 	if h.options.Database != "" {
-		go st.WhileLeading(ctx, func(ctx context.Context) { <-ctx.Done() })
-		for deadline := time.Now().Add(20 * time.Second); !st.Leading(); time.Sleep(time.Millisecond) {
+		go st.Cluster.WhileLeader(ctx, func(ctx context.Context) { <-ctx.Done() })
+		for deadline := time.Now().Add(20 * time.Second); !st.Cluster.IsLeader(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				h.fail("it never leads")
 			}
@@ -131,7 +134,7 @@ func (h *history) play(steps int) (suppressed int) {
 		h.n.town[meterOf(i)] = &home{hub: hubOf(i), listed: true, ours: true}
 	}
 	h.open()
-	defer func() { h.m.Store.Close() }()
+	defer func() { h.st.Close() }()
 	h.turn(outage.SwitchOn)
 	h.importTown()
 	for range steps {
@@ -155,7 +158,7 @@ func (h *history) play(steps int) (suppressed int) {
 			h.housekeep()
 		case what == 18:
 			h.say("restart")
-			h.m.Store.Close()
+			h.st.Close()
 			h.flying = nil
 			h.open()
 		default:
@@ -266,7 +269,7 @@ func (h *history) failure() {
 	if p.Decision.Outcome != outage.Forwarded {
 		h.fail("%+v", p.Decision)
 	}
-	if err := h.m.Store.Check(h.Context()); err != nil { // it is not waited for
+	if err := h.st.DB.Ping(h.Context()); err != nil { // it is not waited for
 		h.fail("%v", err)
 	}
 	h.say("failed %s", id)
@@ -337,8 +340,8 @@ func (h *history) importTown() {
 		}
 		h.say("%s is on %s, listed %v, ours %v", id, m.hub, m.listed, m.ours)
 	}
-	files := []store.File{{Name: "inventory", Reader: strings.NewReader(inventory)}}
-	if _, err := h.m.Store.ImportInventory(h.Context(), "a test", h.m.Now(), func() (f store.File, err error) {
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory)}}
+	if _, err := h.st.Devices.ImportInventory(h.Context(), "a test", h.m.Now(), func() (f devices.File, err error) {
 		if len(files) == 0 {
 			return f, io.EOF
 		}
@@ -350,14 +353,14 @@ func (h *history) importTown() {
 	if list == "" {
 		list = gasMeter.String() + "\n"
 	}
-	if _, err := h.m.Store.ImportList(h.Context(), "a test", h.m.Now(), store.File{Name: "list", Reader: strings.NewReader(list)}); err != nil {
+	if _, err := h.st.Devices.ImportList(h.Context(), "a test", h.m.Now(), devices.File{Name: "list", Reader: strings.NewReader(list)}); err != nil {
 		h.fail("%v", err)
 	}
 }
 
 func (h *history) turn(to outage.Switch) {
 	h.n.sw = to
-	if _, err := h.m.Store.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil {
+	if _, err := h.st.Ledger.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil {
 		h.fail("%v", err)
 	}
 	h.say("switch %s", to)
@@ -366,7 +369,7 @@ func (h *history) turn(to outage.Switch) {
 // housekeep deletes windows that have just ended; entries and notes are kept, since
 // a retry is decided by them.
 func (h *history) housekeep() {
-	if _, err := h.m.Store.Housekeep(h.Context(), store.Limits{WindowsBefore: h.m.Now()}); err != nil {
+	if _, err := h.st.Housekeep(h.Context(), store.Limits{WindowsBefore: h.m.Now()}); err != nil {
 		h.fail("%v", err)
 	}
 	h.say("housekeeping")
@@ -374,10 +377,10 @@ func (h *history) housekeep() {
 
 // check holds the log against the model.
 func (h *history) check() (suppressed int) {
-	if err := h.m.Store.Check(h.Context()); err != nil { // notes are not waited for
+	if err := h.st.DB.Ping(h.Context()); err != nil { // notes are not waited for
 		h.fail("%v", err)
 	}
-	list, err := h.m.Store.EntriesAfter(h.Context(), 0, 10_000)
+	list, err := h.st.Ledger.EntriesAfter(h.Context(), 0, 10_000)
 	if err != nil {
 		h.fail("%v", err)
 	}

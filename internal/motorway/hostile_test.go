@@ -65,7 +65,7 @@ func (s *system) reopened(t *testing.T) *Motorway {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	m := &Motorway{Store: st, Now: s.Motorway.Now, Log: s.Log, Metrics: s.Metrics}
+	m := &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: s.Motorway.Now, Log: s.Log, Metrics: s.Metrics}
 	m.SetRules(s.Rules())
 	if err := m.Resume(t.Context()); err != nil {
 		t.Fatal(err)
@@ -83,10 +83,10 @@ func TestReceiptsOfTheJournal(t *testing.T) {
 	release := s.hold(t)
 	at := t0.Add(time.Hour)
 	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))
-	if s.Store.Pending() == 0 {
+	if s.st.Ledger.Pending() == 0 {
 		t.Fatal("the journal does not have it")
 	}
-	s.Store.Close()
+	s.st.Close()
 	release()
 	rules.StoreTimeout = 10 * time.Second
 	s.SetRules(rules)
@@ -114,7 +114,7 @@ func TestForwardedWhileOffIsDurable(t *testing.T) {
 	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, t0))); p.Decision.Outcome != outage.Forwarded {
 		t.Fatal(p.Decision)
 	}
-	if s.Store.Pending() == 0 {
+	if s.st.Ledger.Pending() == 0 {
 		t.Error("nothing durable says that it went forward")
 	}
 }

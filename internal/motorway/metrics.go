@@ -1,7 +1,6 @@
 package motorway
 
 import (
-	"context"
 	"time"
 
 	"quell/internal/outage"
@@ -71,66 +70,7 @@ func (m *Metrics) northbound(d outage.Decision, took time.Duration) {
 }
 
 // Committed is for store.Options.OnCommit.
-func (m *Metrics) Committed(decisions int, took time.Duration, _ error) {
-	m.Commit.Observe(took.Seconds())
-	if decisions > 0 {
-		m.Batch.Observe(float64(decisions))
-	}
-}
+func (m *Metrics) Committed(took time.Duration, _ error) { m.Commit.Observe(took.Seconds()) }
 
-// Watch registers the gauges that are read off the motorway when asked.
-func (m *Motorway) Watch(r prometheus.Registerer) {
-	f := promauto.With(r)
-	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
-		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: name, Help: help, ConstLabels: labels}, value)
-	}
-	r.MustRegister(&windows{m: m, desc: prometheus.NewDesc("quell_windows", "Windows that stand, by state: open, or pending (not begun).", []string{"state"}, nil)})
-	gauge("store_up", "1 if the store took the last transaction, else 0.", nil, func() float64 { return truth(m.Store.Available()) })
-	gauge("journal_pending", "Records in the node's journal that are not in the store.", nil, func() float64 { return float64(m.Store.Pending()) })
-	gauge("journal_in_memory", "Records of the journal that are in memory only, since its file cannot be written.", nil, func() float64 {
-		held, _ := m.Store.JournalInMemory()
-		return float64(held)
-	})
-	gauge("journal_lost", "Records of the journal that were lost since the start, since neither its file nor memory had room.", nil, func() float64 {
-		_, lost := m.Store.JournalInMemory()
-		return float64(lost)
-	})
-	gauge("leading", "1 if this node cuts and delivers reports and runs housekeeping, else 0.", nil, func() float64 { return truth(m.Store.Leading()) })
-	gauge("settings_different", "Settings of other nodes that differ from those of this one and must not.", nil, func() float64 { return float64(len(m.Store.Differences())) })
-	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 if there is none to compare with.", nil, func() float64 {
-		ahead, _ := m.Store.ClockOffset()
-		return ahead.Seconds()
-	})
-	gauge("hubs", "Hubs with an activation or a log entry, whose alerts the store is asked about.", nil, func() float64 { return float64(m.Store.Hubs()) })
-	for _, sw := range []outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff} {
-		gauge("switch", "1 for the position of the switch, 0 for the others.", prometheus.Labels{"position": string(sw)},
-			func() float64 { return truth(m.Store.Switch() == sw) })
-	}
-}
-
-func truth(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// windows counts open and pending windows at one instant, by one question to
-// the store. Without an answer there is no value.
-type windows struct {
-	m    *Motorway
-	desc *prometheus.Desc
-}
-
-func (w *windows) Describe(c chan<- *prometheus.Desc) { c <- w.desc }
-
-func (w *windows) Collect(c chan<- prometheus.Metric) {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	open, pending, err := w.m.Store.WindowCounts(ctx, w.m.Now())
-	if err != nil {
-		return
-	}
-	c <- prometheus.MustNewConstMetric(w.desc, prometheus.GaugeValue, float64(open), "open")
-	c <- prometheus.MustNewConstMetric(w.desc, prometheus.GaugeValue, float64(pending), "pending")
-}
+// Decided is for store.Options.OnDecided.
+func (m *Metrics) Decided(n int, _ error) { m.Batch.Observe(float64(n)) }

@@ -14,9 +14,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/cluster"
+	"quell/internal/devices"
 	"quell/internal/duis"
+	"quell/internal/ledger"
 	"quell/internal/outage"
-	"quell/internal/store"
+	"quell/internal/windows"
 )
 
 // Rules are the settings of the decision. They may change while traffic passes.
@@ -31,7 +34,10 @@ type Rules struct {
 // Motorway is safe for use by many goroutines. Its fields are set before the
 // first message; Trail may be nil.
 type Motorway struct {
-	Store   *store.Store
+	Ledger  *ledger.Ledger
+	Windows *windows.Windows
+	Devices *devices.Devices
+	Cluster *cluster.Cluster
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics *Metrics
@@ -42,9 +48,9 @@ type Motorway struct {
 }
 
 // Resume has receipts come after those of before this program ran, as soon as the
-// store can say when that was. The error is store.ErrUnavailable.
+// store can say when that was. The error is sqldb.ErrUnavailable.
 func (m *Motorway) Resume(ctx context.Context) error {
-	last, err := m.Store.LastReceipt(ctx)
+	last, err := m.Ledger.LastReceipt(ctx)
 	if err == nil {
 		m.receipts.after(last, m.Now())
 	}
@@ -85,9 +91,9 @@ type Passage struct {
 // decide by.
 func (m *Motorway) receipt(p *Passage) {
 	var behind time.Duration
-	p.Received, behind = m.receipts.next(m.Now(), m.Store.Elapsed)
+	p.Received, behind = m.receipts.next(m.Now(), m.Cluster.Elapsed)
 	tolerance := m.Rules().ClockTolerance
-	p.clockUnsure = behind > tolerance && tolerance > 0 || !m.Store.ClockSure()
+	p.clockUnsure = behind > tolerance && tolerance > 0 || !m.Cluster.ClockSure()
 }
 
 // read reads the message as far as it is to be looked at. The reason is "" if
@@ -122,7 +128,7 @@ func forward(r outage.Reason) outage.Decision {
 }
 
 func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decision {
-	sw := m.Store.Switch()
+	sw := m.Ledger.Switch()
 	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
@@ -151,12 +157,12 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 // decideAlert decides on an AD1 that was read.
 func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
-	if !m.Store.MayHold(o.CHF) {
-		if !m.Store.KnowsWindows() {
+	if !m.Ledger.MayHold(o.CHF) {
+		if !m.Cluster.Following() {
 			// Another node may have recorded one.
 			m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
 			m.Log.Warn("alert forwarded, the store does not answer", "alert", p.Message.AlertID(), "chf", o.CHF)
-			m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
+			m.Ledger.RememberForwarded(ctx, p.forwarded(outage.ReasonStoreUnavailable))
 			return forward(outage.ReasonStoreUnavailable)
 		}
 		m.noteForwarded(ctx, p, outage.ReasonNoWindow)
@@ -166,7 +172,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		// The store has not been reached since the start. The switch may be off.
 		m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
 		m.Log.Warn("alert forwarded, the switch is not known yet", "alert", p.Message.AlertID(), "chf", o.CHF)
-		m.Store.Remember(ctx, p.forwarded(outage.ReasonStoreUnavailable))
+		m.Ledger.RememberForwarded(ctx, p.forwarded(outage.ReasonStoreUnavailable))
 		return forward(outage.ReasonStoreUnavailable)
 	}
 	if p.clockUnsure {
@@ -184,7 +190,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	rules := m.Rules()
 	ctx, cancel := rules.wait(ctx)
 	defer cancel()
-	d, err := m.Store.Decide(ctx, alert, outcome, rules.ClockTolerance)
+	d, err := m.Ledger.Decide(ctx, alert, outcome, rules.ClockTolerance)
 	if err != nil {
 		cause := "store-error"
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -208,16 +214,16 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 // hub may have an entry of it, which would say that it was suppressed, that is
 // durable before the alert goes out.
 func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reason) {
-	if m.Store.MayHold(p.Message.Outage.CHF) {
-		m.Store.Remember(ctx, p.forwarded(r))
+	if m.Ledger.MayHold(p.Message.Outage.CHF) {
+		m.Ledger.RememberForwarded(ctx, p.forwarded(r))
 		return
 	}
-	m.Store.Note(p.forwarded(r))
+	m.Ledger.NoteForwarded(p.forwarded(r))
 }
 
 // forwarded is the note that an AD1 goes forward.
-func (p *Passage) forwarded(r outage.Reason) store.Forwarded {
-	return store.Forwarded{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, OutageStart: p.Message.Outage.Start, Received: p.Received, Reason: r}
+func (p *Passage) forwarded(r outage.Reason) ledger.ForwardedNote {
+	return ledger.ForwardedNote{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, OutageStart: p.Message.Outage.Start, Received: p.Received, Reason: r}
 }
 
 // Tracked reports whether the passage is an 11.3 whose answer matters.
@@ -264,7 +270,7 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 	rules := m.Rules()
 	ctx, cancel := rules.wait(ctx)
 	defer cancel()
-	if m.Store.Settle(ctx, *p.activation, state) {
+	if m.Ledger.RecordAnswer(ctx, *p.activation, state) {
 		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "state", state)
 	}
 }

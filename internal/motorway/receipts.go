@@ -4,7 +4,7 @@ import (
 	"sync"
 	"time"
 
-	"quell/internal/store"
+	"quell/internal/sqldb"
 )
 
 // receipts gives instants of receipt, which never go backwards: the order of
@@ -33,10 +33,10 @@ func (r *receipts) after(last, now time.Time) {
 }
 
 // next gives the instant of a receipt at which the clock says now, in UTC and
-// truncated to store.Precision, and how far it is ahead of that. elapsed is the time
+// truncated to sqldb.Precision, and how far it is ahead of that. elapsed is the time
 // since some instant, whatever the clock is set to.
 func (r *receipts) next(now time.Time, elapsed func() time.Duration) (at time.Time, ahead time.Duration) {
-	at = now.UTC().Round(0).Truncate(store.Precision)
+	at = now.UTC().Round(0).Truncate(sqldb.Precision)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !at.Before(r.last) {
@@ -47,7 +47,7 @@ func (r *receipts) next(now time.Time, elapsed func() time.Duration) (at time.Ti
 	if !r.behind {
 		r.behind, r.from, r.since = true, r.last, e
 	}
-	if next := r.from.Add((e - r.since) / 2).Truncate(store.Precision); next.After(r.last) {
+	if next := r.from.Add((e - r.since) / 2).Truncate(sqldb.Precision); next.After(r.last) {
 		r.last = next
 	}
 	return r.last, r.last.Sub(at)

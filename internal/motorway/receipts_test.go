@@ -80,13 +80,13 @@ func TestReceiptsAcrossRestart(t *testing.T) {
 	at := t0.Add(time.Hour)
 	s.now = at.Add(-time.Microsecond)
 	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))
-	s.Store.Close()
+	s.st.Close()
 	st, err := store.Open(t.Context(), store.Options{Dir: s.dir})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
-	m := &Motorway{Store: st, Now: func() time.Time { return t0 }, Log: s.Log, Metrics: s.Metrics}
+	m := &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0 }, Log: s.Log, Metrics: s.Metrics}
 	m.SetRules(s.Rules())
 	if err := m.Resume(t.Context()); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestReceiptsAcrossRestart(t *testing.T) {
 	if p.Received.Before(at.Add(-time.Microsecond)) {
 		t.Errorf("received at %s", p.Received)
 	}
-	m = &Motorway{Store: st, Now: func() time.Time { return t0.Add(-time.Hour) }, Log: s.Log, Metrics: s.Metrics}
+	m = &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0.Add(-time.Hour) }, Log: s.Log, Metrics: s.Metrics}
 	m.SetRules(s.Rules())
 	if err := m.Resume(t.Context()); err != nil {
 		t.Fatal(err)

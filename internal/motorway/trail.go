@@ -99,7 +99,7 @@ func (t *Trail) write(now time.Time, p *Passage, status int) {
 	if !t.enabled.Load() {
 		return
 	}
-	cut := func(text string) string { return lines.Cut(text, trailField) }
+	cut := func(text string) string { return lines.Truncate(text, trailField) }
 	line, err := json.Marshal(TrailLine{Time: now.UTC(), Direction: p.Direction, RequestID: cut(p.Message.RequestID.String()), ResponseID: cut(p.Message.ResponseID.String()),
 		SRV: cut(p.Message.ServiceReferenceVariant), AlertCode: cut(p.Message.AlertCode), Reason: outage.Reason(cut(string(p.Decision.Reason))), Status: status})
 	if err != nil {

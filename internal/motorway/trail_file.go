@@ -12,7 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"quell/internal/store"
+	"quell/internal/datadir"
 )
 
 // The trail's files: a new one after trailSize bytes, trailKeep old ones kept.
@@ -105,7 +105,7 @@ func (f *trailFile) open() error {
 	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
 		return err
 	}
-	file, err := store.OpenPrivate(f.path, os.O_WRONLY|os.O_APPEND)
+	file, err := datadir.Open(f.path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return err
 	}

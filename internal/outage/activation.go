@@ -8,19 +8,19 @@ type Kind string
 const (
 	OnDemand     Kind = "on-demand"    // activate now
 	FutureDated  Kind = "future-dated" // activate at an execution time
-	Cancellation Kind = "cancellation" // forget the pending future-dated activation
+	Cancellation Kind = "cancellation" // cancel the pending future-dated activation
 
-	// Closing is what is left of an 11.3 that may open no window, or whose order
-	// cannot be read: it may have replaced what the meter had pending.
+	// Closing is an 11.3 that must not open a window, or that cannot be read. It may
+	// have replaced what the meter had pending, so it still closes.
 	Closing Kind = "closing"
 )
 
-// MaxAhead is how far ahead an execution time may be that opens a window. DUIS
-// allows 30 days; a time far beyond them is a mistake, such as the GBCS value for
-// a cancellation in another form.
+// MaxAhead is how far ahead the execution time of a window may be. DUIS allows 30
+// days. A time far beyond that is a mistake, such as the GBCS value for a
+// cancellation in another form.
 const MaxAhead = 400 * 24 * time.Hour
 
-// Order is what one 11.3 asks of its meter. At is set for FutureDated only.
+// Order is what one 11.3 asks its meter to do. At is set for FutureDated only.
 type Order struct {
 	Kind Kind
 	At   time.Time
@@ -34,32 +34,32 @@ const (
 	SignedPreCommand Form = "signed-pre-command" // body SignedPreCommand, CommandVariant 5 or 7: reaches the meter
 )
 
-// State is what is known of the next hop's answer to an activation's request.
+// State is what is known about the answer to an activation's request.
 type State string
 
 const (
 	Unanswered State = "unanswered" // recorded and forwarded, or about to be
 	Accepted   State = "accepted"
-	Withdrawn  State = "withdrawn" // refused or not delivered: as if it had never been
+	Withdrawn  State = "withdrawn" // refused or not delivered: it has no effect at all
 
-	// Uncertain says that the request may have reached the meter or not. It has no
-	// window, and what it replaced stays replaced: in doubt the alert is forwarded.
+	// Uncertain says that the request may or may not have reached the meter. It has
+	// no window, and what it replaced stays replaced: in doubt the alert is forwarded.
 	Uncertain State = "uncertain"
 	// Failed says that the activation did not run, although the request was
-	// delivered. As with Uncertain, the meter may have forgotten what it replaced.
+	// delivered. The meter may have dropped what it replaced, as with Uncertain.
 	Failed State = "failed"
-	// Closed says that somebody closed the window by hand, whatever became of the
-	// request. As with Failed, what it replaced stays replaced.
+	// Closed says that an operator closed the window by hand, whatever happened to
+	// the request. What it replaced stays replaced, as with Failed.
 	Closed State = "closed"
 )
 
-// Opens reports whether a window of an activation in this state may count.
+// Opens reports whether the window of an activation in this state may be in force.
 func (s State) Opens() bool { return s == Unanswered || s == Accepted }
 
-// Activation is one 11.3 for one ESME, and the window that it asks for. A
+// Activation is one 11.3 for one ESME, with the window that it asks for. A
 // cancellation and a closing have no window: their Start and End are zero.
 type Activation struct {
-	ID           int64 // given by the store, rising in order of recording; 0 before
+	ID           int64 // assigned by the store, in rising order of recording; 0 before
 	RequestID    RequestID
 	Form         Form
 	Order        Order
@@ -67,14 +67,14 @@ type Activation struct {
 	Received     time.Time
 	Start, End   time.Time
 	State        State
-	Why          string // of Failed: what was answered, in a few words; of Closed: by whom, and why
-	Standing     bool   // its window counts; see Settle
-	SupersededBy int64  // an activation that took its place; 0 if none
+	Why          string // of Failed: the answer, in a few words; of Closed: who closed it, and why
+	Standing     bool   // it is in force: no state and no later activation has ended it; see ResolveWindows
+	SupersededBy int64  // the activation that replaced it; 0 if none
 }
 
-// NewActivation makes the activation that an 11.3 received at the instant
-// received asks for, with a window of the given length. An execution time that
-// is not after receipt counts as on demand: the window is then [received, +length).
+// NewActivation returns the activation that an 11.3 asks for, with a window of the
+// given length. If the execution time is not after received, the 11.3 counts as on
+// demand: the window is [received, received + length).
 func NewActivation(id RequestID, form Form, order Order, chf DeviceID, received time.Time, length time.Duration) Activation {
 	a := Activation{RequestID: id, Form: form, Order: order, ESME: id.Target, CHF: chf, Received: received, State: Unanswered}
 	switch {
@@ -89,9 +89,9 @@ func NewActivation(id RequestID, form Form, order Order, chf DeviceID, received 
 	return a
 }
 
-// Closes is the activation as one that opens no window, and still closes what is
+// AsClosing returns the activation without its window. It still closes what is
 // pending.
-func (a Activation) Closes() Activation {
+func (a Activation) AsClosing() Activation {
 	if a.HasWindow() {
 		a.Order = Order{Kind: Closing}
 		a.Start, a.End = time.Time{}, time.Time{}
@@ -99,14 +99,14 @@ func (a Activation) Closes() Activation {
 	return a
 }
 
-// HasWindow reports whether the activation has a window: it asks for one, and it may
-// open one.
+// HasWindow reports whether the activation has a window: it asks for one, and is
+// allowed to open one.
 func (a *Activation) HasWindow() bool {
 	return (a.Order.Kind == OnDemand || a.Order.Kind == FutureDated) && !a.End.IsZero()
 }
 
-// Mode is how the window began or will begin: future dated, or on demand,
-// which a future-dated request that came too late also is.
+// Mode is how the window starts: future dated or on demand. A future-dated request
+// that came too late is on demand.
 func (a *Activation) Mode() Kind {
 	if a.Order.Kind == FutureDated && !a.Start.After(a.Received) {
 		return OnDemand
@@ -114,30 +114,28 @@ func (a *Activation) Mode() Kind {
 	return a.Order.Kind
 }
 
-// Same reports whether b is the same message as a: a retry of it. The id alone
-// does not say so, since a Signed Pre-Command may carry the id of its Service
-// Request.
-func (a *Activation) Same(b *Activation) bool {
+// SameMessage reports whether b is a retry of a. The id alone does not show that: a
+// Signed Pre-Command may carry the id of its Service Request.
+func (a *Activation) SameMessage(b *Activation) bool {
 	return a.RequestID == b.RequestID && a.Form == b.Form && a.Order.Kind == b.Order.Kind && a.Order.At.Equal(b.Order.At)
 }
 
-// Settle works out which of one meter's activations stand, by following them
-// in order of arrival, which is the order of the slice. It sets Standing and
-// SupersededBy of each. The rules:
+// ResolveWindows works out which activations of one meter are in force. The slice
+// must be in order of arrival. It sets Standing and SupersededBy of each. The rules:
 //
-//   - A withdrawn activation never was: what it had replaced stands again. One that
-//     failed, was closed by hand or is uncertain has no window, and what it replaced
-//     stays replaced.
-//   - Any 11.3 takes the place of a pending window: one that is future dated and
-//     has not begun when the other is received. Only the Signed Pre-Command reaches
-//     the meter, so a Service Request does so only to what Service Requests opened.
-//   - A Signed Pre-Command takes the place of the Service Requests of the same
-//     kind whose windows are not over.
-//   - All else stays, so that a repeated on-demand request extends.
+//   - A withdrawn activation has no effect: what it had replaced is in force again.
+//     One that failed, was closed by hand or is uncertain has no window, and what it
+//     replaced stays replaced.
+//   - Any 11.3 replaces a pending window: one that is future dated and has not
+//     started when the 11.3 is received. But only a Signed Pre-Command reaches the
+//     meter, so a Service Request replaces only the windows of Service Requests.
+//   - A Signed Pre-Command replaces the Service Requests of the same kind whose
+//     windows are not over.
+//   - Everything else stays, so a repeated on-demand request extends the window.
 //
-// Whether an activation stands depends on itself and on those after it alone:
-// none that is superseded already has to be looked at again when another arrives.
-func Settle(acts []Activation) {
+// Whether an activation is in force depends only on itself and on later ones: one
+// that was already replaced need not be looked at again when another arrives.
+func ResolveWindows(acts []Activation) {
 	for i := range acts {
 		a := &acts[i]
 		a.Standing = a.State.Opens()
@@ -153,7 +151,7 @@ func Settle(acts []Activation) {
 	}
 }
 
-// Supersedes reports whether a, which arrived after b, takes the place of b.
+// Supersedes reports whether a, which arrived after b, replaces b.
 func (a *Activation) Supersedes(b *Activation) bool {
 	if !b.HasWindow() || a.Form == ServiceRequest && b.Form == SignedPreCommand {
 		return false

@@ -6,30 +6,29 @@ import (
 	"time"
 )
 
-// Switch is the feature switch behind which all behaviour stands.
+// Switch is the feature switch: it turns all of quell's work on and off.
 type Switch string
 
 const (
 	SwitchOn     Switch = "on"     // suppress
 	SwitchShadow Switch = "shadow" // log what would be suppressed, forward everything
-	SwitchOff    Switch = "off"    // pass everything, open no window
+	SwitchOff    Switch = "off"    // forward everything, open no window
 )
 
 // Valid reports whether s is one of the three.
 func (s Switch) Valid() bool { return s == SwitchOn || s == SwitchShadow || s == SwitchOff }
 
-// Outcome is what became of an alert. Its values are those of the header
-// Quell-Decision and of the suppression log.
+// Outcome is what happened to an alert. The header Quell-Decision and the
+// suppression log use its values.
 type Outcome string
 
 const (
 	Suppressed Outcome = "suppressed" // logged, not delivered
-	Shadow     Outcome = "shadow"     // logged, and delivered since the switch was on shadow
-	Forwarded  Outcome = "forwarded"  // delivered; in the log: meant to be suppressed, delivered after all
+	Shadow     Outcome = "shadow"     // logged, and delivered because the switch was on shadow
+	Forwarded  Outcome = "forwarded"  // delivered; in the log: should have been suppressed, but was delivered
 )
 
-// Reason says why a decision fell as it did. The set is closed and documented
-// in docs/reasons.md.
+// Reason says why a decision was made. docs/reasons.md lists all reasons.
 type Reason string
 
 // Reasons of decisions on northbound messages.
@@ -70,15 +69,15 @@ const (
 	ReasonNoHub             Reason = "no-hub"
 )
 
-// Throttled is what alert storm protection says in an alert that it let
-// through for several (SECMP0062). A pointer is nil where the message says nothing.
+// Throttled is what alert storm protection (SECMP0062) writes into an alert that
+// stands for several. A pointer is nil if the message does not have the field.
 type Throttled struct {
 	SequenceID *uint32 `json:"throttled_sequence_id,omitempty"`
 	Count      *uint32 `json:"throttled_count,omitempty"`
 }
 
-// Alert is one AD1 as received. Another with the same ID, hub, code and outage
-// start is a retry of it; a ResponseID alone may be used again.
+// Alert is one AD1 as received. An alert with the same ID, hub, code and outage
+// start is a retry of it. A ResponseID alone may be used again.
 type Alert struct {
 	ID          string // ResponseID in canonical form, or a digest of the content
 	Code        string // "AD1"
@@ -89,16 +88,16 @@ type Alert struct {
 	Received    time.Time
 }
 
-// Decision is what becomes of one alert, and why.
+// Decision is what happens to one alert, and why.
 type Decision struct {
 	Outcome Outcome
 	Reason  Reason
 }
 
 // Decide decides on an AD1 received at the instant at, whose CHF has the given
-// activations: it is suppressed while the window of any that stands is open.
-// The activation is the one whose window is open, the earliest to begin of
-// several; otherwise it is the one that the reason speaks of, nil if none.
+// activations. The AD1 is suppressed if the window of an activation in force is
+// open. Decide returns that activation: of several, the one that starts first.
+// Otherwise it returns the activation that the reason is about, or nil.
 func Decide(acts []Activation, at time.Time) (Decision, *Activation) {
 	forward := func(r Reason, a *Activation) (Decision, *Activation) {
 		return Decision{Forwarded, r}, a
@@ -138,8 +137,8 @@ func earliest(a, b *Activation) *Activation {
 	return a
 }
 
-// StartedBefore reports evidence for a genuine outage: the outage began before
-// the window by more than the tolerance between the clocks of hub and motorway.
+// StartedBefore reports evidence of a genuine outage: the outage started before the
+// window by more than the clocks of hub and motorway may differ.
 func StartedBefore(outageStart, windowStart time.Time, tolerance time.Duration) bool {
 	return windowStart.Sub(outageStart) > tolerance
 }
@@ -163,11 +162,11 @@ type Entry struct {
 	Throttled
 	Outcome       Outcome `json:"outcome"`
 	StartedBefore bool    `json:"started_before_activation"`
-	Repeated      bool    `json:"repeated_in_window"` // it is not of the first outage in the window
+	Repeated      bool    `json:"repeated_in_window"` // the window had an earlier outage
 }
 
-// SortByArrival puts activations into the order that Settle follows: by
-// receipt, and among equals as they were recorded.
+// SortByArrival puts activations into the order that ResolveWindows needs: by time
+// of receipt, then by order of recording.
 func SortByArrival(acts []Activation) {
 	slices.SortFunc(acts, func(a, b Activation) int {
 		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.ID, b.ID))

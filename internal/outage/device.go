@@ -1,10 +1,10 @@
 // Package outage is the domain of quell: device ids, MPANs, firmware
-// activations, the windows that they open, and the decision whether a Power
-// Outage Alert is withheld.
+// activations, the windows that they open, and the decision whether to suppress a
+// Power Outage Alert.
 //
-// The package does no I/O, reads no clock and writes no log: every instant is
-// an argument, every decision a value with its reason. All times are UTC, all
-// windows half-open: [start, end).
+// The package does no I/O, reads no clock and writes no log. Every instant is an
+// argument, and every decision is a value with its reason. All times are in UTC. All
+// windows are half-open: [start, end).
 package outage
 
 import (
@@ -16,19 +16,19 @@ import (
 	"unicode"
 )
 
-// ErrDeviceID says that a text is no EUI-64.
+// ErrDeviceID says that a text is not an EUI-64.
 var ErrDeviceID = errors.New("not an EUI-64 such as 00-DB-12-34-56-78-90-A0")
 
 // DeviceID is the EUI-64 that names a device on the smart metering network
 // ("GUID" in the impact assessment). The zero value names no device.
 type DeviceID uint64
 
-// ParseDeviceID reads an EUI-64 in the form of the DUIS schema's type EUI,
-// eight pairs of hexadecimal digits joined by hyphens, in either case. The
-// error is ErrDeviceID.
+// ParseDeviceID reads an EUI-64 in the form of the DUIS schema's type EUI: eight
+// pairs of hexadecimal digits joined by hyphens, in upper or lower case. The error
+// is ErrDeviceID.
 func ParseDeviceID(s string) (DeviceID, error) { return parseDeviceID(s) }
 
-// ParseDeviceIDBytes is ParseDeviceID for a slice of a message; it allocates nothing.
+// ParseDeviceIDBytes is ParseDeviceID for bytes of a message. It allocates nothing.
 func ParseDeviceIDBytes(b []byte) (DeviceID, error) { return parseDeviceID(b) }
 
 func parseDeviceID[T string | []byte](s T) (DeviceID, error) {
@@ -47,8 +47,8 @@ func parseDeviceID[T string | []byte](s T) (DeviceID, error) {
 }
 
 // ParseAnyDeviceID reads an EUI-64 as people and spreadsheets write it: eight
-// pairs of hexadecimal digits, in either case, joined by hyphens, by colons or by
-// nothing. It is for lists, for CSV and for what an operator types, never for a
+// pairs of hexadecimal digits, in upper or lower case, joined by hyphens, by colons
+// or by nothing. Use it for lists, CSV and what an operator types, never for a
 // message. The error is ErrDeviceID.
 func ParseAnyDeviceID(s string) (DeviceID, error) {
 	switch {
@@ -70,7 +70,7 @@ func ParseAnyDeviceID(s string) (DeviceID, error) {
 	return parseDeviceID(s)
 }
 
-// hexDigit gives the value of a hexadecimal digit, and 255 for any other byte.
+// hexDigit has the value of each hexadecimal digit, and 255 for any other byte.
 var hexDigit = func() (t [256]byte) {
 	for i := range t {
 		t[i] = 255
@@ -97,13 +97,13 @@ func (id DeviceID) AppendText(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// String gives the id in the form of the DUIS schema, in upper case.
+// String returns the id in the form of the DUIS schema, in upper case.
 func (id DeviceID) String() string {
 	b, _ := id.AppendText(make([]byte, 0, 23))
 	return string(b)
 }
 
-// MarshalText is String for JSON; the zero id is the empty text.
+// MarshalText is String for JSON. The zero id is the empty text.
 func (id DeviceID) MarshalText() ([]byte, error) {
 	if id == 0 {
 		return nil, nil
@@ -121,31 +121,31 @@ func (id *DeviceID) UnmarshalText(b []byte) (err error) {
 	return err
 }
 
-// Device is what the Smart Metering Inventory says of one device.
+// Device is what the Smart Metering Inventory knows of one device.
 type Device struct {
 	ID           DeviceID `json:"device_id"`
 	Type         string   `json:"device_type"`   // as in the DUIS schema's DeviceType: ESME, GSME, CHF, …
-	SMETSVersion string   `json:"smets_version"` // as in SMETSCHTSVersion, "SMETS2 v4.2", "2.0", …; "SMETS1" if anything else says so
+	SMETSVersion string   `json:"smets_version"` // as in SMETSCHTSVersion: "SMETS2 v4.2", "2.0", …; "SMETS1" if another field says so
 	Manufacturer string   `json:"manufacturer"`
 	Model        string   `json:"model"`
-	CHF          DeviceID `json:"chf_id"` // 0: not known
+	CHF          DeviceID `json:"chf_id"` // 0 if unknown
 	MPxN         string   `json:"mpxn"`   // personal data
 }
 
-// Statuses are the values of the DUIS schema's DeviceStatus.
-var Statuses = []string{"Pending", "Whitelisted", "InstalledNotCommissioned", "Commissioned", "Decommissioned", "Withdrawn", "Suspended", "Recovery", "Recovered"}
+// DeviceStatuses are the values of the DUIS schema's DeviceStatus.
+var DeviceStatuses = []string{"Pending", "Whitelisted", "InstalledNotCommissioned", "Commissioned", "Decommissioned", "Withdrawn", "Suspended", "Recovery", "Recovered"}
 
-// Gone reports whether a device of that status, in any case, is in no home any
-// more.
-func Gone(status string) bool {
+// DeviceRemoved reports whether a device with that status, in upper or lower case, is
+// no longer in a home.
+func DeviceRemoved(status string) bool {
 	return strings.EqualFold(status, "Decommissioned") || strings.EqualFold(status, "Withdrawn")
 }
 
-// SMETSGeneration reads the generation out of a SMETS version as inventories
-// write it: 1, 2, or 0 if the text says neither. "SMETS2", "SMETS-2" and
-// "SMETS2 v4.2" name it. Where only a version is named, as by "SMETS V1.58",
-// "SMETS Version 2.0", "v5.1" and "4.2", SMETS2 began with 1.58, and 1.0 to 1.2
-// are SMETS1; there is none between them.
+// SMETSGeneration reads the generation from a SMETS version as inventories write
+// it: 1, 2, or 0 if the text gives neither. "SMETS2", "SMETS-2" and "SMETS2 v4.2"
+// name the generation. "SMETS V1.58", "SMETS Version 2.0", "v5.1" and "4.2" name
+// only a version: 1.58 was the first of SMETS2, and 1.0 to 1.2 are SMETS1. There
+// are no versions between them.
 func SMETSGeneration(version string) int {
 	m := smetsVersion.FindStringSubmatch(strings.Join(strings.Fields(version), " "))
 	if m == nil {
@@ -166,27 +166,27 @@ func SMETSGeneration(version string) int {
 	return 0
 }
 
-// smetsVersion has the word SMETS, the word version, and the numbers before and
-// behind the first point. What comes after these must be set off from them.
+// smetsVersion matches the word SMETS, the word version, and the numbers before and
+// after the first point. Whatever follows must be separated from these.
 var smetsVersion = regexp.MustCompile(`(?i)^(?:(SMETS)[ _-]*)?(?:(v|ver\.?|version)[ ._-]*)?([0-9]{1,4})(?:\.([0-9]{1,4})(?:\.[0-9]+)*)?(?:[ _(,-].*|v.*)?$`)
 
-// Manufacturers is the configured list of manufacturers whose meters are
-// tracked: their names or ZigBee manufacturer codes, as inventories write them.
-// Neither case nor blanks count.
+// Manufacturers is the configured list of manufacturers whose meters are tracked:
+// their names or ZigBee manufacturer codes, as inventories write them. Upper or
+// lower case and blanks do not matter.
 type Manufacturers []string
 
 // Has reports whether name is in the list.
 func (m Manufacturers) Has(name string) bool {
-	name = unspaced(name)
+	name = withoutSpace(name)
 	for _, have := range m {
-		if strings.EqualFold(unspaced(have), name) {
+		if strings.EqualFold(withoutSpace(have), name) {
 			return true
 		}
 	}
 	return false
 }
 
-func unspaced(s string) string {
+func withoutSpace(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
 			return -1
@@ -195,10 +195,10 @@ func unspaced(s string) string {
 	}, s)
 }
 
-// Eligible says whether an activation on a device is tracked: the inventory
-// knows the device (d is not nil) as an ESME of SMETS2, of a listed
-// manufacturer, in the device list, on a known CHF. Otherwise it names the
-// first condition that failed, in that order. (Impact assessment, 4.1.)
+// Eligible reports whether an activation on a device is tracked. The inventory must
+// know the device (d is not nil) as an ESME of SMETS2, of a configured manufacturer,
+// in the device list, on a known CHF. If not, the reason names the first condition
+// that fails, in that order. (Impact assessment, 4.1.)
 func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
 	switch {
 	case d == nil:
@@ -218,15 +218,14 @@ func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
 }
 
 // RequestID is the id of a DUIS message: originator, target, counter. For a
-// response it reads originator, recipient, counter. (DUIS RequestIDType,
-// ResponseIDType.)
+// response, Target is the recipient. (DUIS RequestIDType, ResponseIDType.)
 type RequestID struct {
 	Originator, Target DeviceID
 	Counter            uint64
 }
 
-// String gives the id in its one canonical form: EUIs in upper case, the
-// counter in decimal without leading zeros. The zero id is the empty text.
+// String returns the id in its canonical form: EUIs in upper case, the counter in
+// decimal without leading zeros. The zero id is the empty text.
 func (r RequestID) String() string {
 	if r == (RequestID{}) {
 		return ""
@@ -239,13 +238,13 @@ func (r RequestID) String() string {
 	return string(fmt.Appendf(b, "%d", r.Counter))
 }
 
-// ErrRequestID says that a text is no RequestID or ResponseID.
+// ErrRequestID says that a text is not a RequestID or ResponseID.
 var ErrRequestID = errors.New("not an id of the form EUI:EUI:counter")
 
-// ParseRequestID reads a RequestID or ResponseID; the error is ErrRequestID.
+// ParseRequestID reads a RequestID or ResponseID. The error is ErrRequestID.
 func ParseRequestID(s string) (RequestID, error) { return parseRequestID(s) }
 
-// ParseRequestIDBytes is ParseRequestID for a slice of a message; it allocates nothing.
+// ParseRequestIDBytes is ParseRequestID for bytes of a message. It allocates nothing.
 func ParseRequestIDBytes(b []byte) (RequestID, error) { return parseRequestID(b) }
 
 func parseRequestID[T string | []byte](s T) (r RequestID, err error) {

@@ -7,7 +7,7 @@ import (
 	"quell/internal/outage"
 )
 
-// A window opens at the execution time, and its end is not a part of it.
+// A window starts at the execution time. Its end is not part of it.
 func ExampleDecide() {
 	ordered := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	at := ordered.Add(16 * time.Hour)
@@ -16,7 +16,7 @@ func ExampleDecide() {
 	window.State = outage.Accepted
 
 	of := []outage.Activation{window}
-	outage.Settle(of)
+	outage.ResolveWindows(of)
 	for _, received := range []time.Time{at.Add(-time.Microsecond), at, at.Add(30 * time.Minute)} {
 		decision, _ := outage.Decide(of, received)
 		fmt.Println(received.Format("15:04:05.000000"), decision.Outcome, decision.Reason)

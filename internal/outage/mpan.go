@@ -3,19 +3,19 @@ package outage
 import "strconv"
 
 // Distributor is the Electricity Distributor that an MPAN names: a distribution
-// network operator (DNO), who has an area, or an independent one (IDNO), whose
-// networks lie within those of others. Both are licensed.
+// network operator (DNO), which has an area, or an independent one (IDNO), whose
+// networks are inside the areas of DNOs. Both are licensed.
 type Distributor struct {
 	ID       string // the MPAN's first two digits; "" if the MPAN is not valid
-	Kind     string // "DNO" or "IDNO"; "" if not known
+	Kind     string // "DNO" or "IDNO"; "" if unknown
 	Area     string // of a DNO
-	Operator string // short name of a DNO, name of an IDNO; UnknownDistributor if not known
+	Operator string // short name of a DNO, name of an IDNO; UnknownDistributor if unknown
 }
 
-// DistributorOf reads the distributor from an import MPAN: 13 digits, the
-// first two the distributor's id, the last a check digit. valid is false, and
-// the distributor unknown, for anything else, such as a gas MPRN. Ids from 24 on
-// are those of IDNOs, whether their names are known here or not.
+// DistributorOf reads the distributor from an import MPAN: 13 digits, of which the
+// first two are the distributor's id and the last is a check digit. For anything
+// else, such as a gas MPRN, valid is false and the distributor is unknown. Ids from
+// 24 up belong to IDNOs, even if no name is known here.
 func DistributorOf(mpan string) (d Distributor, valid bool) {
 	if !validMPAN(mpan) {
 		return Distributor{Operator: UnknownDistributor}, false
@@ -36,8 +36,7 @@ func DistributorOf(mpan string) (d Distributor, valid bool) {
 
 const firstIDNO = "24"
 
-// UnknownDistributor stands for the distributor of entries whose MPxN names none
-// that is known.
+// UnknownDistributor is the distributor of entries whose MPxN names no known one.
 const UnknownDistributor = "unknown"
 
 // Stream is the distributor that the entry is reported to: its id, or
@@ -49,8 +48,7 @@ func (e *Entry) Stream() string {
 	return e.Distributor
 }
 
-// IsDistributor reports whether id is that of a DNO, or in the range of those of
-// IDNOs.
+// IsDistributor reports whether id is the id of a DNO, or is in the range of IDNOs.
 func IsDistributor(id string) bool {
 	if _, known := distributors[id]; known {
 		return true
@@ -76,8 +74,8 @@ func validMPAN(s string) bool {
 	return sum%11%10 == int(s[12]-'0')
 }
 
-// distributors are the DNOs, and the IDNOs that public copies of the industry's
-// market domain data name.
+// distributors are the DNOs, and the IDNOs named in public copies of the industry's
+// market domain data.
 var distributors = map[string]Distributor{
 	"10": {Area: "Eastern", Operator: "UKPN"},
 	"11": {Area: "East Midlands", Operator: "NGED"},

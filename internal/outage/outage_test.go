@@ -50,9 +50,9 @@ func TestParseAnyDeviceID(t *testing.T) {
 	}
 }
 
-func TestGone(t *testing.T) {
-	for _, status := range append(Statuses, "", "withdrawn", "Gone") {
-		if want := slices.Contains([]string{"Decommissioned", "Withdrawn", "withdrawn"}, status); Gone(status) != want {
+func TestDeviceRemoved(t *testing.T) {
+	for _, status := range append(DeviceStatuses, "", "withdrawn", "Gone") {
+		if want := slices.Contains([]string{"Decommissioned", "Withdrawn", "withdrawn"}, status); DeviceRemoved(status) != want {
 			t.Errorf("%q: %t", status, !want)
 		}
 	}
@@ -188,7 +188,7 @@ func act(id int64, at int, form Form, kind Kind, exec int) Activation {
 	return a
 }
 
-func TestSettle(t *testing.T) {
+func TestResolveWindows(t *testing.T) {
 	const sr, spc = ServiceRequest, SignedPreCommand
 	withdrawn := func(a Activation) Activation { a.State = Withdrawn; return a }
 	uncertain := func(a Activation) Activation { a.State = Uncertain; return a }
@@ -196,41 +196,41 @@ func TestSettle(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		acts []Activation
-		want string // for each: "stands", "by N", "withdrawn" or "failed"
+		want string // for each: "in-force", "by N", "withdrawn" or "failed"
 	}{
-		{"on demand extends", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, OnDemand, 0)}, "stands stands"},
-		{"future dated replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 90)}, "by 2 stands"},
-		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, FutureDated, 90)}, "stands stands"},
-		{"future dated leaves on demand", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, FutureDated, 90)}, "stands stands"},
-		{"on demand replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, OnDemand, 0)}, "by 2 stands"},
-		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0)}, "stands stands"},
-		{"a time in the past is on demand", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 10)}, "by 2 stands"},
-		{"closed", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, OnDemand, 0).Closes()}, "by 2 stands"},
-		{"closed too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0).Closes()}, "stands stands"},
-		{"a refused closing", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, OnDemand, 0).Closes())}, "stands withdrawn"},
-		{"cancelled", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, Cancellation, 0)}, "by 2 stands"},
-		{"cancelled too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, Cancellation, 0)}, "stands stands"},
-		{"on demand is not cancelled", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, spc, Cancellation, 0)}, "stands stands"},
-		{"a refused cancellation", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, Cancellation, 0))}, "stands withdrawn"},
-		{"a chain, its last refused", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, FutureDated, 61), withdrawn(act(3, 2, spc, FutureDated, 62))}, "by 2 stands withdrawn"},
-		{"a chain, its middle refused", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 1, spc, FutureDated, 61)), act(3, 2, spc, FutureDated, 62)}, "by 3 withdrawn stands"},
-		{"cancelled, then ordered again", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, Cancellation, 0), act(3, 2, spc, FutureDated, 60)}, "by 2 stands stands"},
-		{"pre-command follows its request", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 29, spc, OnDemand, 0)}, "by 2 stands"},
-		{"after its window", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 30, spc, OnDemand, 0)}, "stands stands"},
-		{"of another kind", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 1, spc, FutureDated, 60)}, "stands stands"},
-		{"request does not follow pre-command", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, sr, OnDemand, 0)}, "stands stands"},
-		{"future dated, came late", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 65, spc, FutureDated, 60)}, "by 2 stands"},
-		{"request leaves what a pre-command ordered", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "stands stands"},
-		{"request cancels no pre-command", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "stands stands"},
-		{"request replaces a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "by 2 stands"},
-		{"request cancels a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "by 2 stands"},
-		{"pre-command of another kind replaces a pending request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, spc, OnDemand, 0)}, "by 2 stands"},
+		{"on demand extends", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, OnDemand, 0)}, "in-force in-force"},
+		{"future dated replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 90)}, "by 2 in-force"},
+		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, FutureDated, 90)}, "in-force in-force"},
+		{"future dated leaves on demand", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 10, spc, FutureDated, 90)}, "in-force in-force"},
+		{"on demand replaces what waits", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, OnDemand, 0)}, "by 2 in-force"},
+		{"but not what has begun", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0)}, "in-force in-force"},
+		{"a time in the past is on demand", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 10, spc, FutureDated, 10)}, "by 2 in-force"},
+		{"closed", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, OnDemand, 0).AsClosing()}, "by 2 in-force"},
+		{"closed too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, OnDemand, 0).AsClosing()}, "in-force in-force"},
+		{"a refused closing", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, OnDemand, 0).AsClosing())}, "in-force withdrawn"},
+		{"cancelled", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 59, spc, Cancellation, 0)}, "by 2 in-force"},
+		{"cancelled too late", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 60, spc, Cancellation, 0)}, "in-force in-force"},
+		{"on demand is not cancelled", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, spc, Cancellation, 0)}, "in-force in-force"},
+		{"a refused cancellation", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 59, spc, Cancellation, 0))}, "in-force withdrawn"},
+		{"a chain, its last refused", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, FutureDated, 61), withdrawn(act(3, 2, spc, FutureDated, 62))}, "by 2 in-force withdrawn"},
+		{"a chain, its middle refused", []Activation{act(1, 0, spc, FutureDated, 60), withdrawn(act(2, 1, spc, FutureDated, 61)), act(3, 2, spc, FutureDated, 62)}, "by 3 withdrawn in-force"},
+		{"cancelled, then ordered again", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, spc, Cancellation, 0), act(3, 2, spc, FutureDated, 60)}, "by 2 in-force in-force"},
+		{"pre-command follows its request", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 29, spc, OnDemand, 0)}, "by 2 in-force"},
+		{"after its window", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 30, spc, OnDemand, 0)}, "in-force in-force"},
+		{"of another kind", []Activation{act(1, 0, sr, OnDemand, 0), act(2, 1, spc, FutureDated, 60)}, "in-force in-force"},
+		{"request does not follow pre-command", []Activation{act(1, 0, spc, OnDemand, 0), act(2, 1, sr, OnDemand, 0)}, "in-force in-force"},
+		{"future dated, came late", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 65, spc, FutureDated, 60)}, "by 2 in-force"},
+		{"request leaves what a pre-command ordered", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "in-force in-force"},
+		{"request cancels no pre-command", []Activation{act(1, 0, spc, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "in-force in-force"},
+		{"request replaces a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, FutureDated, 90)}, "by 2 in-force"},
+		{"request cancels a request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, sr, Cancellation, 0)}, "by 2 in-force"},
+		{"pre-command of another kind replaces a pending request", []Activation{act(1, 0, sr, FutureDated, 60), act(2, 1, spc, OnDemand, 0)}, "by 2 in-force"},
 		{"failed", []Activation{failed(act(1, 0, spc, OnDemand, 0))}, "failed"},
 		{"what an uncertain one replaced stays replaced", []Activation{act(1, 0, spc, FutureDated, 60), uncertain(act(2, 1, spc, FutureDated, 61))}, "by 2 failed"},
 		{"what a failed one replaced stays replaced", []Activation{act(1, 0, spc, FutureDated, 60), failed(act(2, 1, spc, FutureDated, 61))}, "by 2 failed"},
-		{"refused pre-command", []Activation{act(1, 0, sr, OnDemand, 0), withdrawn(act(2, 1, spc, OnDemand, 0))}, "stands withdrawn"},
+		{"refused pre-command", []Activation{act(1, 0, sr, OnDemand, 0), withdrawn(act(2, 1, spc, OnDemand, 0))}, "in-force withdrawn"},
 	} {
-		Settle(c.acts)
+		ResolveWindows(c.acts)
 		var got []string
 		for _, a := range c.acts {
 			switch {
@@ -239,7 +239,7 @@ func TestSettle(t *testing.T) {
 			case !a.State.Opens() && !a.Standing && a.SupersededBy == 0:
 				got = append(got, "failed")
 			case a.Standing && a.SupersededBy == 0:
-				got = append(got, "stands")
+				got = append(got, "in-force")
 			case !a.Standing:
 				got = append(got, fmt.Sprintf("by %d", a.SupersededBy))
 			default:
@@ -287,12 +287,12 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// docs/reasons.md is the set of reasons, and nothing else is.
+// docs/reasons.md lists all reasons, and nothing else.
 func TestReasons(t *testing.T) {
 	var b strings.Builder
-	b.WriteString("# Reasons\n\nWhy a message was suppressed or forwarded, or an activation tracked or not: a closed set. It stands in the header\n" +
-		"`Quell-Reason` of northbound answers, in the Service Audit Trail, in the metrics and in `quell explain`, in the order of the checks.\n" +
-		"This file is made from `internal/outage/reason.go` by `make generate`.\n\n| reason | where | meaning |\n| --- | --- | --- |\n")
+	b.WriteString("# Reasons\n\nWhy a message was suppressed or forwarded, or an activation tracked or not: all reasons, in the order of the checks. Reasons are\n" +
+		"shown in the header `Quell-Reason` of northbound answers, in the Service Audit Trail, in the metrics and by `quell explain`.\n" +
+		"`make generate` writes this file from `internal/outage/reason.go`.\n\n| reason | where | meaning |\n| --- | --- | --- |\n")
 	seen := map[Reason]bool{}
 	for _, r := range Reasons {
 		where := ""
@@ -301,7 +301,7 @@ func TestReasons(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", r.Reason, where, r.Text)
 		if seen[r.Reason] || r.Reason.Text() != r.Text {
-			t.Errorf("%s stands twice", r.Reason)
+			t.Errorf("%s is listed twice", r.Reason)
 		}
 		seen[r.Reason] = true
 	}

@@ -23,41 +23,42 @@ type backend struct {
 	values     *configmap.Map
 }
 
-// Check says what is wrong with a target, without reaching it.
-func Check(target string) error {
-	_, err := find(target)
+// CheckTarget says what is wrong with a target. It does not connect to it.
+func CheckTarget(target string) error {
+	_, err := parseTarget(target)
 	return err
 }
 
-// find looks a target up. The error holds no secret of it.
-func find(target string) (backend, error) {
+// parseTarget finds the backend and the options of a target. The error contains no
+// secret.
+func parseTarget(target string) (backend, error) {
 	parsed, err := fspath.Parse(target)
 	if err != nil {
-		return backend{}, errors.New("is not a target as rclone writes them, such as esi:/inbound/poas") // the text may hold a secret
+		return backend{}, errors.New("is not a target in rclone's form, such as esi:/inbound/poas") // the target may contain a secret
 	}
 	var b backend
 	b.info, b.name, b.path, b.values, err = fs.ConfigFs(target)
 	switch {
 	case errors.Is(err, fs.ErrorNotFoundInConfigFile):
-		return b, fmt.Errorf("rclone knows no remote %q: it is neither in %s nor in variables such as %s",
+		return b, fmt.Errorf("rclone has no remote %q: it is neither in %s nor in environment variables such as %s",
 			parsed.Name, config.GetConfigPath(), fs.ConfigToEnv(parsed.Name, "type"))
 	case err != nil:
-		return b, fmt.Errorf("%w; built in are local, sftp, webdav, onedrive, s3 and azureblob", err)
+		return b, fmt.Errorf("%w; the backends are local, sftp, webdav, onedrive, s3 and azureblob", err)
 	}
 	keys := slices.Sorted(maps.Keys(parsed.Config))
-	// All of these before any key is quoted: what follows the comma in a
-	// password is taken for a key.
+	// Check all of these before an error quotes any key: rclone takes what follows a
+	// comma in a password for a key.
 	for _, key := range keys {
 		if secret(b.info, key) || userinfo.MatchString(parsed.Config[key]) {
-			return b, fmt.Errorf("%s is a secret, and does not belong into a target: put it into rclone's configuration file, or into a variable such as %s",
+			return b, fmt.Errorf("%s is a secret and must not be in a target: put it into rclone's configuration file, or into an environment variable such as %s",
 				key, b.variable(key))
 		}
 	}
 	for _, key := range append(keys, config.LoadedData().GetKeyList(parsed.Name)...) {
-		// They would hold for the whole process, and some end it: rclone exits
-		// if the file of a ca_cert is missing.
+		// These would apply to the whole process, and some can end it: rclone exits
+		// if the file that ca_cert names is missing.
 		if strings.HasPrefix(key, "override.") || strings.HasPrefix(key, "global.") {
-			return b, fmt.Errorf("%s is a setting of rclone itself, which a remote cannot make here; for certificates of your own use SSL_CERT_FILE", key)
+			return b, fmt.Errorf("%s is a setting of rclone itself, which a remote must not change; for your own certificates use SSL_CERT_FILE", key)
 		}
 	}
 	for _, key := range keys {
@@ -76,29 +77,29 @@ func (b backend) get(key string) string {
 	return v
 }
 
-// on reports whether a switch may be on.
+// on reports whether an option is true, or cannot be read.
 func (b backend) on(key string) bool {
 	v, err := strconv.ParseBool(b.get(key))
 	return v || err != nil
 }
 
-// checkSFTP says what is wrong with an sftp remote. With the option ssh, that
-// program checks the host's key. With pin_host_key, rclone takes any key of a
-// kind that host_keys does not name, so that host_keys counts only without it.
+// checkSFTP says what is wrong with an sftp remote. With the option ssh, that program
+// checks the host's key. With pin_host_key, rclone accepts any key of a type that
+// host_keys does not list, so host_keys is enough only without pin_host_key.
 func (b backend) checkSFTP() error {
 	known := b.get("known_hosts_file")
 	switch {
 	case b.on("ask_password"):
-		return errors.New("ask_password would ask on the terminal: set key_file, or pass, for this sftp remote")
+		return errors.New("ask_password would ask on the terminal: set key_file or pass for this sftp remote")
 	case b.get("ssh") != "", known != "" && known != "none":
 		return nil
 	case known == "" && b.get("host_keys") != "" && !b.on("pin_host_key"):
 		return nil
 	}
-	return errors.New("would trust any host key: set known_hosts_file (or host_keys, without pin_host_key) for this sftp remote")
+	return errors.New("would trust any host key: set known_hosts_file (or host_keys without pin_host_key) for this sftp remote")
 }
 
-// variable names the variable that an option is read from.
+// variable returns the environment variable that sets an option.
 func (b backend) variable(key string) string {
 	if strings.HasPrefix(b.name, ":") || b.name == "local" {
 		return fs.OptionToEnv(b.info.Prefix + "-" + key)
@@ -106,7 +107,7 @@ func (b backend) variable(key string) string {
 	return fs.ConfigToEnv(b.name, key)
 }
 
-// secret reports whether a backend's option is one.
+// secret reports whether an option of a backend is a secret.
 func secret(info *fs.RegInfo, key string) bool {
 	o := info.Options.Get(key)
 	if o != nil && o.IsPassword {
@@ -117,14 +118,14 @@ func secret(info *fs.RegInfo, key string) bool {
 }
 
 var (
-	// query is that of a URL, which may hold a signature.
+	// query matches a URL with a query, which may contain a signature.
 	query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
-	// userinfo is that of a URL, which may hold a password.
+	// userinfo matches the user part of a URL, which may contain a password.
 	userinfo = regexp.MustCompile(`://[^/\s"]*@`)
 )
 
-// redact takes out of an error's text what lets others in: these secrets, and
-// what looks like one.
+// redact removes secrets from the text of an error: the given ones, and what looks
+// like one.
 func redact(err error, secrets ...string) error {
 	if err == nil {
 		return nil
@@ -139,7 +140,7 @@ func redact(err error, secrets ...string) error {
 	return err
 }
 
-// secrets are the values that let others in.
+// secrets returns the values of the options that are secret.
 func (b backend) secrets() (list []string) {
 	for _, o := range b.info.Options {
 		if !secret(b.info, o.Name) {
@@ -151,7 +152,7 @@ func (b backend) secrets() (list []string) {
 			clear = v
 		}
 		for _, s := range []string{v, clear} {
-			if len(s) >= 4 { // less is in every text
+			if len(s) >= 4 { // a shorter one may be in any text
 				list = append(list, s)
 			}
 		}

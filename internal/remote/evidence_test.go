@@ -27,11 +27,11 @@ import (
 	"github.com/rclone/rclone/fs/config/obscure"
 )
 
-// careless is a store that may change a byte of what it is given.
+// careless is a store that may change a byte of an object, or lose a copy.
 type careless struct {
 	gofakes3.Backend
-	now   atomic.Bool
-	takes bool // what it has copied
+	now   atomic.Bool // change a byte
+	takes bool        // delete each copy at once, as a quick receiver does
 }
 
 func (b *careless) PutObject(ctx context.Context, bucket, key string, meta map[string]string, in io.Reader, size int64) (gofakes3.PutObjectResult, error) {
@@ -45,8 +45,8 @@ func (b *careless) PutObject(ctx context.Context, bucket, key string, meta map[s
 	return b.Backend.PutObject(ctx, bucket, key, meta, bytes.NewReader(text), size)
 }
 
-// A store that keeps the hash it is told is not believed. S3 does so for what is
-// sent in parts, in its metadata.
+// A hash that the store only repeats from the sender is not trusted. For an object
+// sent in parts, S3 keeps such a hash in the metadata.
 func TestHashIsTheirs(t *testing.T) {
 	backend := &careless{Backend: s3mem.New()}
 	if err := backend.CreateBucket(t.Context(), "poas"); err != nil {
@@ -65,7 +65,7 @@ func TestHashIsTheirs(t *testing.T) {
 			f, content := aFile(t, c.size)
 			target := fmt.Sprintf(":s3,provider=Other,access_key_id=key,endpoint=%q,force_path_style=true,%s:poas/%s", srv.URL, c.option, strings.ReplaceAll(name, " ", "-"))
 			backend.now.Store(true)
-			fails(t, target, f, content, "what was sent does not stand there", func() { backend.now.Store(false) })
+			fails(t, target, f, content, "the file at the remote is not what was sent", func() { backend.now.Store(false) })
 		})
 	}
 }
@@ -78,8 +78,8 @@ func (b *careless) CopyObject(ctx context.Context, srcBucket, srcKey, bucket, ke
 	return res, err
 }
 
-// What is taken as soon as it has its name leaves nothing behind, also where it
-// gets it by being copied.
+// A file that is taken as soon as it has its name leaves nothing behind, even where
+// a copy gives it the name.
 func TestTakenAwayFromStore(t *testing.T) {
 	backend := &careless{Backend: s3mem.New(), takes: true}
 	if err := backend.CreateBucket(t.Context(), "poas"); err != nil {
@@ -95,7 +95,7 @@ func TestTakenAwayFromStore(t *testing.T) {
 	}
 }
 
-// What is taken while it is read back was delivered.
+// A file that is taken while it is read back was delivered.
 func TestTakenWhileRead(t *testing.T) {
 	dir := t.TempDir()
 	var taken atomic.Int32
@@ -114,7 +114,7 @@ func TestTakenWhileRead(t *testing.T) {
 	}
 }
 
-// Somebody else puts the same file there while ours is sent.
+// Another sender puts the same file there while ours is being sent.
 func TestSameInBetween(t *testing.T) {
 	each(t, func(t *testing.T, target string) {
 		f, content := aFile(t, 1000)
@@ -131,8 +131,8 @@ func TestSameInBetween(t *testing.T) {
 	})
 }
 
-// Only keys that are named are accepted, whatever the kind of key that the host
-// has; pin_host_key would accept one of another kind.
+// Only the listed keys are accepted, whatever type of key the host has. pin_host_key
+// would accept a key of another type.
 func TestHostKeys(t *testing.T) {
 	s := remotetest.NewSSHD(t, false)
 	other := filepath.Join(t.TempDir(), "other")
@@ -180,7 +180,7 @@ func TestHostKeys(t *testing.T) {
 	}
 }
 
-// The session is killed, or stops, in the middle of a file.
+// The session is killed or stopped in the middle of a file.
 func TestSessionDies(t *testing.T) {
 	t.Parallel()
 	f, content := aFile(t, 3_000_000)
@@ -219,7 +219,7 @@ func TestSessionDies(t *testing.T) {
 				t.Errorf("the error is %v", err)
 			}
 			s.Signal(syscall.SIGCONT)
-			p.Mend()
+			p.Repair()
 			mustPut(t, target, f)
 			only(t, target, content)
 		})
@@ -234,10 +234,10 @@ func TestFolderFull(t *testing.T) {
 	fails(t, dir, f, content, syscall.ENOSPC.Error(), func() { os.Remove(filepath.Join(dir, temporary(fileName, ""))) })
 }
 
-// No connection by SSH outlives a try, whatever came of it.
+// No SSH connection outlives a try, whatever its result.
 func TestConnectionsEnd(t *testing.T) {
 	was := idleTimeout
-	idleTimeout = time.Hour // not because it is over
+	idleTimeout = time.Hour // connections must not end because of this
 	defer func() { idleTimeout = was }()
 	s := remotetest.NewSSHD(t, true)
 	f, _ := aFile(t, 1000)
@@ -264,8 +264,8 @@ func TestConnectionsEnd(t *testing.T) {
 	}
 }
 
-// An option that may be a secret is known to be one or not, also when rclone
-// gets new ones.
+// For every option that may be a secret we know whether it is one. A new option of
+// rclone must be looked at.
 func TestOptionsAreKnown(t *testing.T) {
 	harmless := []string{
 		"host", "user", "username", "account", "tenant", "client_id", "msi_object_id", "msi_client_id", "msi_mi_res_id", "drive_id", "root_folder_id",
@@ -291,7 +291,7 @@ func TestOptionsAreKnown(t *testing.T) {
 	}
 }
 
-// A server that tells the secret does not get it into our error.
+// A secret that the server repeats is not in our error.
 func TestSecretsInErrors(t *testing.T) {
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, pass, _ := r.BasicAuth()
@@ -322,7 +322,7 @@ func TestSecretsInErrors(t *testing.T) {
 	}
 }
 
-// A try waits for one to the same target that was given up and still hangs.
+// A try waits for an earlier one to the same target that was given up and hangs.
 func TestOneTryAtATime(t *testing.T) {
 	dir := t.TempDir()
 	unlock, err := lock(t.Context(), dir)
@@ -340,8 +340,8 @@ func TestOneTryAtATime(t *testing.T) {
 	only(t, dir, content)
 }
 
-// What a target holds that it should not is not in the error either, if nobody
-// has checked it.
+// A secret that is wrongly in a target is not in the error either, even if nobody
+// has checked the target.
 func TestSecretsInTargets(t *testing.T) {
 	f, _ := aFile(t, 100)
 	for _, target := range []string{
@@ -355,7 +355,7 @@ func TestSecretsInTargets(t *testing.T) {
 		`:s3,ibm_api_key=hunter2:b`,
 		`:sftp,host=h,known_hosts_file=/k,passwd=hunter2:/x`,
 	} {
-		for _, err := range []error{Check(target), Put(t.Context(), target, f, func(Step) {})} {
+		for _, err := range []error{CheckTarget(target), Put(t.Context(), target, f, func(Step) {})} {
 			if err == nil || strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("%s: %v", target, err)
 			}

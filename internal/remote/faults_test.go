@@ -17,9 +17,9 @@ import (
 	"quell/internal/remote/remotetest"
 )
 
-// fails checks that a try fails, for a reason, and that the remote is right
-// after the next one.
-func fails(t *testing.T, target string, f File, content []byte, says string, mend func()) {
+// fails checks that a try fails with an error that says why, and that the remote is
+// right after the next try.
+func fails(t *testing.T, target string, f File, content []byte, says string, repair func()) {
 	t.Helper()
 	err := Put(t.Context(), target, f, func(s Step) {
 		if s == Confirmed {
@@ -29,7 +29,7 @@ func fails(t *testing.T, target string, f File, content []byte, says string, men
 	if err == nil || !strings.Contains(err.Error(), says) || errors.Is(err, ErrTaken) {
 		t.Errorf("the error is %v, want one that says %q", err, says)
 	}
-	mend()
+	repair()
 	mustPut(t, target, f)
 	only(t, target, content)
 }
@@ -43,7 +43,7 @@ func TestSFTPFaults(t *testing.T) {
 		s.Stop()
 		fails(t, s.Target(s.Addr, dir()), f, content, "refused", s.Start)
 	})
-	t.Parallel() // from here on: what starts beside it might be given the port
+	t.Parallel() // only from here on: a test in parallel could get the port
 	t.Run("wrong host key", func(t *testing.T) {
 		t.Parallel()
 		d := dir()
@@ -66,7 +66,7 @@ func TestSFTPFaults(t *testing.T) {
 				t.Parallel()
 				p := remotetest.NewProxy(t, s.Addr)
 				p.BreakAfter(at, stall)
-				fails(t, s.Target(p.Addr, dir()), f, content, "", p.Mend)
+				fails(t, s.Target(p.Addr, dir()), f, content, "", p.Repair)
 			})
 		}
 	}
@@ -89,8 +89,8 @@ func TestSFTPFaults(t *testing.T) {
 	})
 }
 
-// full makes a folder in which there is no room for our file: the file that it
-// would be written to is the device that is always full.
+// full leaves no room for our file in a folder: the temporary file is a link to the
+// device that is always full.
 func full(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.Symlink("/dev/full", filepath.Join(dir, temporary(fileName, ""))); err != nil {
@@ -103,7 +103,7 @@ func TestWebDAVFaults(t *testing.T) {
 	f, content := aFile(t, 1_000_000)
 	dir := t.TempDir()
 	type fault func(next http.Handler, w http.ResponseWriter, r *http.Request)
-	// on has a fault in requests of one method, and the others pass.
+	// on makes the requests of one method fail. Other requests pass.
 	on := func(method string, do fault) fault {
 		return func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			if r.Method == method {
@@ -143,7 +143,7 @@ func TestWebDAVFaults(t *testing.T) {
 			text, _ := os.ReadFile(path(r))
 			text[777] ^= 1
 			os.WriteFile(path(r), text, 0o600)
-		}), "what was sent does not stand there"},
+		}), "the file at the remote is not what was sent"},
 		"cut short": {on("PUT", func(next http.Handler, w http.ResponseWriter, r *http.Request) {
 			next.ServeHTTP(w, r)
 			os.Truncate(path(r), 1000)
@@ -155,10 +155,10 @@ func TestWebDAVFaults(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var mended atomic.Bool
+			var repaired atomic.Bool
 			url := remotetest.WebDAV(t, dir, func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					if mended.Load() {
+					if repaired.Load() {
 						next.ServeHTTP(w, r)
 						return
 					}
@@ -166,12 +166,12 @@ func TestWebDAVFaults(t *testing.T) {
 				})
 			})
 			target := remotetest.WebDAVTarget(url, strings.ReplaceAll(name, " ", "-"))
-			fails(t, target, f, content, c.says, func() { mended.Store(true) })
+			fails(t, target, f, content, c.says, func() { repaired.Store(true) })
 		})
 	}
 }
 
-// A receiver that takes a file away as soon as it has its name has it once.
+// A receiver that takes a file away as soon as it has its name gets it once.
 func TestTakenAway(t *testing.T) {
 	dir, taken := t.TempDir(), 0
 	url := remotetest.WebDAV(t, dir, func(next http.Handler) http.Handler {
@@ -208,21 +208,21 @@ func TestFolderFaults(t *testing.T) {
 		os.Remove(dir)
 		makeFolder()
 	})
-	// One that is missing is not made: a share that is not mounted would be there by
-	// it, and get what nobody ever sees.
+	// A missing folder is not created: if it is a share that is not mounted, nobody
+	// would see the files.
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
 	fails(t, dir, f, content, "there is no folder "+dir, func() {
 		if _, err := os.Stat(dir); err == nil {
-			t.Error("it was made")
+			t.Error("it was created")
 		}
 		makeFolder()
 	})
 }
 
-// Put returns when its time is over, whatever hangs, and tells no step after
-// that. The next try waits for the one that was given up.
+// Put returns when its time is over, whatever hangs, and reports no step after that.
+// The next try waits for the one that was given up.
 func TestGivenUp(t *testing.T) {
 	s := remotetest.NewSSHD(t, false)
 	f, content := aFile(t, 3_000_000)
@@ -248,10 +248,10 @@ func TestGivenUp(t *testing.T) {
 			}
 			beside, stop := context.WithTimeout(t.Context(), 50*time.Millisecond)
 			defer stop()
-			if err := Put(beside, target, f, func(s Step) { t.Errorf("reached %v beside the first", s) }); err == nil || !strings.Contains(err.Error(), "an earlier try still hangs") {
+			if err := Put(beside, target, f, func(s Step) { t.Errorf("reached %v beside the first", s) }); err == nil || !strings.Contains(err.Error(), "an earlier try is still hanging") {
 				t.Errorf("beside the first: %v", err)
 			}
-			p.Mend()
+			p.Repair()
 			mustPut(t, target, f)
 			only(t, target, content)
 		})

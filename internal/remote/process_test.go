@@ -17,8 +17,8 @@ import (
 	"github.com/rclone/rclone/fs/config"
 )
 
-// The test binary puts one file and ends, when this variable names a
-// configuration file of rclone; its arguments are the target and the file.
+// If this variable names an rclone configuration file, the test binary puts one file
+// and ends. Its arguments are the target and the file.
 const beProcess = "QUELL_TEST_RCLONE_CONFIG"
 
 func process(file, target, path string) {
@@ -35,8 +35,9 @@ func process(file, target, path string) {
 	os.Exit(0)
 }
 
-// inProcess puts a file in a process of its own, whose configuration file has
-// this text, and returns what it wrote. Nothing can be asked of its terminal.
+// inProcess puts a file in a new process, whose configuration file has this text. It
+// returns the output, and the text of the configuration file afterwards. The process
+// has no terminal.
 func inProcess(t *testing.T, text, target string, environ ...string) (output, after string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "rclone.conf")
@@ -64,7 +65,7 @@ func section(name, target string) string {
 	return "[" + name + "]\ntype = " + strings.ReplaceAll(strings.ReplaceAll(strings.Join(list, "\n"), "=", " = "), `"`, "") + "\n"
 }
 
-// The operator's file stays as it is, with its comments. rclone would note in it
+// The operator's file stays unchanged, with its comments. rclone would write into it
 // which commands a server has.
 func TestConfigurationIsNotWritten(t *testing.T) {
 	t.Parallel()
@@ -79,14 +80,14 @@ func TestConfigurationIsNotWritten(t *testing.T) {
 	}
 }
 
-// An encrypted configuration is opened by RCLONE_CONFIG_PASS, and never asks.
+// RCLONE_CONFIG_PASS opens an encrypted configuration. rclone never asks for it.
 func TestEncryptedConfiguration(t *testing.T) {
 	if err := config.SetConfigPassword("hunter2"); err != nil {
 		t.Fatal(err)
 	}
 	var text bytes.Buffer
 	err := config.Encrypt(strings.NewReader("[esi]\ntype = local\n"), &text)
-	config.ClearConfigPassword() // it is the process's, so that only now others may run
+	config.ClearConfigPassword() // it applies to the whole process: only now other tests may run
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +100,8 @@ func TestEncryptedConfiguration(t *testing.T) {
 	}
 }
 
-// What a remote's configuration says cannot end the process, nor ask on the
-// terminal, nor get a secret into its output, not even if rclone is to log.
+// No configuration of a remote can end the process, make it ask on the terminal, or
+// put a secret into its output, not even if rclone is told to log.
 func TestProcessGoesOn(t *testing.T) {
 	for text, want := range map[string]string{
 		"type = webdav\nurl = http://127.0.0.1:1/\noverride.ca_cert = /none.pem":                       "SSL_CERT_FILE",

@@ -1,9 +1,9 @@
-// Package remote puts files where others fetch them, through rclone: exactly
-// one file with the right content under its name, however often it is tried and
-// wherever a try is cut off.
+// Package remote puts files where others fetch them, through rclone. The result is
+// exactly one file with the right content under its name, however often it is tried
+// and wherever a try is cut off.
 //
-// Targets are written as for rclone. Of its backends those for folders, SFTP,
-// WebDAV, OneDrive and SharePoint, S3 and Azure Blob are built in.
+// Targets are written as for rclone. Its backends for folders, SFTP, WebDAV, OneDrive
+// and SharePoint, S3 and Azure Blob are built in.
 package remote
 
 import (
@@ -33,19 +33,19 @@ import (
 	"github.com/rclone/rclone/fs/object"
 )
 
-// NoConfig is a configuration file for Configure that stands for none.
+// NoConfig is the file name that tells Configure to use no configuration file.
 const NoConfig = os.DevNull
 
-// Configure names the configuration file of rclone, in which targets are looked
-// up; if it is empty, that is the one of the variable RCLONE_CONFIG, or else
-// rclone's own place. It is called once, before anything else, and counts for
-// the process. Nothing is ever asked on the terminal.
+// Configure sets the rclone configuration file, in which targets are looked up. If
+// file is empty, it is the one that the variable RCLONE_CONFIG names, or else the one
+// at rclone's usual place. Call it once, before anything else: it applies to the
+// whole process. rclone will never ask anything on the terminal.
 func Configure(file string) error {
-	fs.SetLogger(slog.DiscardHandler) // its errors are returned, and its log may hold secrets
+	fs.SetLogger(slog.DiscardHandler) // errors are returned, and the log may contain secrets
 	global := fs.GetConfig(context.Background())
 	global.LogLevel = fs.LogLevelOff
 	global.AskPassword = false
-	global.LowLevelRetries = 1 // so often, a second apart, it tries to save a token to a file that cannot be written
+	global.LowLevelRetries = 1 // tries, one second apart, to save a token to a file that cannot be written
 	if file == "" {
 		file = os.Getenv("RCLONE_CONFIG")
 	}
@@ -58,7 +58,7 @@ func Configure(file string) error {
 		}
 	}
 	configfile.Install()
-	// Here, since what loads it later ends the process if it cannot.
+	// Load it here: a later load would end the process if it failed.
 	if err := config.Data().Load(); err != nil && !errors.Is(err, config.ErrorConfigFileNotFound) {
 		return fmt.Errorf("%s: %w", config.GetConfigPath(), err)
 	}
@@ -66,44 +66,44 @@ func Configure(file string) error {
 	return nil
 }
 
-// File is what is to stand at a remote.
+// File is a file to put at a remote.
 type File struct {
-	Name   string // there
-	Path   string // here
+	Name   string // at the remote
+	Path   string // on this machine
 	Size   int64
 	SHA256 string
-	// Sender tells apart those who may send the same file at once; it becomes a
-	// part of the temporary name. It may be empty.
+	// Sender is a part of the temporary name. It must differ between senders that
+	// may send the same file at the same time. It may be empty.
 	Sender string
-	// Litter has temporary files of other senders removed, once the file stands
-	// there: a sender that died leaves one behind.
-	Litter bool
+	// RemoveLeftovers says to remove the temporary files of other senders when the
+	// file is there: a sender that dies leaves one behind.
+	RemoveLeftovers bool
 }
 
 // Step is how far a try has got.
 type Step int
 
 const (
-	Sending   Step = iota // the name is free, and sending begins
+	Sending   Step = iota // the name is free, and sending starts
 	Uploaded              // all bytes were sent, under a temporary name
-	Sent                  // and stand there, checked
+	Sent                  // they were checked at the remote
 	Renamed               // the file has its name
-	Confirmed             // and stands there, checked, or was taken already
+	Confirmed             // it was checked under its name, or the receiver has already taken it
 )
 
 func (s Step) String() string {
 	return [...]string{"sending", "uploaded", "sent", "renamed", "confirmed"}[s]
 }
 
-// ErrTaken says that a different file has the name already. It is never
-// overwritten.
+// ErrTaken says that a different file already has the name. Put never overwrites
+// it.
 var ErrTaken = errors.New("a different file already has this name")
 
 // ErrChanged says that the file here is not what it should be.
 var ErrChanged = errors.New("was changed")
 
-// temporary is the name of a file while it is sent. It is always the same for a
-// sender, so that a try overwrites what an earlier one has left.
+// temporary returns the name of a file while it is being sent. It is always the same
+// for a sender, so that a try overwrites what an earlier one left.
 func temporary(name, sender string) string {
 	if sender != "" {
 		sender = "." + sender
@@ -113,14 +113,14 @@ func temporary(name, sender string) string {
 
 const part = ".part"
 
-// Times of a connection; a variable, for tests of those that hang.
+// Timeouts of a connection. They are variables for tests of hanging connections.
 var (
 	connectTimeout = 30 * time.Second
 	idleTimeout    = time.Minute
 )
 
-// busy has the targets that a try is under way to. A try that was given up may
-// go on until its connection times out; none begins beside it.
+// busy locks each target for one try at a time. A try that was given up may continue
+// until its connection times out; until then no other starts.
 var busy = struct {
 	sync.Mutex
 	of map[string]chan struct{}
@@ -138,48 +138,48 @@ func lock(ctx context.Context, target string) (unlock func(), err error) {
 	case l <- struct{}{}:
 		return func() { <-l }, nil
 	case <-ctx.Done():
-		return nil, fmt.Errorf("an earlier try still hangs: %w", context.Cause(ctx))
+		return nil, fmt.Errorf("an earlier try is still hanging: %w", context.Cause(ctx))
 	}
 }
 
-// Put makes a file stand at a target, which is a folder, under its name. If it
-// stands there already, that is found out. Otherwise it is sent under a
-// temporary name, checked, renamed and checked again. Each time the size and,
-// where the remote has any, a hash is compared; where it has none, the file is
-// read back. Once renamed, it may be taken away at any time.
+// Put puts a file into a target, which is a folder. If the file is already there under
+// its name, Put only confirms that. Otherwise it sends the file under a temporary
+// name, checks it, renames it and checks it again. Each check compares the size and a
+// hash; if the remote has no hash, it reads the file back. Once the file has its name,
+// the receiver may take it away at any time.
 //
-// It is one try, and may be repeated whatever came of it. It returns when ctx
-// ends, at the latest. The error is ErrTaken if the name is taken. reached is
-// told each step before the next one, and never after Put has returned.
+// Put is one try, and is safe to repeat after any result. It returns at the latest when
+// ctx ends. The error is ErrTaken if another file has the name. Put calls reached with
+// each step before it starts the next, and never after it has returned.
 func Put(ctx context.Context, target string, f File, reached func(Step)) error {
-	var mu sync.Mutex // guards what follows
-	gone := false
-	return within(ctx, target, func(ctx context.Context, folder fs.Fs) error {
-		p := put{folder: folder, file: f, types: folder.Hashes()}
+	var mu sync.Mutex // guards returned, and calls of reached
+	returned := false
+	return useTarget(ctx, target, func(ctx context.Context, folder fs.Fs) error {
+		p := attempt{folder: folder, file: f, types: folder.Hashes()}
 		if p.types.Contains(hash.SHA256) {
 			p.types = hash.NewHashSet(hash.SHA256)
 		}
-		if err := p.sum(); err != nil {
+		if err := p.computeSums(); err != nil {
 			return err
 		}
 		return p.run(ctx, func(s Step) {
 			mu.Lock()
 			defer mu.Unlock()
-			if !gone {
+			if !returned {
 				reached(s)
 			}
 		})
 	}, func() {
 		mu.Lock()
 		defer mu.Unlock()
-		gone = true
+		returned = true
 	})
 }
 
-// Names lists what stands at a target, if it is there at all.
+// Names lists the files and folders in a target; none if there is no such target.
 func Names(ctx context.Context, target string) (names []string, err error) {
 	result := make(chan []string, 1)
-	err = within(ctx, target, func(ctx context.Context, folder fs.Fs) error {
+	err = useTarget(ctx, target, func(ctx context.Context, folder fs.Fs) error {
 		list, err := folder.List(ctx, "")
 		if err != nil && !errors.Is(err, fs.ErrorDirNotFound) {
 			return fmt.Errorf("list: %w", err)
@@ -197,10 +197,10 @@ func Names(ctx context.Context, target string) (names []string, err error) {
 	return <-result, nil
 }
 
-// within uses a target by f, and returns when ctx ends at the latest; left is called
-// before, if f still runs then.
-func within(ctx context.Context, target string, f func(ctx context.Context, folder fs.Fs) error, left func()) error {
-	at, err := find(target)
+// useTarget calls f with a target. It returns at the latest when ctx ends. If f is still
+// running then, it calls left first.
+func useTarget(ctx context.Context, target string, f func(ctx context.Context, folder fs.Fs) error, left func()) error {
+	at, err := parseTarget(target)
 	if err != nil {
 		return err
 	}
@@ -209,10 +209,10 @@ func within(ctx context.Context, target string, f func(ctx context.Context, fold
 		return err
 	}
 	done := make(chan error, 1)
-	// On its own, since not every backend looks at ctx while it reads or writes.
+	// In a goroutine, since not every backend looks at ctx while it reads or writes.
 	go func() {
 		defer unlock()
-		done <- try(ctx, at, f)
+		done <- connect(ctx, at, f)
 	}()
 	select {
 	case err := <-done:
@@ -223,20 +223,20 @@ func within(ctx context.Context, target string, f func(ctx context.Context, fold
 	}
 }
 
-// try connects to a target, and uses it by f.
-func try(ctx context.Context, at backend, f func(ctx context.Context, folder fs.Fs) error) error {
+// connect connects to a target, and calls f with it.
+func connect(ctx context.Context, at backend, f func(ctx context.Context, folder fs.Fs) error) error {
 	ctx, c := fs.AddConfig(ctx)
 	c.ConnectTimeout = fs.Duration(connectTimeout)
 	c.Timeout = fs.Duration(idleTimeout)
-	c.LowLevelRetries = 1 // pauses and repeats are the caller's
+	c.LowLevelRetries = 1 // the caller pauses and retries
 	if at.info.Options.Get("token") == nil {
-		// Others would save what they found out about the server, and write the
-		// operator's file anew for it.
+		// A backend without a token must not save what it learnt about the server:
+		// that would rewrite the operator's file.
 		at.values.ClearSetters()
 	}
-	// Times of files are of no use here, and some servers (SFTP without SETSTAT, a
-	// share that another user owns) refuse to set them: the file would be there, and
-	// the try have failed. What the operator sets counts before this.
+	// Nobody needs the times of the files, and some servers (SFTP without SETSTAT, a
+	// share that another user owns) refuse to set them. Then the file would be there,
+	// but the try would have failed. The operator's own settings come before these.
 	at.values.AddGetter(configmap.Simple{"set_modtime": "false", "no_set_modtime": "true"}, configmap.PriorityConfig)
 	folder, err := at.info.NewFs(ctx, at.name, at.path, at.values)
 	if errors.Is(err, fs.ErrorIsFile) {
@@ -245,23 +245,23 @@ func try(ctx context.Context, at backend, f func(ctx context.Context, folder fs.
 	if err != nil {
 		return err
 	}
-	// A connection of its own for each try, so that a dead one outlives none.
+	// Each try has its own connection, so that a dead one ends with its try.
 	if shutdown := folder.Features().Shutdown; shutdown != nil {
 		defer shutdown(context.WithoutCancel(ctx))
 	}
 	return f(ctx, folder)
 }
 
-// put is one try.
-type put struct {
+// attempt is one try.
+type attempt struct {
 	folder fs.Fs
 	file   File
-	types  hash.Set // those that the remote has
+	types  hash.Set // the hashes that the remote has
 	sums   map[hash.Type]string
 }
 
-// sum sums the file that is to be sent, by all the hashes that are needed.
-func (p *put) sum() error {
+// computeSums computes the hashes of the file on this machine that are needed.
+func (p *attempt) computeSums() error {
 	in, err := os.Open(p.file.Path)
 	if err != nil {
 		return err
@@ -269,20 +269,20 @@ func (p *put) sum() error {
 	defer in.Close()
 	p.sums, err = hash.StreamTypes(in, hash.NewHashSet(append(p.types.Array(), hash.SHA256)...))
 	if err == nil && p.sums[hash.SHA256] != p.file.SHA256 {
-		err = fmt.Errorf("%s %w: its SHA-256 is %s, and was %s", p.file.Path, ErrChanged, p.sums[hash.SHA256], p.file.SHA256)
+		err = fmt.Errorf("%s %w: its SHA-256 is %s and should be %s", p.file.Path, ErrChanged, p.sums[hash.SHA256], p.file.SHA256)
 	}
 	return err
 }
 
-func (p *put) run(ctx context.Context, reached func(Step)) error {
+func (p *attempt) run(ctx context.Context, reached func(Step)) error {
 	if err := p.makeFolder(ctx); err != nil {
 		return err
 	}
 	part := temporary(p.file.Name, p.file.Sender)
-	switch stands, err := p.named(ctx); {
+	switch there, err := p.isThere(ctx); {
 	case err != nil:
 		return err
-	case stands: // a try before this one got so far
+	case there: // an earlier try got this far
 		return p.confirm(ctx, part, reached)
 	}
 	reached(Sending)
@@ -295,34 +295,34 @@ func (p *put) run(ctx context.Context, reached func(Step)) error {
 		return err
 	}
 	if !found || difference != "" {
-		return errors.Join(fmt.Errorf("what was sent does not stand there: found %v, %s", found, difference), p.remove(ctx, part))
+		return errors.Join(fmt.Errorf("the file at the remote is not what was sent: found %v, %s", found, difference), p.remove(ctx, part))
 	}
 	if err := p.sync(part); err != nil {
 		return fmt.Errorf("sync: %w", err)
 	}
 	reached(Sent)
 	// Not every backend refuses to rename over another file.
-	switch stands, err := p.named(ctx); {
+	switch there, err := p.isThere(ctx); {
 	case err != nil:
 		return errors.Join(err, p.remove(ctx, part))
-	case stands: // somebody else has put it there
+	case there: // another sender has put it there
 		return p.confirm(ctx, part, reached)
 	}
-	// Backends look for the file once the remote has said that it is renamed. If
-	// it is not there, whoever waits for it was quick to take it.
+	// After a rename, backends look for the file under its new name. If it is not
+	// there, the receiver has already taken it.
 	if err := p.rename(ctx, part); err != nil && !errors.Is(err, fs.ErrorObjectNotFound) {
 		return fmt.Errorf("rename: %w", err)
 	}
 	reached(Renamed)
-	if _, err := p.named(ctx); err != nil {
+	if _, err := p.isThere(ctx); err != nil {
 		return err
 	}
 	return p.confirm(ctx, part, reached)
 }
 
-// makeFolder makes the folder, but none of this machine's: where one is missing, a
-// share may not be mounted, and files would be confirmed that nobody ever gets.
-func (p *put) makeFolder(ctx context.Context) error {
+// makeFolder creates the folder, but never on this machine. A folder that is missing
+// here may be a share that is not mounted, and files in it would reach nobody.
+func (p *attempt) makeFolder(ctx context.Context) error {
 	if !p.folder.Features().IsLocal {
 		if err := p.folder.Mkdir(ctx, ""); err != nil {
 			return fmt.Errorf("make the folder: %w", err)
@@ -336,18 +336,18 @@ func (p *put) makeFolder(ctx context.Context) error {
 	case err != nil:
 		return err
 	case !info.IsDir():
-		return fmt.Errorf("%s is no folder", p.folder.Root())
+		return fmt.Errorf("%s is not a folder", p.folder.Root())
 	}
 	return nil
 }
 
-// confirm ends a try that found the file under its name, or taken already.
-func (p *put) confirm(ctx context.Context, part string, reached func(Step)) error {
+// confirm ends a try: the file is there under its name, or was already taken.
+func (p *attempt) confirm(ctx context.Context, part string, reached func(Step)) error {
 	if err := p.remove(ctx, part); err != nil {
 		return err
 	}
-	if p.file.Litter {
-		p.tidy(ctx)
+	if p.file.RemoveLeftovers {
+		p.removeLeftovers(ctx)
 	}
 	if err := p.sync(p.file.Name); err != nil {
 		return fmt.Errorf("sync: %w", err)
@@ -356,9 +356,9 @@ func (p *put) confirm(ctx context.Context, part string, reached func(Step)) erro
 	return nil
 }
 
-// tidy removes what other senders left of the file. Not every folder may be
-// listed; then it stays.
-func (p *put) tidy(ctx context.Context) {
+// removeLeftovers removes the temporary files of other senders. If the folder cannot
+// be listed, they stay.
+func (p *attempt) removeLeftovers(ctx context.Context) {
 	entries, err := p.folder.List(ctx, "")
 	if err != nil {
 		return
@@ -370,9 +370,9 @@ func (p *put) tidy(ctx context.Context) {
 	}
 }
 
-// sync makes durable what stands in a folder of this machine, which rclone does
-// not. Other remotes see to that themselves.
-func (p *put) sync(name string) error {
+// sync makes a file in a folder of this machine durable, which rclone does not. Other
+// remotes do that themselves.
+func (p *attempt) sync(name string) error {
 	if !p.folder.Features().IsLocal {
 		return nil
 	}
@@ -380,9 +380,9 @@ func (p *put) sync(name string) error {
 		f, err := os.Open(path)
 		switch {
 		case errors.Is(err, os.ErrNotExist):
-			continue // it was taken
+			continue // it was taken already
 		case errors.Is(err, os.ErrPermission) && path == p.folder.Root():
-			continue // a drop box: files may be put into it, but not listed
+			continue // a drop box: it accepts files, but cannot be listed
 		case err != nil:
 			return err
 		}
@@ -393,9 +393,9 @@ func (p *put) sync(name string) error {
 	return nil
 }
 
-// named reports whether the file stands at the remote under its name. The error
-// is ErrTaken if another does.
-func (p *put) named(ctx context.Context) (bool, error) {
+// isThere reports whether the file is at the remote under its name. The error is
+// ErrTaken if a different file is.
+func (p *attempt) isThere(ctx context.Context) (bool, error) {
 	found, difference, err := p.compare(ctx, p.file.Name)
 	if difference != "" {
 		err = fmt.Errorf("%s: %w: %s", p.file.Name, ErrTaken, difference)
@@ -403,9 +403,9 @@ func (p *put) named(ctx context.Context) (bool, error) {
 	return found && err == nil, err
 }
 
-// compare looks at what stands at the remote under a name, and says how it
-// differs from the file, if it does.
-func (p *put) compare(ctx context.Context, name string) (found bool, difference string, err error) {
+// compare looks for a name at the remote, and says how what it finds there differs
+// from the file; "" if it does not.
+func (p *attempt) compare(ctx context.Context, name string) (found bool, difference string, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, "", err
 	}
@@ -417,7 +417,7 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 		return true, "it is a folder", nil
 	case err != nil:
 		return false, "", fmt.Errorf("look at %s: %w", name, err)
-	case o.Size() >= 0 && o.Size() != p.file.Size: // some servers do not tell
+	case o.Size() >= 0 && o.Size() != p.file.Size: // some servers do not say
 		return true, fmt.Sprintf("it has %d bytes, not %d", o.Size(), p.file.Size), nil
 	}
 	differs := func(t hash.Type, sum string) string {
@@ -427,7 +427,7 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 		return fmt.Sprintf("its %v is %s, not %s", t, sum, p.sums[t])
 	}
 	for _, t := range p.types.Array() {
-		// Some remotes have a hash in principle, and then for this file none.
+		// Some remotes have a hash in general, but not for this file.
 		if sum, err := o.Hash(ctx, t); err == nil && sum != "" {
 			return true, differs(t, sum), nil
 		}
@@ -435,25 +435,25 @@ func (p *put) compare(ctx context.Context, name string) (found bool, difference 
 	sum, err := readBack(ctx, o)
 	if err != nil {
 		if _, err := p.folder.NewObject(ctx, name); errors.Is(err, fs.ErrorObjectNotFound) {
-			return false, "", nil // it was taken while it was read
+			return false, "", nil // it was taken while it was being read
 		}
 		return true, "", fmt.Errorf("read back %s: %w", name, err)
 	}
 	return true, differs(hash.SHA256, sum), nil
 }
 
-// readBack is the SHA-256 of what a remote gives back.
+// readBack returns the SHA-256 of the file at the remote.
 func readBack(ctx context.Context, o fs.Object) (string, error) {
 	in, err := o.Open(ctx)
 	if err != nil {
 		return "", err
 	}
 	defer in.Close()
-	sums, err := hash.StreamTypes(until{ctx, in}, hash.NewHashSet(hash.SHA256))
+	sums, err := hash.StreamTypes(ctxReader{ctx, in}, hash.NewHashSet(hash.SHA256))
 	return sums[hash.SHA256], err
 }
 
-func (p *put) upload(ctx context.Context, name string) error {
+func (p *attempt) upload(ctx context.Context, name string) error {
 	in, err := os.Open(p.file.Path)
 	if err != nil {
 		return err
@@ -463,20 +463,19 @@ func (p *put) upload(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	// No hashes go along. Where the server computes none (S3 in parts or with
-	// encryption, Azure Blob in blocks, Nextcloud), rclone would have it keep
-	// ours, and compare would be told what we said rather than what stands there.
-	_, err = p.folder.Put(ctx, until{ctx, in}, object.NewStaticObjectInfo(name, info.ModTime(), p.file.Size, true, nil, nil))
+	// Send no hashes. If the server computes none (S3 in parts or with encryption,
+	// Azure Blob in blocks, Nextcloud), rclone would store ours there, and compare
+	// would see that instead of a hash of the file.
+	_, err = p.folder.Put(ctx, ctxReader{ctx, in}, object.NewStaticObjectInfo(name, info.ModTime(), p.file.Size, true, nil, nil))
 	return err
 }
 
-// rename gives a file its name. Where files cannot be renamed, in object stores,
-// it is copied within the store, which makes it appear whole, and the copy's
-// source removed.
-func (p *put) rename(ctx context.Context, part string) error {
+// rename gives a file its name. An object store cannot rename: there the file is
+// copied, which makes it appear as a whole, and the source is removed.
+func (p *attempt) rename(ctx context.Context, part string) error {
 	o, err := p.folder.NewObject(ctx, part)
 	if err != nil {
-		return fmt.Errorf("%s is gone: %v", part, err) // not as the error that run looks for
+		return fmt.Errorf("%s is gone: %v", part, err) // %v: run must not take it for a file that was taken
 	}
 	if move := p.folder.Features().Move; move != nil {
 		_, err = move(ctx, o, p.file.Name)
@@ -491,8 +490,8 @@ func (p *put) rename(ctx context.Context, part string) error {
 	return errors.New("this remote cannot rename files")
 }
 
-// remove removes a file, if it is there.
-func (p *put) remove(ctx context.Context, name string) error {
+// remove removes a file if it is there.
+func (p *attempt) remove(ctx context.Context, name string) error {
 	o, err := p.folder.NewObject(ctx, name)
 	if errors.Is(err, fs.ErrorObjectNotFound) || errors.Is(err, fs.ErrorDirNotFound) {
 		return nil
@@ -506,13 +505,13 @@ func (p *put) remove(ctx context.Context, name string) error {
 	return nil
 }
 
-// until reads until ctx ends.
-type until struct {
+// ctxReader reads until ctx ends.
+type ctxReader struct {
 	ctx context.Context
 	io.Reader
 }
 
-func (r until) Read(p []byte) (int, error) {
+func (r ctxReader) Read(p []byte) (int, error) {
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}

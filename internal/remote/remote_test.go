@@ -29,8 +29,8 @@ func TestMain(m *testing.M) {
 	if file := os.Getenv(beProcess); file != "" {
 		process(file, os.Args[1], os.Args[2])
 	}
-	flag.Set("test.parallel", "8") // they wait more than they compute
-	idleTimeout = 10 * time.Second // some are waited for; a busy machine takes seconds to start a command
+	flag.Set("test.parallel", "8") // the tests wait more than they compute
+	idleTimeout = 10 * time.Second // some tests wait for it; a busy machine takes seconds to start a command
 	os.Setenv("RCLONE_S3_SECRET_ACCESS_KEY", "secret")
 	if err := Configure(NoConfig); err != nil {
 		panic(err)
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 const fileName = "POAS_quell_1.csv"
 
-// aFile is a file of some size, with content that compresses badly.
+// aFile makes a file of the given size, whose content compresses badly.
 func aFile(t testing.TB, size int) (File, []byte) {
 	t.Helper()
 	content := make([]byte, 0, size+32)
@@ -60,7 +60,7 @@ func aFile(t testing.TB, size int) (File, []byte) {
 // open opens a target for as long as the test runs.
 func open(t testing.TB, target string) fs.Fs {
 	t.Helper()
-	// It would find out about the shell each time, and not every server takes times.
+	// Otherwise it would ask about the shell each time, and not every server accepts times.
 	f, err := fs.NewFs(t.Context(), strings.Replace(target, ":sftp,", ":sftp,shell_type=none,set_modtime=false,", 1))
 	if err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func open(t testing.TB, target string) fs.Fs {
 	return f
 }
 
-// there returns what stands at a target.
+// there returns the files at a target.
 func there(t testing.TB, target string) map[string]string {
 	t.Helper()
 	f := open(t, target)
@@ -103,7 +103,7 @@ func there(t testing.TB, target string) map[string]string {
 	return files
 }
 
-// place puts a file there that we did not.
+// place puts a file at a target as another sender would.
 func place(t testing.TB, target, name string, content []byte) {
 	t.Helper()
 	f := open(t, target)
@@ -115,11 +115,12 @@ func place(t testing.TB, target, name string, content []byte) {
 	}
 }
 
+// only checks that the file is at the target, and nothing else.
 func only(t testing.TB, target string, content []byte) {
 	t.Helper()
 	got := there(t, target)
 	if len(got) != 1 || got[fileName] != string(content) {
-		t.Errorf("there are")
+		t.Errorf("the target has")
 		for name, text := range got {
 			t.Errorf("  %s of %d bytes, right: %v", name, len(text), text == string(content))
 		}
@@ -134,7 +135,7 @@ func mustPut(t testing.TB, target string, f File) (steps []Step) {
 	return steps
 }
 
-// s3 is an S3 server in memory.
+// s3 starts an S3 server in memory.
 func s3(t testing.TB) string {
 	backend := s3mem.New()
 	if err := backend.CreateBucket(t.Context(), "poas"); err != nil {
@@ -145,7 +146,7 @@ func s3(t testing.TB) string {
 	return fmt.Sprintf(":s3,provider=Other,access_key_id=key,endpoint=%q,force_path_style=true:poas/inbound", srv.URL)
 }
 
-// each runs a test for each kind of remote that can be had here.
+// each runs a test for each kind of remote that is available here.
 func each(t *testing.T, test func(t *testing.T, target string)) {
 	t.Parallel()
 	for name, target := range map[string]func(t testing.TB) string{
@@ -167,7 +168,7 @@ func each(t *testing.T, test func(t *testing.T, target string)) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			target := target(t)
-			if err := Check(target); err != nil {
+			if err := CheckTarget(target); err != nil {
 				t.Fatal(err)
 			}
 			test(t, target)
@@ -204,23 +205,23 @@ func mustRemove(t testing.TB, target, name string) {
 	}
 }
 
-// What has the name already is not overwritten.
+// A file that already has the name is not overwritten.
 func TestTaken(t *testing.T) {
 	each(t, func(t *testing.T, target string) {
 		f, content := aFile(t, 1000)
 		other := bytes.Clone(content)
 		other[500] ^= 1
-		for _, stands := range [][]byte{other, content[:999], append(other, 'x'), {}} {
-			place(t, target, fileName, stands)
+		for _, before := range [][]byte{other, content[:999], append(other, 'x'), {}} {
+			place(t, target, fileName, before)
 			if err := Put(t.Context(), target, f, func(s Step) { t.Errorf("reached %v", s) }); !errors.Is(err, ErrTaken) {
-				t.Errorf("%d bytes: %v", len(stands), err)
+				t.Errorf("%d bytes: %v", len(before), err)
 			}
-			only(t, target, stands)
+			only(t, target, before)
 		}
 	})
 }
 
-// What a try that was killed has left is overwritten or removed.
+// What a killed try left behind is overwritten or removed.
 func TestLeftOver(t *testing.T) {
 	each(t, func(t *testing.T, target string) {
 		f, content := aFile(t, 1000)
@@ -233,7 +234,7 @@ func TestLeftOver(t *testing.T) {
 	})
 }
 
-// A file that comes to be under the name while ours is sent stays as it is.
+// A file that gets the name while ours is being sent stays unchanged.
 func TestTakenInBetween(t *testing.T) {
 	each(t, func(t *testing.T, target string) {
 		f, _ := aFile(t, 1000)
@@ -249,7 +250,7 @@ func TestTakenInBetween(t *testing.T) {
 	})
 }
 
-// The file here is looked at too.
+// The file on this machine is checked too.
 func TestChangedHere(t *testing.T) {
 	f, content := aFile(t, 1000)
 	content[0] ^= 1
@@ -265,7 +266,7 @@ func TestChangedHere(t *testing.T) {
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestCheckTarget(t *testing.T) {
 	t.Setenv("RCLONE_CONFIG_ESI_TYPE", "sftp")
 	t.Setenv("RCLONE_CONFIG_ESI_HOST", "esi.example")
 	t.Setenv("RCLONE_CONFIG_ESI_KNOWN_HOSTS_FILE", "/etc/ssh/ssh_known_hosts")
@@ -283,7 +284,7 @@ func TestCheck(t *testing.T) {
 		":s3,provider=AWS,env_auth:bucket/poas":                                  "",
 		":azureblob,account=a:container":                                         "",
 		"un-known:/x":                                                            "RCLONE_CONFIG_UN-KNOWN_TYPE",
-		":drive:x":                                                               "built in are local, sftp",
+		":drive:x":                                                               "the backends are local, sftp",
 		":webdav,url=\"https://me:hunter2@dav.example\":poas":                    "RCLONE_WEBDAV_URL",
 		":webdav,nosuch=1:poas":                                                  "no option nosuch",
 		":webdav,override.ca_cert=/x.pem:poas":                                   "SSL_CERT_FILE",
@@ -302,17 +303,17 @@ func TestCheck(t *testing.T) {
 		":onedrive,token='{\"access_token\":\"hunter2\"}':x":                     "RCLONE_ONEDRIVE_TOKEN",
 		":sftp,pass=\"hunter2:/x":                                                "not a target",
 	} {
-		err := Check(target)
+		err := CheckTarget(target)
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", target, err, want)
 		}
 		if err != nil && strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("the error tells the secret: %v", err)
+			t.Errorf("the error contains the secret: %v", err)
 		}
 	}
 }
 
-// What lets others in is not in an error's text.
+// The text of an error contains no secrets.
 func TestRedact(t *testing.T) {
 	err := redact(fmt.Errorf(`Put "https://a.blob.core.windows.net/c/f.part?sv=1&sig=hunter2": %w`, context.Canceled))
 	if want := `Put "https://a.blob.core.windows.net/c/f.part?…": context canceled`; err.Error() != want || !errors.Is(err, context.Canceled) {

@@ -17,7 +17,8 @@ import (
 // NextHop stands in for what lies beyond quell: it notes what reaches it, and
 // answers. It is safe for use by many goroutines.
 type NextHop struct {
-	dsp bool
+	dsp  bool
+	told func(Arrival, duis.Message) // of a stub; nil: arrivals are noted
 
 	mu       sync.Mutex // guards what follows
 	arrivals map[string][]Arrival
@@ -45,6 +46,12 @@ func NewDSP() *NextHop {
 // NewServiceUsers makes the next hop of what goes north. It answers anything
 // with 200 and an empty body.
 func NewServiceUsers() *NextHop { return &NextHop{arrivals: map[string][]Arrival{}} }
+
+// NewStub makes the next hop of either way, for as long as there is traffic: it
+// answers a DUIS request as a DSP does, and anything else with 200 and an empty
+// body. It notes no arrival, but gives each to told, which may be called by several
+// goroutines at once, with what can be read of the message.
+func NewStub(told func(Arrival, duis.Message)) *NextHop { return &NextHop{told: told} }
 
 // Refuse has a DSP answer requests of an id with the response code, such as
 // "E19", from now on; "" lifts that.
@@ -80,14 +87,17 @@ func (h *NextHop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	a := Arrival{At: now(), Method: r.Method, URI: r.RequestURI, ContentType: r.Header.Get("Content-Type"), Size: body.size, Status: http.StatusOK}
 	body.sum.Sum(a.SHA256[:0])
+	var m duis.Message
 	var answer []byte
-	if h.dsp {
-		a.Status, answer = h.answer(&body, a.At)
+	if h.dsp || h.told != nil {
+		m, a.Status, answer = h.answer(&body, a.At)
 	}
 	a.Answer = sha256.Sum256(answer)
-	h.mu.Lock()
-	h.arrivals[a.URI] = append(h.arrivals[a.URI], a)
-	h.mu.Unlock()
+	if h.told != nil {
+		h.told(a, m)
+	} else {
+		h.note(a)
+	}
 	if len(answer) > 0 {
 		w.Header().Set("Content-Type", "application/xml")
 	}
@@ -95,12 +105,21 @@ func (h *NextHop) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(answer) // a sender that has gone has no use for it
 }
 
-// answer is what a DSP answers.
-func (h *NextHop) answer(body *arriving, at time.Time) (status int, answer []byte) {
+func (h *NextHop) note(a Arrival) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.arrivals[a.URI] = append(h.arrivals[a.URI], a)
+}
+
+// answer reads a message and says what a DSP or a stub answers.
+func (h *NextHop) answer(body *arriving, at time.Time) (m duis.Message, status int, answer []byte) {
 	// The error does not matter: of a firmware image there is only the head.
 	m, err := duis.Read(body.head)
 	if m.Root != duis.RootRequest || m.RequestID == (outage.RequestID{}) || err != nil && body.size == int64(len(body.head)) {
-		return http.StatusBadRequest, []byte("not a DUIS request\n")
+		if h.dsp {
+			return m, http.StatusBadRequest, []byte("not a DUIS request\n")
+		}
+		return m, http.StatusOK, nil
 	}
 	h.mu.Lock()
 	code := h.refused[m.RequestID]
@@ -112,7 +131,7 @@ func (h *NextHop) answer(body *arriving, at time.Time) (status int, answer []byt
 	if srv := m.ServiceReferenceVariant; srv != "" { // AppendAnswer knows only 11.3
 		answer = bytes.ReplaceAll(answer, []byte(">11.3<"), []byte(">"+srv+"<"))
 	}
-	return http.StatusOK, answer
+	return m, http.StatusOK, answer
 }
 
 // arriving is a body that arrives: its digest, its size, and its beginning, or

@@ -77,3 +77,32 @@ func TestServiceUsers(t *testing.T) {
 		t.Errorf("arrivals: %+v", h.arrivals)
 	}
 }
+
+func TestNewStub(t *testing.T) {
+	town := newTown(1, 20)
+	id := town.requestID(town.homes[0].Meters[0].ID)
+	var a Arrival
+	var m duis.Message
+	h := NewStub(func(arrived Arrival, read duis.Message) { a, m = arrived, read })
+	request := activation(id, outage.SignedPreCommand, immediately)
+	status, answer := tell(h, "/x", bytes.NewReader(request))
+	answered, err := duis.Read(answer)
+	if status != http.StatusOK || err != nil || answered.ResponseCode != "I99" || answered.RequestID != id {
+		t.Errorf("a request is answered %d %s, %v", status, answer, err)
+	}
+	if m.RequestID != id || a.URI != "/x" || a.Size != int64(len(request)) || a.SHA256 != sha256.Sum256(request) || a.Status != status || a.Answer != sha256.Sum256(answer) {
+		t.Errorf("told %+v, %+v", a, m)
+	}
+	image := town.updateFirmware(town.homes[0], 1<<20)
+	if status, answer := tell(h, "/image", bytes.NewReader(image)); status != http.StatusOK || !bytes.Contains(answer, []byte("Variant>11.1<")) {
+		t.Errorf("a firmware image is answered %d %s", status, answer)
+	}
+	for _, other := range [][]byte{town.commandFailure(town.homes[0], now(), "N12"), []byte("no XML"), nil} {
+		if status, answer := tell(h, "/other", bytes.NewReader(other)); status != http.StatusOK || len(answer) > 0 || a.Size != int64(len(other)) {
+			t.Errorf("%.40q is answered %d %q, told %+v", other, status, answer, a)
+		}
+	}
+	if h.Count() != 0 {
+		t.Errorf("it keeps %d arrivals", h.Count())
+	}
+}

@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"errors"
@@ -8,88 +8,75 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devices"
+	"quell/internal/events"
 	"quell/internal/outage"
-	"quell/internal/remote/remotetest"
+	"quell/internal/report"
+	"quell/internal/sqldb"
+	"quell/internal/store"
 	"quell/internal/store/storetest"
+	"quell/internal/windows"
 )
-
-// through is the address of a server's database behind a proxy.
-func through(proxy *remotetest.Proxy) string {
-	return "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable"
-}
-
-// losing opens a store on a database of its own, through a proxy that loses the
-// answer to a commit when it is told to.
-func losing(t *testing.T) (*Store, *remotetest.Proxy) {
-	if onPostgres() {
-		t.Skip("skip allowed: it has a server of its own")
-	}
-	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
-	return openIn(t, t.TempDir(), func(o *Options) { o.Database = through(proxy) }), proxy
-}
-
-// committed is how the server says that it has committed.
-const committed = "COMMIT\x00"
 
 // The server commits, and the answer is lost: whatever it was is asked for
 // again, and comes to have happened once, or not at all if that was said.
 func TestAnswerToCommitLost(t *testing.T) {
-	s, proxy := losing(t)
-	s.Record(t.Context(), onDemand(1, 1, t0))
+	s, proxy := storetest.Losing(t)
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	lost := func(what string, f func()) {
 		t.Helper()
-		proxy.LoseAnswer(committed, 0)
+		proxy.LoseAnswer(storetest.CommitAnswer, 0)
 		f()
-		eventually(t, what+": an answer was lost", proxy.LostAnswer)
-		eventually(t, what+": the journal is played", func() bool { return s.Pending() == 0 && s.Check(t.Context()) == nil })
+		storetest.Eventually(t, what+": an answer was lost", proxy.LostAnswer)
+		storetest.Eventually(t, what+": the journal is played", func() bool { return s.Ledger.Pending() == 0 && s.DB.Ping(t.Context()) == nil })
 	}
 	lost("record", func() {
-		if r := s.Record(t.Context(), onDemand(2, 1, t0)); !r.Remembered {
+		if r := s.Ledger.Record(t.Context(), storetest.OnDemand(2, 1, storetest.T0)); !r.Remembered {
 			t.Errorf("record: %+v", r)
 		}
 	})
-	if list, err := s.Activations(t.Context(), Find{CHF: hub(2)}, 10); err != nil || len(list) != 1 || !list[0].Standing {
+	if list, err := s.Windows.Activations(t.Context(), windows.Filter{CHF: storetest.Hub(2)}, 10); err != nil || len(list) != 1 || !list[0].Standing {
 		t.Errorf("record: %+v %v", list, err)
 	}
-	lost("withdraw", func() { s.Settle(t.Context(), onDemand(2, 1, t0), outage.Withdrawn) })
-	if d := decide(t, s, ad1(2, "withdrawn", t0)); d.Reason != outage.ReasonWindowWithdrawn {
+	lost("withdraw", func() { s.Ledger.RecordAnswer(t.Context(), storetest.OnDemand(2, 1, storetest.T0), outage.Withdrawn) })
+	if d := storetest.Decide(t, s, storetest.AD1(2, "withdrawn", storetest.T0)); d.Reason != outage.ReasonWindowWithdrawn {
 		t.Errorf("withdraw: %+v", d)
 	}
 	lost("decide", func() {
-		if d, err := s.Decide(t.Context(), ad1(1, "x", t0), outage.Suppressed, 0); !errors.Is(err, ErrUnavailable) {
+		if d, err := s.Ledger.Decide(t.Context(), storetest.AD1(1, "x", storetest.T0), outage.Suppressed, 0); !errors.Is(err, sqldb.ErrUnavailable) {
 			t.Errorf("decide: %+v %v", d, err)
 		}
 	})
-	if got := outcomes(t, s)["x"]; got != outage.Forwarded {
+	if got := storetest.Outcomes(t, s)["x"]; got != outage.Forwarded {
 		t.Errorf("decide: the sender was told forwarded, the log says %q", got)
 	}
-	if d := decide(t, s, ad1(1, "x", t0)); d.Outcome != outage.Forwarded || !d.Retry {
+	if d := storetest.Decide(t, s, storetest.AD1(1, "x", storetest.T0)); d.Outcome != outage.Forwarded || !d.Retry {
 		t.Errorf("decide: the retry: %+v", d)
 	}
-	lost("note", func() { s.Note(noted(1, "y", t0, outage.ReasonNoWindow)) })
-	if d := decide(t, s, ad1(1, "y", t0)); d.Outcome != outage.Forwarded || !d.Retry {
+	lost("note", func() { s.Ledger.NoteForwarded(storetest.Noted(1, "y", storetest.T0, outage.ReasonNoWindow)) })
+	if d := storetest.Decide(t, s, storetest.AD1(1, "y", storetest.T0)); d.Outcome != outage.Forwarded || !d.Retry {
 		t.Errorf("note: the retry: %+v", d)
 	}
 	lost("switch", func() {
-		if _, err := s.SetSwitch(t.Context(), outage.SwitchShadow, "alice", "a reason", t0); err != nil || s.Switch() != outage.SwitchShadow {
-			t.Errorf("switch: %s %v", s.Switch(), err)
+		if _, err := s.Ledger.SetSwitch(t.Context(), outage.SwitchShadow, "alice", "a reason", storetest.T0); err != nil || s.Ledger.Switch() != outage.SwitchShadow {
+			t.Errorf("switch: %s %v", s.Ledger.Switch(), err)
 		}
 	})
-	if list, err := s.Events(t.Context(), 10); err != nil || len(list) != 1 {
+	if list, err := events.Latest(t.Context(), s.DB, 10); err != nil || len(list) != 1 {
 		t.Errorf("switch: %+v %v", list, err)
 	}
-	c := Cut{SystemID: "test", Cause: CauseAsked, Start: t0, End: t0, At: t0, LastSeq: 1, Name: func(Report, ReportFile) string { return "x" }}
+	c := report.CutOptions{SystemID: "test", Cause: report.CauseAsked, Start: storetest.T0, End: storetest.T0, At: storetest.T0, LastSeq: 1, Name: func(report.Report, report.File) string { return "x" }}
 	lost("cut", func() {
-		if r, err := s.Cut(t.Context(), c); !errors.Is(err, ErrUnavailable) {
+		if r, err := s.Reports.Cut(t.Context(), c); !errors.Is(err, sqldb.ErrUnavailable) {
 			t.Errorf("cut: %+v %v", r, err)
 		}
 	})
-	if r, err := s.Cut(t.Context(), c); !errors.Is(err, ErrStale) {
+	if r, err := s.Reports.Cut(t.Context(), c); !errors.Is(err, report.ErrStale) {
 		t.Errorf("cut again: %+v %v", r, err)
 	}
 	lost("housekeeping", func() {
-		if _, err := lead(t, s).Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(time.Hour), LogBefore: t0}); err == nil {
-			_, err = s.Housekeep(t.Context(), Limits{WindowsBefore: t0.Add(time.Hour), LogBefore: t0})
+		if _, err := storetest.Lead(t, s).Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0}); err == nil {
+			_, err = s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0})
 			if err != nil {
 				t.Errorf("housekeeping: %v", err)
 			}
@@ -100,30 +87,30 @@ func TestAnswerToCommitLost(t *testing.T) {
 // An import whose answers are lost, at each of its commits: the list in force
 // is whole, and is what the importer was told.
 func TestAnswerToImportLost(t *testing.T) {
-	s, proxy := losing(t)
-	const devices = 3 * importBatch
+	s, proxy := storetest.Losing(t)
+	const many = 750 // three steps of an import
 	seen := 0
 	for nth := range 12 {
 		var text strings.Builder
 		var want []outage.DeviceID
-		for i := range devices {
-			want = append(want, meter(nth*devices+i))
+		for i := range many {
+			want = append(want, storetest.Meter(nth*many+i))
 			fmt.Fprintln(&text, want[i])
 		}
-		proxy.LoseAnswer(committed, nth)
-		im, err := s.ImportList(t.Context(), "bob", t0, File{"list", strings.NewReader(text.String())})
+		proxy.LoseAnswer(storetest.CommitAnswer, nth)
+		im, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "list", Reader: strings.NewReader(text.String())})
 		if proxy.LostAnswer() {
 			seen++
 		}
 		proxy.LoseAnswer("never", 0)
-		in, e := s.LastImport(t.Context(), "devices")
+		in, e := s.Devices.LastImport(t.Context(), "devices")
 		if e != nil || err == nil && in.No != im.No {
 			t.Errorf("answer %d: said %+v %v, in force %+v %v", nth, im, err, in, e)
 		}
-		if err != nil && !errors.Is(err, ErrUnavailable) {
+		if err != nil && !errors.Is(err, sqldb.ErrUnavailable) {
 			t.Errorf("answer %d: %v", nth, err)
 		}
-		list, e := s.List(t.Context(), nil, 10*devices)
+		list, e := s.Devices.List(t.Context(), nil, 10*many)
 		if e != nil || len(list) != in.Rows || (err == nil || in.No != 0 && slices.Contains(list, want[0])) && !slices.Equal(list, want) {
 			t.Errorf("answer %d: said %v, the list has %d devices, %v", nth, err, len(list), e)
 		}
@@ -131,12 +118,12 @@ func TestAnswerToImportLost(t *testing.T) {
 			t.Errorf("answer %d: said %v, and the list is in force", nth, err)
 		}
 		// As after the minute that an import which is not heard of is waited for.
-		script(t, s, `UPDATE import SET touched = 0`)
+		storetest.Script(t, s, `UPDATE import SET touched = 0`)
 	}
 	if seen < 5 {
 		t.Errorf("only %d answers were lost", seen)
 	}
-	list, err := numbers(s.reader.QueryContext(t.Context(), `SELECT DISTINCT import_no FROM device_list`))
+	list, err := sqldb.Numbers(s.DB.Query(t.Context(), `SELECT DISTINCT import_no FROM device_list`))
 	if err != nil || len(list) != 1 {
 		t.Errorf("rows of other imports are left: %v %v", list, err)
 	}

@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/store"
 	"quell/internal/store/storetest"
 )
 
@@ -18,15 +19,12 @@ import (
 // traffic and behind PgBouncer: what was acknowledged holds on the next primary,
 // and what was not goes forward or to the journal.
 func TestClusterFailsOver(t *testing.T) {
-	if onPostgres() {
-		return // it has servers of its own
-	}
 	t.Parallel() // it waits more than it computes
 	start := time.Now()
 	c := storetest.StartCluster(t)
 	t.Logf("the cluster runs after %.1f s", time.Since(start).Seconds())
 	dir := t.TempDir()
-	s := openIn(t, dir, func(o *Options) { o.Database = c.URL("postgres") })
+	s := storetest.Open(t, dir, func(o *store.Options) { o.Database = c.URL("postgres") })
 	tr := startTraffic(t, s)
 	c.Await("there is traffic", func() bool { return tr.sent() > 500 })
 	machine := func(name func() string) func() string {
@@ -60,7 +58,7 @@ func TestClusterFailsOver(t *testing.T) {
 		t.Logf("whole again after %.1f s, no decision for up to %.1f s meanwhile", whole.Sub(mended).Seconds(), tr.longest().Seconds())
 	}
 	tr.end()
-	eventually(t, "the journal is played", func() bool { return s.Pending() == 0 })
+	storetest.Eventually(t, "the journal is played", func() bool { return s.Ledger.Pending() == 0 })
 	if _, err := os.Stat(filepath.Join(dir, "pending.refused")); err == nil {
 		t.Error("a record of the journal was set aside")
 	}
@@ -83,7 +81,7 @@ type traffic struct {
 
 // startTraffic has windows recorded and alerts decided, one after the other by
 // each of several senders, until end.
-func startTraffic(t *testing.T, s *Store) *traffic {
+func startTraffic(t *testing.T, s *store.Store) *traffic {
 	ctx, cancel := context.WithCancel(t.Context())
 	tr := &traffic{stop: cancel, told: map[string]outage.Outcome{}, alerts: map[string]outage.Alert{}, last: time.Now()}
 	t.Cleanup(tr.end)
@@ -104,11 +102,11 @@ const noWindow = 1_000_000
 
 // send sends the nth message; whoever sends it gives up after a while, as a
 // proxy does.
-func (tr *traffic) send(t *testing.T, s *Store, n int) {
+func (tr *traffic) send(t *testing.T, s *store.Store, n int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
 	defer cancel()
 	if n%50 < 4 {
-		s.Record(ctx, onDemand(n, 1, t0))
+		s.Ledger.Record(ctx, storetest.OnDemand(n, 1, storetest.T0))
 		tr.mu.Lock()
 		tr.hubs = append(tr.hubs, n)
 		tr.mu.Unlock()
@@ -120,8 +118,8 @@ func (tr *traffic) send(t *testing.T, s *Store, n int) {
 		to = tr.hubs[n*31%len(tr.hubs)]
 	}
 	tr.mu.Unlock()
-	a := ad1(to, fmt.Sprint(n), t0)
-	d, err := s.Decide(ctx, a, outage.Suppressed, 0)
+	a := storetest.AD1(to, fmt.Sprint(n), storetest.T0)
+	d, err := s.Ledger.Decide(ctx, a, outage.Suppressed, 0)
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	tr.alerts[a.ID] = a
@@ -162,9 +160,9 @@ func (tr *traffic) end() {
 }
 
 // check holds what the store has against what senders were told.
-func (tr *traffic) check(t *testing.T, s *Store) {
+func (tr *traffic) check(t *testing.T, s *store.Store) {
 	logged := map[string]outage.Outcome{}
-	for i, e := range allEntries(t, s) {
+	for i, e := range storetest.Entries(t, s) {
 		if e.Seq != int64(i+1) {
 			t.Fatalf("entry %d is number %d", i+1, e.Seq)
 		}
@@ -183,12 +181,12 @@ func (tr *traffic) check(t *testing.T, s *Store) {
 		}
 	}
 	for _, n := range tr.hubs {
-		if d := decide(t, s, ad1(n, fmt.Sprint("after ", n), t0)); d.Outcome != outage.Suppressed {
+		if d := storetest.Decide(t, s, storetest.AD1(n, fmt.Sprint("after ", n), storetest.T0)); d.Outcome != outage.Suppressed {
 			t.Errorf("the window of hub %d: %+v", n, d)
 		}
 	}
 	for _, id := range tr.undone[:min(500, len(tr.undone))] {
-		if d := decide(t, s, tr.alerts[id]); d.Outcome != outage.Forwarded || !d.Retry {
+		if d := storetest.Decide(t, s, tr.alerts[id]); d.Outcome != outage.Forwarded || !d.Retry {
 			t.Errorf("the retry of an alert that went forward without a decision: %+v", d)
 		}
 	}

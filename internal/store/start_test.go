@@ -1,4 +1,4 @@
-package store
+package store_test
 
 import (
 	"fmt"
@@ -9,21 +9,28 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
 )
 
 // While the hubs that have windows are read, which takes seconds where there are
 // millions, the store is asked about every alert, and decides.
-func TestAskedWhileFilling(t *testing.T) {
+func TestAskedWhileFilling(t *testing.T) { storetest.EachEngine(t, testAskedWhileFilling) }
+
+func testAskedWhileFilling(t *testing.T) {
 	dir := t.TempDir()
-	s := openIn(t, dir)
-	s.Record(t.Context(), onDemand(1, 1, t0))
-	script(t, s, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 120000)
-		INSERT INTO activation (id, request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
-		SELECT 10 + i, CAST(i AS TEXT), '', '', 0, '', 0, -i, 0, 0, 0, '', 0 FROM n`)
+	s := storetest.Open(t, dir)
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	const others, atOnce = 120000, 20000 // a transaction has seconds
+	for from := 0; from < others; from += atOnce {
+		storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT %d UNION ALL SELECT i + 1 FROM n WHERE i < %d)
+			INSERT INTO activation (id, request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
+			SELECT 10 + i, CAST(i AS TEXT), '', '', 0, '', 0, -i, 0, 0, 0, '', 0 FROM n`, from+1, from+atOnce))
+	}
 	for n := range 10 {
 		s.Close()
 		var err error
-		if s, err = Start(Options{Dir: dir, Database: databaseOf(t, dir), Node: "test"}); err != nil {
+		if s, err = store.Start(store.Options{Dir: dir, Database: storetest.Database(t, dir), Node: "test"}); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { s.Close() })
@@ -31,8 +38,8 @@ func TestAskedWhileFilling(t *testing.T) {
 			t.Fatal(err)
 		}
 		said := strings.Join(s.Conditions(), "\n")
-		may := s.MayHold(12345)
-		d, err := s.Decide(t.Context(), ad1(1, fmt.Sprint(n), t0.Add(time.Minute)), outage.Suppressed, 0)
+		may := s.Ledger.MayHold(12345)
+		d, err := s.Ledger.Decide(t.Context(), storetest.AD1(1, fmt.Sprint(n), storetest.T0.Add(time.Minute)), outage.Suppressed, 0)
 		if err != nil || d.Outcome != outage.Suppressed {
 			t.Fatalf("%v %v", d, err)
 		}
@@ -42,9 +49,9 @@ func TestAskedWhileFilling(t *testing.T) {
 		if !may || !strings.Contains(said, "the store is asked about every AD1") {
 			t.Errorf("while it is filled, a hub may have a window: %v; it says %q", may, said)
 		}
-		eventually(t, "all hubs are known", s.Started)
-		if s.MayHold(12345) || !s.MayHold(hub(1)) || s.Hubs() != 120001 || len(s.Conditions()) > 0 {
-			t.Errorf("%d hubs, it says %q", s.Hubs(), s.Conditions())
+		storetest.Eventually(t, "all hubs are known", s.Started)
+		if s.Ledger.MayHold(12345) || !s.Ledger.MayHold(storetest.Hub(1)) || s.Ledger.Hubs() != others+1 || len(s.Conditions()) > 0 {
+			t.Errorf("%d hubs, it says %q", s.Ledger.Hubs(), s.Conditions())
 		}
 		return
 	}
@@ -53,12 +60,9 @@ func TestAskedWhileFilling(t *testing.T) {
 
 // A store that was closed is whole in its one file: that is what is copied as a backup.
 func TestClosedInOneFile(t *testing.T) {
-	if onPostgres() {
-		t.Skip("skip allowed: it is about SQLite's files")
-	}
 	dir, copied := t.TempDir(), t.TempDir()
-	s := openIn(t, dir)
-	logN(t, s, 3)
+	s := storetest.Open(t, dir)
+	storetest.LogN(t, s, 3)
 	s.Close()
 	text, err := os.ReadFile(filepath.Join(dir, "quell.db"))
 	if err != nil {
@@ -71,7 +75,7 @@ func TestClosedInOneFile(t *testing.T) {
 	if err != nil || len(left) > 0 {
 		t.Errorf("beside it are %q %v", left, err)
 	}
-	if list, err := openIn(t, copied).EntriesAfter(t.Context(), 0, 10); err != nil || len(list) != 3 {
+	if list, err := storetest.Open(t, copied).Ledger.EntriesAfter(t.Context(), 0, 10); err != nil || len(list) != 3 {
 		t.Errorf("the copy has %d entries %v", len(list), err)
 	}
 }

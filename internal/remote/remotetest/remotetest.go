@@ -1,5 +1,5 @@
-// Package remotetest starts real servers for tests of what is delivered: an
-// OpenSSH sshd, a WebDAV server, and a proxy that breaks connections.
+// Package remotetest starts real servers for tests of deliveries: an OpenSSH sshd, a
+// WebDAV server, and a proxy that breaks connections.
 package remotetest
 
 import (
@@ -24,20 +24,18 @@ import (
 // SSHD is an OpenSSH server that serves files by SFTP.
 type SSHD struct {
 	Addr string
-	// Dir is a folder that it serves.
-	Dir string
+	Dir  string // a folder that it serves
 
 	t       testing.TB
-	keys    string // the folder of keys and configuration
+	keys    string // the folder with keys and configuration
 	user    string
 	cmd     *exec.Cmd
 	stopped chan struct{}
 }
 
-// NewSSHD starts a server as the user of the test. With shell it also runs
-// commands, by which rclone has it compute hashes. The test is skipped if there
-// is no sshd on this machine. The server refuses the named requests of SFTP, such as
-// "setstat", if it has no shell.
+// NewSSHD starts a server as the user of the test. With shell it also runs commands,
+// which rclone uses to get hashes. Without shell it refuses the named SFTP requests,
+// such as "setstat". The test is skipped if this machine has no sshd.
 func NewSSHD(t testing.TB, shell bool, refused ...string) *SSHD {
 	t.Helper()
 	if _, err := lookSSHD(); err != nil {
@@ -48,7 +46,7 @@ func NewSSHD(t testing.TB, shell bool, refused ...string) *SSHD {
 		t.Fatal(err)
 	}
 	if me.Uid == "0" {
-		// Where sshd would be started as a service, this exists.
+		// It exists only where sshd runs as a service.
 		if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -79,8 +77,8 @@ func NewSSHD(t testing.TB, shell bool, refused ...string) *SSHD {
 	return s
 }
 
-// lookSSHD finds the program, which is not in everybody's PATH; sshd wants to
-// be called by its absolute name.
+// lookSSHD finds the program, which may not be in PATH. sshd must be called by its
+// absolute path.
 func lookSSHD() (string, error) {
 	if path, err := exec.LookPath("sshd"); err == nil {
 		return filepath.Abs(path)
@@ -104,7 +102,7 @@ func (s *SSHD) write(name, text string) {
 	}
 }
 
-// Start starts the server, which listens when Start returns.
+// Start starts the server. It listens when Start returns.
 func (s *SSHD) Start() {
 	s.t.Helper()
 	path, err := lookSSHD()
@@ -112,7 +110,7 @@ func (s *SSHD) Start() {
 		s.t.Fatal(err)
 	}
 	s.cmd = exec.Command(path, "-D", "-e", "-f", s.key("sshd_config"))
-	// A file, since sessions that outlive the server hold its other end open.
+	// A file, not a pipe: sessions that outlive the server would keep a pipe open.
 	log, err := os.Create(s.key("log"))
 	if err != nil {
 		s.t.Fatal(err)
@@ -144,11 +142,11 @@ func (s *SSHD) Start() {
 	}
 }
 
-// Stop kills the server; connections that it has go on.
+// Stop kills the server. Its connections stay.
 func (s *SSHD) Stop() {
 	s.cmd.Process.Kill()
 	<-s.stopped
-	// A session that has just begun still listens for a moment.
+	// A session that has just started still listens for a moment.
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", s.Addr)
 		if err != nil {
@@ -158,32 +156,31 @@ func (s *SSHD) Stop() {
 	}
 }
 
-// Target is a folder at the server in rclone's writing, reached by way of an
-// address, with the client's key and the server's host key.
+// Target returns a folder at the server as an rclone target, with the client's key and
+// the server's host key. addr is Addr, or a proxy in front of it.
 func (s *SSHD) Target(addr, dir string) string { return s.target(addr, dir, "client", "known_hosts") }
 
-// TargetWrongHost is Target for one who knows the host by another key.
+// TargetWrongHost is Target for a client that knows the host by another key.
 func (s *SSHD) TargetWrongHost(dir string) string {
 	return s.target(s.Addr, dir, "client", "wrong_hosts")
 }
 
-// TargetStranger is Target for one whose key the server does not know.
+// TargetStranger is Target for a client whose key the server does not know.
 func (s *SSHD) TargetStranger(dir string) string {
 	return s.target(s.Addr, dir, "stranger", "known_hosts")
 }
 
 func (s *SSHD) target(addr, dir, key, hosts string) string {
 	host, port, _ := net.SplitHostPort(addr)
-	if addr != s.Addr { // the host is known by the address that it is reached at
+	if addr != s.Addr { // a host key belongs to the address that the client connects to
 		s.write(hosts+port, fmt.Sprintf("[%s]:%s %s", host, port, s.read("host.pub")))
 		hosts += port
 	}
 	return fmt.Sprintf(":sftp,host=%s,port=%s,user=%s,key_file=%q,known_hosts_file=%q:%s", host, port, s.user, s.key(key), s.key(hosts), dir)
 }
 
-// FreeAddr is an address of this machine that nobody listens on. It is out of
-// the range that the system takes ports from by itself, so that nobody else gets
-// it before it is used.
+// FreeAddr returns an address of this machine that nobody listens on. It is outside
+// the range from which the system picks ports, so that nobody else gets it first.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -197,8 +194,8 @@ func FreeAddr(t testing.TB) string {
 	return ""
 }
 
-// WebDAV serves a folder by WebDAV, through wrap if that is not nil, and
-// returns its URL.
+// WebDAV serves a folder by WebDAV, and returns its URL. If wrap is not nil, requests
+// go through it.
 func WebDAV(t testing.TB, dir string, wrap func(http.Handler) http.Handler) string {
 	var h http.Handler = &webdav.Handler{FileSystem: webdav.Dir(dir), LockSystem: webdav.NewMemLS()}
 	if wrap != nil {
@@ -209,33 +206,33 @@ func WebDAV(t testing.TB, dir string, wrap func(http.Handler) http.Handler) stri
 	return srv.URL
 }
 
-// WebDAVTarget is a folder of a WebDAV server in rclone's writing.
+// WebDAVTarget returns a folder of a WebDAV server as an rclone target.
 func WebDAVTarget(url, dir string) string {
 	return fmt.Sprintf(":webdav,vendor=other,url=%q:%s", url, strings.TrimPrefix(dir, "/"))
 }
 
-// Proxy passes TCP connections on until it is told to break them.
+// Proxy forwards TCP connections until it is told to break them.
 type Proxy struct {
 	Addr string
 
-	to    string
-	mu    sync.Mutex // guards what follows
-	conns []net.Conn
-	after int64         // bytes to the server until it breaks; negative: never
-	stall bool          // rather than cut
-	lose  []byte        // text of an answer that does not arrive
-	skip  int           // answers with the text that arrive before
-	mend  chan struct{} // closed when what is stalled may go on
-	over  chan struct{} // closed at the end of the test
+	to     string
+	mu     sync.Mutex // guards the fields below
+	conns  []net.Conn
+	after  int64         // bytes to the server before it breaks; negative: never
+	stall  bool          // stall the connection instead of closing it
+	lose   []byte        // text of the answer to lose
+	skip   int           // how many answers with that text still pass
+	repair chan struct{} // closed when stalled connections may continue
+	over   chan struct{} // closed at the end of the test
 }
 
-// NewProxy starts a proxy before an address, or the path of a socket.
+// NewProxy starts a proxy in front of an address, or of a socket's path.
 func NewProxy(t testing.TB, to string) *Proxy {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Addr: l.Addr().String(), to: to, after: -1, mend: make(chan struct{}), over: make(chan struct{})}
+	p := &Proxy{Addr: l.Addr().String(), to: to, after: -1, repair: make(chan struct{}), over: make(chan struct{})}
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -257,31 +254,31 @@ func NewProxy(t testing.TB, to string) *Proxy {
 	return p
 }
 
-// BreakAfter has the proxy cut the connection, or stall it, after some more
-// bytes on their way to the server.
+// BreakAfter makes the proxy close the connection, or stall it, after n more bytes to
+// the server.
 func (p *Proxy) BreakAfter(n int64, stall bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after, p.stall = n, stall
 }
 
-// LoseAnswer has the proxy cut the connection in place of the next answer that
-// has a text, after some that arrive: the server has done what it says, and
-// nobody hears of it.
-func (p *Proxy) LoseAnswer(text string, after int) {
+// LoseAnswer makes the proxy close the connection instead of passing on an answer that
+// contains text, after skip such answers. The server has done its work, but the client
+// does not learn of it.
+func (p *Proxy) LoseAnswer(text string, skip int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.lose, p.skip = []byte(text), after
+	p.lose, p.skip = []byte(text), skip
 }
 
-// LostAnswer reports whether that has come about.
+// LostAnswer reports whether the answer was lost.
 func (p *Proxy) LostAnswer() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lose == nil
 }
 
-// loses reports whether an answer is to be lost.
+// loses reports whether to lose an answer.
 func (p *Proxy) loses(answer []byte) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -295,7 +292,7 @@ func (p *Proxy) loses(answer []byte) bool {
 	return true
 }
 
-// back passes answers on.
+// back forwards answers.
 func (p *Proxy) back(in, out net.Conn) {
 	defer in.Close()
 	buf := make([]byte, 64<<10)
@@ -310,13 +307,13 @@ func (p *Proxy) back(in, out net.Conn) {
 	}
 }
 
-// Mend has all go on, what was stalled too.
-func (p *Proxy) Mend() {
+// Repair lets everything pass again, including stalled connections.
+func (p *Proxy) Repair() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.after = -1
-	close(p.mend)
-	p.mend = make(chan struct{})
+	close(p.repair)
+	p.repair = make(chan struct{})
 }
 
 func (p *Proxy) pass(in net.Conn) {
@@ -346,14 +343,14 @@ func (p *Proxy) pass(in net.Conn) {
 		if p.after >= 0 {
 			p.after = max(0, p.after-int64(n))
 		}
-		stall, mend := p.stall, p.mend
+		stall, repair := p.stall, p.repair
 		p.mu.Unlock()
 		if breaks && !stall {
 			return
 		}
 		if breaks {
 			select {
-			case <-mend:
+			case <-repair:
 			case <-p.over:
 				return
 			}

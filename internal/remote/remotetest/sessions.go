@@ -9,14 +9,14 @@ import (
 	"syscall"
 )
 
-// Signal sends a signal to the processes of all sessions, and returns how many
-// there are. It needs /proc.
+// Signal sends a signal to the processes of all sessions, and returns how many got it.
+// It needs /proc.
 func (s *SSHD) Signal(sig syscall.Signal) (n int) {
 	s.t.Helper()
 	parents := map[int]int{}
 	files, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(files) == 0 {
-		s.t.Skip("there is no /proc to find the sessions of sshd by")
+		s.t.Skip("there is no /proc to find the sessions of sshd in")
 	}
 	for _, file := range files {
 		text, err := os.ReadFile(file)

@@ -56,6 +56,7 @@ func StartCluster(t testing.TB) *Cluster {
 		t.Skip("there is no /proc to find processes by")
 	}
 	server := folder(t)
+	t.Cleanup(func() { os.RemoveAll(server.Dir) })
 	dir, err := filepath.EvalSymlinks(server.Dir) // as /proc tells it
 	if err != nil {
 		t.Fatal(err)

@@ -1,5 +1,5 @@
-// Package storetest starts PostgreSQL servers for tests: the real thing, each in
-// a folder and on a socket of its own, which go when the test ends.
+// Package storetest opens stores for tests, on SQLite and on PostgreSQL, and starts PostgreSQL
+// servers: the real thing, each in a folder and on a socket of its own.
 package storetest
 
 import (
@@ -25,15 +25,21 @@ type Server struct {
 func Start(t testing.TB) *Server {
 	t.Helper()
 	s := folder(t)
-	s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "quell", "-E", "UTF8", "--locale=C", "--no-sync")
+	t.Cleanup(func() { os.RemoveAll(s.Dir) })
+	s.initdb()
 	s.start()
 	return s
+}
+
+func (s *Server) initdb() {
+	s.run("initdb", "-D", s.data(), "-A", "trust", "-U", "quell", "-E", "UTF8", "--locale=C", "--no-sync")
 }
 
 // Standby starts a server that follows s by streaming replication.
 func (s *Server) Standby() *Server {
 	s.t.Helper()
 	b := folder(s.t)
+	s.t.Cleanup(func() { os.RemoveAll(b.Dir) })
 	b.run("pg_basebackup", "-D", b.data(), "-h", s.Dir, "-p", s.Port, "-U", "quell", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
 	b.start()
 	return b
@@ -85,7 +91,7 @@ func (s *Server) start() {
 func (s *Server) ctl(args ...string) {
 	s.t.Helper()
 	s.run("pg_ctl", append([]string{"-D", s.data(), "-w", "-t", "60", "-l", filepath.Join(s.Dir, "server.log"),
-		"-o", "-c listen_addresses='' -c max_connections=60 -k " + s.Dir + " -p " + s.Port}, args...)...)
+		"-o", "-c listen_addresses='' -c max_connections=200 -k " + s.Dir + " -p " + s.Port}, args...)...)
 }
 
 // run runs one of the server's programs as the server's user.
@@ -116,7 +122,6 @@ func folder(t testing.TB) *Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
 	if as := As(t); as != nil {
 		if err := os.Chown(dir, int(as.Credential.Uid), int(as.Credential.Gid)); err != nil {
 			t.Fatal(err)

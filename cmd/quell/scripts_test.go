@@ -1,0 +1,401 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quell/internal/duis"
+	"quell/internal/gbcs"
+	"quell/internal/outage"
+	"quell/internal/remote/remotetest"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestScripts runs quell from the command line, as operators do. The first script in
+// testdata/script says how to read and write them.
+func TestScripts(t *testing.T) {
+	checkScripts(t)
+	hop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(hop.Close)
+	t.Setenv("GOTMPDIR", t.TempDir()) // where testscript makes folders, of which it leaves one when only some scripts run
+	testscript.Run(t, testscript.Params{
+		Dir:                "testdata/script",
+		RequireUniqueNames: true,
+		UpdateScripts:      *update,
+		Setup:              func(e *testscript.Env) error { return prepare(e, hop.URL) },
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start": startQuell, "end": endQuell, "send": send, "get": get, "exits": exits, "until": until, "plain": plain,
+		},
+	})
+}
+
+// checkScripts holds scripts to what testscript does not ask of them.
+func checkScripts(t *testing.T) {
+	scripts, err := filepath.Glob("testdata/script/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	story := regexp.MustCompile(`\A(# .+\n){2,}`)
+	leaves := regexp.MustCompile(`(?m)^(?:\[.*\] *)?(?:stop|skip)\b`)
+	status := regexp.MustCompile(`(?m)^(?:\[.*\] *)?! *(?:exec +)?(?:quell|sh)\b`)
+	for _, name := range scripts {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines, _, _ := bytes.Cut(text, []byte("\n-- "))
+		if filepath.Ext(name) != ".txtar" {
+			t.Errorf("%s is not run: its name does not end with .txtar", name)
+		}
+		if !story.Match(lines) {
+			t.Errorf("%s does not begin with two lines of comment that tell its story", name)
+		}
+		if leaves.Match(lines) {
+			t.Errorf("%s: stop and skip make a script pass that has not come to its end", name)
+		}
+		if status.Match(lines) {
+			t.Errorf("%s: a command that fails is run with exits, which says its exit status", name)
+		}
+	}
+}
+
+// A stage is what the commands of one script share.
+type stage struct {
+	t       testing.TB
+	dir     string
+	environ []string // names of variables
+	cmd     *exec.Cmd
+	exited  chan error // of cmd; nil: none runs
+}
+
+type stageKey struct{}
+
+// prepare lays the ground for a script: variables, and the configuration with their values.
+func prepare(e *testscript.Env, hop string) error {
+	s := &stage{t: e.T().(testing.TB), dir: e.WorkDir}
+	south := remotetest.FreeAddr(s.t)
+	_, port, _ := strings.Cut(south, ":")
+	e.Setenv("QUELL_CONFIG", filepath.Join(e.WorkDir, "quell.yaml"))
+	e.Setenv("SOUTH", south)
+	e.Setenv("SOUTH_PORT", port)
+	for _, name := range []string{"NORTH", "CONSOLE", "OTHER_SOUTH", "OTHER_NORTH", "OTHER_CONSOLE"} {
+		e.Setenv(name, remotetest.FreeAddr(s.t))
+	}
+	e.Setenv("HOP", hop)
+	e.Setenv("HOP_ADDR", strings.TrimPrefix(hop, "http://"))
+	e.Setenv("WHO", who(s.t))
+	e.Setenv(outageBegan, time.Now().UTC().Format(time.RFC3339))
+	e.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")) // else each command takes a second more to end
+	for _, v := range e.Vars {
+		name, _, _ := strings.Cut(v, "=")
+		s.environ = append(s.environ, name)
+	}
+	e.Values[stageKey{}] = s
+	configs, err := filepath.Glob(filepath.Join(e.WorkDir, "*.yaml"))
+	for _, name := range configs {
+		text, err := os.ReadFile(name)
+		if err == nil {
+			err = os.WriteFile(name, []byte(os.Expand(string(text), e.Getenv)), 0o600)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	e.Defer(func() {
+		if err := s.end(); err != nil {
+			s.t.Error(err)
+		}
+		if log, err := os.ReadFile(s.log()); err == nil && s.t.Failed() {
+			s.t.Logf("quell.log of the script:\n%s", log)
+		}
+	})
+	return err
+}
+
+// who is how the audit names who runs the tests.
+func who(t testing.TB) string {
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.Username + "@" + host
+}
+
+func (s *stage) log() string { return filepath.Join(s.dir, "quell.log") }
+
+// startQuell starts "quell serve" in the background, and waits until it answers.
+func startQuell(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(stageKey{}).(*stage)
+	if neg || len(args) > 0 || s.exited != nil {
+		ts.Fatalf("usage: start; and one quell at a time")
+	}
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	defer log.Close()
+	s.cmd = exec.Command("quell", "serve")
+	s.cmd.Dir, s.cmd.Stderr = s.dir, log
+	for _, name := range s.environ {
+		s.cmd.Env = append(s.cmd.Env, name+"="+ts.Getenv(name))
+	}
+	ts.Check(s.cmd.Start())
+	ts.Setenv("PID", strconv.Itoa(s.cmd.Process.Pid))
+	exited := make(chan error, 1)
+	go func() { exited <- s.cmd.Wait() }()
+	s.exited = exited
+	// The listeners open one after the other, northbound last.
+	for deadline := time.Now().Add(scriptWait); !answers(ts.Getenv("CONSOLE"), ts.Getenv("NORTH")); time.Sleep(10 * time.Millisecond) {
+		select {
+		case err := <-exited:
+			s.exited = nil
+			ts.Fatalf("quell ended: %v", err)
+		default:
+			if time.Now().After(deadline) {
+				ts.Fatalf("quell does not answer")
+			}
+		}
+	}
+}
+
+// scriptWait is how long a script waits for anything.
+const scriptWait = 30 * time.Second
+
+// answers reports whether a quell has begun, and has all that a start brings.
+func answers(console, north string) bool {
+	c, err := net.Dial("tcp", north) // and no message: it would be passed on
+	if err != nil {
+		return false
+	}
+	c.Close()
+	_, metrics, err := fetch("http://" + console + "/metrics")
+	return err == nil && bytes.Contains(metrics, []byte("\nquell_starting 0\n"))
+}
+
+// oneByOne has a connection for each message: none outlives the quell that it is to.
+var oneByOne = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: scriptWait}
+
+// fetch gets what is at a URL; an answer other than 200 is an error.
+func fetch(url string) (http.Header, []byte, error) {
+	res, err := oneByOne.Get(url)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", url, res.Status)
+	}
+	return res.Header, body, err
+}
+
+// endQuell has the quell that runs end gracefully.
+func endQuell(ts *testscript.TestScript, neg bool, args []string) {
+	s := ts.Value(stageKey{}).(*stage)
+	if neg || len(args) > 0 || s.exited == nil {
+		ts.Fatalf("usage: end; after start")
+	}
+	ts.Check(s.end())
+}
+
+func (s *stage) end() error {
+	if s.exited == nil {
+		return nil
+	}
+	exited := s.exited
+	s.exited = nil
+	s.cmd.Process.Signal(syscall.SIGTERM) // if it has gone, exited says so
+	select {
+	case err := <-exited:
+		if err != nil {
+			return fmt.Errorf("quell did not end as it should: %w", err)
+		}
+		return nil
+	case <-time.After(scriptWait):
+		s.cmd.Process.Kill()
+		return errors.New("quell does not end")
+	}
+}
+
+// exits runs a command that must have an exit status.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits STATUS COMMAND...")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	err = ts.Exec(args[1], args[2:]...)
+	have := 0
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		have = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if have != want {
+		ts.Fatalf("exit status %d, want %d", have, want)
+	}
+}
+
+// until runs a command again and again, until it succeeds and prints what matches, count
+// times if that is said.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	count := 0
+	if len(args) > 0 {
+		if n, ok := strings.CutPrefix(args[0], "-count="); ok {
+			var err error
+			count, err = strconv.Atoi(n)
+			ts.Check(err)
+			args = args[1:]
+		}
+	}
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until [-count=N] REGEXP COMMAND...")
+	}
+	re, err := regexp.Compile("(?m)" + args[0])
+	ts.Check(err)
+	for deadline, pause := time.Now().Add(scriptWait), 20*time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
+		text, err := runFor(ts, args[1:])
+		if n := len(re.FindAllString(text, -1)); err == nil && n > 0 && (n == count || count == 0) {
+			io.WriteString(ts.Stdout(), text)
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("never: %s\n%s%v", args[0], text, err)
+		}
+		time.Sleep(pause)
+	}
+}
+
+// runFor runs a command for its standard output.
+func runFor(ts *testscript.TestScript, args []string) (string, error) {
+	if args[0] != "get" {
+		err := ts.Exec(args[0], args[1:]...)
+		return ts.ReadFile("stdout"), err
+	}
+	_, body, err := fetch("http://" + ts.Getenv("CONSOLE") + strings.Join(args[1:], ""))
+	return string(body), err
+}
+
+// varies is what is different each time that a script runs, and what plain puts in its place.
+var varies = []struct {
+	*regexp.Regexp
+	plain string
+}{
+	{regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?Z?\b`), "<time>"},
+	{regexp.MustCompile(`\d{8}T\d{9}Z`), "<time>"},
+	{regexp.MustCompile(`\b[0-9a-f]{64}\b`), "<sha256>"},
+	{regexp.MustCompile(`\b\d+ bytes\b`), "<n> bytes"},
+	{regexp.MustCompile(`\b[\d.]+ [KM]?i?B\b`), "<size>"},
+	{regexp.MustCompile(`(\S)   +`), "$1  "}, // tables are as wide as what is in them
+	{regexp.MustCompile(`\r\n`), "\n"},       // scripts have no other end of a line
+}
+
+// plain makes what a command printed the same each time, for cmp.
+func plain(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) > 0 {
+		ts.Fatalf("usage: plain")
+	}
+	for name, w := range map[string]io.Writer{"stdout": ts.Stdout(), "stderr": ts.Stderr()} {
+		text := ts.ReadFile(name)
+		for _, v := range []string{"WORK", "SOUTH", "NORTH", "CONSOLE", "HOP", "WHO"} {
+			if value := ts.Getenv(v); value != "" {
+				text = strings.ReplaceAll(text, value, "$"+v)
+			}
+		}
+		for _, v := range varies {
+			text = v.ReplaceAllString(text, v.plain)
+		}
+		io.WriteString(w, text)
+	}
+}
+
+// get prints what the console answers, and the header of the answer on standard error. With
+// ! it must answer with an error.
+func get(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: get PATH")
+	}
+	header, body, err := fetch("http://" + ts.Getenv("CONSOLE") + args[0])
+	ts.Check(header.Write(ts.Stderr()))
+	ts.Stdout().Write(body)
+	if neg && err == nil {
+		ts.Fatalf("it is answered")
+	}
+	if !neg {
+		ts.Check(err)
+	}
+}
+
+// The parties of messages, and the variable that says when all outages began, so that
+// the same alert again is the same outage.
+const (
+	supplierID  outage.DeviceID = 0x90B3D51F30010000
+	operatorID  outage.DeviceID = 0x90B3D51F30020000
+	outageBegan                 = "OUTAGE_BEGAN"
+	supplyPoint                 = "1200023305967"
+)
+
+// send sends a message, and prints the answer's status, or what quell has decided.
+func send(ts *testscript.TestScript, neg bool, args []string) {
+	const usage = "usage: send 11.3 NUMBER for METER [in DURATION], or send AD1 NUMBER from HUB"
+	order := outage.Order{Kind: outage.OnDemand}
+	if len(args) == 6 && args[0]+args[4] == "11.3in" {
+		ahead, err := time.ParseDuration(args[5])
+		ts.Check(err)
+		order, args = outage.Order{Kind: outage.FutureDated, At: time.Now().Add(ahead)}, args[:4]
+	}
+	if neg || len(args) != 4 {
+		ts.Fatalf(usage)
+	}
+	number, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	device, err := outage.ParseAnyDeviceID(args[3])
+	ts.Check(err)
+	var to string
+	var body []byte
+	switch args[0] + " " + args[2] {
+	case "11.3 for":
+		id := outage.RequestID{Originator: supplierID, Target: device, Counter: number}
+		command := gbcs.AppendCS06(nil, gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: id.Counter, Order: order})
+		to, body = "SOUTH", duis.AppendSignedPreCommand(nil, id, 5, order, gbcs.AppendSigned(nil, command, [64]byte{}))
+	case "AD1 from":
+		began, err := time.Parse(time.RFC3339, ts.Getenv(outageBegan))
+		ts.Check(err)
+		to, body = "NORTH", duis.AppendPowerOutage(nil, outage.RequestID{Originator: device, Target: operatorID, Counter: number}, time.Now().UTC(),
+			duis.PowerOutage{CHF: device, Start: began, MPxN: supplyPoint})
+	default:
+		ts.Fatalf(usage)
+	}
+	res, err := oneByOne.Post("http://"+ts.Getenv(to), "application/xml", bytes.NewReader(body))
+	ts.Check(err)
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	ts.Check(err)
+	if res.StatusCode != http.StatusOK {
+		ts.Fatalf("%s", res.Status)
+	}
+	answer := res.Status
+	if decision := res.Header.Get("Quell-Decision"); decision != "" {
+		answer = decision + ", " + res.Header.Get("Quell-Reason")
+	}
+	fmt.Fprintln(ts.Stdout(), answer)
+}

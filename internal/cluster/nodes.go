@@ -1,0 +1,320 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"quell/internal/sqldb"
+)
+
+const (
+	// beatEvery is how often a node sends its heartbeat, and looks at the others'.
+	beatEvery = 2 * time.Second
+	// leaseTime is how long a node that is not heard of stays the leader: when one is
+	// killed, another takes over within this and beatEvery.
+	leaseTime = 6 * time.Second
+	// goneAfter is how long a node may be silent before it counts as gone.
+	goneAfter = 15 * time.Second
+)
+
+// ErrNotLeader says that another node is the leader.
+var ErrNotLeader = errors.New("another node is the leader")
+
+// Node is one of the processes that share the database. Its JSON is part of the API.
+type Node struct {
+	Name     string            `json:"name"`
+	Version  string            `json:"version"`
+	Seen     time.Time         `json:"seen_at"` // by the database's clock
+	Here     bool              `json:"here"`
+	Leads    bool              `json:"leads"` // it is the leader
+	Settings map[string]string `json:"-"`
+
+	id string
+}
+
+// lease says that this node is the leader, as far as it knows.
+type lease struct {
+	term  int64
+	until time.Time // by this process's clock, before it is over by the database's
+}
+
+func (c *Cluster) beatSoon() {
+	select {
+	case c.beatNow <- struct{}{}:
+	default:
+	}
+}
+
+// Nodes are the processes on the database that were heard of lately, in order of their
+// names; none if this one is alone.
+func (c *Cluster) Nodes() []Node {
+	if list := c.list.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// Differences says how the settings of other nodes differ from those here.
+func (c *Cluster) Differences() []string {
+	if list := c.differ.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// Conditions says what is wrong among the nodes; nil if nothing.
+func (c *Cluster) Conditions() (list []string) {
+	for _, d := range c.Differences() {
+		list = append(list, "nodes have different settings: "+d)
+	}
+	if ahead, off := c.ClockOffset(); off {
+		list = append(list, fmt.Sprintf("this node's clock is %s ahead of the database's, which counts", ahead.Round(time.Millisecond)))
+	}
+	return list
+}
+
+// Term is the number of this node's term as the leader, 0 if it is not the leader or is
+// alone.
+func (c *Cluster) Term() int64 {
+	if l := c.lease.Load(); l != nil && time.Now().Before(l.until) {
+		return l.term
+	}
+	return 0
+}
+
+// IsLeader reports whether this node cuts and delivers reports, and runs housekeeping. It
+// may be wrong for an instant: see CheckLeader.
+func (c *Cluster) IsLeader() bool { return !c.db.Remote() || c.Term() != 0 }
+
+// WhileLeader runs f whenever this node is the leader, until ctx ends. The context of f ends
+// when the term does. When all who called it have returned, the node gives the lease up.
+func (c *Cluster) WhileLeader(ctx context.Context, f func(ctx context.Context)) {
+	if !c.db.Remote() {
+		f(ctx)
+		return
+	}
+	c.wants.Add(1)
+	c.beatSoon()
+	defer func() {
+		c.wants.Add(-1)
+		c.beatSoon()
+	}()
+	for ctx.Err() == nil {
+		if term := c.Term(); term != 0 {
+			c.whileTerm(ctx, term, f)
+		}
+		select {
+		case <-time.After(beatEvery / 4):
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (c *Cluster) whileTerm(ctx context.Context, term int64, f func(ctx context.Context)) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		for c.Term() == term && ctx.Err() == nil {
+			select {
+			case <-time.After(beatEvery / 4):
+			case <-ctx.Done():
+			}
+		}
+		cancel()
+	}()
+	f(ctx)
+}
+
+// CheckLeader fails with ErrNotLeader unless this node is the leader. It is called in the
+// transaction of what the leader alone may do, before anything else.
+func (c *Cluster) CheckLeader(ctx context.Context, tx sqldb.Tx) error {
+	if !c.db.Remote() {
+		return nil
+	}
+	var node string
+	if err := tx.QueryRow(ctx, `SELECT node FROM lead WHERE what = 'reports'`).Scan(&node); err != nil {
+		return err
+	}
+	if node != c.id {
+		return sqldb.Unchanged(ErrNotLeader)
+	}
+	return nil
+}
+
+// beat sends heartbeats until ctx ends.
+func (c *Cluster) beat(ctx context.Context) {
+	defer c.lease.Store(nil)
+	var before []string // differences that were found
+	for {
+		if settings := c.settings.Load(); settings != nil || c.wants.Load() > 0 || c.lease.Load() != nil {
+			if found, err := c.heartbeat(ctx, settings); err == nil {
+				c.compare(before, found)
+				before = found
+			}
+		}
+		select {
+		case <-time.After(beatEvery):
+		case <-c.beatNow:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// heartbeat says that this node is there, renews its lease, and reads what there is of the
+// others. It returns the differences that it finds.
+func (c *Cluster) heartbeat(ctx context.Context, settings *map[string]string) ([]string, error) {
+	ctx, cancel := c.db.Bounded(ctx)
+	defer cancel()
+	began := time.Now()
+	mine := c.opts.State()
+	if settings != nil {
+		maps.Copy(mine, *settings)
+	}
+	type seen struct {
+		term int64
+		list []Node
+		then func()
+	}
+	// Urgent: a lease has a time, and is not to wait behind the steps of an import.
+	now, err := sqldb.Write(ctx, c.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (v seen, err error) {
+		if settings != nil {
+			text, err := json.Marshal(mine)
+			if err != nil {
+				return v, err
+			}
+			if err := tx.Later(ctx, `INSERT INTO node (id, name, version, seen_at, settings) VALUES (?1, ?2, ?3, `+sqldb.ServerTime+`, ?4)
+				ON CONFLICT (id) DO UPDATE SET seen_at = `+sqldb.ServerTime+`, settings = ?4`, c.id, sqldb.Text(c.opts.Name), c.opts.Version, string(text)); err != nil {
+				return v, err
+			}
+		}
+		if err := c.renewLease(ctx, tx); err != nil {
+			return v, err
+		}
+		if v.then, err = c.opts.Beat(ctx, tx); err != nil {
+			return v, err
+		}
+		v.term, v.list, err = c.readNodes(ctx, tx)
+		return v, err
+	}, func(v seen) { v.then() })
+	if err != nil {
+		return nil, err
+	}
+	if now.term == 0 {
+		c.lease.Store(nil)
+	} else {
+		if c.Term() != now.term {
+			c.opts.Log.Info("this node is the leader: it cuts and delivers reports, and runs housekeeping", "term", now.term)
+		}
+		c.lease.Store(&lease{now.term, began.Add(leaseTime - beatEvery/2)})
+	}
+	c.list.Store(&now.list)
+	return differences(now.list, mine), nil
+}
+
+// renewLease takes or renews the lease if this node wants to be the leader, or else gives it
+// up.
+func (c *Cluster) renewLease(ctx context.Context, tx sqldb.Tx) error {
+	switch {
+	case c.wants.Load() > 0:
+		// A lease that no other node had meanwhile goes on as the same term. One that is
+		// longer than any was given by a server whose clock was ahead.
+		return tx.Later(ctx, `UPDATE lead SET node = ?1, term = term + CASE WHEN node = ?1 THEN 0 ELSE 1 END, until = `+sqldb.ServerTime+` + ?2
+			WHERE what = 'reports' AND (node = ?1 OR until < `+sqldb.ServerTime+` OR until > `+sqldb.ServerTime+` + 2 * ?2)`, c.id, leaseTime.Microseconds())
+	case c.lease.Load() != nil:
+		return c.giveUpLease(ctx, tx)
+	}
+	return nil
+}
+
+func (c *Cluster) giveUpLease(ctx context.Context, tx sqldb.Tx) error {
+	return tx.Later(ctx, `UPDATE lead SET until = 0 WHERE what = 'reports' AND node = ?`, c.id)
+}
+
+// readNodes returns the term of this node's lease, 0 if it has none, and the nodes. It
+// forgets those that are long gone.
+func (c *Cluster) readNodes(ctx context.Context, tx sqldb.Tx) (term int64, list []Node, err error) {
+	if err := tx.Later(ctx, `DELETE FROM node WHERE seen_at < `+sqldb.ServerTime+` - ?`, goneAfter.Microseconds()); err != nil {
+		return 0, nil, err
+	}
+	var leader string
+	if err := tx.QueryRow(ctx, `SELECT term, CASE WHEN until > `+sqldb.ServerTime+` THEN node ELSE '' END FROM lead WHERE what = 'reports'`).Scan(&term, &leader); err != nil {
+		return 0, nil, err
+	}
+	rows, err := tx.Query(ctx, `SELECT id, name, version, seen_at, settings FROM node ORDER BY name, id`)
+	list, err = sqldb.Scan(rows, err, func(rows sqldb.Rows, n *Node) error {
+		var seen int64
+		var settings string
+		if err := rows.Scan(&n.id, &n.Name, &n.Version, &seen, &settings); err != nil {
+			return err
+		}
+		n.Seen, n.Here, n.Leads = sqldb.Instant(seen), n.id == c.id, n.id == leader
+		return json.Unmarshal([]byte(settings), &n.Settings)
+	})
+	if leader != c.id {
+		term = 0
+	}
+	return term, list, err
+}
+
+// differences says how other nodes' settings differ from mine. A setting that only one
+// version knows is no difference.
+func differences(list []Node, mine map[string]string) (found []string) {
+	for _, n := range list {
+		for _, key := range slices.Sorted(maps.Keys(mine)) {
+			if theirs, ok := n.Settings[key]; !n.Here && ok && theirs != mine[key] {
+				found = append(found, fmt.Sprintf("%s is %s here, and %s on %s", key, orEmpty(mine[key]), orEmpty(theirs), n.Name))
+			}
+		}
+	}
+	return found
+}
+
+func orEmpty(text string) string {
+	if text == "" {
+		return "empty"
+	}
+	return text
+}
+
+// compare takes over the differences that were found twice in a row.
+func (c *Cluster) compare(before, found []string) {
+	var lasting []string
+	for _, d := range found {
+		if slices.Contains(before, d) {
+			lasting = append(lasting, d)
+		}
+	}
+	was := c.Differences()
+	for _, d := range lasting {
+		if !slices.Contains(was, d) {
+			c.opts.Log.Error("nodes have different settings", "difference", d)
+		}
+	}
+	if len(was) > 0 && len(lasting) == 0 {
+		c.opts.Log.Info("all nodes have the same settings again")
+	}
+	c.differ.Store(&lasting)
+}
+
+// Leave gives up the lease and says that this node is gone. The writer calls it, as
+// Prepare.Last.
+func (c *Cluster) Leave(ctx context.Context) {
+	if !c.db.Remote() {
+		return
+	}
+	err := c.db.InTx(ctx, func(ctx context.Context, tx sqldb.Tx) error {
+		if err := tx.Later(ctx, `DELETE FROM node WHERE id = ?`, c.id); err != nil {
+			return err
+		}
+		return c.giveUpLease(ctx, tx)
+	})
+	if err != nil {
+		c.opts.Log.Warn("the other nodes find out by themselves that this one is gone", "error", err)
+	}
+}

@@ -1,0 +1,62 @@
+// Package datadir is the data folder of a node: one process has it at a time, nobody
+// else may read its files, and what is created in it can be made durable.
+package datadir
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// ErrInUse says that another process has the data folder.
+var ErrInUse = errors.New("the data folder is in use by another quell")
+
+// Lock creates the folder if it is missing, and takes it for this process, until the file
+// is closed or the process ends, however it ends. The error may be ErrInUse.
+func Lock(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	f, err := Open(filepath.Join(dir, "lock"), os.O_RDWR)
+	if err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		pid := make([]byte, 20)
+		n, _ := f.Read(pid)
+		f.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w (process %s)", dir, ErrInUse, pid[:n])
+		}
+		return nil, fmt.Errorf("data folder: lock: %w", err)
+	}
+	f.Truncate(0)
+	fmt.Fprintf(f, "%d", os.Getpid())
+	return f, nil
+}
+
+// Open opens a file as os.OpenFile does, and creates it if it is missing. Nobody else
+// can read it, whatever the umask, the folder, and the program that created it say:
+// files of the data folder hold personal data.
+func Open(path string, flag int) (*os.File, error) {
+	f, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(0o600); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Sync makes durable which files a folder has.
+func Sync(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

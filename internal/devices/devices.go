@@ -1,0 +1,124 @@
+// Package devices knows which devices there are: the Smart Metering Inventory, and the
+// device list that says which meters cut their hub's power. It reads their files, imports
+// them, and looks devices up.
+//
+// The readers of files stream: their memory does not grow with the file. They read on
+// after a fault, so that all faults are found at once, and say so by line in a
+// LineErrors. After any error nothing of the file is to be used, though a part of it may
+// have been yielded.
+//
+// An import is sorted in a database of its own (stage), beside the store, which holds up
+// nobody. Then its rows are written in small transactions behind all that is urgent. They
+// carry the number of the import, and count once it is done: so it comes into force whole,
+// or not at all. What a crash left of one is dropped by the next.
+package devices
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+
+	"quell/internal/outage"
+	"quell/internal/sqldb"
+)
+
+// Options are what New needs to know.
+type Options struct {
+	Dir string // where imports are sorted
+	Log *slog.Logger
+	// Moving prepares what an import of the inventory changes elsewhere. It is called before
+	// the import comes into force; what it returns is called in the transaction that puts it
+	// into force, and what that returns, after the commit.
+	Moving func(ctx context.Context, im Import, staged *Staged) (move func(ctx context.Context, tx sqldb.Tx) (then func(), err error), err error)
+}
+
+// Devices is what is known of devices. Its methods may be called from any goroutine.
+type Devices struct {
+	db   *sqldb.DB
+	opts Options
+	log  *slog.Logger
+
+	importing sync.Mutex // held by the import that is under way
+}
+
+// New knows the devices of a database.
+func New(db *sqldb.DB, opts Options) *Devices {
+	return &Devices{db: db, opts: opts, log: opts.Log}
+}
+
+const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn`
+
+// newest restricts inventory rows d to those in force: of the imports that were completed,
+// the last that names the device.
+const newest = `d.import_no = (SELECT max(o.import_no) FROM inventory o JOIN import i ON i.no = o.import_no AND i.state = 'done' WHERE o.device_id = d.device_id)`
+
+// listInForce is the number of the device list in force.
+const listInForce = `(SELECT max(no) FROM import WHERE kind = 'devices' AND state = 'done')`
+
+// HubOf is SQL for the hub of a meter, which is given as SQL; it is NULL if the inventory
+// does not know the meter.
+func HubOf(meter string) string {
+	return `(SELECT d.chf FROM inventory d WHERE d.device_id = ` + meter + ` AND ` + newest + `)`
+}
+
+// Find returns what the inventory says of a device, nil if it does not know it, and
+// whether the device is in the device list in force.
+func Find(ctx context.Context, q sqldb.Querier, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
+	list, err := scanDevices(q.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d WHERE d.device_id = ? AND `+newest, int64(id)))
+	if err != nil {
+		return nil, false, err
+	}
+	if len(list) > 0 {
+		d = &list[0]
+	}
+	var one int
+	err = q.QueryRow(ctx, `SELECT 1 FROM device_list WHERE import_no = `+listInForce+` AND device_id = ?`, int64(id)).Scan(&one)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return d, false, nil
+	}
+	return d, err == nil, err
+}
+
+// Device is Find. The error is sqldb.ErrUnavailable.
+func (ds *Devices) Device(ctx context.Context, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
+	d, listed, err = Find(ctx, ds.db, id)
+	return d, listed, sqldb.Unavailable(err)
+}
+
+// At returns up to limit devices of the inventory at an MPxN.
+func (ds *Devices) At(ctx context.Context, mpxn string, limit int) ([]outage.Device, error) {
+	list, err := scanDevices(ds.db.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d
+		JOIN supply_point p ON p.device_id = d.device_id AND p.import_no = d.import_no
+		WHERE p.mpxn = ? AND p.mpxn <> '' AND `+newest+` ORDER BY d.device_id LIMIT ?`, mpxn, limit))
+	return list, sqldb.Unavailable(err)
+}
+
+func scanDevices(rows sqldb.Rows, err error) ([]outage.Device, error) {
+	return sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.Device) error {
+		var id, chf int64
+		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN)
+		d.ID, d.CHF = outage.DeviceID(id), outage.DeviceID(chf)
+		return err
+	})
+}
+
+// List returns up to limit devices of the device list in force with ids after
+// the given one, in order of the id as a signed number.
+func (ds *Devices) List(ctx context.Context, after *outage.DeviceID, limit int) ([]outage.DeviceID, error) {
+	from := int64(-1 << 63)
+	if after != nil {
+		from = int64(*after) + 1
+		if from == -1<<63 {
+			return nil, nil
+		}
+	}
+	rows, err := ds.db.Query(ctx, `SELECT device_id FROM device_list WHERE import_no = `+listInForce+` AND device_id >= ? ORDER BY device_id LIMIT ?`, from, limit)
+	list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.DeviceID) error {
+		var id int64
+		err := rows.Scan(&id)
+		*d = outage.DeviceID(id)
+		return err
+	})
+	return list, sqldb.Unavailable(err)
+}

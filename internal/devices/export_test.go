@@ -1,0 +1,30 @@
+package devices
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	"quell/internal/outage"
+)
+
+// For the tests in package devices_test.
+const (
+	ChangePage       = changePage
+	ImportBatch      = importBatch
+	ManufacturerStep = manufacturerStep
+	MaxManufacturers = maxManufacturers
+)
+
+var ErrDropped = errDropped
+
+// WriteList writes a device of an import of a list.
+func (ds *Devices) WriteList(ctx context.Context, no int64, id outage.DeviceID) error {
+	w := ds.listWriter(no)
+	return errors.Join(w.add(ctx, append(strconv.AppendInt([]byte("["), int64(id), 10), ']')), w.flush(ctx))
+}
+
+// FinishList puts an import of a list into force.
+func (ds *Devices) FinishList(ctx context.Context, im *Import) error {
+	return ds.finishImport(ctx, "devices", im, nil)
+}

@@ -1,0 +1,173 @@
+package hubs
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+)
+
+func hub(n int) outage.DeviceID { return outage.DeviceID(0x8873845700000000 + uint64(n)) }
+
+// built waits until no filter is being built.
+func built(t testing.TB, x *Set) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); x.building.Load(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the filter is never built")
+		}
+	}
+}
+
+// The set agrees with a plain set through growth, removal and rebuilding,
+// and its filter spares nearly every hub that is not in it the set.
+func TestSet(t *testing.T) {
+	var x Set
+	if x.Has(hub(1)) {
+		t.Fatal("an empty set has a hub")
+	}
+	set := map[outage.DeviceID]bool{}
+	rnd := rand.New(rand.NewPCG(1, 2))
+	const n = 3 * minCapacity
+	check := func() {
+		t.Helper()
+		built(t, &x)
+		perhaps := 0
+		for i := range 2 * n {
+			if x.Has(hub(i)) != set[hub(i)] {
+				t.Fatalf("hub %d: %v", i, !set[hub(i)])
+			}
+			if !set[hub(i)] && x.filter.Load().has(hub(i)) {
+				perhaps++
+			}
+		}
+		// A hundredth is four times what a full filter should let through; no
+		// more than that may have been removed since the last rebuild.
+		if len(set)+perhaps > 0 && perhaps > 2*n/100+int(x.removed.Load()) {
+			t.Errorf("the filter lets through %d of %d", perhaps, 2*n-len(set))
+		}
+		if x.Len() != len(set) {
+			t.Errorf("len %d, want %d", x.Len(), len(set))
+		}
+	}
+	for range n {
+		id := hub(rnd.IntN(2 * n))
+		x.Add(id)
+		x.Add(id)
+		set[id] = true
+	}
+	check()
+	for id := range set {
+		if len(set) <= 100 {
+			break
+		}
+		x.Remove(id)
+		x.Remove(id)
+		delete(set, id)
+	}
+	check()
+	if c := x.filter.Load().capacity(); c > n {
+		t.Errorf("the filter kept its size: %d", c)
+	}
+}
+
+// While the filter is built anew nobody waits for it: it is asked, and added to,
+// and nothing that is added meanwhile is missing from it afterwards.
+func TestSetIsBuiltBeside(t *testing.T) {
+	var x Set
+	const n = minCapacity
+	for i := range n {
+		x.Add(hub(i))
+	}
+	was := x.filter.Load()
+	last := &x.shards[len(x.shards)-1]
+	last.mu.Lock() // here it stops
+	added := 0
+	for i := n; added < 1000; i++ {
+		if id := hub(i); x.shard(id) != last {
+			x.Add(id)
+			added++
+			if !x.Has(id) || x.filter.Load() != was {
+				t.Fatalf("hub %d: %v", i, x.Has(id))
+			}
+		}
+	}
+	if !x.building.Load() {
+		t.Fatal("no filter is built")
+	}
+	last.mu.Unlock()
+	built(t, &x)
+	if x.filter.Load() == was {
+		t.Error("it is the old one")
+	}
+	for i, found := n, 0; found < added; i++ {
+		if id := hub(i); x.shard(id) != last {
+			if found++; !x.Has(id) {
+				t.Fatalf("hub %d is missing", i)
+			}
+		}
+	}
+	most := 0
+	for i := range x.shards {
+		most = max(most, len(x.shards[i].hubs))
+	}
+	if most > 2*x.Len()/len(x.shards) {
+		t.Errorf("one part of %d has %d of %d hubs", len(x.shards), most, x.Len())
+	}
+}
+
+// Hubs are added by many while filters are built: each is there at once, and stays.
+func TestSetGrowsWhileAsked(t *testing.T) {
+	var x Set
+	const adders, each = 4, minCapacity
+	var all sync.WaitGroup
+	for a := range adders {
+		all.Go(func() {
+			for i := range each {
+				id := hub(a*each + i)
+				if x.Add(id); !x.Has(id) {
+					t.Errorf("hub %s is missing", id)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	built(t, &x)
+	for i := range adders * each {
+		if !x.Has(hub(i)) {
+			t.Fatalf("hub %d is missing", i)
+		}
+	}
+}
+
+// BenchmarkSet is the decision on the alert of a hub without a window, the
+// answer to nearly every alert, and on one with a window.
+func BenchmarkSet(b *testing.B) {
+	for _, size := range []int{10_000, 5_000_000} {
+		var x Set
+		for i := range size {
+			x.Add(hub(i))
+		}
+		for _, c := range []struct {
+			name string
+			from int
+		}{{"without", size}, {"with", 0}} {
+			b.Run(fmt.Sprintf("%s/windows=%d", c.name, size), func(b *testing.B) {
+				n, rnd := 0, uint64(1)
+				for b.Loop() {
+					rnd = rnd*6364136223846793005 + 1442695040888963407
+					if x.Has(hub(c.from + int(rnd>>33)%size)) {
+						n++
+					}
+				}
+				if (n > 0) != (c.from == 0) {
+					b.Fatal(n)
+				}
+			})
+		}
+	}
+}

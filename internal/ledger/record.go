@@ -1,0 +1,146 @@
+package ledger
+
+import (
+	"context"
+
+	"quell/internal/outage"
+	"quell/internal/sqldb"
+	"quell/internal/windows"
+)
+
+// Recorded is what Record answers.
+type Recorded struct {
+	windows.Recorded
+	// Remembered says that the database did not answer, and that the journal holds the
+	// activation.
+	Remembered bool
+}
+
+// Record makes an activation durable, and works out which windows of its meter are in force
+// now. It returns after the commit. If the database fails or ctx ends first, the activation
+// counts at once on this node, and is written to the journal; the request is forwarded all
+// the same. It never fails.
+//
+// The window is on the hub that the inventory names when it is recorded.
+func (l *Ledger) Record(ctx context.Context, a outage.Activation) Recorded {
+	return l.record(ctx, a, false)
+}
+
+// RecordClosing records an activation that may open no window, if there is any window of its
+// meter that it may have to close. It is otherwise as Record.
+func (l *Ledger) RecordClosing(ctx context.Context, a outage.Activation) Recorded {
+	return l.record(ctx, a, true)
+}
+
+func (l *Ledger) record(ctx context.Context, a outage.Activation, closing bool) Recorded {
+	r, err := sqldb.Write(ctx, l.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (windows.Recorded, error) {
+		return l.windows.Record(ctx, tx, a, closing)
+	}, func(r windows.Recorded) { l.hubs.Add(r.Hub) })
+	if err != nil {
+		l.hubs.Add(a.CHF)
+		l.remember(ctx, record{Activation: &a, Closing: closing, SwitchUnknown: l.Switch() == ""})
+		return Recorded{Remembered: true}
+	}
+	return Recorded{Recorded: r}
+}
+
+// RecordUnresolved remembers an activation in the journal when the inventory cannot be asked
+// whether its meter is tracked. That is found out when the database answers again; until then
+// any hub may have a window.
+func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers) {
+	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: l.Switch() == ""})
+}
+
+// RecordAnswer records the next hop's answer to an attempt, as windows.RecordAnswer does. If
+// the database does not answer, it is remembered in the journal.
+func (l *Ledger) RecordAnswer(ctx context.Context, a outage.Activation, answer outage.State) (remembered bool) {
+	err := l.db.Do(ctx, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error { return l.windows.RecordAnswer(ctx, tx, &a, answer) })
+	if err != nil {
+		l.remember(ctx, record{Answer: &a, Accepted: answer == outage.Accepted, Uncertain: answer == outage.Uncertain})
+	}
+	return err != nil
+}
+
+// eligible finds out whether a journaled activation may open a window.
+func (l *Ledger) eligible(ctx context.Context, tx sqldb.Tx, r *record) (a outage.Activation, opens bool, err error) {
+	a = *r.Activation
+	if r.Closing {
+		return a, false, nil
+	}
+	untracked := func(reason outage.Reason) error {
+		return l.windows.NoteUntracked(ctx, tx, []windows.Untracked{{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason}})
+	}
+	if r.SwitchUnknown && l.Switch() == outage.SwitchOff {
+		return a.AsClosing(), false, untracked(outage.ReasonSwitchedOff)
+	}
+	if !r.Unresolved {
+		return a, true, nil
+	}
+	d, listed, err := l.opts.Device(ctx, tx, a.ESME)
+	if err != nil {
+		return a, false, err
+	}
+	ok, reason := outage.Eligible(d, listed, r.Manufacturers)
+	if !ok {
+		l.log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", reason)
+		return a.AsClosing(), false, untracked(reason)
+	}
+	a.CHF = d.CHF
+	return a, true, nil
+}
+
+// Fail closes the windows of a request whose activation did not run, as windows.Fail does. It
+// does not wait.
+func (l *Ledger) Fail(f windows.Failed) {
+	if !l.failed.Add(f) {
+		l.lostFailed.Add(1)
+	}
+}
+
+// failedDone puts failures that the database did not take into the journal.
+func (l *Ledger) failedDone(list []windows.Failed, err error) {
+	if n := l.lostFailed.Swap(0); n > 0 {
+		l.log.Error("failures of activations were not noted, their windows may be open", "failures", n)
+	}
+	if err != nil && !l.db.Refuses(err) {
+		records := make([]record, len(list))
+		for i := range list {
+			records[i].Failed = &list[i]
+		}
+		l.journal.Keep(records...)
+	}
+}
+
+// NoteUntracked has it kept that an 11.3 was not tracked. It does not wait, and what the
+// database does not take is lost: the audit trail has it.
+func (l *Ledger) NoteUntracked(u windows.Untracked) {
+	if !l.untracked.Add(u) {
+		l.lostUntracked.Add(1)
+	}
+}
+
+func (l *Ledger) untrackedDone(list []windows.Untracked, err error) {
+	if err != nil {
+		l.lostUntracked.Add(int64(len(list)))
+	} else if lost := l.lostUntracked.Swap(0); lost > 0 {
+		l.log.Warn("11.3s that were not tracked were not kept, the audit trail has them", "requests", lost)
+	}
+}
+
+// PrepareMove is windows.PrepareMove. What move returns is called after the commit.
+func (l *Ledger) PrepareMove(ctx context.Context, im windows.InventoryImport) (move func(ctx context.Context, tx sqldb.Tx) (then func(), err error), err error) {
+	prepared, err := l.windows.PrepareMove(ctx, im)
+	return func(ctx context.Context, tx sqldb.Tx) (func(), error) {
+		m, err := prepared(ctx, tx)
+		if err != nil {
+			return nil, err
+		}
+		gone, err := l.nothingLeft(ctx, tx, m.From)
+		return func() {
+			for _, chf := range m.To {
+				l.hubs.Add(chf)
+			}
+			l.removeHubs(gone)
+		}, err
+	}, err
+}

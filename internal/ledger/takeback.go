@@ -1,0 +1,135 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"quell/internal/outage"
+	"quell/internal/sqldb"
+)
+
+// takeBackBatch is how many entries one transaction of TakeBack writes.
+const takeBackBatch = 250
+
+// TakeBack takes over entries that were delivered in reports and are not in the log, as after
+// a database was put back from a backup. known is the number of the last entry that is in a
+// report which is known here, last that of the last entry that was delivered. An entry that
+// was logged since under one of the numbers between gets another, at the end of the log. It
+// may be called again where it failed.
+func (l *Ledger) TakeBack(ctx context.Context, known, last int64, entries iter.Seq2[outage.Entry, error]) error {
+	// From now on nothing is logged under a number that was delivered, and what was logged
+	// since the backup makes room, under negative numbers.
+	if err := l.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `UPDATE counter SET value = ?1 WHERE name = 'suppression' AND value < ?1`, last)
+	}); err != nil {
+		return err
+	}
+	if err := l.renumberAll(ctx, `seq > ? AND seq <= ?`, []any{known, last}, func(seq, _ int64) int64 { return -seq }); err != nil {
+		return err
+	}
+	var some []outage.Entry
+	for e, err := range entries {
+		if err != nil {
+			return err
+		}
+		if some = append(some, e); len(some) == takeBackBatch {
+			if err := l.takeEntries(ctx, some); err != nil {
+				return err
+			}
+			some = nil
+		}
+	}
+	if err := l.takeEntries(ctx, some); err != nil {
+		return err
+	}
+	return l.renumberAll(ctx, `seq < 0`, nil, func(_, next int64) int64 { return next })
+}
+
+// filePrecision is that of instants in the files of reports.
+const filePrecision = time.Millisecond
+
+// takeEntries puts entries of reports that were delivered under their numbers.
+func (l *Ledger) takeEntries(ctx context.Context, list []outage.Entry) error {
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) ([]outage.Entry, error) {
+		for _, e := range list {
+			if err := l.takeEntry(ctx, tx, e); err != nil {
+				return nil, fmt.Errorf("entry %d: %w", e.Seq, err)
+			}
+		}
+		return list, nil
+	}, func(list []outage.Entry) {
+		for _, e := range list {
+			l.hubs.Add(e.CHF)
+		}
+	})
+	return err
+}
+
+func (l *Ledger) takeEntry(ctx context.Context, tx sqldb.Tx, e outage.Entry) error {
+	there, err := scanEntries(tx.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ? AND chf = ?`, e.AlertID, int64(e.CHF)))
+	if err != nil {
+		return err
+	}
+	for _, t := range there {
+		if t.OutageStart.Truncate(filePrecision).Equal(e.OutageStart.Truncate(filePrecision)) { // it was in the backup, or a retry was logged since
+			return l.renumber(ctx, tx, t.Seq, e.Seq)
+		}
+	}
+	optional := func(v *uint32) any {
+		if v == nil {
+			return nil
+		}
+		return int64(*v)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO suppression (`+entryColumns+`, activation_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)`,
+		e.Seq, e.AlertID, e.AlertCode, int64(e.CHF), int64(e.ESME), e.MPxN, sqldb.Bool(e.MPxNValid), e.Distributor, sqldb.Micros(e.OutageStart), sqldb.Micros(e.Received),
+		e.RequestID, string(e.Mode), sqldb.Micros(e.WindowStart), sqldb.Micros(e.WindowEnd), optional(e.Throttled.SequenceID), optional(e.Throttled.Count),
+		string(e.Outcome), sqldb.Bool(e.StartedBefore), sqldb.Bool(e.Repeated))
+	return err
+}
+
+// renumber gives an entry another number.
+func (l *Ledger) renumber(ctx context.Context, tx sqldb.Tx, from, to int64) error {
+	return errors.Join(
+		tx.Later(ctx, `UPDATE correction SET seq = ? WHERE seq = ?`, to, from),
+		tx.Later(ctx, `UPDATE suppression SET seq = ? WHERE seq = ?`, to, from))
+}
+
+// renumberAll gives other numbers to the entries to which cond applies, the first
+// logged first: what number says, which is told the entry's and the next that is free.
+// Where it takes that, it is taken.
+func (l *Ledger) renumberAll(ctx context.Context, cond string, args []any, number func(seq, next int64) int64) error {
+	for n := takeBackBatch; n == takeBackBatch; {
+		var err error
+		n, err = sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			seqs, err := sqldb.Numbers(tx.Query(ctx, `SELECT seq FROM suppression WHERE `+cond+` ORDER BY abs(seq) LIMIT ?`, append(args, takeBackBatch)...))
+			if err != nil {
+				return 0, err
+			}
+			var next int64
+			if err := tx.QueryRow(ctx, `SELECT value + 1 FROM counter WHERE name = 'suppression'`).Scan(&next); err != nil {
+				return 0, err
+			}
+			for _, seq := range seqs {
+				to := number(seq, next)
+				if err := l.renumber(ctx, tx, seq, to); err != nil {
+					return 0, err
+				}
+				if to == next {
+					next++
+				}
+			}
+			return len(seqs), tx.Later(ctx, `UPDATE counter SET value = ? WHERE name = 'suppression'`, next-1)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,371 @@
+// Package report keeps the register of reports: which part of the suppression log each has,
+// its files, and how far each file has got on its way to the remotes.
+//
+// A report is fixed by one row: the first and last entry, event and correction in it. What is
+// written and delivered afterwards is a function of that row. So every step may be repeated
+// after a crash: see package reporter. An entry whose outcome is corrected after its report
+// was cut is in the next report as a correction.
+package report
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"quell/internal/devices"
+	"quell/internal/events"
+	"quell/internal/ledger"
+	"quell/internal/outage"
+	"quell/internal/sqldb"
+)
+
+// ErrStale says that a report was cut in between.
+var ErrStale = errors.New("another report was cut in between")
+
+// ErrNoReport says that there is no report of a number.
+var ErrNoReport = errors.New("no such report")
+
+// Consolidated is the stream of files that have every distributor's entries.
+// Any other stream is of one distributor.
+const Consolidated = "consolidated"
+
+// Report says what is in one report. It is complete when the report is cut, but
+// for what becomes of its files.
+type Report struct {
+	No       int64     `json:"number"` // from 1, no gaps
+	SystemID string    `json:"system_id"`
+	Cause    Cause     `json:"cause"`
+	Start    time.Time `json:"period_start"` // the end of the period before
+	End      time.Time `json:"period_end"`
+	CutAt    time.Time `json:"cut_at"`
+	FirstSeq int64     `json:"first_sequence"` // one more than the last of the report before
+	LastSeq  int64     `json:"last_sequence"`  // FirstSeq - 1 if it has no entries
+
+	Switch     outage.Switch `json:"switch"`             // when it was cut
+	DeviceList string        `json:"device_list_sha256"` // when it was cut
+	Window     time.Duration `json:"-"`                  // when it was cut
+
+	Files []File `json:"files"` // the consolidated one first
+
+	lastEvent, lastCorrection int64
+}
+
+// LastCorrection is the number of the last correction in the report, or before it.
+func (r Report) LastCorrection() int64 { return r.lastCorrection }
+
+// LastEvent is the number of the last event in the report, or before it.
+func (r Report) LastEvent() int64 { return r.lastEvent }
+
+// Cause is why a report was cut.
+type Cause string
+
+const (
+	CauseTime  Cause = "time"  // report.every had passed
+	CauseSize  Cause = "size"  // its file would have become larger than report.max_bytes
+	CauseAsked Cause = "asked" // by command
+)
+
+// File is one file of a report. Size and SHA256 are zero until it is
+// written.
+type File struct {
+	Report     int64      `json:"-"`
+	Stream     string     `json:"stream"`
+	Name       string     `json:"name"`
+	Start      time.Time  `json:"period_start"` // the end of the period of the stream's file before
+	Previous   int64      `json:"previous"`     // the number of the stream's report before; 0 if there is none
+	Records    int64      `json:"records"`
+	Size       int64      `json:"size"`
+	SHA256     string     `json:"sha256"`
+	Deliveries []Delivery `json:"deliveries"`
+}
+
+// State is how far a file has got on its way to a remote.
+type State string
+
+const (
+	StateCut       State = "cut"       // fixed, not written
+	StateWritten   State = "written"   // durable in the data folder
+	StateSent      State = "sent"      // all of it at the remote, under a temporary name
+	StateConfirmed State = "confirmed" // stands at the remote under its name, checked
+)
+
+// Delivery is how far one file has got to one remote.
+type Delivery struct {
+	Report int64     `json:"-"`
+	Stream string    `json:"-"`
+	Remote string    `json:"remote"`
+	State  State     `json:"state"`
+	At     time.Time `json:"at"` // of the state, or of the last try if that failed
+	Tries  int       `json:"tries"`
+	Error  string    `json:"error,omitempty"` // of the last try
+}
+
+// CutOptions say what Cut fixes.
+type CutOptions struct {
+	After    int64 // the number of the report before; 0 if there is none
+	SystemID string
+	Cause    Cause
+	Start    time.Time // of the period, if there is no report before
+	End      time.Time // of the period; not before its start
+	At       time.Time
+	LastSeq  int64
+	// LastCorrection is the last correction in the report, by Report.LastCorrection; those
+	// after it are of the next. 0: all that there are; negative: no more than before.
+	LastCorrection int64
+	// LastEvent is the same for events, by Report.LastEvent.
+	LastEvent int64
+	Window    time.Duration
+	// SkipEmpty leaves out what would have no records: files of distributors,
+	// and, unless it was asked for, the report.
+	SkipEmpty bool
+	// Streams are, beside the consolidated one, those that have entries in this
+	// report; nil if there are to be no others.
+	Streams []string
+	// Remotes says which remote takes which stream.
+	Remotes map[string]string
+	// Name makes the name of a file.
+	Name func(r Report, f File) string
+}
+
+// Cut fixes what is in the next report, in one transaction. The report's number
+// is 0 if it would be empty and was left out. The error is ErrStale if c.After is
+// not the last report, or else sqldb.ErrUnavailable.
+func (g *Register) Cut(ctx context.Context, c CutOptions) (Report, error) {
+	return sqldb.Write(ctx, g.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (Report, error) {
+		last, err := lastReport(ctx, tx)
+		if err != nil {
+			return Report{}, err
+		}
+		if last.No != c.After {
+			return Report{}, sqldb.Unchanged(ErrStale)
+		}
+		return g.cut(ctx, tx, c, last)
+	})
+}
+
+func (g *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Report) (Report, error) {
+	sw, err := ledger.ReadSwitch(ctx, tx)
+	if err != nil {
+		return Report{}, err
+	}
+	next, err := readNextReport(ctx, tx)
+	if err != nil {
+		return Report{}, err
+	}
+	r := Report{No: max(last.No+1, next), SystemID: c.SystemID, Cause: c.Cause, Start: last.End, End: c.End, CutAt: c.At, FirstSeq: last.LastSeq + 1,
+		LastSeq: max(c.LastSeq, last.LastSeq), Switch: sw, Window: c.Window}
+	if last.No == 0 {
+		r.Start = c.Start
+	}
+	if r.End.Before(r.Start) {
+		r.End = r.Start // the clock was set back
+	}
+	// The log may have lost its beginning to housekeeping before there were reports.
+	if last.No == 0 {
+		if r.FirstSeq, err = ledger.FirstEntry(ctx, tx); err != nil {
+			return r, err
+		}
+		r.LastSeq = max(r.LastSeq, r.FirstSeq-1)
+	}
+	if r.lastEvent, err = events.LastID(ctx, tx); err != nil {
+		return r, err
+	}
+	if r.lastCorrection, err = ledger.LastCorrection(ctx, tx); err != nil {
+		return r, err
+	}
+	list, err := devices.LastImport(ctx, tx, "devices")
+	if err != nil {
+		return r, err
+	}
+	r.DeviceList = list.SHA256
+	if c.LastCorrection != 0 {
+		r.lastCorrection = max(last.lastCorrection, min(r.lastCorrection, c.LastCorrection))
+	}
+	if c.LastEvent != 0 {
+		r.lastEvent = max(last.lastEvent, min(r.lastEvent, c.LastEvent))
+	}
+	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
+		return Report{}, nil
+	}
+	if err := g.insertReport(ctx, tx, r); err != nil {
+		return r, err
+	}
+	streams, err := g.streams(ctx, tx, c, last, r)
+	if err != nil {
+		return r, err
+	}
+	for _, stream := range streams {
+		f, err := g.cutFile(ctx, tx, c, r, stream)
+		if err != nil {
+			return r, err
+		}
+		r.Files = append(r.Files, f)
+	}
+	return r, nil
+}
+
+func (g *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) error {
+	_, err := tx.Exec(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
+		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		r.No, r.SystemID, string(r.Cause), sqldb.Micros(r.Start), sqldb.Micros(r.End), sqldb.Micros(r.CutAt), r.FirstSeq, r.LastSeq,
+		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds())
+	return err
+}
+
+// streams says which files a report has, the consolidated one first.
+func (g *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, last, r Report) ([]string, error) {
+	if c.Streams == nil {
+		return []string{Consolidated}, nil
+	}
+	streams := slices.Clone(c.Streams)
+	corrected, err := ledger.Corrections(ctx, tx, last.lastCorrection, r.lastCorrection, r.FirstSeq)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range corrected {
+		streams = append(streams, e.Stream())
+	}
+	// Whoever had files before goes on to have them, and whoever is waited for
+	// has them from the beginning, so that no silence is ambiguous.
+	if !c.SkipEmpty || r.lastEvent > last.lastEvent {
+		for _, stream := range c.Remotes {
+			streams = append(streams, stream)
+		}
+		// From one to the next in the index: there are few, in many rows.
+		had, err := sqldb.Texts(tx.Query(ctx, `WITH RECURSIVE had (stream) AS (SELECT min(stream) FROM report_file
+			UNION ALL SELECT (SELECT min(f.stream) FROM report_file f WHERE f.stream > had.stream) FROM had WHERE had.stream IS NOT NULL)
+			SELECT stream FROM had WHERE stream IS NOT NULL`))
+		if err != nil {
+			return nil, err
+		}
+		streams = append(streams, had...)
+	}
+	slices.Sort(streams)
+	streams = slices.DeleteFunc(slices.Compact(streams), func(stream string) bool { return stream == Consolidated })
+	return append([]string{Consolidated}, streams...), nil
+}
+
+func (g *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Report, stream string) (File, error) {
+	f := File{Report: r.No, Stream: stream, Start: r.Start}
+	var start int64
+	err := tx.QueryRow(ctx, `SELECT f.report_no, r.period_end FROM report_file f JOIN report r ON r.no = f.report_no
+		WHERE f.stream = ? ORDER BY f.report_no DESC LIMIT 1`, stream).Scan(&f.Previous, &start)
+	switch {
+	case err == nil:
+		f.Start = sqldb.Instant(start)
+	case !errors.Is(err, sql.ErrNoRows):
+		return f, err
+	}
+	if f.Previous > 0 {
+		gap, err := g.withoutStreams(ctx, tx, f.Previous, r)
+		if err != nil {
+			return f, err
+		}
+		if gap.After(f.Start) && stream != Consolidated {
+			f.Start = gap // the file must not claim a time whose entries are in none of its stream
+		}
+	}
+	f.Name = c.Name(r, f)
+	if _, err := tx.Exec(ctx, `INSERT INTO report_file (stream, report_no, name, period_start, previous) VALUES (?, ?, ?, ?, ?)`,
+		stream, r.No, f.Name, sqldb.Micros(f.Start), f.Previous); err != nil {
+		return f, err
+	}
+	for remote, takes := range c.Remotes {
+		if takes != stream {
+			continue
+		}
+		d := Delivery{Report: r.No, Stream: stream, Remote: remote, State: StateCut, At: r.CutAt}
+		if err := g.insertDelivery(ctx, tx, d); err != nil {
+			return f, err
+		}
+		f.Deliveries = append(f.Deliveries, d)
+	}
+	return f, nil
+}
+
+// withoutStreams is the end of the last report between one and r that has entries,
+// and no file but the consolidated one: per_distributor was off. It is the zero time
+// if there is none.
+func (g *Register) withoutStreams(ctx context.Context, tx sqldb.Tx, previous int64, r Report) (time.Time, error) {
+	if previous+1 >= r.No {
+		return time.Time{}, nil
+	}
+	var end sql.NullInt64
+	err := tx.QueryRow(ctx, `SELECT max(period_end) FROM report WHERE no > ? AND no < ? AND last_seq >= first_seq
+		AND NOT EXISTS (SELECT 1 FROM report_file f WHERE f.report_no = report.no AND f.stream <> '`+Consolidated+`')`, previous, r.No).Scan(&end)
+	if err != nil || !end.Valid {
+		return time.Time{}, err
+	}
+	return sqldb.Instant(end.Int64), nil
+}
+
+func (g *Register) insertDelivery(ctx context.Context, tx sqldb.Tx, d Delivery) error {
+	_, err := tx.Exec(ctx, `INSERT INTO delivery (remote, report_no, stream, state, at) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT (remote, report_no, stream) DO UPDATE SET state = ?4, at = ?5, error = ''`, d.Remote, d.Report, d.Stream, string(d.State), sqldb.Micros(d.At))
+	return err
+}
+
+// Written records that files of a report are durable in this node's data folder.
+// One that was written before is the same.
+func (g *Register) Written(ctx context.Context, no int64, files []File, at time.Time) error {
+	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		for _, f := range files {
+			if err := tx.Later(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ? WHERE stream = ? AND report_no = ? AND sha256 = ''`,
+				f.Records, f.Size, f.SHA256, f.Stream, no); err != nil {
+				return err
+			}
+		}
+		_, err := tx.Exec(ctx, `UPDATE delivery SET state = ?, at = ? WHERE report_no = ? AND state = ?`,
+			string(StateWritten), sqldb.Micros(at), no, string(StateCut))
+		return err
+	})
+}
+
+// SetDelivery records how far a delivery has got. Its tries become what they
+// are in d. The error may be cluster.ErrNotLeader.
+func (g *Register) SetDelivery(ctx context.Context, d Delivery) error {
+	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		if err := g.leader(ctx, tx); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
+			string(d.State), sqldb.Micros(d.At), d.Tries, sqldb.Text(d.Error), d.Remote, d.Report, d.Stream)
+		return err
+	})
+}
+
+// DropDeliveries forgets deliveries to a remote that are not confirmed and are of
+// other streams than the one that it takes: it took another when they were cut. It
+// says how many. The error may be cluster.ErrNotLeader.
+func (g *Register) DropDeliveries(ctx context.Context, remote, stream string) (int64, error) {
+	return sqldb.Write(ctx, g.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int64, error) {
+		if err := g.leader(ctx, tx); err != nil {
+			return 0, err
+		}
+		return tx.Exec(ctx, `DELETE FROM delivery WHERE remote = ? AND state <> 'confirmed' AND stream <> ?`, remote, stream)
+	})
+}
+
+// Redeliver has the file of a stream in a report delivered to a remote again,
+// or for the first time. The error is ErrNoReport if the report has no such
+// file.
+func (g *Register) Redeliver(ctx context.Context, no int64, stream, remote string, at time.Time) error {
+	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		var sum string
+		err := tx.QueryRow(ctx, `SELECT sha256 FROM report_file WHERE stream = ? AND report_no = ?`, stream, no).Scan(&sum)
+		if errors.Is(err, sqldb.ErrNoRows) {
+			return sqldb.Unchanged(fmt.Errorf("%w: %d has no file of stream %s", ErrNoReport, no, stream))
+		}
+		if err != nil {
+			return err
+		}
+		d := Delivery{Report: no, Stream: stream, Remote: remote, State: StateWritten, At: at}
+		if sum == "" {
+			d.State = StateCut
+		}
+		return g.insertDelivery(ctx, tx, d)
+	})
+}

@@ -1,0 +1,165 @@
+package reporter
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/ledger"
+	"quell/internal/outage"
+	"quell/internal/report"
+	"quell/internal/reportfile"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+)
+
+// One wrong reading of the clock, a year ahead, stops no reports: it is an alarm,
+// and the next are cut by the clock of now. No entry is lost or waits.
+func TestClockWasAhead(t *testing.T) {
+	for _, aheadEntry := range []bool{false, true} {
+		b := newBench(t)
+		b.turn(outage.SwitchOn, "quell", "first")
+		b.activate(1)
+		b.alert(1, "a", "1200023305967")
+		b.at(t0.AddDate(1, 0, 0))
+		if aheadEntry {
+			b.activate(1)
+			b.alert(1, "ahead", "1200023305967")
+		}
+		b.due() // a year is over, as it seems
+		if len(b.Conditions()) != 0 {
+			t.Errorf("while it is ahead: %v", b.Conditions())
+		}
+		if aheadEntry {
+			b.activate(1)
+			b.alert(1, "ahead too", "1200023305967")
+		}
+		reports := func() int { return len(b.files()) }
+		b.at(t0.Add(10 * time.Minute))
+		first := reports()
+		b.due()
+		if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "beyond now") || testutil.ToFloat64(b.Metrics.Ahead) < 3600*24*364 {
+			t.Errorf("no alarm: %v", list)
+		}
+		for h := 1; h <= 3; h++ {
+			b.at(t0.Add(time.Duration(h)*time.Hour - time.Minute))
+			b.activate(1)
+			b.alert(1, fmt.Sprint("b", h), "1200023305967")
+			b.due()
+			if n := reports(); n != first+h-1 {
+				t.Errorf("before hour %d: %d reports", h, n)
+			}
+			b.at(t0.Add(time.Duration(h) * time.Hour))
+			b.due()
+			b.due()
+			if n := reports(); n != first+h {
+				t.Errorf("at hour %d: %d reports, want %d", h, n, first+h)
+			}
+			if waiting, err := b.store.Reports.Last(t.Context()); err != nil || waiting.LastSeq != int64(len(allEntries(t, b))) {
+				t.Errorf("at hour %d report %d has entries up to %d of %d (%v)", h, waiting.No, waiting.LastSeq, len(allEntries(t, b)), err)
+			}
+		}
+		if _, err := reportfile.Verify(b.paths(), nil); err != nil {
+			t.Error(err)
+		}
+		// When the time is come, all is as ever.
+		b.at(t0.AddDate(1, 0, 1).Truncate(time.Hour))
+		b.due()
+		if list := b.Conditions(); len(list) != 0 {
+			t.Errorf("a year later: %v", list)
+		}
+	}
+}
+
+func allEntries(t testing.TB, b *bench) (list []outage.Entry) {
+	t.Helper()
+	list, err := b.store.Ledger.EntriesAfter(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return list
+}
+
+// What a report tells of changes counts for its size, and is divided where it must be.
+func TestEventsBySize(t *testing.T) {
+	const most, turns = 20 << 10, 60
+	b := newBench(t, func(s *Settings) { s.MaxBytes = most })
+	for n := range turns {
+		b.at(b.Now().Add(time.Second))
+		b.turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2], "somebody", strings.Repeat("why ", 200))
+	}
+	b.activate(1)
+	for i := range 30 {
+		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+	}
+	b.cutNow()
+	files, records := b.parsed(report.Consolidated)
+	for _, f := range files {
+		if f.Size > most {
+			t.Errorf("report %d has %d bytes", f.Header.Report, f.Size)
+		}
+	}
+	told := 0
+	for _, r := range records {
+		if r.Event != nil && !r.Standing {
+			told++
+		}
+	}
+	if told != turns || len(files) < 3 {
+		t.Errorf("%d changes are told in %d files", told, len(files))
+	}
+	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// Corrections count for the size of a file too, and what has no room is in the next.
+func TestCorrectionsBySize(t *testing.T) {
+	const most, alerts = 20 << 10, 300
+	b := newBench(t, func(s *Settings) { s.MaxBytes = most })
+	b.turn(outage.SwitchOn, "quell", "first")
+	b.activate(1)
+	for i := range alerts {
+		b.at(b.Now().Add(time.Second))
+		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+	}
+	b.cutNow()
+	for i := range alerts {
+		b.store.Ledger.NoteForwarded(ledger.ForwardedNote{AlertID: fmt.Sprint("alert ", i), CHF: hub(1), OutageStart: t0.Add(time.Duration(i+1)*time.Second - 3*time.Minute),
+			Received: b.Now(), Reason: outage.ReasonStoreUnavailable})
+		if i == alerts/2 {
+			b.alert(1, "in between", "1200023305967")
+			b.due()
+		}
+	}
+	if err := b.store.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.due()
+	b.alert(1, "the last", "1200023305967")
+	b.cutNow()
+	files, records := b.parsed(report.Consolidated)
+	for _, f := range files {
+		if f.Size > most {
+			t.Errorf("report %d has %d bytes", f.Header.Report, f.Size)
+		}
+	}
+	corrected := map[int64]int{}
+	for _, r := range records {
+		if r.Correction != nil && r.Correction.Outcome == outage.Forwarded {
+			corrected[r.Correction.Seq]++
+		}
+	}
+	if len(corrected) != alerts {
+		t.Errorf("%d entries are corrected", len(corrected))
+	}
+	for seq, n := range corrected {
+		if n != 1 {
+			t.Errorf("entry %d is corrected %d times", seq, n)
+		}
+	}
+	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
+		t.Error(err)
+	}
+}

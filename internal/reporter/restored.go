@@ -1,0 +1,285 @@
+package reporter
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"quell/internal/outage"
+	"quell/internal/remote"
+	"quell/internal/report"
+	"quell/internal/reportfile"
+)
+
+// A store that was put back from a backup does not know the reports that were cut
+// after it, and would give out their numbers again, with other content, to remotes
+// that have the first ones. So it is compared with the files that this node has, and
+// with what stands at the remotes, by number. Where it lacks any, nothing is cut or
+// delivered until an operator has said how to go on.
+
+// ErrRestored says that reports were delivered that the store does not know.
+var ErrRestored = errors.New("the store does not know reports that were delivered, as after a backup was put back: " +
+	"none is cut or delivered until \"quell report resume\" has said from which number to go on")
+
+// ErrNotRestored says that there is nothing to resume.
+var ErrNotRestored = errors.New("the store knows all reports that were delivered: there is nothing to resume")
+
+// ErrResume says why reports cannot be resumed as it was asked for.
+var ErrResume = errors.New("reports are not resumed")
+
+// strangers are the files that the store does not know, by where they stand.
+type strangers struct {
+	mu sync.Mutex // guards of
+	of map[string][]reportfile.Name
+}
+
+// found notes which files at a place the store does not know.
+func (s *strangers) found(place string, list []reportfile.Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = map[string][]reportfile.Name{}
+	}
+	if s.of[place] = list; len(list) == 0 {
+		delete(s.of, place)
+	}
+}
+
+func (s *strangers) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.of)
+}
+
+// last is the highest number of a report that the store does not know; 0 if there is
+// none.
+func (s *strangers) last() (no int64, name, place string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for at, list := range s.of {
+		for _, f := range list {
+			if f.Report > no || f.Report == no && at < place {
+				no, name, place = f.Report, f.Text, at
+			}
+		}
+	}
+	return no, name, place
+}
+
+// halted is ErrRestored while the store lacks reports.
+func (r *Reporter) halted() error {
+	no, name, place := r.strangers.last()
+	r.Metrics.Halted.Set(min(1, float64(no)))
+	if no == 0 {
+		r.conditions.say("restored", "")
+		return nil
+	}
+	text := fmt.Sprintf("%v (%s has %s)", ErrRestored, place, name)
+	if r.conditions.say("restored", text) {
+		r.Log.Error("THE STORE LACKS REPORTS THAT WERE DELIVERED", "place", place, "file", name)
+	}
+	return fmt.Errorf("%w (%s has %s)", ErrRestored, place, name)
+}
+
+// newest is how many of the newest reports at a place are compared by name; of older
+// ones there is no doubt then.
+const newest = 20
+
+// lacks says which of some files the store does not know.
+func (r *Reporter) lacks(ctx context.Context, files []reportfile.Name) (list []reportfile.Name, err error) {
+	last, err := r.Register.Last(ctx)
+	if err != nil {
+		return nil, err
+	}
+	next, err := r.Register.NextReport(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(files, func(a, b reportfile.Name) int { return cmp.Compare(b.Report, a.Report) })
+	for i, f := range files {
+		switch {
+		case f.Report < next:
+			continue // it was taken over, or given up
+		case f.Report > last.No:
+			list = append(list, f)
+			continue
+		case i-len(list) >= newest:
+			return list, nil
+		}
+		if known, err := r.knows(ctx, f); err != nil {
+			return nil, err
+		} else if !known {
+			list = append(list, f)
+		}
+	}
+	return list, nil
+}
+
+// knows reports whether the store has a file of a report, which is not later than its
+// last. If it does not have the report at all, that was so old that it was deleted.
+func (r *Reporter) knows(ctx context.Context, f reportfile.Name) (bool, error) {
+	known, err := r.Register.File(ctx, f.Report, f.Stream)
+	if !errors.Is(err, report.ErrNoReport) {
+		return known.Name == f.Text, err
+	}
+	_, err = r.Register.Report(ctx, f.Report)
+	if errors.Is(err, report.ErrNoReport) {
+		return true, nil
+	}
+	return false, err
+}
+
+// compareFolder compares the store with the files that this node has.
+func (r *Reporter) compareFolder(ctx context.Context) error {
+	paths, err := reportfile.In(r.Dir)
+	if err != nil {
+		return err
+	}
+	var files []reportfile.Name
+	for _, path := range paths {
+		if f, ok := reportfile.ParseName(filepath.Base(path)); ok {
+			files = append(files, f)
+		}
+	}
+	list, err := r.lacks(ctx, files)
+	if err != nil {
+		return err
+	}
+	r.strangers.found(r.Dir, list)
+	return nil
+}
+
+// listTimeout bounds the wait for a remote to list what it has.
+const listTimeout = 10 * time.Second
+
+// compareRemote compares the store with what stands at a remote. One that does not
+// list is not compared.
+func (r *Reporter) compareRemote(ctx context.Context, to Remote) {
+	ask, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	names, err := remote.Names(ask, to.Target)
+	var list []reportfile.Name
+	if err == nil {
+		system := r.settings.Load().SystemID
+		var files []reportfile.Name
+		for _, name := range names {
+			if f, ok := reportfile.ParseName(name); ok && f.Stream == to.Stream && f.System == system {
+				files = append(files, f)
+			}
+		}
+		list, err = r.lacks(ctx, files)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			r.Log.Warn("what a remote has is not compared with the store", "remote", to.Name, "error", err)
+		}
+		return
+	}
+	r.strangers.found("remote "+to.Name, list)
+}
+
+// Resume has reports go on behind those that the store does not know: the next has the
+// number next. What of them this node has as files is taken back into the store, with
+// its entries. The error may be ErrNotRestored or ErrResume.
+func (r *Reporter) Resume(ctx context.Context, next int64, who, why string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.compareFolder(ctx); err != nil {
+		return err
+	}
+	last, name, place := r.strangers.last()
+	if last == 0 {
+		return ErrNotRestored
+	}
+	known, err := r.Register.Last(ctx)
+	if err != nil {
+		return err
+	}
+	if most := max(last, known.No); next <= most {
+		if most == last {
+			return fmt.Errorf("%w: %s has %s, so the next number must be %d at least", ErrResume, place, name, most+1)
+		}
+		return fmt.Errorf("%w: the last report is %d, so the next number must be %d at least", ErrResume, most, most+1)
+	}
+	d := report.Lost{Next: next, At: r.Now(), Who: who, Why: why, Remotes: r.settings.Load().takes()}
+	var paths []string
+	if d.Reports, paths, err = r.readStrangers(known.No); err != nil {
+		return fmt.Errorf("%w: %w", ErrResume, err)
+	}
+	d.Entries = entriesOf(paths)
+	if err := r.Register.TakeBack(ctx, d); err != nil {
+		return err
+	}
+	r.strangers.forget()
+	r.follow.streams = nil
+	r.Log.Warn("reports go on behind those that the store did not know", "next", next, "taken_back", len(d.Reports), "who", who, "why", why)
+	r.wake()
+	return r.halted()
+}
+
+// readStrangers reads the files in the folder that are of reports after one, and says
+// where the consolidated ones are.
+func (r *Reporter) readStrangers(after int64) (reports []report.Report, paths []string, err error) {
+	r.strangers.mu.Lock()
+	files := slices.Clone(r.strangers.of[r.Dir])
+	r.strangers.mu.Unlock()
+	files = slices.DeleteFunc(files, func(f reportfile.Name) bool { return f.Report <= after })
+	slices.SortFunc(files, func(a, b reportfile.Name) int {
+		return cmp.Or(cmp.Compare(a.Report, b.Report), reportfile.ConsolidatedFirst(a.Stream, b.Stream))
+	})
+	for _, n := range files {
+		path := filepath.Join(r.Dir, n.Text)
+		f, err := reportfile.ReadFile(path, nil)
+		if err != nil {
+			return nil, nil, err
+		}
+		h := &f.Header
+		if n.Stream == report.Consolidated {
+			reports = append(reports, report.Report{No: h.Report, SystemID: h.System, Cause: h.Cause, Start: h.Start, End: h.End, CutAt: h.CutAt,
+				FirstSeq: h.FirstSeq, LastSeq: h.LastSeq, Switch: h.Switch, DeviceList: h.DeviceList, Window: h.Window})
+			paths = append(paths, path)
+		}
+		if len(reports) == 0 || reports[len(reports)-1].No != h.Report {
+			return nil, nil, fmt.Errorf("%s is here, but not the consolidated file of its report: copy that to %s, or move this away", n.Text, r.Dir)
+		}
+		before, _ := reportfile.ParseName(h.PreviousName)
+		whole := &reports[len(reports)-1]
+		whole.Files = append(whole.Files, report.File{Report: h.Report, Stream: h.Stream, Name: f.Name, Start: h.Start, Previous: before.Report,
+			Records: f.Entries, Size: f.Size, SHA256: f.SHA256})
+	}
+	return reports, paths, nil
+}
+
+// entriesOf reads the entries of files, one after the other.
+func entriesOf(paths []string) iter.Seq2[outage.Entry, error] {
+	return func(yield func(outage.Entry, error) bool) {
+		for _, path := range paths {
+			f, err := os.Open(path)
+			if err != nil {
+				yield(outage.Entry{}, err)
+				return
+			}
+			ended := false
+			_, err = reportfile.Read(path, f, func(rec reportfile.Record) {
+				if rec.Entry != nil && !ended {
+					ended = !yield(*rec.Entry, nil)
+				}
+			})
+			f.Close()
+			if ended {
+				return
+			}
+			if err != nil {
+				yield(outage.Entry{}, err)
+				return
+			}
+		}
+	}
+}

@@ -1,0 +1,134 @@
+package reporter
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+	"quell/internal/report"
+	"quell/internal/reportfile"
+)
+
+// A chain is followed across a change of the system's id, and back.
+func TestVerifySystemChanged(t *testing.T) {
+	story := func() (b *bench) {
+		b = newBench(t, func(s *Settings) { s.PerDistributor = true })
+		b.turn(outage.SwitchOn, "quell", "first value")
+		b.activate(1)
+		for i, id := range []string{"quell", "quell", "next", "next", "quell"} {
+			set := *b.settings.Load()
+			set.SystemID = id
+			b.Set(set)
+			b.at(t0.Add(time.Duration(i+1) * time.Minute))
+			b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+			b.cutNow()
+		}
+		return b
+	}
+	b := story()
+	chains, err := verifyDir(b.Dir)
+	if err != nil || len(chains) != 2 || chains[0].System != "quell, then next, then quell" || chains[0].First != 1 || chains[0].Last != 5 || !chains[0].Complete || chains[1].Files != 5 {
+		t.Errorf("%+v %v", chains, err)
+	}
+	for no := 1; no <= 4; no++ {
+		b := story()
+		for _, path := range b.paths() {
+			if strings.Contains(path, fmt.Sprintf("_%08d", no)) {
+				os.Remove(path)
+			}
+		}
+		chains, err := verifyDir(b.Dir)
+		if no == 1 {
+			if err != nil || chains[0].Complete {
+				t.Errorf("without the first: %+v %v", chains, err)
+			}
+			continue
+		}
+		var fault *reportfile.Fault
+		if !errors.As(err, &fault) || !strings.Contains(err.Error(), fmt.Sprintf("report %d is missing before it", no)) {
+			t.Errorf("without report %d: %v", no, err)
+		}
+	}
+	// Two systems that have nothing to do with each other are two chains.
+	other := newBench(t, func(s *Settings) { s.SystemID = "other" })
+	other.turn(outage.SwitchOn, "quell", "first value")
+	other.cutNow()
+	if chains, err := reportfile.Verify(append(b.paths(), other.paths()...), nil); err != nil || len(chains) != 3 {
+		t.Errorf("%+v %v", chains, err)
+	}
+}
+
+// What a distributor's files lack or contradict shows beside the consolidated ones,
+// also at the end of the chain.
+func TestVerifyDistributorsEnd(t *testing.T) {
+	dir, whole := exchange(t)
+	os.Remove(strings.TrimSuffix(whole[4], ".csv") + "_12.csv")
+	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "has 2 entries of distributor 12, whose files end with report 4") {
+		t.Errorf("the newest of a distributor is missing: %v", err)
+	}
+	dir, whole = exchange(t)
+	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
+		l[3] = strings.Replace(l[3], ",suppressed,", ",forwarded,", 1)
+		return l
+	})
+	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
+		t.Errorf("another outcome than in the consolidated file: %v", err)
+	}
+	dir, whole = exchange(t)
+	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
+		l[2] = strings.Replace(l[2], "first value", "other value", 1)
+		return l
+	})
+	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
+		t.Errorf("another reason of the switch than in the consolidated file: %v", err)
+	}
+}
+
+// Where files of distributors were not written for a time, the next says so by its
+// period, and does not claim that there were no entries.
+func TestVerifyPerDistributorOff(t *testing.T) {
+	b := newBench(t, func(s *Settings) { s.PerDistributor = true })
+	b.turn(outage.SwitchOn, "quell", "first value")
+	b.activate(1)
+	for i, on := range []bool{true, true, false, false, true, true} {
+		set := *b.settings.Load()
+		set.PerDistributor = on
+		b.Set(set)
+		b.at(t0.Add(time.Duration(i+1) * time.Minute))
+		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+		b.cutNow()
+		if i == 3 {
+			if _, err := verifyDir(b.Dir); err == nil || !strings.Contains(err.Error(), "whose files end with report 2") {
+				t.Errorf("while it is off: %v", err)
+			}
+		}
+	}
+	files, _ := b.parsed("12")
+	whole, _ := b.parsed(report.Consolidated)
+	if len(files) != 4 || !files[2].Header.Start.Equal(whole[3].Header.End) || files[2].Header.PreviousName != files[1].Name || !files[3].Header.Start.Equal(files[2].Header.End) {
+		t.Errorf("%d files, the third begins %v", len(files), files[2].Header.Start)
+	}
+	chains, err := verifyDir(b.Dir)
+	if err != nil || len(chains) != 2 || chains[0].Gaps != 0 || chains[1].Gaps != 1 {
+		t.Errorf("%+v %v", chains, err)
+	}
+	// A file that claims the time all the same, as those of earlier versions do, is found.
+	os.Remove(filepath.Join(b.Dir, files[3].Name))
+	h := files[2].Header
+	lied := filepath.Join(b.Dir, reportfile.NameOf(h.System, files[1].Header.End, h.End, h.Report, "12"))
+	if err := os.Rename(filepath.Join(b.Dir, files[2].Name), lied); err != nil {
+		t.Fatal(err)
+	}
+	forge(t, lied, func(l []string) []string {
+		l[0] = strings.Replace(l[0], reportfile.FormatTime(h.Start), reportfile.FormatTime(files[1].Header.End), 1)
+		return l
+	})
+	if _, err := verifyDir(b.Dir); err == nil || !strings.Contains(err.Error(), "has 1 entries of distributor 12 that are in none of its files") {
+		t.Errorf("a claim that is not so: %v", err)
+	}
+}

@@ -1,0 +1,377 @@
+package reportfile
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"io"
+	"slices"
+	"strconv"
+	"time"
+
+	"quell/internal/events"
+	"quell/internal/outage"
+	"quell/internal/report"
+)
+
+// Fault is what is wrong with a file, and where.
+type Fault struct {
+	File string
+	Line int // 0 if it is the file as a whole
+	Err  error
+}
+
+func (f *Fault) Error() string {
+	if f.Line == 0 {
+		return f.File + ": " + f.Err.Error()
+	}
+	return fmt.Sprintf("%s:%d: %v", f.File, f.Line, f.Err)
+}
+
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Record is one S, C or D record of a file; exactly one pointer is set.
+type Record struct {
+	Event      *events.Event // its ID is not in the file
+	Standing   bool          // the event had come before the report
+	Correction *outage.Entry
+	Entry      *outage.Entry // valid until the next record
+}
+
+// File is what a file says that was read to its end, and found to be sound in
+// itself.
+type File struct {
+	Header  Header
+	Name    string // by its header
+	Entries int64
+	Size    int64
+	SHA256  string
+
+	streams map[string]*part // of each distributor
+	events  uint64           // sum of the records S
+}
+
+// part is what a file has of one distributor.
+type part struct {
+	entries int64
+	sum     uint64 // of the records C and E, in order
+}
+
+// seed is that of the sums by which files of one report are compared.
+var seed = maphash.MakeSeed()
+
+// add adds a record to a sum.
+func add(sum uint64, fields []string) uint64 {
+	var h maphash.Hash
+	h.SetSeed(seed)
+	maphash.WriteComparable(&h, sum)
+	for _, f := range fields {
+		h.WriteString(f)
+		h.WriteByte(0)
+	}
+	return h.Sum64()
+}
+
+// part is what was read of one distributor so far.
+func (f *File) part(stream string) *part {
+	p, ok := f.streams[stream]
+	if !ok {
+		p = &part{}
+		f.streams[stream] = p
+	}
+	return p
+}
+
+// Read reads a file and checks all that it says of itself. It passes each of
+// its records to yield, if that is not nil. The error is a *Fault of the given
+// name, or one of reading.
+func Read(name string, r io.ReadSeeker, yield func(Record)) (*File, error) {
+	p := &parser{name: name, csv: csv.NewReader(r), yield: yield, file: &File{streams: map[string]*part{}}}
+	p.csv.FieldsPerRecord = len(columns)
+	p.csv.ReuseRecord = true
+	if err := p.records(); err != nil {
+		return nil, err
+	}
+	return p.file, p.sums(r)
+}
+
+type parser struct {
+	name  string
+	csv   *csv.Reader
+	yield func(Record)
+	file  *File
+
+	fields []string // of the record that is read
+	stage  int      // index in stages of the last record
+	at     int64    // offset of the record that is read
+	next   int64    // the sequence number that is due, or the least that may come
+	entry  outage.Entry
+
+	corrections, events int64
+	err                 error // the first of a field of this record
+}
+
+// stages is the order of records; those that may repeat are S, C and D.
+var stages = []string{"", recordHeader, recordNames, recordSwitch, recordCorrection, recordEntry, recordTrailer}
+
+func (p *parser) fault(format string, args ...any) error {
+	line, _ := p.csv.FieldPos(0)
+	return &Fault{p.name, line, fmt.Errorf(format, args...)}
+}
+
+// records reads all records up to the trailer, which must be the last.
+func (p *parser) records() error {
+	for {
+		p.at = p.csv.InputOffset()
+		fields, err := p.csv.Read()
+		var syntax *csv.ParseError
+		switch {
+		case err == io.EOF:
+			if p.stage == len(stages)-1 {
+				return nil
+			}
+			return &Fault{p.name, 0, errors.New("ends without a trailer: its end is missing")}
+		case errors.As(err, &syntax):
+			return &Fault{p.name, syntax.Line, syntax.Err}
+		case err != nil:
+			return err
+		}
+		p.fields = fields
+		if err := p.record(); err != nil {
+			return err
+		}
+		if p.err != nil {
+			return p.fault("%w", p.err)
+		}
+	}
+}
+
+func (p *parser) record() error {
+	kind := p.fields[0]
+	stage := slices.Index(stages, kind)
+	repeats := kind == recordSwitch || kind == recordCorrection || kind == recordEntry
+	switch {
+	case stage <= 0:
+		return p.fault("a record of the unknown kind %q", kind)
+	case stage < p.stage, stage == p.stage && !repeats:
+		return p.fault("a record %s behind a record %s", kind, stages[p.stage])
+	case p.stage < 2 && stage != p.stage+1:
+		return p.fault("a record %s where %s is due", kind, stages[p.stage+1])
+	}
+	p.stage = stage
+	switch kind {
+	case recordHeader:
+		return p.header()
+	case recordNames:
+		if !slices.Equal(p.fields, columns) {
+			return p.fault("the names of the columns are not those of version %s", formatVersion)
+		}
+	case recordSwitch:
+		p.file.events = add(p.file.events, p.fields)
+		p.event()
+	case recordCorrection:
+		p.corrections++
+		e := p.entryRecord()
+		if e.Seq >= p.file.Header.FirstSeq {
+			return p.fault("a correction of entry %d, which is not of an earlier report", e.Seq)
+		}
+		part := p.file.part(e.Stream())
+		part.sum = add(part.sum, p.fields)
+		p.yieldRecord(Record{Correction: e})
+	case recordEntry:
+		return p.logEntry()
+	case recordTrailer:
+		return p.trailer()
+	}
+	return nil
+}
+
+func (p *parser) yieldRecord(r Record) {
+	if p.yield != nil && p.err == nil {
+		p.yield(r)
+	}
+}
+
+func (p *parser) header() error {
+	if p.fields[1] != formatName || p.fields[2] != formatVersion {
+		return p.fault("format %q version %q; this program reads %s version %s", p.fields[1], p.fields[2], formatName, formatVersion)
+	}
+	h := &p.file.Header
+	*h = Header{System: p.fields[3], Report: p.number(4), Stream: p.fields[5], Start: p.time(6), End: p.time(7), CutAt: p.time(8),
+		FirstSeq: p.number(9), LastSeq: p.number(10), PreviousName: p.fields[11], PreviousSHA256: p.fields[12], DeviceList: p.fields[13],
+		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16])}
+	if p.err == nil && h.LastSeq < h.FirstSeq-1 {
+		return p.fault("entries %d to %d", h.FirstSeq, h.LastSeq)
+	}
+	p.file.Name = NameOf(h.System, h.Start, h.End, h.Report, h.Stream)
+	p.next = h.FirstSeq
+	return nil
+}
+
+func (p *parser) event() {
+	p.events++
+	e := events.Event{What: p.fields[2], At: p.time(3), New: p.text(4), Old: p.text(5), Who: p.text(6), Why: p.text(7)}
+	if kind := p.fields[1]; kind != standing && kind != changed {
+		p.bad(1, fmt.Errorf("neither %s nor %s", standing, changed))
+	}
+	p.yieldRecord(Record{Event: &e, Standing: p.fields[1] == standing})
+}
+
+func (p *parser) logEntry() error {
+	h := &p.file.Header
+	e := p.entryRecord()
+	switch {
+	case p.err != nil:
+		return nil
+	case e.Seq < p.next:
+		return p.fault("entry %d where %d is due: it is out of order, or a second time", e.Seq, p.next)
+	case h.Stream == report.Consolidated && e.Seq > p.next:
+		return p.fault("entry %d where %d is due: entries are missing", e.Seq, p.next)
+	case e.Seq > h.LastSeq:
+		return p.fault("entry %d, where the header says that %d is the last", e.Seq, h.LastSeq)
+	case h.Stream != report.Consolidated && h.Stream != e.Stream():
+		return p.fault("an entry of distributor %s in a file of %s", e.Stream(), h.Stream)
+	}
+	p.next = e.Seq + 1
+	p.file.Entries++
+	part := p.file.part(e.Stream())
+	part.entries++
+	part.sum = add(part.sum, p.fields)
+	p.yieldRecord(Record{Entry: e})
+	return nil
+}
+
+func (p *parser) entryRecord() *outage.Entry {
+	p.entry = outage.Entry{Seq: p.number(1), AlertID: p.text(2), AlertCode: p.text(3), CHF: p.device(4), ESME: p.device(5), MPxN: p.text(6), MPxNValid: p.truth(7),
+		Distributor: p.fields[8], OutageStart: p.time(9), Received: p.time(10), RequestID: p.fields[11], Mode: outage.Kind(p.fields[12]),
+		WindowStart: p.time(13), WindowEnd: p.time(14), Outcome: outage.Outcome(p.fields[17]), StartedBefore: p.truth(18), Repeated: p.truth(19)}
+	p.entry.Throttled = outage.Throttled{SequenceID: p.count(15), Count: p.count(16)}
+	switch p.entry.Outcome {
+	case outage.Suppressed, outage.Shadow, outage.Forwarded:
+	default:
+		p.bad(17, errors.New("not an outcome"))
+	}
+	return &p.entry
+}
+
+func (p *parser) trailer() error {
+	h := &p.file.Header
+	if h.Stream == report.Consolidated && p.next <= h.LastSeq {
+		return p.fault("the trailer where entry %d is due: entries are missing", p.next)
+	}
+	for i, n := range []int64{p.file.Entries, p.corrections, p.events} {
+		if says := p.number(i + 1); p.err == nil && says != n {
+			return p.fault("the trailer says %d records %s, there are %d", says, []string{recordEntry, recordCorrection, recordSwitch}[i], n)
+		}
+	}
+	p.file.SHA256 = p.fields[4]
+	p.file.Size = p.at
+	return nil
+}
+
+// sums checks the trailer's sum, and sums the whole file.
+func (p *parser) sums(r io.ReadSeeker) error {
+	if _, err := r.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, r, p.file.Size); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != p.file.SHA256 {
+		return &Fault{p.name, 0, fmt.Errorf("was changed: the SHA-256 of its records is %s, its trailer says %s", got, p.file.SHA256)}
+	}
+	// The trailer stands for all but itself, so it must be to the byte what it
+	// is to be.
+	var want bytes.Buffer
+	w := NewWriter(&want)
+	w.entries, w.corrections, w.events = p.file.Entries, p.corrections, p.events
+	if err := w.trailer(p.file.SHA256); err != nil {
+		return err
+	}
+	have, err := io.ReadAll(io.LimitReader(r, int64(want.Len())+1))
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(have, want.Bytes()) {
+		return &Fault{p.name, 0, errors.New("was changed: its trailer is not written as the format says")}
+	}
+	sum.Write(have)
+	p.file.Size += int64(len(have))
+	p.file.SHA256 = hex.EncodeToString(sum.Sum(nil))
+	return nil
+}
+
+// bad keeps the first error of a field.
+func (p *parser) bad(field int, err error) {
+	if p.err == nil {
+		p.err = fmt.Errorf("field %d, %q: %w", field+1, p.fields[field], err)
+	}
+}
+
+func (p *parser) number(i int) int64 {
+	n, err := strconv.ParseInt(p.fields[i], 10, 64)
+	if err != nil || n < 0 {
+		p.bad(i, errors.New("not a number"))
+	}
+	return n
+}
+
+func (p *parser) count(i int) *uint32 {
+	if p.fields[i] == "" {
+		return nil
+	}
+	n, err := strconv.ParseUint(p.fields[i], 10, 32)
+	if err != nil {
+		p.bad(i, errors.New("not a number"))
+	}
+	v := uint32(n)
+	return &v
+}
+
+func (p *parser) seconds(i int) time.Duration {
+	v, err := strconv.ParseFloat(p.fields[i], 64)
+	if err != nil || v < 0 {
+		p.bad(i, errors.New("not a number of seconds"))
+	}
+	return time.Duration(v * float64(time.Second)).Round(time.Microsecond)
+}
+
+func (p *parser) time(i int) time.Time {
+	if p.fields[i] == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(timeLayout, p.fields[i])
+	if err != nil {
+		p.bad(i, errors.New("not a time"))
+	}
+	return t
+}
+
+func (p *parser) truth(i int) bool {
+	v := p.fields[i]
+	if v != "true" && v != "false" {
+		p.bad(i, errors.New("neither true nor false"))
+	}
+	return v == "true"
+}
+
+func (p *parser) device(i int) outage.DeviceID {
+	id, err := outage.ParseDeviceID(p.fields[i])
+	if err != nil {
+		p.bad(i, err)
+	}
+	return id
+}
+
+func (p *parser) text(i int) string {
+	s, err := unescapeText(p.fields[i])
+	if err != nil {
+		p.bad(i, err)
+	}
+	return s
+}

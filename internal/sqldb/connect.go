@@ -1,0 +1,154 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+)
+
+// parsePostgres reads the address of a database, as libpq would with the
+// variables of the environment. Of several hosts the one that takes writes is
+// meant, unless target_session_attrs says something else. Unless connect_timeout
+// does, all of them are tried within remoteTimeout, so that one which is silent
+// leaves time for the others and for a transaction. A name counts as one host,
+// however many addresses it has.
+func parsePostgres(address string) (*pgx.ConnConfig, error) {
+	config, err := pgx.ParseConfig(address)
+	if err != nil {
+		return nil, err
+	}
+	if config.ValidateConnect == nil {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsReadWrite
+	}
+	if config.ConnectTimeout == 0 {
+		type host struct {
+			name string
+			port uint16
+		}
+		hosts := map[host]bool{{config.Host, config.Port}: true}
+		for _, f := range config.Fallbacks { // of one host too: with TLS, and without
+			hosts[host{f.Host, f.Port}] = true
+		}
+		config.ConnectTimeout = remoteTimeout / time.Duration(len(hosts)+1)
+	}
+	config.RuntimeParams["application_name"] = "quell"
+	return config, nil
+}
+
+// CheckAddress says what is wrong with the address of a PostgreSQL database, as
+// far as that can be told without reaching it.
+func CheckAddress(address string) error {
+	_, err := parsePostgres(address)
+	return err
+}
+
+// openPostgres opens a database. The connections that read let statements be
+// described, but prepare none: behind a pooler, each transaction may be on
+// another connection of the server.
+func openPostgres(address string) (conn, *readers, error) {
+	config, err := parsePostgres(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	read := config.Copy()
+	read.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	dial := &dialer{stdlib.GetConnector(*read), make(chan struct{}, maxReaders), make(chan driver.Conn), make(chan struct{})}
+	return &postgresConn{config: config}, newReaders(sql.OpenDB(dial), &postgres), nil
+}
+
+// dialer makes connections for readers. Some wait less long than it may take to
+// get by a host that is silent: the connection is made all the same, and is there
+// for the next who asks.
+type dialer struct {
+	driver.Connector
+	slots chan struct{}    // holds a token for each connection that nobody has yet
+	spare chan driver.Conn // hands over those that nobody waited for
+	ended chan struct{}    // closed by Close
+}
+
+// dialed is what became of one connection.
+type dialed struct {
+	conn driver.Conn
+	err  error
+}
+
+func (d *dialer) Connect(ctx context.Context) (driver.Conn, error) {
+	mine, gone := make(chan dialed), make(chan struct{})
+	defer close(gone)
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	default:
+	}
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	case d.slots <- struct{}{}:
+		go d.dial(ctx, mine, gone)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	select {
+	case conn := <-d.spare:
+		return conn, nil
+	case is := <-mine:
+		return is.conn, is.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial makes a connection for somebody, or, if they have gone, for the next
+// within remoteTimeout.
+func (d *dialer) dial(ctx context.Context, to chan<- dialed, gone <-chan struct{}) {
+	defer func() { <-d.slots }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), remoteTimeout)
+	defer cancel()
+	conn, err := d.Connector.Connect(ctx)
+	select {
+	case to <- dialed{conn, err}:
+		return
+	case <-gone:
+	}
+	if err != nil {
+		return
+	}
+	select {
+	case d.spare <- conn:
+	case <-time.After(remoteTimeout):
+		conn.Close()
+	case <-d.ended:
+		conn.Close()
+	}
+}
+
+// Close ends what nobody waits for; sql.DB calls it.
+func (d *dialer) Close() error {
+	close(d.ended)
+	return nil
+}
+
+// isPooled reports whether a connection goes to a pooler: one that tells another
+// process id than the server does. Transactions may then be on several
+// connections of the server, which know neither each other's prepared
+// statements nor who listens.
+func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	var pid uint32
+	err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
+	return pid != conn.PgConn().PID(), err
+}
+
+// denied reports whether the server answered and does not let us in, which waiting will
+// not change.
+func denied(err error) bool {
+	switch class, _ := answerOf(err); class {
+	case "28", "3D", "42": // not this user, no such database; no right to, or not the SQL of quell's versions
+		return true
+	}
+	return false
+}

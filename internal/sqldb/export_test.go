@@ -1,0 +1,25 @@
+package sqldb
+
+import (
+	"context"
+	"time"
+)
+
+// For the tests in package sqldb_test.
+const (
+	MaxBatch = maxBatch
+	MaxText  = maxText
+)
+
+func (db *DB) EndHolders(ctx context.Context, after time.Duration) (int, error) {
+	return db.endHolders(ctx, after)
+}
+
+// ReadNothing runs a statement on a connection that reads.
+func (db *DB) ReadNothing(ctx context.Context, q string) error {
+	_, err := db.reader.ExecContext(ctx, q)
+	return err
+}
+
+// InBackground is how many tasks of the background wait.
+func (db *DB) InBackground() int { return db.queue.background.Waiting() }

@@ -1,0 +1,159 @@
+package sqldb
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+)
+
+// Querier asks. DB and Tx are queriers.
+//
+// The SQL is SQLite's, and is such that PostgreSQL understands it too: parameters are ?
+// or ?1, ?2, and an array of rows is one parameter, as Column makes it, that json_each
+// yields.
+type Querier interface {
+	Query(ctx context.Context, query string, args ...any) (Rows, error)
+	QueryRow(ctx context.Context, query string, args ...any) Row
+}
+
+// Tx is a transaction of the writer. No other transaction of any node runs beside it.
+type Tx interface {
+	Querier
+	// Exec returns how many rows were changed.
+	Exec(ctx context.Context, query string, args ...any) (int64, error)
+	// Later is Exec for those who need no result: it may be sent with what comes after
+	// it, so that an error may come from that, or from the commit.
+	Later(ctx context.Context, query string, args ...any) error
+	// LaterRows is Later for a query: read is called with the rows when they come, and
+	// closes them.
+	LaterRows(ctx context.Context, read func(Rows) error, query string, args ...any) error
+	// Notify has the other nodes look at once, when the transaction is committed.
+	Notify(ctx context.Context) error
+	// Script runs a text of several statements.
+	Script(ctx context.Context, text string) error
+}
+
+// conn is the one connection that writes. Only the writer uses it, from begin to
+// commit or undo.
+type conn interface {
+	Tx
+	// begin begins a transaction beside which no other runs, of this node or another.
+	// It connects first if need be. An error may come from what comes after it.
+	begin(ctx context.Context) error
+	commit(ctx context.Context) error
+	// undo rolls back what may be under way.
+	undo(ctx context.Context)
+	// close ends the connection. The next transaction makes another.
+	close()
+}
+
+// Rows are the rows of a query, as sql.Rows are.
+type Rows interface {
+	Next() bool
+	Scan(to ...any) error
+	Err() error
+	Close() error
+}
+
+// Row is the row of a query. The error is ErrNoRows if there is none.
+type Row interface {
+	Scan(to ...any) error
+}
+
+// ErrNoRows says that a query has no row.
+var ErrNoRows = sql.ErrNoRows
+
+// Scan reads all rows of a query by one function, and closes them. It takes what Query
+// returns.
+func Scan[T any](rows Rows, err error, one func(Rows, *T) error) (list []T, _ error) {
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		list = append(list, *new(T))
+		if err := one(rows, &list[len(list)-1]); err != nil {
+			return nil, err
+		}
+	}
+	return list, rows.Err()
+}
+
+// Numbers reads the rows of a query with one number in each.
+func Numbers(rows Rows, err error) ([]int64, error) {
+	return Scan(rows, err, func(rows Rows, v *int64) error { return rows.Scan(v) })
+}
+
+// Texts reads the rows of a query with one text in each.
+func Texts(rows Rows, err error) ([]string, error) {
+	return Scan(rows, err, func(rows Rows, v *string) error { return rows.Scan(v) })
+}
+
+// firstRow is the first row of a query, or what it failed with.
+type firstRow struct {
+	Rows
+	err error
+}
+
+func (r *firstRow) Scan(to ...any) error {
+	if r.err != nil {
+		return r.err
+	}
+	defer r.Close()
+	if !r.Next() {
+		if err := r.Err(); err != nil {
+			return err
+		}
+		return ErrNoRows
+	}
+	if err := r.Rows.Scan(to...); err != nil {
+		return err
+	}
+	return r.Close()
+}
+
+// InTx runs f in a transaction. Only the writer may call it: in Prepare, or where no
+// writer was started.
+func (db *DB) InTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
+	ctx, cancel := db.Bounded(ctx)
+	defer cancel()
+	return db.inTx(ctx, f)
+}
+
+// inTx is InTx without a time limit.
+func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
+	err := db.conn.begin(ctx)
+	if err == nil {
+		err = f(ctx, db.conn)
+	}
+	if err == nil {
+		err = db.conn.commit(ctx)
+	}
+	if err != nil {
+		db.conn.undo(ctx)
+	}
+	if lockedOut(err) {
+		db.endStuck(ctx)
+	}
+	return err
+}
+
+// CopyFrom writes rows of a table of a PostgreSQL database by the way that is made for
+// many. Something else was sent in the transaction before.
+func CopyFrom(ctx context.Context, tx Tx, table string, columns []string, rows [][]any) error {
+	pg, ok := tx.(*postgresConn)
+	if !ok {
+		return errors.ErrUnsupported
+	}
+	return pg.copyFrom(ctx, table, columns, rows)
+}
+
+// Columns are the names of a table's columns, in order.
+func (db *DB) Columns(ctx context.Context, table string) ([]string, error) {
+	rows, err := db.reader.DB.QueryContext(ctx, `SELECT * FROM `+table+` LIMIT 0`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	return rows.Columns()
+}

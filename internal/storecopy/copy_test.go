@@ -1,0 +1,229 @@
+package storecopy_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/datadir"
+	"quell/internal/devices"
+	"quell/internal/outage"
+	"quell/internal/remote/remotetest"
+	"quell/internal/report"
+	"quell/internal/sqldb"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+	"quell/internal/storecopy"
+	"quell/internal/windows"
+)
+
+// Every table is copied, but those of nodes.
+func TestCopyKnowsEveryTable(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	have, err := sqldb.Texts(s.DB.Query(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := append(storecopy.Tables(), "node", "lead", "migration")
+	slices.Sort(have)
+	slices.Sort(known)
+	if !slices.Equal(have, known) {
+		t.Errorf("tables %q, of which Copy knows %q", have, known)
+	}
+}
+
+// fill has something in every table, and more than a page in one.
+func fill(t *testing.T, s *store.Store) {
+	var list, inv strings.Builder
+	fmt.Fprintln(&inv, "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn")
+	for n := range 2*storecopy.Page + 10 {
+		fmt.Fprintln(&list, storetest.Meter(n))
+	}
+	for n := range 20 {
+		fmt.Fprintf(&inv, "%s,ESME,SMETS2,\"Landis+Gyr ü\",E470,%s,1200023305967\n", storetest.Meter(n), storetest.Hub(n))
+	}
+	if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "list", Reader: strings.NewReader(list.String())}); err != nil {
+		t.Fatal(err)
+	}
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inv.String())}}
+	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (devices.File, error) {
+		if len(files) == 0 {
+			return devices.File{}, io.EOF
+		}
+		f := files[0]
+		files = nil
+		return f, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ledger.SetSwitch(t.Context(), outage.SwitchOn, "alice", "a \"reason\"\n", storetest.T0); err != nil {
+		t.Fatal(err)
+	}
+	storetest.LogN(t, s, 30)
+	s.Ledger.NoteForwarded(storetest.Noted(99, "a note", storetest.T0, outage.ReasonNoWindow))
+	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
+	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
+	s.Ledger.NoteForwarded(storetest.Noted(1, storetest.Entries(t, s)[3].AlertID, storetest.T0, outage.ReasonStoreUnavailable))
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A store is copied while it is in use, changes, is copied again, which is cut
+// off at every step, and once more; what comes of it goes on as the source would
+// have.
+func TestCopy(t *testing.T) {
+	server := storetest.Start(t)
+	database := server.URL("postgres")
+	none := func(int64, int64) {}
+	log := slog.New(slog.DiscardHandler)
+	dir := t.TempDir()
+	s := storetest.Open(t, dir)
+	fill(t, s)
+	if list, err := storecopy.Copy(t.Context(), dir, database, log, none); !errors.Is(err, datadir.ErrInUse) {
+		t.Errorf("while it is in use: %v %v", list, err)
+	}
+	node := store.Options{Dir: t.TempDir(), Database: database, Node: "test"}
+	if n, err := store.Open(t.Context(), node); !errors.Is(err, store.ErrCopying) {
+		n.Close()
+		t.Errorf("a node on a copy that is not complete: %v", err)
+	}
+	// Some goes, some comes, some changes, some of it in the middle.
+	storetest.Script(t, s, `DELETE FROM suppression WHERE seq < 3; DELETE FROM device_list WHERE device_id % 7 = 3; UPDATE device_list SET device_id = device_id + 1000000 WHERE device_id % 11 = 5`)
+	s.Ledger.Record(t.Context(), storetest.OnDemand(500, 1, storetest.T0))
+	storetest.Decide(t, s, storetest.AD1(500, "later", storetest.T0))
+	want := storetest.Entries(t, s)
+	wantList, err := s.Devices.List(t.Context(), nil, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+
+	for steps := 1; ; steps++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		n := 0
+		list, err := storecopy.Copy(ctx, dir, database, log, func(done, total int64) {
+			if n++; n == steps {
+				cancel()
+			}
+		})
+		cancel()
+		if err == nil {
+			rows := map[string]int64{}
+			for _, c := range list {
+				rows[c.Table] = c.Rows
+			}
+			for _, c := range storecopy.Tables() {
+				if rows[c] == 0 {
+					t.Errorf("table %s is empty", c)
+				}
+			}
+			if rows["suppression"] != int64(len(want)) || steps < 20 {
+				t.Errorf("after %d steps: %v", steps, list)
+			}
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	if list, err := storecopy.Copy(t.Context(), dir, database, log, none); err != nil || len(list) != len(storecopy.Tables()) {
+		t.Errorf("into what is complete: %v %v", list, err)
+	}
+	storetest.Open(t, node.Dir, func(o *store.Options) { *o = node }).Close()
+	if _, err := storecopy.Copy(t.Context(), dir, database, log, none); !errors.Is(err, storecopy.ErrNotEmpty) {
+		t.Errorf("into what was used: %v", err)
+	}
+	p := storetest.Open(t, node.Dir, func(o *store.Options) { *o = node })
+	if got := storetest.Entries(t, p); !slices.Equal(got, want) {
+		t.Errorf("entries\n got %+v\nwant %+v", got, want)
+	}
+	if list, err := p.Devices.List(t.Context(), nil, 100_000); err != nil || !slices.Equal(list, wantList) {
+		t.Errorf("%d devices, want %d, %v", len(list), len(wantList), err)
+	}
+	if p.Ledger.Switch() != outage.SwitchOn {
+		t.Errorf("the switch is %q", p.Ledger.Switch())
+	}
+	if d := storetest.Decide(t, p, storetest.AD1(500, "later", storetest.T0)); !d.Retry || d.Entry.Seq != want[len(want)-1].Seq {
+		t.Errorf("a retry: %+v", d)
+	}
+	if d := storetest.Decide(t, p, storetest.AD1(99, "a note", storetest.T0)); !d.Retry || d.Outcome != outage.Forwarded {
+		t.Errorf("the retry of a forwarded alert: %+v", d)
+	}
+	p.Ledger.Record(t.Context(), storetest.OnDemand(501, 1, storetest.T0))
+	if d := storetest.Decide(t, p, storetest.AD1(501, "new", storetest.T0)); d.Outcome != outage.Suppressed || d.Entry.Seq != want[len(want)-1].Seq+1 {
+		t.Errorf("a new alert: %+v", d)
+	}
+	if _, err := p.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "next", Reader: strings.NewReader(storetest.Meter(3).String())}); err != nil {
+		t.Error(err)
+	}
+	if r, err := p.Reports.Cut(t.Context(), report.CutOptions{After: 1, SystemID: "test", Cause: report.CauseAsked, End: storetest.T0.Add(time.Hour), At: storetest.T0, LastSeq: want[len(want)-1].Seq + 1,
+		Name: func(report.Report, report.File) string { return "next" }}); err != nil || r.No != 2 {
+		t.Errorf("%+v %v", r, err)
+	}
+	p.Ledger.NoteForwarded(storetest.Noted(501, "new", storetest.T0, outage.ReasonStoreUnavailable)) // a correction gets an id
+	if err := p.DB.Ping(t.Context()); err != nil || storetest.Outcomes(t, p)["new"] != outage.Forwarded {
+		t.Error(err)
+	}
+}
+
+// What the database made something else of is noticed, and no quell starts on it.
+func TestCopyDiffers(t *testing.T) {
+	database := storetest.Start(t).URL("postgres")
+	dir := t.TempDir()
+	s := storetest.Open(t, dir)
+	fill(t, s)
+	s.Close()
+	target, err := storecopy.OpenTarget(t.Context(), database, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.InTx(t.Context(), func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Script(ctx, `CREATE FUNCTION spoil() RETURNS trigger AS 'BEGIN NEW.mpxn = NEW.mpxn || '' ''; RETURN NEW; END' LANGUAGE plpgsql;
+			CREATE TRIGGER spoil BEFORE INSERT ON suppression FOR EACH ROW WHEN (NEW.seq = 7) EXECUTE FUNCTION spoil()`)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		list, err := storecopy.Copy(t.Context(), dir, database, slog.New(slog.DiscardHandler), func(int64, int64) {})
+		if err == nil || !strings.Contains(err.Error(), "table suppression: the copy differs: 30 rows") {
+			t.Errorf("%v %v", list, err)
+		}
+	}
+	if n, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: database}); !errors.Is(err, store.ErrCopying) {
+		n.Close()
+		t.Errorf("a node on it: %v", err)
+	}
+}
+
+// A node that is stopped leaves a database alone that is being copied into, and
+// keeps what it remembers.
+func TestCloseMeetsCopy(t *testing.T) {
+	server := storetest.Start(t)
+	proxy := remotetest.NewProxy(t, server.Socket())
+	proxy.BreakAfter(0, false)
+	s := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = storetest.Through(proxy) })
+	s.Ledger.Record(storetest.Short(t), storetest.OnDemand(1, 1, storetest.T0))
+	target, err := storecopy.OpenTarget(t.Context(), server.URL("postgres"), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	if err := target.InTx(t.Context(), func(ctx context.Context, tx sqldb.Tx) error { return store.SetMark(ctx, tx, store.CopyBegun) }); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Repair()
+	s.Close()
+	if list, err := sqldb.Numbers(target.Query(t.Context(), `SELECT id FROM activation`)); err != nil || len(list) > 0 {
+		t.Errorf("the database has %v %v", list, err)
+	}
+	if s.Ledger.Pending() != 1 {
+		t.Errorf("the journal holds %d records", s.Ledger.Pending())
+	}
+}

@@ -1,0 +1,14 @@
+package storecopy
+
+// For the tests in package storecopy_test.
+const Page = copyPage
+
+// Tables names the tables that are copied.
+func Tables() (names []string) {
+	for _, t := range tables {
+		names = append(names, t.name)
+	}
+	return names
+}
+
+var OpenTarget = openTarget

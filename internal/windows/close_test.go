@@ -1,0 +1,331 @@
+package windows_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"quell/internal/events"
+	"quell/internal/outage"
+	"quell/internal/sqldb"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+	"quell/internal/windows"
+)
+
+const otherSupplier = storetest.Supplier + 1
+
+// of is the activation as another supplier's.
+func of(from outage.DeviceID, a outage.Activation) outage.Activation {
+	a.RequestID.Originator = from
+	return a
+}
+
+func windowEvents(t *testing.T, s *store.Store) (list []events.Event) {
+	t.Helper()
+	all, err := events.Latest(t.Context(), s.DB, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range all {
+		if e.What == "windows" {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// Each way to say which windows closes those and no others, with one event; what is
+// over, or closed already, is not closed again.
+func TestCloseWindows(t *testing.T) { storetest.EachEngine(t, testCloseWindows) }
+
+func testCloseWindows(t *testing.T) {
+	now := storetest.T0.Add(10 * time.Minute)
+	acts := []outage.Activation{
+		storetest.OnDemand(1, 1, storetest.T0.Add(-time.Hour)), // over
+		storetest.OnDemand(1, 2, storetest.T0),
+		storetest.FutureDated(1, 3, storetest.T0, storetest.T0.Add(5*time.Hour)),
+		of(otherSupplier, storetest.OnDemand(2, 1, storetest.T0)),
+		storetest.FutureDated(3, 1, storetest.T0, storetest.T0.Add(2*time.Hour)),
+	}
+	acts[3].CHF = storetest.Hub(1) // two meters on one hub, as in a block of flats
+	for _, c := range []struct {
+		which  windows.Which
+		says   string
+		closes []int
+	}{
+		{windows.Which{Device: storetest.Hub(1)}, storetest.Hub(1).String(), []int{1, 2, 3}},
+		{windows.Which{Device: storetest.Meter(1)}, storetest.Meter(1).String(), []int{1, 2}},
+		{windows.Which{Device: storetest.Meter(2)}, storetest.Meter(2).String(), []int{3}},
+		{windows.Which{Request: acts[2].RequestID}, acts[2].RequestID.String(), []int{2}},
+		{windows.Which{Request: acts[0].RequestID}, "", nil},
+		{windows.Which{Supplier: otherSupplier}, "supplier " + otherSupplier.String(), []int{3}},
+		{windows.Which{Supplier: storetest.Supplier}, "supplier " + storetest.Supplier.String(), []int{1, 2, 4}},
+		{windows.Which{All: true}, "all", []int{1, 2, 3, 4}},
+		{windows.Which{Device: storetest.Hub(9)}, "", nil},
+		{windows.Which{Supplier: storetest.Hub(1)}, "", nil},
+		{windows.Which{}, "", nil},
+	} {
+		s := storetest.Open(t, t.TempDir())
+		for _, a := range acts {
+			s.Ledger.Record(t.Context(), a)
+		}
+		before, err := s.Windows.InForce(t.Context(), c.which, now, 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed, was, err := s.Windows.Close(t.Context(), c.which, "alice", "no fault of theirs", now, 100)
+		if none := len(c.closes) == 0; none != errors.Is(err, windows.ErrNoWindows) || !none && err != nil || closed != len(c.closes) || len(was) != closed || len(before) != closed {
+			t.Errorf("%+v: closed %d %v: %v; there were %v", c.which, closed, was, err, before)
+		}
+		var ids, want []string
+		for _, a := range was {
+			ids = append(ids, a.RequestID.String())
+			if !a.Standing {
+				t.Errorf("%+v: %+v", c.which, a)
+			}
+		}
+		for _, i := range c.closes {
+			want = append(want, acts[i].RequestID.String())
+		}
+		if !slices.Equal(ids, want) {
+			t.Errorf("%+v: closed %v, want %v", c.which, ids, want)
+		}
+		for i, a := range acts {
+			list, err := s.Windows.Activations(t.Context(), windows.Filter{RequestID: a.RequestID}, 10)
+			if err != nil || len(list) != 1 {
+				t.Fatal(list, err)
+			}
+			is, closed := &list[0], slices.Contains(c.closes, i)
+			if closed != (is.State == outage.Closed) || closed == is.Standing || closed != (is.Why == "by alice: no fault of theirs") {
+				t.Errorf("%+v: %d is %+v", c.which, i, is)
+			}
+		}
+		if events := windowEvents(t, s); c.closes == nil && len(events) != 0 || c.closes != nil && (len(events) != 1 ||
+			events[0].New != c.says || events[0].Old != fmt.Sprint(len(c.closes)) || events[0].Who != "alice" || events[0].Why != "no fault of theirs" || !events[0].At.Equal(now)) {
+			t.Errorf("%+v: %+v", c.which, events)
+		}
+		if _, _, err := s.Windows.Close(t.Context(), c.which, "alice", "again", now, 100); !errors.Is(err, windows.ErrNoWindows) {
+			t.Errorf("%+v, again: %v", c.which, err)
+		}
+		s.Close()
+	}
+}
+
+// A window that was closed by hand stays closed, whatever is answered, and whatever
+// is sent again or withdrawn; only another request opens one.
+func TestClosedStaysClosed(t *testing.T) { storetest.EachEngine(t, testClosedStaysClosed) }
+
+func testClosedStaysClosed(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	now := storetest.T0.Add(5 * time.Minute)
+	pending, next := storetest.FutureDated(1, 1, storetest.T0, storetest.T0.Add(time.Hour)), storetest.OnDemand(1, 2, storetest.T0.Add(time.Minute))
+	uncertain := storetest.OnDemand(1, 3, storetest.T0.Add(2*time.Minute))
+	s.Ledger.Record(t.Context(), pending)
+	s.Ledger.Record(t.Context(), next) // takes the place of the first, unless it is withdrawn
+	s.Ledger.Record(t.Context(), uncertain)
+	s.Ledger.RecordAnswer(t.Context(), uncertain, outage.Uncertain)
+	if d := storetest.Decide(t, s, storetest.AD1(1, "a", now)); d.Outcome != outage.Suppressed {
+		t.Fatalf("%+v", d)
+	}
+	if closed, _, err := s.Windows.Close(t.Context(), windows.Which{Device: storetest.Meter(1)}, "alice", "why", now, 100); err != nil || closed != 3 {
+		t.Fatalf("closed %d: %v", closed, err)
+	}
+	check := func(what string) {
+		t.Helper()
+		if d := storetest.Decide(t, s, storetest.AD1(1, what, now)); d.Outcome != outage.Forwarded || d.Reason != outage.ReasonWindowWithdrawn {
+			t.Errorf("%s: %+v", what, d)
+		}
+		if list, err := s.Windows.InForce(t.Context(), windows.Which{All: true}, now, 100); err != nil || len(list) != 0 {
+			t.Errorf("%s: %+v %v", what, list, err)
+		}
+	}
+	check("closed")
+	for _, answer := range []outage.State{outage.Accepted, outage.Withdrawn, outage.Uncertain, outage.Accepted} {
+		for _, a := range []outage.Activation{pending, next, uncertain} {
+			s.Ledger.RecordAnswer(t.Context(), a, answer)
+			check(fmt.Sprint(a.RequestID, answer))
+		}
+	}
+	for _, a := range []outage.Activation{pending, next, uncertain} {
+		a.Received = now
+		if r := s.Ledger.Record(t.Context(), a); !r.Repeated {
+			t.Errorf("a retry of %s: %+v", a.RequestID, r)
+		}
+		s.Ledger.RecordAnswer(t.Context(), a, outage.Accepted)
+		check("retry " + a.RequestID.String())
+	}
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 4, now))
+	if d := storetest.Decide(t, s, storetest.AD1(1, "z", now)); d.Outcome != outage.Suppressed {
+		t.Errorf("another request: %+v", d)
+	}
+}
+
+// Many are closed in steps, each with an event that says how many; what was cut off
+// goes on when it is asked for again.
+func TestCloseManyWindows(t *testing.T) { storetest.EachEngine(t, testCloseManyWindows) }
+
+func testCloseManyWindows(t *testing.T) {
+	const n = 2*windows.CloseStep + 300
+	var commits atomic.Int64
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := storetest.Open(t, t.TempDir(), func(o *store.Options) {
+		o.OnCommit = func(time.Duration, error) {
+			if commits.Add(1) == 3 { // of the last window's number, and of two steps
+				cancel()
+			}
+		}
+	})
+	err := s.DB.Do(t.Context(), sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (err error) {
+		for i := 0; i < n && err == nil; i++ {
+			_, err = s.Windows.Record(ctx, tx, storetest.OnDemand(i, 1, storetest.T0), false)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := storetest.T0.Add(time.Minute)
+	commits.Store(0)
+	closed, _, err := s.Windows.Close(ctx, windows.Which{All: true}, "alice", "why", now, 10)
+	if !errors.Is(err, sqldb.ErrUnavailable) || closed > 2*windows.CloseStep {
+		t.Errorf("cut off: %d %v", closed, err)
+	}
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if events := windowEvents(t, s); len(events) != 2 {
+		t.Errorf("cut off: %+v", events)
+	}
+	s.Ledger.Record(t.Context(), storetest.OnDemand(n, 1, now))
+	closed, was, err := s.Windows.Close(t.Context(), windows.Which{All: true}, "alice", "again", now, 10)
+	if err != nil || closed != 301 || len(was) != 10 {
+		t.Errorf("again: %d %d %v", closed, len(was), err)
+	}
+	sum := 0
+	for _, e := range windowEvents(t, s) {
+		v, err := strconv.Atoi(e.Old)
+		if err != nil || v == 0 {
+			t.Errorf("%+v", e)
+		}
+		sum += v
+	}
+	if sum != n+1 {
+		t.Errorf("the events say %d of %d", sum, n+1)
+	}
+	if list, err := s.Windows.InForce(t.Context(), windows.Which{All: true}, now, 10); err != nil || len(list) != 0 {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+// The windows that are listed are the next to begin, and no more than are asked for.
+func TestWindows(t *testing.T) { storetest.EachEngine(t, testWindows) }
+
+func testWindows(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	for i := range 20 {
+		s.Ledger.Record(t.Context(), storetest.FutureDated(i, 1, storetest.T0, storetest.T0.Add(time.Duration(1+i*7%20)*time.Hour)))
+	}
+	s.Ledger.Record(t.Context(), storetest.OnDemand(30, 1, storetest.T0))
+	s.Ledger.Record(t.Context(), storetest.OnDemand(31, 1, storetest.T0.Add(-time.Hour)))
+	list, err := s.Windows.InForce(t.Context(), windows.Which{All: true}, storetest.T0.Add(time.Minute), 6)
+	if err != nil || len(list) != 6 {
+		t.Fatalf("%+v %v", list, err)
+	}
+	for i, a := range list {
+		if want := storetest.T0.Add(time.Duration(i) * time.Hour); !a.Start.Equal(want) {
+			t.Errorf("%d begins at %s, not at %s", i, a.Start, want)
+		}
+	}
+}
+
+// The answer that windows are closed is lost: they come to be closed once, and that is
+// said.
+func TestAnswerToCloseLost(t *testing.T) {
+	s, proxy := storetest.Losing(t)
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	now := storetest.T0.Add(time.Minute)
+	proxy.LoseAnswer(storetest.CommitAnswer, 1) // the first is of the last window's number
+	closed, was, err := s.Windows.Close(t.Context(), windows.Which{All: true}, "alice", "why", now, 10)
+	if err != nil || closed != 1 || len(was) != 1 || !proxy.LostAnswer() {
+		t.Errorf("%d %+v %v", closed, was, err)
+	}
+	if events := windowEvents(t, s); len(events) != 1 || events[0].Old != "1" {
+		t.Errorf("%+v", events)
+	}
+}
+
+// A window that one node closes is closed on the others with the commit.
+func TestCloseWindowsOnAllNodes(t *testing.T) { storetest.OnlyPostgres(t, testCloseWindowsOnAllNodes) }
+
+func testCloseWindowsOnAllNodes(t *testing.T) {
+	list := storetest.OpenNodes(t, 2)
+	now := storetest.T0.Add(time.Minute)
+	for i, s := range list {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(i, 1, storetest.T0))
+		if d := storetest.Decide(t, s, storetest.AD1(i, fmt.Sprint("before", i), now)); d.Outcome != outage.Suppressed {
+			t.Errorf("node %d: %+v", i, d)
+		}
+	}
+	if closed, _, err := list[1].Windows.Close(t.Context(), windows.Which{All: true}, "alice", "why", now, 100); err != nil || closed != 2 {
+		t.Errorf("closed %d: %v", closed, err)
+	}
+	for i, s := range list {
+		if d := storetest.Decide(t, s, storetest.AD1(i, fmt.Sprint("after", i), now)); d.Reason != outage.ReasonWindowWithdrawn {
+			t.Errorf("node %d: %+v", i, d)
+		}
+		if events := windowEvents(t, s); len(events) != 1 {
+			t.Errorf("node %d: %+v", i, events)
+		}
+	}
+}
+
+// A report tells that windows were closed, once, and does not take it for what is in
+// force.
+func TestReportOfClosedWindows(t *testing.T) { storetest.EachEngine(t, testReportOfClosedWindows) }
+
+func testReportOfClosedWindows(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	if _, _, err := s.Windows.Close(t.Context(), windows.Which{All: true}, "alice", "why", storetest.T0, 10); err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []int{1, 0} {
+		r := storetest.CutUpTo(t, s, 0)
+		state, changes, err := s.Reports.Events(t.Context(), r)
+		if err != nil || len(state) != 0 || len(changes) != want || want == 1 && (changes[0].What != "windows" || changes[0].New != "all" || changes[0].Old != "1") {
+			t.Errorf("report %d: %+v then %+v %v", i+1, state, changes, err)
+		}
+	}
+}
+
+// The windows of a hub, a meter or a request are found by an index of these, whatever
+// else is kept, and the next of all by their end.
+func TestWindowsByIndex(t *testing.T) { storetest.EachEngine(t, testWindowsByIndex) }
+
+func testWindowsByIndex(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	for _, w := range []windows.Which{{Device: storetest.Hub(1)}, {Request: storetest.OnDemand(1, 1, storetest.T0).RequestID}, {All: true}, {Supplier: storetest.Supplier}} {
+		cond, arg := w.Where()
+		narrow := !w.All && w.Supplier == 0
+		list := storetest.PlanOf(t, s, windows.InForceSQL+cond+` ORDER BY ends_at, starts_at LIMIT ?2`, sqldb.Micros(storetest.T0), 10, arg)
+		closable := storetest.PlanOf(t, s, windows.ClosableSQL(cond), sqldb.Micros(storetest.T0), 10, arg, 0, 100)
+		if storetest.WholeTable.MatchString(list) || narrow && strings.Contains(list, "activation_ends") || !narrow && !strings.Contains(list, "activation_ends") {
+			t.Errorf("to list %s:\n%s", w, list)
+		}
+		if storetest.WholeTable.MatchString(closable) || narrow && strings.Contains(closable, "activation_ends") {
+			t.Errorf("to close %s:\n%s", w, closable)
+		}
+		if narrow && !regexp.MustCompile(`activation_(chf|esme|attempt|open|meter|message)`).MatchString(closable) {
+			t.Errorf("to close %s:\n%s", w, closable)
+		}
+	}
+}

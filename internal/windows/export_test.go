@@ -1,0 +1,17 @@
+package windows
+
+// For the tests in package windows_test.
+const (
+	CloseStep    = closeStep
+	CountPage    = countPage
+	MaxWindows   = maxWindows
+	InForceSQL   = windowsSQL
+	CountSomeSQL = countSomeSQL
+	SmallMove    = smallMove
+)
+
+var UntrackedQuery = untrackedQuery
+
+func ClosableSQL(cond string) string { return closableSQL + cond + closablePage }
+
+func (w Which) Where() (cond string, arg any) { return w.where() }

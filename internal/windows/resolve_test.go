@@ -1,0 +1,221 @@
+package windows_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"quell/internal/outage"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+	"quell/internal/windows"
+
+	"pgregory.net/rapid"
+)
+
+// For random requests of one meter, in any order of receipt, with answers and
+// failures in any order, and housekeeping at any time, what stands is what
+// outage.ResolveWindows says of all requests that there ever were, as far as it is not over.
+func TestSettleAgainstTheRules(t *testing.T) { storetest.EachEngine(t, testSettleAgainstTheRules) }
+
+func testSettleAgainstTheRules(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+		defer s.Close()
+		all := map[int64]outage.Activation{} // also those that were housekept
+		now, over := storetest.T0, storetest.T0
+		var sent []outage.Activation
+		for n := range rapid.IntRange(1, 25).Draw(rt, "steps") {
+			now = now.Add(time.Duration(rapid.IntRange(0, 20).Draw(rt, "minutes")) * time.Minute)
+			switch what := rapid.IntRange(0, 9).Draw(rt, "what"); {
+			case what == 9:
+				over = now
+				if _, err := s.Housekeep(t.Context(), store.Limits{WindowsBefore: now}); err != nil {
+					rt.Fatal(err)
+				}
+			case what >= 5 && len(sent) > 0:
+				a := sent[rapid.IntRange(0, len(sent)-1).Draw(rt, "of")]
+				if what == 5 {
+					s.Ledger.Fail(windows.Failed{Request: a.RequestID, Why: "by chance"})
+				} else {
+					s.Ledger.RecordAnswer(t.Context(), a, rapid.SampledFrom([]outage.State{outage.Accepted, outage.Withdrawn, outage.Uncertain}).Draw(rt, "answer"))
+				}
+			default:
+				o := outage.Order{Kind: rapid.SampledFrom([]outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.Cancellation}).Draw(rt, "kind")}
+				if o.Kind == outage.FutureDated {
+					o.At = now.Add(time.Duration(rapid.IntRange(-15, 200).Draw(rt, "at")) * time.Minute)
+				}
+				// As from a journal, or from another node: it may have come before others.
+				received := now.Add(-time.Duration(rapid.IntRange(0, 3).Draw(rt, "before")*rapid.IntRange(0, 10).Draw(rt, "minutes before")) * time.Minute)
+				if received.Before(over) {
+					received = now
+				}
+				id := outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(1), Counter: uint64(n)}
+				form := rapid.SampledFrom([]outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}).Draw(rt, "form")
+				a := outage.NewActivation(id, form, o, storetest.Hub(1), received, 30*time.Minute)
+				if rapid.IntRange(0, 4).Draw(rt, "closing") == 0 {
+					s.Ledger.RecordClosing(t.Context(), a)
+				} else {
+					s.Ledger.Record(t.Context(), a)
+				}
+				sent = append(sent, a)
+			}
+			if err := s.DB.Ping(t.Context()); err != nil {
+				rt.Fatal(err)
+			}
+			standing := map[int64]bool{}
+			list, err := s.Windows.Activations(t.Context(), windows.Filter{ESME: storetest.Meter(1)}, 1000)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			for _, a := range list {
+				all[a.ID], standing[a.ID] = a, a.Standing
+			}
+			var acts []outage.Activation
+			for _, a := range all {
+				acts = append(acts, a)
+			}
+			outage.SortByArrival(acts)
+			outage.ResolveWindows(acts)
+			for _, a := range acts {
+				if a.HasWindow() && a.End.After(now) && a.Standing != standing[a.ID] {
+					rt.Fatalf("step %d, at %s: activation %d stands: %v; by the rules: %v\n%s", n, now, a.ID, standing[a.ID], a.Standing, sayAll(acts))
+				}
+			}
+		}
+	})
+}
+
+func sayAll(acts []outage.Activation) (text string) {
+	for _, a := range acts {
+		text += fmt.Sprintf("%d %s %s received %s, %s to %s, %s, superseded by %d\n", a.ID, a.Form, a.Order.Kind, a.Received.Format(time.TimeOnly),
+			a.Start.Format(time.TimeOnly), a.End.Format(time.TimeOnly), a.State, a.SupersededBy)
+	}
+	return text
+}
+
+// Three attempts of one request, in every order of sending and answering: it has a
+// window if any of them was accepted, and none if all were refused.
+func TestAttempts(t *testing.T) { storetest.EachEngine(t, testAttempts) }
+
+func testAttempts(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	request := 0
+	var try func(events []int, sent, answered [3]bool)
+	try = func(events []int, sent, answered [3]bool) {
+		done := true
+		for i := range 3 {
+			switch {
+			case !sent[i] && (i == 0 || sent[i-1]):
+				next := sent
+				next[i] = true
+				try(append(events[:len(events):len(events)], i), next, answered)
+				done = false
+			case sent[i] && !answered[i]:
+				next := answered
+				next[i] = true
+				try(append(events[:len(events):len(events)], 3+i), sent, next)
+				done = false
+			}
+		}
+		if !done {
+			return
+		}
+		for n := range 27 {
+			request++
+			answers := [3]outage.State{}
+			for i := range 3 {
+				answers[i] = []outage.State{outage.Accepted, outage.Withdrawn, outage.Uncertain}[n%3]
+				n /= 3
+			}
+			attempt := func(i int) outage.Activation {
+				return storetest.OnDemand(request, 1, storetest.T0.Add(time.Duration(i)*time.Minute))
+			}
+			for _, e := range events {
+				if e < 3 {
+					s.Ledger.Record(t.Context(), attempt(e))
+				} else {
+					s.Ledger.RecordAnswer(t.Context(), attempt(e-3), answers[e-3])
+				}
+			}
+			d := storetest.Decide(t, s, storetest.AD1(request, fmt.Sprint("attempt ", request), storetest.T0.Add(29*time.Minute)))
+			if (d.Outcome == outage.Suppressed) != slices.Contains(answers[:], outage.Accepted) {
+				t.Errorf("events %v (3 and more: an answer), answers %v: %+v", events, answers, d.Decision)
+			}
+		}
+	}
+	try(nil, [3]bool{}, [3]bool{})
+	if request < 27*15 {
+		t.Errorf("%d histories", request)
+	}
+}
+
+// An 11.3 with nothing to close leaves nothing behind, also in the index.
+func TestNothingToClose(t *testing.T) { storetest.EachEngine(t, testNothingToClose) }
+
+func testNothingToClose(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	for n := range 10 {
+		if r := s.Ledger.RecordClosing(t.Context(), storetest.OnDemand(n, 1, storetest.T0)); !r.Nothing {
+			t.Errorf("%+v", r)
+		}
+	}
+	if s.Ledger.Hubs() != 0 {
+		t.Errorf("%d hubs", s.Ledger.Hubs())
+	}
+	s.Ledger.Record(t.Context(), storetest.FutureDated(1, 2, storetest.T0, storetest.T0.Add(time.Hour)))
+	if r := s.Ledger.RecordClosing(t.Context(), storetest.OnDemand(1, 1, storetest.T0)); r.Nothing || s.Ledger.Hubs() != 1 {
+		t.Errorf("%+v, %d hubs", r, s.Ledger.Hubs())
+	}
+}
+
+// A meter to which one request after the other is sent costs no more with each, and
+// its last word counts.
+func TestOneMeterManyRequests(t *testing.T) { storetest.EachEngine(t, testOneMeterManyRequests) }
+
+func testOneMeterManyRequests(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	const many, few = 1500, 200
+	at := func(n int) time.Time { return storetest.T0.Add(time.Duration(n) * time.Millisecond) }
+	for meter, act := range map[int]func(m, n int) outage.Activation{
+		1: func(m, n int) outage.Activation {
+			return storetest.FutureDated(m, uint64(n), at(n), storetest.T0.Add(time.Hour))
+		},
+		2: func(m, n int) outage.Activation { return storetest.OnDemand(m, uint64(n), at(n)) },
+	} {
+		for n := range many - few {
+			s.Ledger.Record(t.Context(), act(meter, n))
+		}
+		// Beside a meter to which as many as stand at most were sent.
+		for n := range windows.MaxWindows {
+			s.Ledger.Record(t.Context(), act(10+meter, n))
+		}
+		var full, fresh time.Duration
+		for n := many - few; n < many; n++ {
+			began := time.Now()
+			s.Ledger.Record(t.Context(), act(meter, n))
+			full += time.Since(began)
+			began = time.Now()
+			s.Ledger.Record(t.Context(), act(10+meter, n))
+			fresh += time.Since(began)
+		}
+		if ratio := float64(full) / float64(fresh); ratio > 3 {
+			t.Errorf("meter %d: recording takes %.1f times as long with %d requests as with %d", meter, ratio, many, windows.MaxWindows+few)
+		}
+	}
+	if d := storetest.Decide(t, s, storetest.AD1(1, "open", storetest.T0.Add(time.Hour))); d.Outcome != outage.Suppressed || d.Entry.RequestID != storetest.FutureDated(1, many-1, storetest.T0, storetest.T0).RequestID.String() {
+		t.Errorf("the last request does not count: %+v", d)
+	}
+	// One more of those that are over the bound opens nothing, and closes.
+	if r := s.Ledger.Record(t.Context(), storetest.OnDemand(2, many, at(many))); !r.TooMany {
+		t.Errorf("%+v", r)
+	}
+	cancel := storetest.FutureDated(1, many, at(many), storetest.T0)
+	cancel.Order, cancel.Start, cancel.End = outage.Order{Kind: outage.Cancellation}, time.Time{}, time.Time{}
+	s.Ledger.Record(t.Context(), storetest.FutureDated(3, 1, storetest.T0, storetest.T0.Add(time.Hour)))
+	s.Ledger.Record(t.Context(), cancel)
+	if d := storetest.Decide(t, s, storetest.AD1(1, "cancelled", storetest.T0.Add(time.Hour))); d.Outcome != outage.Forwarded {
+		t.Errorf("cancelled: %+v", d)
+	}
+}
