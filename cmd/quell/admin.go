@@ -11,15 +11,12 @@ import (
 	"os"
 	"os/user"
 	"strings"
-	"time"
 
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/datadir"
 	"quell/internal/devices"
 	"quell/internal/server"
-
-	"github.com/schollz/progressbar/v3"
 )
 
 func configFlag(fs *flag.FlagSet, environ []string) *string {
@@ -81,7 +78,7 @@ func whoami() string {
 	return name
 }
 
-// importFiles imports files with a progress bar, if standard error is a terminal.
+// importFiles imports files, and shows how far it is if standard error is a terminal.
 func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string, how console.How) (console.Imported, error) {
 	var files []devices.File
 	var total int64
@@ -101,36 +98,12 @@ func importFiles(ctx context.Context, e *env, c *console.Client, kind string, na
 		total += info.Size()
 		files = append(files, devices.File{Name: name, Reader: f})
 	}
-	read, done := bar(e, total, "importing")
-	defer done()
+	p := newProgress(e, "importing", total, inBytes)
+	defer p.end()
 	for i := range files {
-		files[i].Reader = io.TeeReader(files[i].Reader, tick(read))
+		files[i].Reader = io.TeeReader(files[i].Reader, p)
 	}
 	return c.Import(ctx, kind, whoami(), files, how)
-}
-
-// tick is a writer that only counts.
-type tick func(n int)
-
-func (t tick) Write(p []byte) (int, error) {
-	t(len(p))
-	return len(p), nil
-}
-
-// bar shows a progress bar of bytes, if standard error is a terminal.
-func bar(e *env, total int64, what string) (read func(n int), done func()) {
-	b := newBar(e, total, what, progressbar.OptionShowBytes(true))
-	return func(n int) { b.Add(n) }, func() { b.Finish() }
-}
-
-// newBar makes a progress bar; it is not seen if standard error is no terminal.
-func newBar(e *env, total int64, what string, options ...progressbar.Option) *progressbar.ProgressBar {
-	f := terminal(e.stderr)
-	if f == nil {
-		return progressbar.DefaultSilent(total)
-	}
-	return progressbar.NewOptions64(total, append(options, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(f),
-		progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())...)
 }
 
 // importFlags are the flags of an import.

@@ -17,12 +17,9 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
-	"quell/internal/outage"
 	"quell/internal/remote"
 	"quell/internal/server"
 	"quell/internal/sim"
-
-	"github.com/schollz/progressbar/v3"
 )
 
 var demoCommand = command{
@@ -63,14 +60,14 @@ func demo(ctx context.Context, e *env, args []string) error {
 type demonstration struct {
 	dir, configFile string
 	town            *sim.Town
-	south, north    *sim.NextHop
+	dsp, users      sim.NextHop
 	hops            []*http.Server
 	sys             *server.Server
 	log             *os.File
 }
 
 func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
-	d = &demonstration{dir: dir, town: sim.NewTown(1), south: sim.NewDSP(), north: sim.NewServiceUsers()}
+	d = &demonstration{dir: dir, town: sim.NewTown(1)}
 	cfg := config.Default()
 	cfg.DataDir = filepath.Join(dir, "data")
 	cfg.Window = config.Duration(demoWindow)
@@ -84,10 +81,10 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 		return nil, err
 	}
 	cfg.Report.Remotes = []config.Remote{{Name: "folder", Target: filepath.Join(dir, "delivered")}}
-	if cfg.Southbound.NextHop, err = d.hop(d.south); err != nil {
+	if cfg.Southbound.NextHop, err = d.hop(&d.dsp); err != nil {
 		return nil, err
 	}
-	if cfg.Northbound.NextHop, err = d.hop(d.north); err != nil {
+	if cfg.Northbound.NextHop, err = d.hop(&d.users); err != nil {
 		return nil, err
 	}
 	for _, addr := range []*string{&cfg.Southbound.Listen, &cfg.Northbound.Listen, &cfg.Console.Listen} {
@@ -144,29 +141,31 @@ func (d *demonstration) close() error {
 
 // run drives the messages and prints what came of them.
 func (d *demonstration) run(ctx context.Context, e *env) error {
-	fmt.Fprintf(e.stdout, "quell is between %s and its next hops. A window lasts %v here, and 30m in real life.\n\n", "a town's Service Users and hubs", demoWindow)
-	kinds, err := sim.Demo(ctx, sim.Endpoints{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow}, d.south, d.north, d.town, progress(e))
+	fmt.Fprintf(e.stdout, "quell stands between the suppliers and hubs of a made-up town and its next hops. A window is %v here, and 30m in use.\n\n", demoWindow)
+	q := sim.Quell{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow, DSP: &d.dsp, Users: &d.users}
+	results, err := q.Run(ctx, d.town, func(line string) { fmt.Fprintf(e.stdout, "%s  %s\n", time.Now().UTC().Format(time.TimeOnly), line) })
 	if err != nil {
 		return err
 	}
 	differ := 0
 	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "KIND\tSENT\tEXPECTED\tCAME OUT\t")
-	for _, k := range kinds {
+	fmt.Fprintln(t, "\nKIND\tSENT\tEXPECTED\tCAME OUT\t")
+	for _, r := range results {
 		verdict := "ok"
-		if !k.OK {
+		if len(r.Differences) > 0 {
 			verdict = "DIFFERENT"
 			differ++
 		}
-		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", k.Name, k.Sent, k.Expected, k.Got, verdict)
+		fmt.Fprintf(t, "%s\t%d\t%s\t%s\t%s\n", r.Name, r.Sent, r.Expected, r.Got, verdict)
 	}
 	t.Flush()
-	for _, k := range kinds {
-		for _, line := range k.Detail {
-			fmt.Fprintf(e.stdout, "  %s: %s\n", k.Name, line)
+	for _, r := range results {
+		for _, line := range r.Differences {
+			fmt.Fprintf(e.stdout, "  %s: %s\n", r.Name, line)
 		}
 	}
-	if err := d.lastEntries(ctx, e); err != nil {
+	fmt.Fprintln(e.stdout, "What passed or was forwarded, and each answer, was compared with what was sent by its SHA-256.")
+	if err := d.suppressionLog(ctx, e); err != nil {
 		return err
 	}
 	if err := d.report(ctx, e); err != nil {
@@ -174,9 +173,9 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	}
 	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt.\n", d.dir)
 	if differ > 0 {
-		return fmt.Errorf("%d of %d kinds came out other than expected", differ, len(kinds))
+		return fmt.Errorf("%d of %d kinds came out other than expected", differ, len(results))
 	}
-	fmt.Fprintf(e.stdout, "All %d kinds came out as expected.\n", len(kinds))
+	fmt.Fprintf(e.stdout, "All %d kinds came out as expected.\n", len(results))
 	return nil
 }
 
@@ -201,24 +200,18 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 	return verifyReports(e, []string{delivered})
 }
 
-// lastEntries prints what is most telling of the suppression log, by the console.
-func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
+// suppressionLog prints the suppression log, by the console.
+func (d *demonstration) suppressionLog(ctx context.Context, e *env) error {
 	c := console.Client{Base: d.sys.Console()}
-	log, err := c.Suppressions(ctx, 0, 10_000)
+	log, err := c.Suppressions(ctx, 0, 1000)
 	if err != nil {
 		return err
 	}
-	var show []outage.Entry
-	for i, x := range log.Entries {
-		if x.StartedBefore || i >= len(log.Entries)-5 {
-			show = append(show, x)
-		}
-	}
-	fmt.Fprintf(e.stdout, "\nThe suppression log has %d entries; the last 5, and those of outages that began before the activation:\n", len(log.Entries))
+	fmt.Fprintln(e.stdout, "\nThe suppression log:")
 	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SEQ\tHUB\tMPxN\tDISTRIBUTOR\tRECEIVED\tWINDOW\tMODE\tOUTCOME\tEVIDENCE OF A GENUINE OUTAGE")
 	const clock = "15:04:05.000"
-	for _, x := range show {
+	for _, x := range log.Entries {
 		var evidence []string
 		if x.StartedBefore {
 			evidence = append(evidence, "started before activation")
@@ -230,20 +223,4 @@ func (d *demonstration) lastEntries(ctx context.Context, e *env) error {
 			x.WindowStart.Format(clock), x.WindowEnd.Format(clock), x.Mode, x.Outcome, strings.Join(evidence, ", "))
 	}
 	return t.Flush()
-}
-
-// progress shows a bar on a terminal, and nothing elsewhere.
-func progress(e *env) func(done, total int, what string) {
-	f := terminal(e.stdout)
-	if f == nil {
-		return func(int, int, string) {}
-	}
-	var bar *progressbar.ProgressBar
-	return func(done, total int, what string) {
-		if bar == nil {
-			bar = progressbar.NewOptions(total, progressbar.OptionSetWriter(f), progressbar.OptionClearOnFinish(), progressbar.OptionFullWidth())
-		}
-		bar.Describe(what)
-		bar.Set(done)
-	}
 }

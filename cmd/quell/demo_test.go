@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -23,5 +24,24 @@ func TestDemoSaysWhatItLeaves(t *testing.T) {
 	}
 	if want := "rm -r " + filepath.Join(dir, left[0].Name()) + "\n"; status != 1 || !strings.HasSuffix(out.String(), want) {
 		t.Errorf("status %d, want %q at the end of\n%s%s", status, want, &out, &errs)
+	}
+}
+
+// The demo comes out as expected, all the way to its report.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "demo")
+	cmd.Env = append(os.Environ(), beQuell+"=1", "TMPDIR="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{"kinds came out as expected.\n", "started before activation", "to folder: confirmed", "All sound"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Logf("%s", out)
 	}
 }

@@ -297,9 +297,9 @@ func verifyReports(e *env, paths []string) error {
 	if err != nil {
 		return err
 	}
-	read, done := bar(e, size, "verifying")
-	chains, err := reportfile.Verify(files, read)
-	done()
+	p := newProgress(e, "verifying", size, inBytes)
+	chains, err := reportfile.Verify(files, p.add)
+	p.end()
 	if err != nil {
 		return err
 	}

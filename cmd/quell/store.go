@@ -12,8 +12,6 @@ import (
 	"quell/internal/config"
 	"quell/internal/datadir"
 	"quell/internal/storecopy"
-
-	"github.com/schollz/progressbar/v3"
 )
 
 var storeCommand = command{
@@ -51,12 +49,9 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	if !config.IsPostgres(*to) {
 		return errUsage{"say where to: --to postgres://..."}
 	}
-	b := newBar(e, 0, "copying", progressbar.OptionShowCount(), progressbar.OptionShowIts(), progressbar.OptionSetItsString("rows"))
-	list, err := storecopy.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), func(done, total int64) {
-		b.ChangeMax64(total)
-		b.Set64(done)
-	})
-	b.Finish()
+	p := newProgress(e, "copying", 0, inRows)
+	list, err := storecopy.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), p.set)
+	p.end()
 	switch {
 	case errors.Is(err, datadir.ErrInUse):
 		return fmt.Errorf("not complete: %w. What it has now is copied; stop it, and run this again", err)

@@ -35,11 +35,11 @@ func stub(ctx context.Context, e *env, args []string) error {
 	}
 	fmt.Fprintf(e.stdout, "listening at http://%s\n", l.Addr())
 	var mu sync.Mutex // one line after the other
-	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: sim.NewStub(func(a sim.Arrival, m duis.Message) {
+	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &sim.NextHop{Told: func(r *http.Request, m duis.Message, size int) {
 		mu.Lock()
 		defer mu.Unlock()
-		fmt.Fprintf(e.stdout, "%s  %s %s  %d bytes: %s\n", a.At.UTC().Format("15:04:05.000Z"), a.Method, a.URI, a.Size, messageText(&m))
-	})}
+		fmt.Fprintf(e.stdout, "%s  %s %s  %d bytes: %s\n", time.Now().UTC().Format("15:04:05.000Z"), r.Method, r.RequestURI, size, messageText(&m))
+	}}}
 	defer context.AfterFunc(ctx, func() { srv.Close() })()
 	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -19,90 +20,51 @@ import (
 func tell(h *NextHop, uri string, body io.Reader) (status int, answer []byte) {
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, uri, body)
-	r.Header.Set("Content-Type", "application/xml")
+	r.Header.Set("Content-Type", xml)
 	h.ServeHTTP(w, r)
 	return w.Code, w.Body.Bytes()
 }
 
-func TestDSP(t *testing.T) {
-	town, dsp := newTown(1, 20), NewDSP()
-	id := town.requestID(town.homes[0].Meters[0].ID)
-	request := activation(id, outage.SignedPreCommand, immediately)
-	const uri = "/api/v1/serviceS?message=1&x=%20"
-	for i, c := range []struct{ refuse, want string }{{"", "I99"}, {"E19", "E19"}, {"", "I99"}} {
-		dsp.Refuse(id, c.refuse)
-		status, answer := tell(dsp, uri, bytes.NewReader(request))
+func TestNextHop(t *testing.T) {
+	var hop NextHop
+	town := NewTown(1)
+	home := town.homes[0][0][0]
+	request := town.signedPreCommand(home, outage.Order{Kind: outage.OnDemand})
+	for uri, want := range map[string]string{"/api/v1/serviceS?message=1&x=%20": "I99", "/api/v1/serviceS?answer=E19&message=2": "E19"} {
+		status, answer := tell(&hop, uri, bytes.NewReader(request))
 		m, err := duis.Read(answer)
-		if status != http.StatusOK || err != nil || m.ResponseCode != c.want || m.RequestID != id || m.ServiceReferenceVariant != "11.3" {
-			t.Errorf("refusing by %q answers %d %+v, %v", c.refuse, status, m, err)
+		if status != http.StatusOK || err != nil || m.ResponseCode != want || m.RequestID.Target != home.meter.ID || m.ServiceReferenceVariant != "11.3" {
+			t.Errorf("%s answers %d %+v, %v", uri, status, m, err)
 		}
-		a := dsp.Arrivals(uri)
-		if len(a) != i+1 {
-			t.Fatalf("%d arrivals after %d", len(a), i+1)
-		}
-		a[i].At = now()
-		want := Arrival{a[i].At, http.MethodPost, uri, "application/xml", int64(len(request)), sha256.Sum256(request), http.StatusOK, sha256.Sum256(answer)}
-		if a[i] != want {
-			t.Errorf("have %+v\nwant %+v", a[i], want)
+		if have, want := hop.arrived(uri), []arrival{{xml, sha256.Sum256(request), sha256.Sum256(answer)}}; !slices.Equal(have, want) {
+			t.Errorf("have %+v\nwant %+v", have, want)
 		}
 	}
-	image := town.updateFirmware(town.homes[0], 1<<20)
-	if status, answer := tell(dsp, "/image", bytes.NewReader(image)); status != http.StatusOK || !bytes.Contains(answer, []byte("Variant>11.1<")) {
-		t.Errorf("a firmware image is answered %d %s", status, answer)
-	}
-	for _, bad := range []string{"", "no XML", string(request[:len(request)-1]), string(request) + "x", string(town.commandFailure(town.homes[0], now(), "N12"))} {
-		if status, _ := tell(dsp, "/bad", strings.NewReader(bad)); status != http.StatusBadRequest {
-			t.Errorf("%.40q is answered %d", bad, status)
+	for i, body := range []string{"", "no XML", string(request[:500]), string(town.commandFailure(home, now()))} {
+		if status, answer := tell(&hop, "/north", strings.NewReader(body)); status != http.StatusOK || len(answer) > 0 || len(hop.arrived("/north")) != i+1 {
+			t.Errorf("%.40q is answered %d %q, or not noted", body, status, answer)
 		}
 	}
-	if n := len(dsp.Arrivals("/bad")); n != 5 {
-		t.Errorf("%d of 5 that cannot be read are noted", n)
-	}
-	if status, _ := tell(dsp, "/broken", io.MultiReader(strings.NewReader("x"), iotest.ErrReader(errors.New("broken off")))); status != http.StatusBadRequest || len(dsp.Arrivals("/broken")) != 0 {
+	if status, _ := tell(&hop, "/broken", iotest.ErrReader(errors.New("broken off"))); status != http.StatusBadRequest || len(hop.arrived("/broken")) != 0 {
 		t.Errorf("one that breaks off is answered %d, or noted", status)
 	}
-	if n := dsp.Count(); n != 9 {
-		t.Errorf("%d arrivals in all; want 9", n)
+	if n := hop.total(); n != 6 {
+		t.Errorf("%d arrivals in all; want 6", n)
 	}
 }
 
-func TestServiceUsers(t *testing.T) {
-	h := NewServiceUsers()
-	for _, body := range []string{"", "anything"} {
-		if status, answer := tell(h, "/"+body, strings.NewReader(body)); status != http.StatusOK || len(answer) > 0 {
-			t.Errorf("%q is answered %d %q", body, status, answer)
-		}
-	}
-	if h.Count() != 2 || h.Arrivals("/anything")[0].Size != 8 {
-		t.Errorf("arrivals: %+v", h.arrivals)
-	}
-}
-
-func TestNewStub(t *testing.T) {
-	town := newTown(1, 20)
-	id := town.requestID(town.homes[0].Meters[0].ID)
-	var a Arrival
+func TestTold(t *testing.T) {
+	var uri string
+	var size int
 	var m duis.Message
-	h := NewStub(func(arrived Arrival, read duis.Message) { a, m = arrived, read })
-	request := activation(id, outage.SignedPreCommand, immediately)
-	status, answer := tell(h, "/x", bytes.NewReader(request))
-	answered, err := duis.Read(answer)
-	if status != http.StatusOK || err != nil || answered.ResponseCode != "I99" || answered.RequestID != id {
-		t.Errorf("a request is answered %d %s, %v", status, answer, err)
+	hop := NextHop{Told: func(r *http.Request, read duis.Message, n int) { uri, m, size = r.RequestURI, read, n }}
+	id := outage.RequestID{Originator: 1, Target: 2, Counter: 3}
+	request := duis.AppendRequest(nil, id, 1, "4.6", "4.6.1", "<sr:RetrieveImportDailyReadLog/>")
+	status, answer := tell(&hop, "/x?y", bytes.NewReader(request))
+	if status != http.StatusOK || !bytes.Contains(answer, []byte("Variant>4.6.1<")) {
+		t.Errorf("answers %d %s", status, answer)
 	}
-	if m.RequestID != id || a.URI != "/x" || a.Size != int64(len(request)) || a.SHA256 != sha256.Sum256(request) || a.Status != status || a.Answer != sha256.Sum256(answer) {
-		t.Errorf("told %+v, %+v", a, m)
-	}
-	image := town.updateFirmware(town.homes[0], 1<<20)
-	if status, answer := tell(h, "/image", bytes.NewReader(image)); status != http.StatusOK || !bytes.Contains(answer, []byte("Variant>11.1<")) {
-		t.Errorf("a firmware image is answered %d %s", status, answer)
-	}
-	for _, other := range [][]byte{town.commandFailure(town.homes[0], now(), "N12"), []byte("no XML"), nil} {
-		if status, answer := tell(h, "/other", bytes.NewReader(other)); status != http.StatusOK || len(answer) > 0 || a.Size != int64(len(other)) {
-			t.Errorf("%.40q is answered %d %q, told %+v", other, status, answer, a)
-		}
-	}
-	if h.Count() != 0 {
-		t.Errorf("it keeps %d arrivals", h.Count())
+	if m.RequestID != id || uri != "/x?y" || size != len(request) || hop.total() != 0 {
+		t.Errorf("told %s, %d bytes, %+v; %d arrivals", uri, size, m, hop.total())
 	}
 }
