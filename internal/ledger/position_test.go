@@ -6,19 +6,17 @@ import (
 	"quell/internal/outage"
 )
 
-// Of two readings of the switch the later that was begun counts, whichever comes
-// first.
-func TestSwitchReadTwice(t *testing.T) {
+// The store was read before it was told that the switch is off. What was read is over.
+func TestReadBeforeTold(t *testing.T) {
 	var p position
-	p.turn(outage.SwitchOn)
-	turns := p.turned()
-	if _, followed := p.follow(outage.SwitchOff, turns); !followed {
-		t.Error("what another node turned is not followed")
-	}
+	p.turn(outage.SwitchOff)
+	p.keepOff()
+	turns := p.turned() // the reading begins
+	p.told(func() bool { return true })
 	if _, followed := p.follow(outage.SwitchOn, turns); followed {
-		t.Error("an earlier reading counts")
+		t.Error("the switch is on, as it was before the store was told")
 	}
-	if _, followed := p.follow(outage.SwitchShadow, p.turned()); !followed {
-		t.Error("what another node turned then is not followed")
+	if _, followed := p.follow(outage.SwitchOn, p.turned()); !followed {
+		t.Error("a turn on another node is not followed")
 	}
 }

@@ -25,7 +25,7 @@ type position struct {
 	is atomic.Value // outage.Switch
 
 	mu      sync.Mutex // guards what follows, and writing the above
-	turns   int        // here, or followed
+	turns   int        // here, or followed; and what was kept here is in the store
 	turning int        // turns here that are under way
 	kept    bool       // it was turned off here, and the store does not know that yet
 }
@@ -78,12 +78,14 @@ func (p *position) keepOff() {
 	p.kept = true
 }
 
-// told says that the store knows all that the journal had for it, if that is so.
+// told says that the store knows all that the journal had for it, if that is so. What was
+// read before is over.
 func (p *position) told(all func() bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.kept && all() {
 		p.kept = false
+		p.turns++
 	}
 }
 
