@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
@@ -57,79 +58,29 @@ func openPostgres(address string) (conn, *readers, error) {
 	}
 	read := config.Copy()
 	read.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-	dial := &dialer{stdlib.GetConnector(*read), make(chan struct{}, maxReaders), make(chan driver.Conn), make(chan struct{})}
-	return &postgresConn{config: config}, newReaders(sql.OpenDB(dial), &postgres), nil
+	pooled, err := pgxpool.ParseConfig(address)
+	if err != nil {
+		return nil, nil, err
+	}
+	pooled.ConnConfig, pooled.MaxConns = read, maxReaders
+	pool, err := pgxpool.NewWithConfig(context.Background(), pooled)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &postgresConn{config: config}, newReaders(sql.OpenDB(dialer{stdlib.GetPoolConnector(pool), pool}), &postgres), nil
 }
 
-// dialer makes connections for readers. Some wait less long than it may take to
-// get by a host that is silent: the connection is made all the same, and is there
-// for the next who asks.
+// dialer makes connections for readers. Some wait less long than it may take to get by a
+// host that is silent: the pool makes the connection all the same, and has it for the next
+// who asks. Connections that are in use or idle are with sql.DB.
 type dialer struct {
 	driver.Connector
-	slots chan struct{}    // holds a token for each connection that nobody has yet
-	spare chan driver.Conn // hands over those that nobody waited for
-	ended chan struct{}    // closed by Close
+	pool *pgxpool.Pool
 }
 
-// dialed is what became of one connection.
-type dialed struct {
-	conn driver.Conn
-	err  error
-}
-
-func (d *dialer) Connect(ctx context.Context) (driver.Conn, error) {
-	mine, gone := make(chan dialed), make(chan struct{})
-	defer close(gone)
-	select {
-	case conn := <-d.spare:
-		return conn, nil
-	default:
-	}
-	select {
-	case conn := <-d.spare:
-		return conn, nil
-	case d.slots <- struct{}{}:
-		go d.dial(ctx, mine, gone)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	select {
-	case conn := <-d.spare:
-		return conn, nil
-	case is := <-mine:
-		return is.conn, is.err
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// dial makes a connection for somebody, or, if they have gone, for the next
-// within remoteTimeout.
-func (d *dialer) dial(ctx context.Context, to chan<- dialed, gone <-chan struct{}) {
-	defer func() { <-d.slots }()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), remoteTimeout)
-	defer cancel()
-	conn, err := d.Connector.Connect(ctx)
-	select {
-	case to <- dialed{conn, err}:
-		return
-	case <-gone:
-	}
-	if err != nil {
-		return
-	}
-	select {
-	case d.spare <- conn:
-	case <-time.After(remoteTimeout):
-		conn.Close()
-	case <-d.ended:
-		conn.Close()
-	}
-}
-
-// Close ends what nobody waits for; sql.DB calls it.
-func (d *dialer) Close() error {
-	close(d.ended)
+// Close ends what nobody has asked for; sql.DB calls it.
+func (d dialer) Close() error {
+	d.pool.Close()
 	return nil
 }
 
