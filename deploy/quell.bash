@@ -3,12 +3,13 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo switch window explain report inventory devices store config version help"
+		words="serve demo stub switch window explain report inventory devices store config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo switch window explain report inventory devices store config version" ;;
+		help) words="serve demo stub switch window explain report inventory devices store config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
+		stub) words="" ;;
 		switch) words="on shadow off --config --why" ;;
 		window) words="list close --all --config --limit --supplier --why" ;;
 		explain) words="--at --config --json" ;;

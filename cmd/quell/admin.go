@@ -17,6 +17,7 @@ import (
 	"quell/internal/datadir"
 	"quell/internal/devices"
 	"quell/internal/server"
+	"quell/internal/store"
 )
 
 func configFlag(fs *flag.FlagSet, environ []string) *string {
@@ -32,9 +33,9 @@ func getenv(environ []string, name string) string {
 	return ""
 }
 
-// connect finds the quell that a configuration belongs to: the one that runs,
-// or else its store, opened for the time of one command. absent then says what
-// becomes of a change; it is "" if a quell runs.
+// connect finds the quell that a configuration belongs to: the one that runs, or else its
+// store, opened for one command. absent then says when a change takes effect; it is "" if a
+// quell runs. Without a quell and a store the error is store.ErrNone.
 func connect(ctx context.Context, file string, e *env) (c *console.Client, absent string, done func() error, err error) {
 	cfg, err := config.Load(file, e.environ)
 	if err != nil {
@@ -49,12 +50,35 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	} else if !errors.Is(err, console.ErrNotRunning) {
 		return nil, "", nil, err
 	}
-	if _, err := os.Stat(cfg.DataDir); err != nil && cfg.Database() == "" {
-		return nil, "", nil, fmt.Errorf("no quell runs at %s, and there is no data folder yet: %w", cfg.Console.Listen, err)
+	return openStore(ctx, cfg, e, true)
+}
+
+// connectOrCreate is connect, but creates a store where there is none.
+func connectOrCreate(ctx context.Context, file string, e *env) (c *console.Client, absent string, done func() error, err error) {
+	c, absent, done, err = connect(ctx, file, e)
+	if !errors.Is(err, store.ErrNone) {
+		return c, absent, done, err
 	}
-	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
-	if errors.Is(err, datadir.ErrInUse) {
+	cfg, err := config.Load(file, e.environ)
+	if err != nil {
+		return nil, "", nil, err
+	}
+	c, absent, done, err = openStore(ctx, cfg, e, false)
+	if err == nil && cfg.Database() == "" {
+		fmt.Fprintf(e.stdout, "There was no store in %s yet. It has been created.\n", cfg.DataDir)
+	}
+	return c, absent, done, err
+}
+
+// openStore opens the store of a configuration for one command.
+func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c *console.Client, absent string, done func() error, err error) {
+	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Existing: existing,
+		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+	switch {
+	case errors.Is(err, datadir.ErrInUse):
 		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
+	case errors.Is(err, store.ErrNone):
+		err = fmt.Errorf("no quell runs at %s, and %w", cfg.Console.Listen, err)
 	}
 	if err != nil {
 		return nil, "", nil, err
@@ -66,7 +90,7 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	return &console.Client{Base: s.Console()}, absent, s.Close, nil
 }
 
-// whoami names the operator for the audit of what they change.
+// whoami returns the operator's name, for the record of what they change.
 func whoami() string {
 	name := "uid " + fmt.Sprint(os.Getuid())
 	if u, err := user.Current(); err == nil {
@@ -78,62 +102,85 @@ func whoami() string {
 	return name
 }
 
-// importFiles imports files, and shows how far it is if standard error is a terminal.
-func importFiles(ctx context.Context, e *env, c *console.Client, kind string, names []string, how console.How) (console.Imported, error) {
+// runImport imports files as "inventory" or "devices", and shows how far it is if standard
+// error is a terminal.
+func runImport(ctx context.Context, e *env, configFile, kind string, names []string, how console.ImportOptions) error {
 	var files []devices.File
 	var total int64
 	for _, name := range names {
 		f, err := os.Open(name)
 		if err != nil {
-			return console.Imported{}, err
+			return err
 		}
 		defer f.Close()
 		info, err := f.Stat()
 		if err != nil {
-			return console.Imported{}, err
+			return err
 		}
 		if info.IsDir() {
-			return console.Imported{}, fmt.Errorf("%s is a folder", name)
+			return fmt.Errorf("%s is a folder", name)
 		}
 		total += info.Size()
 		files = append(files, devices.File{Name: name, Reader: f})
+	}
+	open := connectOrCreate
+	if how.DryRun {
+		open = connect
+	}
+	c, absent, done, err := open(ctx, configFile, e)
+	if err != nil {
+		return err
 	}
 	p := newProgress(e, "importing", total, inBytes)
 	defer p.end()
 	for i := range files {
 		files[i].Reader = io.TeeReader(files[i].Reader, p)
 	}
-	return c.Import(ctx, kind, whoami(), files, how)
+	im, err := c.Import(ctx, kind, whoami(), files, how)
+	if err := firstOf(err, done()); err != nil {
+		return err
+	}
+	p.end()
+	printImport(e.stdout, kind, im, absent)
+	return nil
 }
 
+// importOnly are the flags of an import, for checkFlags.
+var importOnly = map[string]string{"dry-run": "import", "force": "import"}
+
 // importFlags are the flags of an import.
-func importFlags(fs *flag.FlagSet) (how *console.How) {
-	how = &console.How{}
+func importFlags(fs *flag.FlagSet) (how *console.ImportOptions) {
+	how = &console.ImportOptions{}
 	fs.BoolVar(&how.DryRun, "dry-run", false, "import: change nothing, and say what would change")
-	fs.BoolVar(&how.Force, "force", false, "import: even a list that has no devices, that removes more than a fifth of those in force,\nor that replaces what the configuration names")
+	fs.BoolVar(&how.Force, "force", false, "import: also import a list that has no devices, that removes more than a fifth of those in force,\nor that replaces the one that the configuration names")
 	return how
 }
 
-func sayImport(w io.Writer, kind string, im console.Imported, absent string) {
+// printImport prints what an import did, or what a dry run found.
+func printImport(w io.Writer, kind string, im console.Imported, absent string) {
+	if kind == "devices" {
+		kind = "device list"
+	}
+	source := printable(im.Source)
 	if im.Change != nil {
-		fmt.Fprintf(w, "%s: %s in %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), im.Source, im.SHA256)
+		fmt.Fprintf(w, "%s: %s in %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), source, im.SHA256)
 		if kind == "inventory" {
 			fmt.Fprintf(w, "It would add %s and change %d.\n", plural(im.Change.Added, "device"), im.Change.Changed)
 		} else {
 			fmt.Fprintf(w, "In force: %s. It would add %d and remove %d.\n", plural(im.Change.Before, "device"), im.Change.Added, im.Change.Removed)
 		}
 		if im.Refused != "" {
-			fmt.Fprintf(w, "It would be %s.\n", im.Refused)
+			fmt.Fprintf(w, "It would be %s.\n", printable(im.Refused))
 		}
 		fmt.Fprintln(w, "Nothing was changed.")
 		return
 	}
-	fmt.Fprintf(w, "%s: %s from %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), im.Source, im.SHA256)
+	fmt.Fprintf(w, "%s: %s from %s, SHA-256 %s\n", kind, plural(im.Rows, "device"), source, im.SHA256)
 	if im.Skipped > 0 {
 		fmt.Fprintf(w, "%s: skipped %s, decommissioned or withdrawn\n", kind, plural(im.Skipped, "device"))
 	}
 	fmt.Fprintln(w, cmp.Or(absent, "In force on the running quell now."))
 	if im.Others != nil && im.Others.Meters > 0 {
-		fmt.Fprintf(w, "Look: %s\n", im.Others)
+		fmt.Fprintf(w, "Warning: %s\n", im.Others)
 	}
 }

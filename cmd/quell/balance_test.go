@@ -20,15 +20,15 @@ import (
 	"quell/internal/console"
 )
 
-// numberHeader marks the messages of the traffic, slowHeader those whose
-// answer waits.
+// numberHeader has the number of a message of the traffic. slowHeader marks the messages
+// that the next hop answers late.
 const (
 	numberHeader = "Message-Number"
 	slowHeader   = "Slow"
 )
 
-// traffic is what some senders send without an end, each message again and
-// again until it is answered 200.
+// traffic is endless traffic from several senders. Each message is sent again until it is
+// answered 200.
 type traffic struct {
 	b          *balancer
 	stop       chan bool
@@ -56,8 +56,8 @@ func (tr *traffic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	tr.seen[r.Header.Get(numberHeader)]++
 }
 
-// send is one sender with connections of its own. Half of its messages are
-// alerts, half 11.3s.
+// send runs one sender with its own connections. Half of its messages are alerts, half are
+// 11.3s.
 func (tr *traffic) send(sender int) {
 	client := &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
@@ -118,7 +118,7 @@ func (tr *traffic) goesOn(what string) {
 	wait(tr.b.t, "traffic goes on "+what, func() bool { return tr.answered.Load() > from+100 })
 }
 
-// report logs what had to be sent again since the last report.
+// report logs how many messages had to be sent again since the last report.
 func (tr *traffic) report(what string, before int) (after int) {
 	tr.resentMu.Lock()
 	defer tr.resentMu.Unlock()
@@ -126,9 +126,9 @@ func (tr *traffic) report(what string, before int) (after int) {
 	return len(tr.resent)
 }
 
-// Three nodes behind HAProxy as deploy/haproxy.cfg has it. One is stopped, one
-// killed, one loses its store: each message gets through, none is given to a
-// next hop twice unless its sender sent it twice, and HAProxy knows each node.
+// Three nodes are behind HAProxy with deploy/haproxy.cfg. One is stopped, one is killed, one
+// loses its store. Each message gets through. No next hop gets a message twice, unless its
+// sender sent it twice. HAProxy knows the state of each node.
 func TestLoadBalancer(t *testing.T) {
 	tr := &traffic{stop: make(chan bool), seen: map[string]int{}, resent: map[string][]string{}, begun: make(chan bool), answerSlow: make(chan bool)}
 	hop := httptest.NewServer(tr)
@@ -142,7 +142,7 @@ func TestLoadBalancer(t *testing.T) {
 	b := balance(t, nodes)
 	tr.b = b
 
-	// Two messages on each node, that are under way when it is stopped.
+	// Two messages on each node are under way when it is stopped.
 	const slow = 6
 	late := make(chan string)
 	for range slow {
@@ -200,7 +200,7 @@ func TestLoadBalancer(t *testing.T) {
 	tr.account()
 }
 
-// account holds what was sent against what arrived.
+// account compares what was sent with what arrived.
 func (tr *traffic) account() {
 	t := tr.b.t
 	t.Helper()
@@ -228,7 +228,7 @@ func (tr *traffic) account() {
 	}
 }
 
-// sendSlow sends a message whose answer waits, and returns it.
+// sendSlow sends a message that is answered late, and returns the answer.
 func (tr *traffic) sendSlow() string {
 	req, err := http.NewRequest("POST", "http://"+tr.b.north, strings.NewReader("<x/>"))
 	if err != nil {
@@ -254,12 +254,12 @@ func (tr *traffic) comesBack(node int, n *installation) *process {
 	return p
 }
 
-// takenOut stops a node as an operator does who wants no message sent twice.
+// takenOut stops a node in the way that makes no sender send a message twice.
 func (tr *traffic) takenOut(node int, n *installation, p *process) {
 	t := tr.b.t
 	t.Helper()
 	name := fmt.Sprintf("/quell%d", node+1)
-	tr.b.say("set server southbound" + name + " state drain")
+	tr.b.command("set server southbound" + name + " state drain")
 	wait(t, "the node has finished", func() bool {
 		s := tr.b.stats()
 		south, north := s["southbound"+name], s["northbound"+name]
@@ -271,12 +271,12 @@ func (tr *traffic) takenOut(node int, n *installation, p *process) {
 	tr.goesOn("without the node that was taken out")
 	before := tr.b.taken(node)
 	n.serve()
-	tr.b.say("set server southbound" + name + " state ready")
+	tr.b.command("set server southbound" + name + " state ready")
 	wait(t, "it gets messages again", func() bool { return tr.b.taken(node) > before+20 })
 }
 
-// withoutStore takes a node's store away while another program holds the lock
-// on it. The node is asked often enough meanwhile, stays UP and gets messages.
+// withoutStore locks the store of a node from another program. The node answers the checks,
+// stays UP and gets messages.
 func (tr *traffic) withoutStore(node int, n *installation) {
 	t := tr.b.t
 	t.Helper()

@@ -14,7 +14,7 @@ import (
 var configCommand = command{
 	name: "config", usage: "check [FILE] [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("check also reads the files that device_list and inventory name.\ndocs/config.md has all keys and environment variables, and says what a running quell takes over.")
+		fs := e.flags("check also reads the files that device_list and inventory name.\ndocs/config.md has all keys and environment variables, and says which of them a running quell takes over.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 2 && rest[0] == "check" {
@@ -33,7 +33,7 @@ var configCommand = command{
 				err = server.CheckLists(ctx, e.stdout, &cfg)
 			}
 			if err != nil {
-				return fmt.Errorf("the configuration is not valid:\n%w", err)
+				return invalid(*file, err)
 			}
 			fmt.Fprintln(e.stdout, "The configuration is valid.")
 			return nil
@@ -42,9 +42,17 @@ var configCommand = command{
 	},
 }
 
-// loadConfig is config.Load for those who deliver: it also checks the targets
-// of remotes, without reaching them. first says that rclone's configuration is
-// the one that cfg names; later it stays what it was.
+// invalid is the error for a configuration that is not valid.
+func invalid(file string, err error) error {
+	if file == "" {
+		return fmt.Errorf("the configuration is not valid, and no file is named: give --config FILE, or set QUELL_CONFIG\n%w", err)
+	}
+	return fmt.Errorf("the configuration is not valid:\n%w", err)
+}
+
+// loadConfig is config.Load for commands that deliver reports. It also checks the targets
+// of remotes, without connecting to them. If first is true, it loads the rclone
+// configuration that the file names; later that stays the same.
 func loadConfig(file string, environ []string, first bool) (config.Config, error) {
 	cfg, err := config.Load(file, environ)
 	if err != nil {
@@ -53,14 +61,14 @@ func loadConfig(file string, environ []string, first bool) (config.Config, error
 	if first {
 		err := remote.Configure(cfg.Report.RcloneConfig)
 		if err != nil && cfg.Report.RcloneConfig == "" && len(cfg.Report.Remotes) == 0 {
-			err = remote.Configure(remote.NoConfig) // somebody's own, that nobody asked for
+			err = remote.Configure(remote.NoConfig) // ignore the user's own one, which nobody named
 		}
 		if err != nil {
 			return cfg, fmt.Errorf("report.rclone_config: %w", err)
 		}
 	}
 	var errs []error
-	if database := cfg.Database(); database != "" { // else its variables are somebody else's
+	if database := cfg.Database(); database != "" { // otherwise PGHOST and the like are for another program
 		if err := sqldb.CheckAddress(database); err != nil {
 			errs = append(errs, fmt.Errorf("store: %w", err))
 		}

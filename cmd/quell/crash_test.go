@@ -39,7 +39,7 @@ func powerOutage(n, hub int) []byte {
 	return duis.AppendPowerOutage(nil, alertID(n, hub), now, duis.PowerOutage{CHF: hubID(hub), Start: now.Add(-3 * time.Minute), MPxN: "1200023305967"})
 }
 
-// recorder is a next hop that remembers the alerts that it was given.
+// recorder is a next hop that remembers the alerts that it got.
 type recorder struct {
 	mu   sync.Mutex
 	seen map[string]int
@@ -57,7 +57,7 @@ func (r *recorder) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
 	}
 }
 
-// message is one that is sent until it is answered.
+// message is a message that is sent until it is answered.
 type message struct {
 	south bool
 	n     int    // the meter of an 11.3
@@ -65,14 +65,14 @@ type message struct {
 	body  []byte
 }
 
-// window is of an 11.3 that was answered.
+// window is the window of an 11.3 that was answered.
 type window struct {
 	hub   int
 	since time.Time
 }
 
-// campaign is seeded traffic over one or more quells, each message sent until
-// it is answered, and the account of what became of it.
+// campaign is seeded traffic through one or more quells. Each message is sent until it is
+// answered, and the campaign keeps account of the results.
 type campaign struct {
 	t     *testing.T
 	seed  uint64
@@ -80,7 +80,7 @@ type campaign struct {
 	north *recorder
 	hubs  int // the first half have a window from the beginning, the others never
 	later int // more hubs, which get theirs under way
-	// settled is how long ago a window was answered whose alerts are sent.
+	// settled is the time after the answer to an 11.3 until alerts of its hub are sent.
 	settled time.Duration
 	client  *http.Client
 
@@ -92,7 +92,7 @@ type campaign struct {
 	late, sent int
 }
 
-// tracked is how many hubs there are.
+// tracked is the number of hubs.
 const firstHubs, laterHubs = 30, 3000
 
 func newCampaign(t *testing.T, seed uint64, nodes []*installation, north *recorder) *campaign {
@@ -133,8 +133,8 @@ func (c *campaign) send(m message, node *installation) bool {
 	return true
 }
 
-// next makes a message: now and then an 11.3 of a hub whose alerts come only
-// after it, else an alert of a hub with or without a window.
+// next returns a message: now and then an 11.3 for a hub whose alerts come only after it,
+// otherwise an alert of a hub with or without a window.
 func (c *campaign) next(rnd *rand.Rand) message {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -152,8 +152,8 @@ func (c *campaign) next(rnd *rand.Rand) message {
 	return message{id: alertID(c.sent, hub).String(), body: powerOutage(c.sent, hub)}
 }
 
-// run sends traffic to all nodes until stop is called, which returns when the
-// last message was answered or given up.
+// run sends traffic to all nodes until stop is called. stop returns when the last message
+// was answered or given up.
 func (c *campaign) run() (stop func()) {
 	c.seed++
 	done := make(chan bool)
@@ -179,7 +179,7 @@ func (c *campaign) run() (stop func()) {
 	return func() { close(done); wg.Wait() }
 }
 
-// goesOn waits for more answers of the nodes.
+// goesOn waits for more answers from the nodes.
 func (c *campaign) goesOn() {
 	c.t.Helper()
 	count := func() int {
@@ -191,7 +191,7 @@ func (c *campaign) goesOn() {
 	wait(c.t, "traffic goes on", func() bool { return count() > from+100 })
 }
 
-// suppresses waits for more suppressions: the store works.
+// suppresses waits for more suppressions, which show that the store works.
 func (c *campaign) suppresses() {
 	c.t.Helper()
 	count := func() int {
@@ -203,7 +203,8 @@ func (c *campaign) suppresses() {
 	wait(c.t, "the store decides again", func() bool { return count() > from+50 })
 }
 
-// sendAgain sends what was not answered until it is, each time to another node.
+// sendAgain sends the messages that were not answered until they are, each time to another
+// node.
 func (c *campaign) sendAgain() {
 	c.t.Helper()
 	c.mu.Lock()
@@ -221,9 +222,9 @@ func (c *campaign) sendAgain() {
 	c.t.Logf("%d alerts so far, %d messages sent again", c.sent, len(list))
 }
 
-// account holds the log of a quell against what senders were told and the next
-// hop got: each alert was delivered or is in the log, none both, or its outcome
-// says so; numbers have no gap; each 11.3 that was answered has its window.
+// account compares the log of a quell with what senders were told and what the next hop
+// got. Each alert was delivered or is in the log; if both, its outcome says so. The numbers
+// have no gap. Each 11.3 that was answered has its window.
 func (c *campaign) account(admin string) {
 	t := c.t
 	t.Helper()
@@ -241,7 +242,7 @@ func (c *campaign) account(admin string) {
 			}
 			last = e.Seq
 			if _, twice := logged[e.AlertID]; twice {
-				t.Errorf("alert %s stands twice in the log", e.AlertID)
+				t.Errorf("alert %s is in the log twice", e.AlertID)
 			}
 			logged[e.AlertID] = e.Outcome
 		}
@@ -269,7 +270,7 @@ func (c *campaign) account(admin string) {
 		}
 	}
 	if len(c.suppressed)+len(c.forwarded) != c.sent || len(c.suppressed) == 0 || len(c.forwarded) == 0 || len(c.answered) <= c.hubs/2 {
-		t.Errorf("of %d alerts %d suppressed, %d forwarded; %d windows", c.sent, len(c.suppressed), len(c.forwarded), len(c.answered))
+		t.Errorf("of %d alerts %d were suppressed and %d forwarded; %d windows", c.sent, len(c.suppressed), len(c.forwarded), len(c.answered))
 	}
 	for _, w := range c.answered {
 		var a struct {
@@ -284,8 +285,8 @@ func (c *campaign) account(admin string) {
 		c.sent, len(c.suppressed), corrected, len(c.forwarded), len(c.answered))
 }
 
-// kill -9 in the middle of traffic, again and again; what was not answered is
-// sent again.
+// quell is killed with kill -9 in the middle of traffic, again and again. Messages that were
+// not answered are sent again.
 func TestKill(t *testing.T) {
 	north := &recorder{seen: map[string]int{}}
 	hop := httptest.NewServer(north)

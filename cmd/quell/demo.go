@@ -23,7 +23,7 @@ import (
 )
 
 var demoCommand = command{
-	name: "demo", usage: "[--stay]", short: "See quell at work: a small town, real messages, half a minute",
+	name: "demo", usage: "[--stay]", short: "Show quell at work in a small made-up town, in a few seconds",
 	run: demo,
 }
 
@@ -31,9 +31,9 @@ var demoCommand = command{
 const demoWindow = 4 * time.Second
 
 func demo(ctx context.Context, e *env, args []string) error {
-	fs := e.flags("Starts quell on free ports of this machine, with a window of seconds and stand-ins for its next hops, and sends\n" +
-		"DUIS messages through it. The exit status is 1 if anything came out other than expected.")
-	stay := fs.Bool("stay", false, "leave it running when done, until interrupted")
+	fs := e.flags("It starts quell on free ports of this machine, with windows of a few seconds and stand-ins for its next hops, and\n" +
+		"sends DUIS messages through it. The exit status is 1 if any result is not as expected.")
+	stay := fs.Bool("stay", false, "keep quell running at the end, until it is interrupted")
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
 	}
@@ -41,7 +41,7 @@ func demo(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	// Also after a failure, whose cause is in there.
+	// Also after a failure: the files show its cause.
 	defer fmt.Fprintf(e.stdout, "\nWhat the demo wrote stays until you remove it: rm -r %s\n", dir)
 	d, err := startDemo(ctx, dir)
 	if err != nil {
@@ -49,7 +49,7 @@ func demo(ctx context.Context, e *env, args []string) error {
 	}
 	err = d.run(ctx, e)
 	if err == nil && *stay {
-		fmt.Fprintf(e.stdout, "\nStill running; interrupt it to end.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
+		fmt.Fprintf(e.stdout, "\nStill running. Interrupt it to stop.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
 			d.configFile, d.sys.Southbound(), d.sys.Northbound(), d.sys.Console())
 		<-ctx.Done()
 	}
@@ -71,7 +71,7 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	cfg := config.Default()
 	cfg.DataDir = filepath.Join(dir, "data")
 	cfg.Window = config.Duration(demoWindow)
-	cfg.StoreTimeout = config.Duration(time.Second) // a busy machine shall not make alerts go forward
+	cfg.StoreTimeout = config.Duration(time.Second) // so that no alert goes forward because the machine is busy
 	cfg.DeviceList = filepath.Join(dir, "device-list.txt")
 	cfg.Inventory = []string{filepath.Join(dir, "inventory.csv")}
 	if err := remote.Configure(remote.NoConfig); err != nil {
@@ -102,7 +102,7 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	if d.sys, err = server.Start(ctx, server.Options{Config: cfg, Version: version(), Log: slog.New(slog.NewTextHandler(d.log, nil))}); err != nil {
 		return nil, err
 	}
-	// Enough for the other commands to find it.
+	// The other commands need no more to find it.
 	u, err := url.Parse(d.sys.Console())
 	if err != nil {
 		return nil, err
@@ -119,7 +119,7 @@ func (d *demonstration) hop(h http.Handler) (string, error) {
 	}
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
 	d.hops = append(d.hops, srv)
-	go srv.Serve(l) // ends with close
+	go srv.Serve(l) // until close
 	return "http://" + l.Addr().String(), nil
 }
 
@@ -139,9 +139,9 @@ func (d *demonstration) close() error {
 	return errors.Join(err, d.log.Close())
 }
 
-// run drives the messages and prints what came of them.
+// run sends the messages and prints the results.
 func (d *demonstration) run(ctx context.Context, e *env) error {
-	fmt.Fprintf(e.stdout, "quell stands between the suppliers and hubs of a made-up town and its next hops. A window is %v here, and 30m in use.\n\n", demoWindow)
+	fmt.Fprintf(e.stdout, "quell is between the suppliers and hubs of a made-up town and its next hops. A window lasts %v here, and 30m in real use.\n\n", demoWindow)
 	q := sim.Quell{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow, DSP: &d.dsp, Users: &d.users}
 	results, err := q.Run(ctx, d.town, func(line string) { fmt.Fprintf(e.stdout, "%s  %s\n", time.Now().UTC().Format(time.TimeOnly), line) })
 	if err != nil {
@@ -149,7 +149,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	}
 	differ := 0
 	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\nKIND\tSENT\tEXPECTED\tCAME OUT\t")
+	fmt.Fprintln(t, "\nKIND\tSENT\tEXPECTED\tRESULT\t")
 	for _, r := range results {
 		verdict := "ok"
 		if len(r.Differences) > 0 {
@@ -164,7 +164,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 			fmt.Fprintf(e.stdout, "  %s: %s\n", r.Name, line)
 		}
 	}
-	fmt.Fprintln(e.stdout, "What passed or was forwarded, and each answer, was compared with what was sent by its SHA-256.")
+	fmt.Fprintln(e.stdout, "The SHA-256 of each message and answer that passed is the same on both sides of quell, or the kind is DIFFERENT.")
 	if err := d.suppressionLog(ctx, e); err != nil {
 		return err
 	}
@@ -173,14 +173,14 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	}
 	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt.\n", d.dir)
 	if differ > 0 {
-		return fmt.Errorf("%d of %d kinds came out other than expected", differ, len(results))
+		return fmt.Errorf("%d of %d kinds are not as expected", differ, len(results))
 	}
-	fmt.Fprintf(e.stdout, "All %d kinds came out as expected.\n", len(results))
+	fmt.Fprintf(e.stdout, "All %d kinds are as expected.\n", len(results))
 	return nil
 }
 
-// report has a report cut and delivered to a folder, and verifies what came
-// there as its receiver would.
+// report cuts a report, waits for its delivery to a folder, and verifies the file there, as
+// its receiver would.
 func (d *demonstration) report(ctx context.Context, e *env) error {
 	c := console.Client{Base: d.sys.Console()}
 	r, err := c.CutReport(ctx)
@@ -190,7 +190,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 	if r, err = awaitDelivery(ctx, &c, r, ""); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "\nThe log leaves as a report. Its consolidated file goes to a folder, as it would by SFTP or to SharePoint:\n\n")
+	fmt.Fprintf(e.stdout, "\nThe log leaves quell as a report. Its consolidated file goes to a folder here; in real use by SFTP or to SharePoint:\n\n")
 	printReport(e.stdout, r)
 	delivered := filepath.Join(d.dir, "delivered")
 	fmt.Fprintf(e.stdout, "\nquell report verify %s\n", delivered)
@@ -200,7 +200,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 	return verifyReports(e, []string{delivered})
 }
 
-// suppressionLog prints the suppression log, by the console.
+// suppressionLog prints the suppression log, which it asks the console for.
 func (d *demonstration) suppressionLog(ctx context.Context, e *env) error {
 	c := console.Client{Base: d.sys.Console()}
 	log, err := c.Suppressions(ctx, 0, 1000)

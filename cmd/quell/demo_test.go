@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// The demo says how to remove what it wrote, also when it was broken off.
+// The demo says how to remove what it wrote, even if it was interrupted.
 func TestDemoSaysWhatItLeaves(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("TMPDIR", dir)
@@ -27,7 +27,7 @@ func TestDemoSaysWhatItLeaves(t *testing.T) {
 	}
 }
 
-// The demo comes out as expected, all the way to its report.
+// The demo succeeds, up to and including its report.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "demo")
@@ -36,7 +36,7 @@ func TestDemo(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{"kinds came out as expected.\n", "started before activation", "to folder: confirmed", "All sound"} {
+	for _, want := range []string{"kinds are as expected.\n", "started before activation", "to folder: confirmed", "All sound"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("no %q", want)
 		}

@@ -37,7 +37,7 @@ func deployed(t testing.TB, name string) string {
 	return string(text)
 }
 
-// replaced puts new texts in the place of old ones, each of which must occur.
+// replaced replaces old texts by new ones. Each old text must occur.
 func replaced(t testing.TB, text string, oldNew ...string) string {
 	t.Helper()
 	for i := 0; i < len(oldNew); i += 2 {
@@ -48,7 +48,7 @@ func replaced(t testing.TB, text string, oldNew ...string) string {
 	return strings.NewReplacer(oldNew...).Replace(text)
 }
 
-// seconds finds the number of seconds in a file.
+// seconds returns a number of seconds that a file has.
 func seconds(t testing.TB, text, pattern string) time.Duration {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^\s*` + pattern + `(\d+)s$`).FindStringSubmatch(text)
@@ -59,7 +59,7 @@ func seconds(t testing.TB, text, pattern string) time.Duration {
 	return time.Duration(n) * time.Second
 }
 
-// systemd takes the unit without a complaint, and calls it well shut off.
+// systemd accepts the unit without a complaint, and rates its sandbox well.
 func TestUnit(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("there is no systemd-analyze; on Debian it is in systemd")
@@ -92,8 +92,8 @@ type balancer struct {
 	log                  *output
 }
 
-// balance starts HAProxy before three nodes; only addresses are other than in
-// the file, and the user where the test is not root.
+// balance starts HAProxy before three nodes. Only the addresses differ from the file, and
+// the user if the test does not run as root.
 func balance(t testing.TB, nodes []*installation) *balancer {
 	t.Helper()
 	haproxy, err := exec.LookPath("haproxy")
@@ -144,8 +144,8 @@ func balance(t testing.TB, nodes []*installation) *balancer {
 	return b
 }
 
-// say gives a command to the stats socket, and returns the answer.
-func (b *balancer) say(command string) string {
+// command sends a command to the stats socket, and returns the answer.
+func (b *balancer) command(command string) string {
 	c, err := net.Dial("unix", b.socket)
 	if err != nil {
 		return "" // it does not listen yet
@@ -156,10 +156,10 @@ func (b *balancer) say(command string) string {
 	return strings.TrimSpace(string(text))
 }
 
-// stats asks the stats socket: by "backend/server", columns by their names. It
-// is nil if there is no answer.
+// stats asks the stats socket. It returns the columns by name for each "backend/server"; nil
+// if there is no answer.
 func (b *balancer) stats() map[string]map[string]string {
-	rows, err := csv.NewReader(strings.NewReader(strings.TrimPrefix(b.say("show stat"), "# "))).ReadAll()
+	rows, err := csv.NewReader(strings.NewReader(strings.TrimPrefix(b.command("show stat"), "# "))).ReadAll()
 	if err != nil || len(rows) < 2 {
 		return nil
 	}
@@ -174,7 +174,7 @@ func (b *balancer) stats() map[string]map[string]string {
 	return all
 }
 
-// is waits until both backends say this of a node, counted from 0.
+// is waits until both backends have this state for a node. Nodes count from 0.
 func (b *balancer) is(node int, status string) {
 	b.t.Helper()
 	name := fmt.Sprintf("/quell%d", node+1)
@@ -184,7 +184,7 @@ func (b *balancer) is(node int, status string) {
 	})
 }
 
-// taken is how many messages a node was given so far.
+// taken returns how many messages a node has got so far.
 func (b *balancer) taken(node int) (n int) {
 	s := b.stats()
 	for _, backend := range []string{"southbound", "northbound"} {
@@ -194,7 +194,7 @@ func (b *balancer) taken(node int) (n int) {
 	return n
 }
 
-// If no console answers, which says nothing of messages, they pass.
+// Messages pass even if no console answers.
 func TestLoadBalancerWithoutChecks(t *testing.T) {
 	hop := accept(t)
 	var nodes []*installation
@@ -219,7 +219,7 @@ func TestLoadBalancerWithoutChecks(t *testing.T) {
 	}
 }
 
-// passed is what one side of a quell sees of a message, or of its answer.
+// passed is what one side of a quell sees of a message, or of an answer.
 type passed struct {
 	Method, Target, Host string
 	Status               int
@@ -229,8 +229,8 @@ type passed struct {
 	Body                 [sha256.Size]byte
 }
 
-// mirror is a next hop that remembers the last message, and sends its body back
-// under odd headers.
+// mirror is a next hop that remembers the last message, and sends its body back with odd
+// headers.
 type mirror struct {
 	mu   sync.Mutex // guards last
 	last passed
@@ -277,7 +277,7 @@ func (m *mirror) try(t *testing.T, client *http.Client, addr, method, target str
 		Body: sha256.Sum256(answer)}
 }
 
-// What a next hop and a sender see is the same through HAProxy and without it.
+// A next hop and a sender see the same with HAProxy and without it.
 func TestLoadBalancerChangesNothing(t *testing.T) {
 	if d := seconds(t, deployed(t, "haproxy.cfg"), "timeout server "); d < server.StopTimeout {
 		t.Errorf("haproxy gives up after %s, before quell does", d)

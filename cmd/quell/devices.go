@@ -11,29 +11,38 @@ import (
 )
 
 var devicesCommand = command{
-	name: "devices", usage: "import FILE [--dry-run] [--force] | list | check ID... [--config FILE]", short: "Import, list or check the device list: the meters to track",
+	name: "devices", usage: "import FILE [--dry-run] [--force] | list | check ID... [--config FILE]", short: "Import, show or check the device list: the meters to track",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("FILE has one EUI-64 a line; a header and # comments are allowed. It replaces the list in force.\n" +
-			"A list that is empty, or has lost more than a fifth of the devices in force, is refused without --force.\n" +
-			"check says of each device whether it is in the list and would be tracked. The exit status is 1 if one would not.")
+		fs := e.flags("FILE has one EUI-64 in each line; a header and # comments are allowed. It replaces the list in force.\n" +
+			"A list that is empty, or lacks more than a fifth of the devices in force, is refused without --force.\n" +
+			"An import may come before the first start: it creates the store.\n" +
+			"check says for each device whether it is in the list and would be tracked. The exit status is 1 if one would not.")
 		file := configFlag(fs, e.environ)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 {
 			return orUsage(err, "say what to do: import, list or check")
 		}
-		do, ok := map[string]func(context.Context, *env, *console.Client, string, []string) error{
-			"import": func(ctx context.Context, e *env, c *console.Client, absent string, names []string) error {
-				return importDevices(ctx, e, c, absent, names, *how)
-			}, "list": listDevices, "check": checkDevices}[rest[0]]
-		if !ok || (rest[0] == "list") != (len(rest) == 1) || rest[0] == "import" && len(rest) != 2 {
+		action, ids := rest[0], rest[1:]
+		if action != "import" && action != "list" && action != "check" || (action == "list") != (len(ids) == 0) || action == "import" && len(ids) != 1 {
 			return errUsage{"say what to do: import FILE, list, or check ID..."}
 		}
-		c, absent, done, err := connect(ctx, *file, e)
+		if err := checkFlags(fs, action, importOnly); err != nil {
+			return err
+		}
+		if action == "import" {
+			return runImport(ctx, e, *file, "devices", ids, *how)
+		}
+		c, _, done, err := connect(ctx, *file, e)
 		if err != nil {
 			return err
 		}
-		return firstOf(do(ctx, e, c, absent, rest[1:]), done())
+		if action == "list" {
+			err = listDevices(ctx, e, c)
+		} else {
+			err = checkDevices(ctx, e, c, ids)
+		}
+		return firstOf(err, done())
 	},
 }
 
@@ -46,16 +55,7 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-func importDevices(ctx context.Context, e *env, c *console.Client, absent string, names []string, how console.How) error {
-	im, err := importFiles(ctx, e, c, "devices", names, how)
-	if err != nil {
-		return err
-	}
-	sayImport(e.stdout, "device list", im, absent)
-	return nil
-}
-
-func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []string) error {
+func listDevices(ctx context.Context, e *env, c *console.Client) error {
 	w := bufio.NewWriter(e.stdout)
 	defer w.Flush()
 	for after := ""; ; {
@@ -67,7 +67,8 @@ func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []s
 			if page.List.No == 0 {
 				return errors.New("there is no device list")
 			}
-			fmt.Fprintf(w, "# %s from %s, SHA-256 %s, since %s by %s\n", plural(page.List.Rows, "device"), page.List.Source, page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), page.List.Who)
+			fmt.Fprintf(w, "# %s from %s, SHA-256 %s, since %s by %s\n", plural(page.List.Rows, "device"), printable(page.List.Source),
+				page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), printable(page.List.Who))
 		}
 		for _, id := range page.Devices {
 			fmt.Fprintln(w, id)
@@ -78,7 +79,7 @@ func listDevices(ctx context.Context, e *env, c *console.Client, _ string, _ []s
 	}
 }
 
-func checkDevices(ctx context.Context, e *env, c *console.Client, _ string, ids []string) error {
+func checkDevices(ctx context.Context, e *env, c *console.Client, ids []string) error {
 	var missing int
 	for _, text := range ids {
 		id, err := outage.ParseAnyDeviceID(text)

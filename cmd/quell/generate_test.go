@@ -17,8 +17,8 @@ import (
 
 var update = flag.Bool("update", false, "write the man page, the completions, and into the scripts of TestScripts what the commands print now")
 
-// TestGenerated holds the man page and the completions to the table of commands
-// and to their help. With -update it writes them.
+// TestGenerated compares the man page and the completions with the table of commands and
+// their help. With -update it writes them.
 func TestGenerated(t *testing.T) {
 	pages := readPages(t)
 	for name, text := range map[string]string{
@@ -55,7 +55,7 @@ type option struct {
 	standard string // the default, unless it is nothing
 }
 
-// readPages asks every command for its help.
+// readPages returns the help of every command.
 func readPages(t *testing.T) (pages []page) {
 	t.Helper()
 	for _, c := range commands() {
@@ -79,7 +79,7 @@ func readPages(t *testing.T) (pages []page) {
 	return pages
 }
 
-// forms splits the usage of a command where a | stands outside of brackets.
+// forms splits the usage of a command at each | outside of brackets.
 func (p page) forms() (forms []string) {
 	depth, start := 0, 0
 	for i := range p.usage {
@@ -96,7 +96,8 @@ func (p page) forms() (forms []string) {
 	return append(forms, p.usage[start:])
 }
 
-// words are the first words of a command's forms that are given as they are: "list", but not FILE.
+// words returns the first words of a command's forms that are typed as they are: "list", but
+// not FILE.
 func (p page) words() (words []string) {
 	for _, form := range p.forms() {
 		first, _, _ := strings.Cut(form, " ")
@@ -109,7 +110,7 @@ func (p page) words() (words []string) {
 	return words
 }
 
-// TestWords shows what is read from the usage lines.
+// TestWords tests which words are read from the usage lines.
 func TestWords(t *testing.T) {
 	want := map[string]string{
 		"serve": "", "explain": "", "switch": "on shadow off", "window": "list close", "report": "list show cut send resume verify export",
@@ -124,7 +125,7 @@ func TestWords(t *testing.T) {
 
 const madeBy = `made from the table of commands by "make generate"; do not edit`
 
-// manPage writes the manual page in the macros man(7).
+// manPage returns the manual page, in the macros of man(7).
 func manPage(t *testing.T, pages []page) string {
 	t.Helper()
 	var b, summary bytes.Buffer
@@ -174,18 +175,18 @@ func manPage(t *testing.T, pages []page) string {
 		}
 	}
 	section("ENVIRONMENT")
-	item(".B QUELL_CONFIG", "the configuration file, where no --config names one")
-	item(".BI QUELL_ KEY", "the setting of that name, in place of what the file says: QUELL_STORE_TIMEOUT is store_timeout")
+	item(".B QUELL_CONFIG", "the configuration file, if --config names none")
+	item(".BI QUELL_ KEY", "the setting of that name, instead of the one in the file: QUELL_STORE_TIMEOUT is store_timeout")
 	section("FILES")
 	item(".I /etc/quell/quell.yaml", "the configuration that the service uses; \"quell config default\" explains every key")
-	item(".I /etc/quell/env", "variables of the service, NAME=value, that are secret; not there at first")
-	item(".I /var/lib/quell", "what the service keeps")
+	item(".I /etc/quell/env", "secret variables of the service, NAME=value; does not exist at first")
+	item(".I /var/lib/quell", "the data folder of the service")
 	section("EXIT STATUS")
-	b.WriteString("0 if all went well, 2 if the command line is wrong, 1 in all other cases.\n")
+	b.WriteString("0 for success, 2 for a wrong command line, 1 for anything else.\n")
 	return b.String()
 }
 
-// roff keeps a text from being read as macros and escapes.
+// roff escapes a text, so that nothing in it is read as a macro or an escape.
 func roff(s string) string {
 	s = strings.NewReplacer(`\`, `\e`, "-", `\-`, `"`, `\(dq`).Replace(s)
 	lines := strings.Split(s, "\n")
@@ -197,7 +198,7 @@ func roff(s string) string {
 	return strings.Join(lines, "\n")
 }
 
-// names lists the commands.
+// names returns the names of the commands.
 func names(pages []page) (names []string) {
 	for _, p := range pages {
 		names = append(names, p.name)
@@ -309,14 +310,14 @@ func fishCompletion(pages []page) string {
 	return b.String()
 }
 
-// TestCompletion asks bash what it would offer.
+// TestCompletion compares what bash offers.
 func TestCompletion(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
 		t.Skip("there is no bash")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "serve demo switch window explain report inventory devices store config version help"},
+		{"", "serve demo stub switch window explain report inventory devices store config version help"},
 		{"re", "report"},
 		{"help win", "window"},
 		{"window ", "list close --all --config --limit --supplier --why"},

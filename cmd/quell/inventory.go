@@ -11,22 +11,14 @@ var inventoryCommand = command{
 	name: "inventory", usage: "import [--dry-run] [--force] [--config FILE] FILE...", short: "Import the inventory: which devices there are",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("FILE is CSV with the columns " + strings.Join(devices.Columns, ",") + ", and " + devices.StatusColumn +
-			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none.\nKnown devices are replaced, all others stay. Devices that are decommissioned or withdrawn are skipped.")
+			" if there is one,\nor DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none.\nKnown devices are replaced, all others stay. Devices that are decommissioned or withdrawn are skipped.\n" +
+			"An import may come before the first start: it creates the store.")
 		file := configFlag(fs, e.environ)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) < 2 || rest[0] != "import" {
 			return orUsage(err, "say what to import")
 		}
-		c, absent, done, err := connect(ctx, *file, e)
-		if err != nil {
-			return err
-		}
-		im, err := importFiles(ctx, e, c, "inventory", rest[1:], *how)
-		if err := firstOf(err, done()); err != nil {
-			return err
-		}
-		sayImport(e.stdout, "inventory", im, absent)
-		return nil
+		return runImport(ctx, e, *file, "inventory", rest[1:], *how)
 	},
 }

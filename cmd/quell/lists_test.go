@@ -13,7 +13,7 @@ import (
 	"quell/internal/console"
 )
 
-// meters are the lines of a device list.
+// meters returns a device list.
 func meters(from, to int) string {
 	var b strings.Builder
 	b.WriteString("GUID\n")
@@ -23,8 +23,8 @@ func meters(from, to int) string {
 	return b.String()
 }
 
-// A configured list that is missing, empty or shrunk leaves what is in force, at a
-// SIGHUP and at the start, and quell says so for as long as it is so.
+// If the configured list is missing, empty or shrunk, at the start or at SIGHUP, the list in
+// force stays. quell says so until the file is right.
 func TestConfiguredListShrinks(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
@@ -78,7 +78,7 @@ func TestConfiguredListShrinks(t *testing.T) {
 	p.Process.Signal(syscall.SIGHUP)
 	says("")
 
-	// What is meant is imported by command.
+	// If the list is meant to shrink, a command imports it.
 	i.file("list.txt", meters(0, 10))
 	p.Process.Signal(syscall.SIGHUP)
 	says("it has 10 devices")

@@ -6,9 +6,9 @@ import (
 	"syscall"
 )
 
-// ownStderr returns a descriptor of its own for the process's standard error, and
-// what sets descriptor 2 aside (it is /dev/null then) or puts it back. It returns
-// the writer itself and nil if that is something else, or cannot be had twice.
+// ownStderr returns a second descriptor for the process's standard error, and a function
+// that sets descriptor 2 aside (it becomes /dev/null) or restores it. If w is something
+// else, or cannot be duplicated, it returns w and nil.
 func ownStderr(w io.Writer) (io.Writer, func(aside bool)) {
 	if w != io.Writer(os.Stderr) {
 		return w, nil
@@ -32,6 +32,6 @@ func ownStderr(w io.Writer) (io.Writer, func(aside bool)) {
 		if aside {
 			from = int(null.Fd())
 		}
-		syscall.Dup3(from, syscall.Stderr, 0) // of two descriptors that are open: it does not fail
+		syscall.Dup3(from, syscall.Stderr, 0) // does not fail, since both descriptors are open
 	}
 }

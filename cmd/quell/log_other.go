@@ -4,5 +4,5 @@ package main
 
 import "io"
 
-// ownStderr is for Linux alone.
+// ownStderr does nothing: only Linux needs and has it.
 func ownStderr(w io.Writer) (io.Writer, func(aside bool)) { return w, nil }

@@ -22,8 +22,8 @@ import (
 	"quell/internal/outage"
 )
 
-// quiet is a quell whose log or trail nobody takes, and what its next hops got.
-type quiet struct {
+// unread is a quell whose log or trail nobody reads, with what its next hops got.
+type unread struct {
 	t      *testing.T
 	i      *installation
 	p      *process
@@ -33,11 +33,11 @@ type quiet struct {
 	sent   int
 }
 
-const quietHubs = 20
+const unreadHubs = 20
 
-// newQuiet prepares a quell with meters to track. It does not run yet.
-func newQuiet(t *testing.T) *quiet {
-	q := &quiet{t: t, north: &recorder{seen: map[string]int{}}, client: &http.Client{Timeout: 20 * time.Second}}
+// newUnread prepares a quell with meters to track. It does not run yet.
+func newUnread(t *testing.T) *unread {
+	q := &unread{t: t, north: &recorder{seen: map[string]int{}}, client: &http.Client{Timeout: 20 * time.Second}}
 	t.Cleanup(q.client.CloseIdleConnections)
 	hop := httptest.NewServer(q.north)
 	t.Cleanup(hop.Close)
@@ -47,12 +47,12 @@ func newQuiet(t *testing.T) *quiet {
 	}))
 	t.Cleanup(south.Close)
 	q.i = install(t, south.URL, hop.URL, "store_timeout: 15s\n")
-	q.i.track(quietHubs)
+	q.i.track(unreadHubs)
 	return q
 }
 
 // send sends a message and returns the decision on it.
-func (q *quiet) send(url string, body []byte) string {
+func (q *unread) send(url string, body []byte) string {
 	q.t.Helper()
 	res, err := q.client.Post(url, "application/xml", bytes.NewReader(body))
 	if err != nil {
@@ -66,20 +66,20 @@ func (q *quiet) send(url string, body []byte) string {
 	return res.Header.Get(gateway.DecisionHeader)
 }
 
-// traffic sends an 11.3 for half of the hubs, and then alerts: those of these
-// hubs must be suppressed, the others delivered.
-func (q *quiet) traffic(alerts int) {
+// traffic sends an 11.3 for half of the hubs, and then alerts. Those of these hubs must be
+// suppressed, the others delivered.
+func (q *unread) traffic(alerts int) {
 	q.t.Helper()
 	delivered := q.south.Load()
-	for n := range quietHubs / 2 {
+	for n := range unreadHubs / 2 {
 		q.send(q.p.south, preCommand(n))
 	}
-	if got := q.south.Load() - delivered; got != quietHubs/2 {
-		q.t.Errorf("%d of %d 11.3s were sent on", got, quietHubs/2)
+	if got := q.south.Load() - delivered; got != unreadHubs/2 {
+		q.t.Errorf("%d of %d 11.3s were sent on", got, unreadHubs/2)
 	}
 	for n := range alerts {
-		hub, want := n%quietHubs, string(outage.Forwarded)
-		if hub < quietHubs/2 {
+		hub, want := n%unreadHubs, string(outage.Forwarded)
+		if hub < unreadHubs/2 {
 			want = string(outage.Suppressed)
 		}
 		id := q.sent
@@ -98,14 +98,14 @@ func (r *recorder) count(id string) int {
 	return r.seen[id]
 }
 
-// degraded reports whether the process says a text in "degraded".
-func (q *quiet) degraded(text string) bool {
+// degraded reports whether "degraded" of the process has a text.
+func (q *unread) degraded(text string) bool {
 	c := console.Client{Base: q.p.admin}
 	s, err := c.Status(q.t.Context())
 	return err == nil && strings.Contains(strings.Join(s.Degraded, "\n"), text)
 }
 
-// metric reads a metric of the process.
+// metric returns the value of a metric of the process.
 func metric(t testing.TB, admin, name string) float64 {
 	t.Helper()
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(metrics(t, admin))
@@ -119,8 +119,8 @@ func metric(t testing.TB, admin, name string) float64 {
 	return v
 }
 
-// ends has the process end by SIGTERM.
-func (q *quiet) ends() error {
+// end stops the process with SIGTERM.
+func (q *unread) end() error {
 	q.t.Helper()
 	q.p.Process.Signal(syscall.SIGTERM)
 	select {
@@ -132,9 +132,8 @@ func (q *quiet) ends() error {
 	}
 }
 
-// pipe makes a pipe whose writing end becomes the standard error of the next
-// process; it is closed here once that runs.
-func (q *quiet) pipe(environ ...string) (reader *os.File) {
+// pipe starts the process with a pipe as its standard error, and returns the reading end.
+func (q *unread) pipe(environ ...string) (reader *os.File) {
 	q.t.Helper()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -147,26 +146,26 @@ func (q *quiet) pipe(environ ...string) (reader *os.File) {
 	return r
 }
 
-// Nobody reads standard error: messages go on, lines that find no place are
-// counted, and a stop ends the process. Once it is read again, the lines that
-// waited come in order, and one says how many are missing.
+// Nobody reads standard error. Messages go on, lines that do not fit are counted, and a stop
+// ends the process. When somebody reads again, the lines that waited come in order, and one
+// line says how many are missing.
 func TestNobodyReadsTheLog(t *testing.T) {
-	q := newQuiet(t)
+	q := newUnread(t)
 	r := q.pipe(logLimitOf + "=20000")
 	q.traffic(400)
-	q.traffic(400) // with 11.3s again, while it hangs
+	q.traffic(400) // with the same 11.3s again, while the log hangs
 	if dropped := metric(t, q.p.admin, `quell_lines_dropped_total{output="log"}`); dropped == 0 || dropped > 450 {
 		t.Errorf("%v lines of the log were dropped", dropped)
 	}
 	if !q.degraded("the log: ") {
-		t.Error("the log takes nothing, and degraded does not say so")
+		t.Error("the log hangs, and degraded does not say so")
 	}
 	out := &output{}
 	done := make(chan bool)
 	go func() { io.Copy(out, r); close(done) }()
 	wait(t, "the log says what it lost", func() bool { return strings.Contains(out.String(), "lines of the log were lost") })
 	q.traffic(20)
-	if err := q.ends(); err != nil {
+	if err := q.end(); err != nil {
 		t.Error(err)
 	}
 	<-done
@@ -183,21 +182,21 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	}
 }
 
-// The same, and nobody reads to the end.
+// The same, but nobody ever reads.
 func TestStopWithoutReader(t *testing.T) {
 	t.Parallel() // it waits more than it computes
-	q := newQuiet(t)
+	q := newUnread(t)
 	q.pipe()
 	q.traffic(500)
 	q.traffic(100)
-	if err := q.ends(); err != nil {
+	if err := q.end(); err != nil {
 		t.Error(err)
 	}
 }
 
 // The reader of standard error goes away.
 func TestLogReaderGone(t *testing.T) {
-	q := newQuiet(t)
+	q := newUnread(t)
 	r := q.pipe(logLimitOf + "=20000")
 	q.traffic(20)
 	r.Close()
@@ -208,18 +207,17 @@ func TestLogReaderGone(t *testing.T) {
 	if !q.degraded("broken pipe; ") {
 		t.Error("degraded does not say that the log's reader is gone")
 	}
-	if err := q.ends(); err != nil {
+	if err := q.end(); err != nil {
 		t.Error(err)
 	}
 }
 
-// The log of a process that is read loses nothing, and is not cut but for what
-// is too long.
+// A log that is read loses no line, and only texts that are too long are cut.
 func TestLogIsWhole(t *testing.T) {
-	q := newQuiet(t)
+	q := newUnread(t)
 	q.p = q.i.serve()
 	q.traffic(400)
-	if err := q.ends(); err != nil {
+	if err := q.end(); err != nil {
 		t.Error(err)
 	}
 	text := q.p.log.String()
@@ -231,18 +229,18 @@ func TestLogIsWhole(t *testing.T) {
 	}
 }
 
-// A panic ends the process, and says so on standard error, although nobody reads
-// that, as well as where it is read.
+// A panic ends the process, whether somebody reads standard error or not. If so, they see
+// the text of the panic.
 func TestPanicWithoutReader(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	for _, hangs := range []bool{false, true} {
-		q := newQuiet(t)
+		q := newUnread(t)
 		q.i.write(string(read(t, q.i.config)) + "report: {remotes: [{name: folder, target: \"" + t.TempDir() + "\"}]}\n")
 		r := q.pipe(panicAt+"=recorded as sent", logLimitOf+"=100000")
 		out := &output{}
 		if hangs {
 			q.traffic(500)
-			wait(t, "it is seen that nobody reads", func() bool { return q.degraded("nothing was written for") })
+			wait(t, "quell notices that nobody reads", func() bool { return q.degraded("nothing was written for") })
 			time.Sleep(2 * watchEvery)
 		} else {
 			go io.Copy(out, r)
@@ -251,7 +249,7 @@ func TestPanicWithoutReader(t *testing.T) {
 		select {
 		case err := <-q.p.exited:
 			if err == nil {
-				t.Errorf("%v: a panic ended it in order", hangs)
+				t.Errorf("hangs: %v: the exit status after a panic is 0", hangs)
 			}
 		case <-time.After(30 * time.Second):
 			t.Fatalf("hangs: %v: a panic does not end it", hangs)
@@ -262,8 +260,8 @@ func TestPanicWithoutReader(t *testing.T) {
 	}
 }
 
-// A next hop that speaks out of turn is logged by net/http itself, through the
-// same queue: not past it, to a standard error that may hang.
+// If a next hop sends an answer that nobody asked for, net/http logs that through the queue
+// too, and not directly to standard error, which may hang.
 func TestLogOfTheLibraries(t *testing.T) {
 	hop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -293,7 +291,7 @@ func TestLogOfTheLibraries(t *testing.T) {
 	}
 }
 
-// What a message or its answer says is cut in the log.
+// Long texts from a message or its answer are cut in the log.
 func TestLogIsCut(t *testing.T) {
 	long := strings.Repeat("E&€", 20000)
 	hop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -318,11 +316,11 @@ func TestLogIsCut(t *testing.T) {
 	}
 }
 
-// The trail is a FIFO that nobody reads: messages go on, and a stop ends it.
-// When it is read, the lines come whole and in order.
+// The trail is a FIFO that nobody reads. Messages go on, and a stop ends the process. When
+// somebody reads it, the lines are complete and in order.
 func TestTrailHangs(t *testing.T) {
 	t.Parallel() // it waits more than it computes
-	q := newQuiet(t)
+	q := newUnread(t)
 	trail := filepath.Join(q.i.dir, "data", "audit", "trail.jsonl")
 	if err := os.MkdirAll(filepath.Dir(trail), 0o755); err != nil {
 		t.Fatal(err)
@@ -344,9 +342,9 @@ func TestTrailHangs(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(buf, []byte(`{"time":`)) {
 		t.Errorf("read from the trail: %v %.100s", err, buf[:n])
 	}
-	wait(t, "degraded says no more that the trail hangs", func() bool { return !q.degraded("the service audit trail: ") })
+	wait(t, "degraded does not say any more that the trail hangs", func() bool { return !q.degraded("the service audit trail: ") })
 	q.traffic(1000) // more than the pipe holds
-	if err := q.ends(); err == nil {
+	if err := q.end(); err == nil {
 		t.Error("lines of the trail were lost at the stop, and the exit status does not say so")
 	}
 	if !strings.Contains(q.p.log.String(), "were not written") {
@@ -354,9 +352,9 @@ func TestTrailHangs(t *testing.T) {
 	}
 }
 
-// SIGHUP reopens the trail, with a faulty configuration as well.
+// SIGHUP reopens the trail, even if the configuration is faulty.
 func TestHangupReopensTrail(t *testing.T) {
-	q := newQuiet(t)
+	q := newUnread(t)
 	q.p = q.i.serve()
 	q.traffic(20)
 	trail := filepath.Join(q.i.dir, "data", "audit", "trail.jsonl")
@@ -379,8 +377,8 @@ func TestHangupReopensTrail(t *testing.T) {
 	}
 }
 
-// A hangup while it starts, which may take as long as an import, does not end it,
-// and is done when it has started.
+// A SIGHUP during the start, which may take as long as an import, does not end the process.
+// It takes effect after the start.
 func TestHangupAtStart(t *testing.T) {
 	hop := accept(t)
 	fifo := filepath.Join(t.TempDir(), "list.txt")
@@ -403,7 +401,7 @@ func TestHangupAtStart(t *testing.T) {
 		wait(t, "the list is read", func() bool { return round > 0 || strings.Contains(p.log.String(), "importing") })
 	}
 	i.answers(p)
-	wait(t, "the hangup is done", func() bool { return strings.Contains(p.log.String(), "the configuration was read again") })
+	wait(t, "SIGHUP takes effect", func() bool { return strings.Contains(p.log.String(), "the configuration was read again") })
 	go func() {
 		if w, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil { // the hangup reads the list once more
 			fmt.Fprintln(w, someMeter)

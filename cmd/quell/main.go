@@ -14,12 +14,12 @@ import (
 	"syscall"
 )
 
-// A command is one subcommand, each in a file of its own. run gets the
-// arguments behind its name; its error is printed, and makes the exit status 1.
+// A command is one subcommand. Each has a file of its own. run gets the arguments after the
+// name; its error is printed, and the exit status is 1.
 type command struct {
 	name  string
-	usage string // arguments
-	short string // one line
+	usage string // the arguments
+	short string // what it does, in one line
 	run   func(ctx context.Context, e *env, args []string) error
 }
 
@@ -29,32 +29,32 @@ func commands() []command {
 	}
 }
 
-// env is what a command has of the world around it.
+// env is the environment of a command.
 type env struct {
 	stdout, stderr io.Writer
 	environ        []string
 	command        *command
-	helped         func(more string, fs *flag.FlagSet) // for the man page: gets a command's help, in place of stdout
-	reached        func(step string)                   // for tests of crashes: told the steps of reports
-	logLimit       int                                 // for tests of the log: bytes that may wait; 0: the usual
-	end            func()                              // called last, unless nil
+	helped         func(more string, fs *flag.FlagSet) // for the man page: gets the help, in place of stdout
+	reached        func(step string)                   // for tests of crashes: called at each step of a report
+	logLimit       int                                 // for tests of the log: bytes that may wait; 0: logLimit
+	end            func()                              // called last; may be nil
 }
 
-// errUsage is an error of the command line: exit status 2.
+// errUsage is an error in the command line: exit status 2.
 type errUsage struct{ text string }
 
 func (e errUsage) Error() string { return e.text }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	status := run(ctx, &env{stdout: os.Stdout, stderr: os.Stderr, environ: os.Environ()}, os.Args[1:])
 	stop()
 	os.Exit(status)
 }
 
-// run runs the command that the arguments name, and returns the exit status. What
-// was not printed, since the disk is full, makes it 1.
+// run runs the command that the arguments name, and returns the exit status. That is not 0
+// if standard output could not be written, for example because the disk is full.
 func run(ctx context.Context, e *env, args []string) int {
 	defer func() {
 		if e.end != nil {
@@ -72,7 +72,7 @@ func run(ctx context.Context, e *env, args []string) int {
 }
 
 func runCommand(ctx context.Context, e *env, args []string) int {
-	if len(args) == 0 || args[0] == "-h" || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
+	if len(args) == 0 || args[0] == "-h" || args[0] == "-help" || args[0] == "--help" || args[0] == "help" && len(args) == 1 {
 		help(e.stdout)
 		return 0
 	}
@@ -93,10 +93,10 @@ func runCommand(ctx context.Context, e *env, args []string) int {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return 0
 		case errors.As(err, &usage):
-			fmt.Fprintf(e.stderr, "quell %s: %v\nusage: quell %s %s\n", c.name, err, c.name, c.usage)
+			fmt.Fprintf(e.stderr, "quell %s: %s\nusage: quell %s %s\n", c.name, printableLines(err.Error()), c.name, c.usage)
 			return 2
 		}
-		fmt.Fprintf(e.stderr, "quell %s: %v\n", c.name, err)
+		fmt.Fprintf(e.stderr, "quell %s: %s\n", c.name, printableLines(err.Error()))
 		return 1
 	}
 	fmt.Fprintf(e.stderr, "quell: there is no command %q; \"quell help\" lists them\n", args[0])
@@ -108,11 +108,11 @@ func help(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-11s %s\n", c.name, c.short)
 	}
-	fmt.Fprintln(w, "\n\"quell help COMMAND\" tells more.")
+	fmt.Fprintln(w, "\n\"quell help COMMAND\" explains a command.")
 }
 
-// flags makes the command's flag set; its help is the usage line, what more
-// says, and the flags, with two hyphens as all documents write them.
+// flags returns an empty set of flags for the command. Its help has the usage line, more,
+// and the flags, with two hyphens as in all documents.
 func (e *env) flags(more string) *flag.FlagSet {
 	fs := flag.NewFlagSet(e.command.name, flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
@@ -125,6 +125,9 @@ func (e *env) flags(more string) *flag.FlagSet {
 		title := "\nFlags:\n"
 		fs.VisitAll(func(f *flag.Flag) {
 			value, usage := flag.UnquoteUsage(f)
+			if value != "" && f.DefValue != "" && f.DefValue != "0" {
+				usage += " (default " + f.DefValue + ")"
+			}
 			fmt.Fprintf(e.stdout, "%s  %s\n      %s\n", title, strings.TrimSpace("--"+f.Name+" "+value), strings.ReplaceAll(usage, "\n", "\n      "))
 			title = ""
 		})
@@ -133,11 +136,14 @@ func (e *env) flags(more string) *flag.FlagSet {
 }
 
 // parse parses flags wherever they are among the arguments, and returns the
-// other arguments.
+// other arguments. It prints help if that is asked for; the error is flag.ErrHelp then.
 func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
+	help := fs.Usage
+	fs.Usage = func() {} // package flag calls it for a wrong flag too
 	for {
 		if err := fs.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
+				help()
 				return nil, err
 			}
 			return nil, errUsage{err.Error()}
@@ -149,4 +155,15 @@ func parse(fs *flag.FlagSet, args []string) (rest []string, err error) {
 		rest = append(rest, args[0])
 		args = args[1:]
 	}
+}
+
+// checkFlags refuses a flag that was given and that action does not take. only says of each
+// flag that is for one action which one that is.
+func checkFlags(fs *flag.FlagSet, action string, only map[string]string) (err error) {
+	fs.Visit(func(f *flag.Flag) {
+		if its := only[f.Name]; its != "" && its != action && err == nil {
+			err = errUsage{fmt.Sprintf("--%s is for %q only", f.Name, its)}
+		}
+	})
+	return err
 }

@@ -28,10 +28,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// The test binary is quell itself when the first of these variables is set. It
-// kills itself as soon as a report reaches the step that the second one names.
-// The third is how many bytes of the log may wait, and the fourth a step at which
-// it panics.
+// If the first of these variables is set, the test binary is quell itself. It kills itself
+// when a report reaches the step in the second, and panics at the step in the fourth. The
+// third is how many bytes of the log may wait.
 const (
 	beQuell    = "QUELL_TEST_MAIN"
 	dieAt      = "QUELL_TEST_DIE_AT"
@@ -68,7 +67,7 @@ type process struct {
 	exited              chan error
 }
 
-// output is what a process prints, while it prints.
+// output is what a process has printed so far.
 type output struct {
 	mu   sync.Mutex // guards text
 	text strings.Builder
@@ -91,8 +90,8 @@ type installation struct {
 	t                   testing.TB
 	dir, config         string
 	south, north, admin string
-	program             string   // that serves; the test itself
-	stderr              *os.File // of the next process that serves; nil: its log is kept
+	program             string   // for serve; by default the test itself
+	stderr              *os.File // of the next process; nil: process.log
 }
 
 func install(t testing.TB, southHop, northHop, more string) *installation {
@@ -167,15 +166,15 @@ func (i *installation) answers(p *process) {
 	}
 }
 
-// starting reports whether a status says that not all is there yet. A store that does
-// not answer is not waited for.
+// starting reports whether a status says that the start is not complete. A store that does
+// not answer does not count.
 func starting(s console.Status) bool {
 	return slices.ContainsFunc(s.Degraded, func(text string) bool {
 		return strings.Contains(text, "is being opened") || strings.Contains(text, "are being read")
 	})
 }
 
-// stop ends a process by a signal and returns its error.
+// stop ends a process with a signal, and returns its error.
 func (p *process) stop(sig os.Signal) error {
 	p.Process.Signal(sig)
 	return <-p.exited
@@ -205,11 +204,11 @@ func accept(t testing.TB) string {
 	return s.URL
 }
 
-// Commands speak to the console themselves, whatever proxy the environment names.
+// Commands connect to the console directly, even if the environment names a proxy.
 func TestNoProxyToConsole(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
-	// Go asks no proxy about loopback, so the console is at another address.
+	// Go uses no proxy for loopback, so the console is at another address.
 	own := ""
 	addrs, err := net.InterfaceAddrs()
 	if err != nil {
@@ -263,8 +262,8 @@ func wait(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// A stop waits for the messages under way: the next hop answers after the
-// signal, and the sender gets its answer.
+// A stop waits for messages under way. The next hop answers after the signal, and the sender
+// gets the answer.
 func TestGracefulStop(t *testing.T) {
 	arrived, answer := make(chan bool), make(chan bool)
 	slow := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The log says which listed meters have manufacturers that are not tracked, after an
-// import that the configuration asks for, and when none has any more.
+// After an import of a configured file, the log says which listed meters have manufacturers
+// that are not tracked. It also says when there are none any more.
 func TestLogSaysOtherManufacturers(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")

@@ -22,7 +22,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// status is what a node says of itself; nil if it says nothing.
+// status returns the status of a node; nil if it does not answer.
 func (p *process) status(t testing.TB) *console.Status {
 	t.Helper()
 	res, err := (&http.Client{Timeout: 5 * time.Second}).Get(p.admin + "/readyz")
@@ -37,8 +37,8 @@ func (p *process) status(t testing.TB) *console.Status {
 	return &s
 }
 
-// leader is the number of the node that leads by its own account, -1 if that is
-// none or more than one.
+// leader returns the number of the node that says it is the leader; -1 if there is none, or
+// more than one.
 func leader(t testing.TB, nodes []*process) int {
 	leads := -1
 	for i, p := range nodes {
@@ -52,11 +52,10 @@ func leader(t testing.TB, nodes []*process) int {
 	return leads
 }
 
-// Three nodes on one database under traffic, while nodes are killed and put to
-// sleep, the database is restarted, frozen, cut off and filled up, fails over,
-// and a new version is rolled out. No alert is lost, none is delivered and
-// logged as suppressed, no window that was answered is lost, and the reports
-// have every entry once.
+// Three nodes share one database, and there is traffic. Nodes are killed and paused. The
+// database is restarted, frozen, disconnected and filled up, and fails over. A new version
+// is rolled out. No alert is lost, or delivered and logged as suppressed. No window whose
+// 11.3 was answered is lost. The reports have every entry once.
 func TestThreeNodes(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	primary := storetest.Start(t)
@@ -80,7 +79,7 @@ func TestThreeNodes(t *testing.T) {
 	hop := httptest.NewServer(north)
 	t.Cleanup(hop.Close)
 	esi := t.TempDir()
-	// The third node's way to the database can be broken.
+	// The third node can be disconnected from the database.
 	proxies := []*remotetest.Proxy{remotetest.NewProxy(t, primary.Socket()), remotetest.NewProxy(t, standby.Socket())}
 	var nodes []*installation
 	for n := range 3 {
@@ -100,7 +99,7 @@ func TestThreeNodes(t *testing.T) {
 			}
 		}
 	})
-	wait(t, "one node leads, and all know of all", func() bool {
+	wait(t, "one node is the leader, and all nodes know all others", func() bool {
 		return leader(t, processes) >= 0 && !slices.ContainsFunc(processes, func(p *process) bool { s := p.status(t); return s == nil || len(s.Nodes) != 3 })
 	})
 	const seed = 4
@@ -123,17 +122,17 @@ func TestThreeNodes(t *testing.T) {
 		n := leader(t, processes)
 		processes[n].stop(syscall.SIGKILL)
 		began := time.Now()
-		wait(t, "another leads", func() bool { l := leader(t, processes); return l >= 0 && l != n })
+		wait(t, "another is the leader", func() bool { l := leader(t, processes); return l >= 0 && l != n })
 		t.Logf("another leads after %.1f s", time.Since(began).Seconds())
 		processes[n] = nodes[n].serve()
 	})
 	under("a node sleeps, the one that leads", func() {
 		n := leader(t, processes)
 		processes[n].Process.Signal(syscall.SIGSTOP)
-		wait(t, "another leads", func() bool { l := leader(t, slices.Concat(processes[:n], processes[n+1:])); return l >= 0 })
+		wait(t, "another is the leader", func() bool { l := leader(t, slices.Concat(processes[:n], processes[n+1:])); return l >= 0 })
 		time.Sleep(3 * time.Second) // past every time-out of the node
 		processes[n].Process.Signal(syscall.SIGCONT)
-		wait(t, "one leads", func() bool { return leader(t, processes) >= 0 })
+		wait(t, "one is the leader", func() bool { return leader(t, processes) >= 0 })
 	})
 	under("the database is restarted", func() {
 		primary.Kill()
@@ -160,7 +159,7 @@ func TestThreeNodes(t *testing.T) {
 			wait(t, "the node says so", func() bool { s := processes[2].status(t); return s != nil && len(s.Degraded) > 0 })
 			c.goesOn()
 			if l := leader(t, processes[:2]); l < 0 {
-				wait(t, "another leads", func() bool { return leader(t, processes[:2]) >= 0 })
+				wait(t, "another is the leader", func() bool { return leader(t, processes[:2]) >= 0 })
 			}
 			for _, p := range proxies {
 				p.Repair()
@@ -205,8 +204,7 @@ func TestThreeNodes(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer after.Close()
-		// As its migration would, under the lock of whoever writes: it adds, and
-		// takes nothing away.
+		// Do what a migration does, under the writer's lock: add, and remove nothing.
 		if _, err := after.Exec("SELECT pg_advisory_xact_lock(x'7175656c6c'::BIGINT); ALTER TABLE activation ADD COLUMN next BIGINT NOT NULL DEFAULT 0; ALTER TABLE suppression ADD COLUMN next TEXT"); err != nil {
 			t.Fatal(err)
 		}
@@ -248,8 +246,8 @@ func TestThreeNodes(t *testing.T) {
 	}
 }
 
-// A configuration that is read again while the database is away comes into force
-// as far as it can, and its device list when the database is back.
+// A configuration is read again while the database is away. What does not need the database
+// comes into force at once, the device list when the database is back.
 func TestReloadWithoutStore(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// Nobody else can read a file of the data folder, whatever the umask and the folder
-// say, and a store that an earlier version left open to all.
+// No other user can read a file in the data folder, whatever the umask and the mode of the
+// folder are. That includes a store that an earlier version left readable.
 func TestFilesArePrivate(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
@@ -89,7 +89,7 @@ func TestFilesArePrivate(t *testing.T) {
 	close(body.more)
 	<-first
 	if err := p.stop(syscall.SIGKILL); err == nil {
-		t.Error("a killed process ended well")
+		t.Error("a killed process ended with status 0")
 	}
 	for _, name := range []string{"quell.db", "quell.db-wal", "quell.db-shm", "lock", "pending", "audit/trail.jsonl"} {
 		if err := os.Chmod(filepath.Join(data, name), 0o644); err != nil {
@@ -101,7 +101,7 @@ func TestFilesArePrivate(t *testing.T) {
 	check("quell.db", "quell.db-wal", "quell.db-shm", "lock", "pending", "trail.jsonl")
 }
 
-// heldBody is the body of an import that goes on when it is told to.
+// heldBody is the body of an import that pauses until it is released.
 type heldBody struct {
 	more  chan bool
 	begun bool

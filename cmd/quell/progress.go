@@ -10,15 +10,15 @@ import (
 )
 
 // A progress is a line on a terminal that says how far something is, such as
-// "importing  45% of 30 MB, 5.1 MB/s, 3s left". It has no colours, and is shown nowhere
-// else. It is safe for use by many goroutines.
+// "importing  45% of 30 MB, 5.1 MB/s, 3s left". It has no colours, and is shown only on a
+// terminal. It is safe for concurrent use.
 type progress struct {
 	out   io.Writer // nil: not shown
 	what  string
-	unit  func(n int64) string // an amount, with its unit
+	unit  func(n int64) string // returns an amount with its unit
 	began time.Time
 
-	mu          sync.Mutex // guards what follows, and out
+	mu          sync.Mutex // guards the fields below, and out
 	done, total int64
 	drawn       time.Time
 }
@@ -27,8 +27,8 @@ type progress struct {
 func inBytes(n int64) string { return humanize.Bytes(uint64(n)) }
 func inRows(n int64) string  { return humanize.Comma(n) + " rows" }
 
-// newProgress begins a progress, shown if standard error is a terminal and total is not
-// 0, or once it is set.
+// newProgress starts a progress. It is shown if standard error is a terminal, as soon as
+// the total is not 0.
 func newProgress(e *env, what string, total int64, unit func(n int64) string) *progress {
 	p := &progress{what: what, total: total, unit: unit, began: time.Now()}
 	if f := terminal(e.stderr); f != nil {
@@ -37,7 +37,7 @@ func newProgress(e *env, what string, total int64, unit func(n int64) string) *p
 	return p
 }
 
-// add says how much more is done.
+// add adds what has been done since the last call.
 func (p *progress) add(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -45,13 +45,13 @@ func (p *progress) add(n int) {
 	p.draw(time.Now())
 }
 
-// Write adds its bytes.
+// Write adds the bytes of b.
 func (p *progress) Write(b []byte) (int, error) {
 	p.add(len(b))
 	return len(b), nil
 }
 
-// set says how much is done, and of how much.
+// set sets how much is done, and the total.
 func (p *progress) set(done, total int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +59,7 @@ func (p *progress) set(done, total int64) {
 	p.draw(time.Now())
 }
 
-// end takes the line away. Nothing is shown afterwards.
+// end removes the line. Nothing is shown afterwards.
 func (p *progress) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,10 +69,10 @@ func (p *progress) end() {
 	p.out = nil
 }
 
-// progressColumns are as many as the longest line has.
+// progressColumns is the width of the longest line.
 const progressColumns = 75
 
-// draw draws the line, ten times a second at most. p.mu is held.
+// draw draws the line, at most ten times a second. The caller holds p.mu.
 func (p *progress) draw(now time.Time) {
 	if p.out == nil || p.total <= 0 || now.Sub(p.drawn) < time.Second/10 {
 		return

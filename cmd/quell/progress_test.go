@@ -34,19 +34,19 @@ func TestProgressLine(t *testing.T) {
 	}
 }
 
-// A line that is shorter than the one before, and the end, leave nothing of it behind.
+// A shorter line hides the longer one before it, and the end hides the line.
 func TestProgressLeavesNothing(t *testing.T) {
 	var out bytes.Buffer
 	p := progress{out: &out, what: "copying", unit: inRows, began: time.Now().Add(-10 * time.Hour)}
-	p.set(0, 0) // how much there is, is not known yet
+	p.set(0, 0) // the total is not known yet
 	if out.Len() > 0 {
 		t.Errorf("%q before there is anything", out.String())
 	}
 	p.set(40_000, math.MaxInt32)
 	shown := out.Len()
-	p.add(1) // at once, and so not drawn
+	p.add(1) // too soon to be drawn
 	if out.Len() != shown {
-		t.Errorf("drawn anew at once: %q", out.String())
+		t.Errorf("drawn again at once: %q", out.String())
 	}
 	if shown != len("\r")+progressColumns {
 		t.Errorf("%d columns: %q", shown-1, out.String())
@@ -65,7 +65,7 @@ func TestProgressLeavesNothing(t *testing.T) {
 	}
 }
 
-// Where nobody looks at a terminal, nothing is shown.
+// Nothing is shown if standard error is not a terminal.
 func TestProgressOnlyOnTerminals(t *testing.T) {
 	file, err := os.Create(t.TempDir() + "/out")
 	if err != nil {

@@ -38,8 +38,8 @@ func quickstart(t *testing.T) (commands, config string) {
 	return blocks[0][2], blocks[1][2]
 }
 
-// clone makes a folder that is to commands what the top of a clone is: they may write
-// there, and build from the packages, which are links.
+// clone returns a folder that commands can use like the top of a clone: they may write
+// there, and build the packages, which are links.
 func clone(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -60,8 +60,8 @@ func clone(t *testing.T) (dir string) {
 	return dir
 }
 
-// The commands of the quickstart do what README.md says: a shell runs them as they
-// are, in a folder that looks like the top of a clone. Only the ports are others.
+// The commands of the quickstart do what README.md says. A shell runs them as they are, in a
+// folder like the top of a clone. Only the ports differ.
 func TestQuickstart(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
@@ -122,14 +122,14 @@ func TestQuickstart(t *testing.T) {
 		t.Error("the alert reached the stub to the north")
 	}
 	if _, err := os.Stat(filepath.Join(dir, "data/quickstart")); !os.IsNotExist(err) {
-		t.Errorf("what quell kept is still there: %v", err)
+		t.Errorf("the data folder still exists: %v", err)
 	}
 	if t.Failed() {
 		t.Logf("%s", out)
 	}
 }
 
-// A device list that is built into the program is in force when that starts.
+// A device list that is built into the program is in force after the start.
 func TestListBuiltIn(t *testing.T) {
 	t.Parallel()
 	dir := clone(t)
@@ -157,7 +157,7 @@ func TestListBuiltIn(t *testing.T) {
 	}
 }
 
-// The sample messages say what quell's own writers would have them say.
+// The sample messages are equal to those that quell's own functions write.
 func TestExampleMessages(t *testing.T) {
 	request := outage.RequestID{Originator: 0x90B3D51F30010000, Target: 0x00DB1234567890A0, Counter: 1001}
 	alert := outage.RequestID{Originator: 0x90B3D51F30000002, Target: 0x90B3D51F30020000, Counter: 1002}

@@ -15,8 +15,8 @@ import (
 	"quell/internal/remote/remotetest"
 )
 
-// A setting that needs a restart says so for as long as it differs from the one in
-// force, and not when it was changed back.
+// A changed setting that needs a restart is logged as such while it differs from the one in
+// force, and not after it was changed back.
 func TestReloadChangedBack(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
@@ -46,8 +46,8 @@ func TestReloadChangedBack(t *testing.T) {
 	}
 }
 
-// A SIGHUP with a faulty file changes nothing, and with a good one what can change: a
-// device list that the configuration names is no business of the commands any more.
+// SIGHUP with a faulty file changes nothing. With a good file it changes what can change: if
+// the file names a device list, commands do not import one any more.
 func TestReload(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
@@ -67,7 +67,7 @@ func TestReload(t *testing.T) {
 	}
 }
 
-// A remote whose target is changed gets its files at the new place from a SIGHUP on.
+// When the target of a remote is changed, files go to the new target after SIGHUP.
 func TestReloadMovesRemote(t *testing.T) {
 	hop := accept(t)
 	before, after := t.TempDir(), t.TempDir()
@@ -91,7 +91,7 @@ func TestReloadMovesRemote(t *testing.T) {
 	}
 }
 
-// A SIGHUP that changes no remote cuts off no delivery that is under way.
+// SIGHUP does not interrupt deliveries if no remote has changed.
 func TestReloadCutsOffNoDelivery(t *testing.T) {
 	var begun atomic.Int32
 	held := make(chan bool)

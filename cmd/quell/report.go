@@ -25,33 +25,36 @@ var reportCommand = command{
 	run:   runReport,
 }
 
-const reportHelp = `list     lists the last reports, and how far each has got
-show     shows one report: its files, and how far each has got to each remote
-cut      cuts a report now, of what is in no report yet
-send     sends a report's files again, to all remotes or to one
-resume   goes on cutting and delivering after a backup was put back that does not know all
-         the reports that were delivered. The next report gets the number N. Reports whose
-         files are in "reports" in the data folder are taken back first, with their entries
-verify   checks report files, or folders of them, by themselves. It needs no configuration. It
-         names the first fault and where it is; the exit status is then 1
-export   writes log entries to standard output: those received from T (included) up to T
-         (not included), such as 2026-03-01 or 2026-03-01T10:00:00Z`
+const reportHelp = `list     lists the last reports, and the state of their delivery
+show     shows one report: its files, and the state of their delivery to each remote
+cut      cuts a report now, of everything that is in no report yet
+send     sends the files of a report again, to all remotes or to one
+resume   cuts and delivers again, after a backup was put back that lacks some of the reports
+         that were delivered. The next report gets the number N. Reports whose files are in
+         "reports" in the data folder are first taken back, with their entries
+verify   checks report files, or folders of them. It needs no configuration. It names the
+         first fault and its place; the exit status is then 1
+export   writes to standard output the log entries that were received from --from (included)
+         to --to (not included). T is 2026-03-01 or 2026-03-01T10:00:00Z`
 
 func runReport(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(reportHelp)
 	file := configFlag(fs, e.environ)
-	remote := fs.String("remote", "", "send: to the remote `R` only")
-	format := fs.String("format", "csv", "export: the `FORMAT`; csv if none is named")
-	next := fs.Int64("next", 0, "resume: `N` is the number of the next report, higher than any that was delivered")
-	why := fs.String("why", "", "resume: `TEXT` is the reason, for the audit and for the reports")
+	remote := fs.String("remote", "", "send: only to the remote `R`")
+	format := fs.String("format", "csv", "export: the `FORMAT`: csv, jsonl or parquet")
+	next := fs.Int64("next", 0, "resume: `N` is the number of the next report, higher than those of all delivered reports")
+	why := fs.String("why", "", "resume: `TEXT` is the reason; it is recorded, and is in the reports")
 	from, to := instant{}, instant{}
-	fs.Var(&from, "from", "export: the first instant, `T`")
-	fs.Var(&to, "to", "export: the instant after the last, `T`")
+	fs.Var(&from, "from", "export: entries received at `T` or later")
+	fs.Var(&to, "to", "export: entries received before `T`")
 	rest, err := parse(fs, args)
 	if err != nil || len(rest) == 0 {
 		return orUsage(err, "say what to do: list, show, cut, send, resume, verify or export")
 	}
 	what, rest := rest[0], rest[1:]
+	if err := checkFlags(fs, what, map[string]string{"remote": "send", "format": "export", "from": "export", "to": "export", "next": "resume", "why": "resume"}); err != nil {
+		return err
+	}
 	if !from.IsZero() && !to.IsZero() && !from.Before(to.Time) {
 		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no entries", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
 	}
@@ -69,10 +72,10 @@ func runReport(ctx context.Context, e *env, args []string) error {
 			return sendReport(ctx, e, c, absent, no, *remote)
 		},
 		"resume": func(c *console.Client, absent string, _ int64) error {
-			if err := c.ResumeReports(ctx, console.Resume{From: *next, Who: whoami(), Why: *why}); err != nil {
+			if err := c.ResumeReports(ctx, console.ResumeRequest{From: *next, Who: whoami(), Why: *why}); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stdout, "Reports go on; the next has the number %d. %s\n", *next, absent)
+			fmt.Fprintf(e.stdout, "Reports go on. The next has the number %d. %s\n", *next, absent)
 			return nil
 		},
 		"export": func(c *console.Client, _ string, _ int64) error {
@@ -81,6 +84,11 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	}[what]
 	if !ok {
 		return errUsage{fmt.Sprintf("there is no %q; say list, show, cut, send, resume, verify or export", what)}
+	}
+	if what == "export" {
+		if err := checkFormat(e, *format); err != nil {
+			return err
+		}
 	}
 	var no int64
 	if what == "show" || what == "send" {
@@ -108,13 +116,13 @@ func (i *instant) String() string { return "" }
 func (i *instant) Set(s string) (err error) {
 	if i.Time, err = time.Parse(time.DateOnly, s); err != nil {
 		if i.Time, err = time.Parse(time.RFC3339, s); err != nil {
-			return errors.New("not an instant such as 2026-03-01 or 2026-03-01T10:00:00Z")
+			return errors.New("not a time such as 2026-03-01 or 2026-03-01T10:00:00Z")
 		}
 	}
 	return nil
 }
 
-// stamp writes an instant of a report for people.
+// stamp returns an instant as text for people.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
 func listReports(ctx context.Context, e *env, c *console.Client) error {
@@ -142,7 +150,7 @@ func listReports(ctx context.Context, e *env, c *console.Client) error {
 			humanize.IBytes(uint64(size)), strings.Join(deliveries, ", "))
 	}
 	if len(list.Reports) == last {
-		defer fmt.Fprintf(e.stdout, "These are the last %d. GET /api/v1/reports?before=%d of the console has those before.\n", last, list.Next)
+		defer fmt.Fprintf(e.stdout, "These are the last %d. For earlier ones: GET /api/v1/reports?before=%d at the console.\n", last, list.Next)
 	}
 	return t.Flush()
 }
@@ -185,13 +193,13 @@ func printReport(w io.Writer, r report.Report) {
 			}
 			fmt.Fprintln(w)
 			if d.Error != "" {
-				fmt.Fprintf(w, "    last error: %s\n", d.Error)
+				fmt.Fprintf(w, "    last error: %s\n", printable(d.Error))
 			}
 		}
 	}
 }
 
-// plural is a number of things.
+// plural returns a number with its noun.
 func plural[N int | int64](n N, noun string) string {
 	if n == 1 {
 		return "1 " + noun
@@ -214,7 +222,7 @@ func cutReport(ctx context.Context, e *env, c *console.Client, absent string) er
 	return nil
 }
 
-// sendWait bounds the wait for what becomes of a delivery.
+// sendWait bounds the wait for the result of a delivery.
 const sendWait = 30 * time.Second
 
 func sendReport(ctx context.Context, e *env, c *console.Client, absent string, no int64, remote string) error {
@@ -236,8 +244,8 @@ func sendReport(ctx context.Context, e *env, c *console.Client, absent string, n
 	return nil
 }
 
-// awaitDelivery waits until a report's files are confirmed by a remote, or all
-// if the name is empty; or a try has failed; or it has waited long enough.
+// awaitDelivery waits until a remote has confirmed the files of a report, or all remotes if
+// the name is empty. It stops waiting when a try fails, or after sendWait.
 func awaitDelivery(ctx context.Context, c *console.Client, r report.Report, remote string) (report.Report, error) {
 	for deadline := time.Now().Add(sendWait); pending(r, remote) && !failed(r, remote) && time.Now().Before(deadline); {
 		select {
@@ -253,12 +261,12 @@ func awaitDelivery(ctx context.Context, c *console.Client, r report.Report, remo
 	return r, nil
 }
 
-// pending reports whether a delivery is not confirmed.
+// pending reports whether any delivery is not confirmed.
 func pending(r report.Report, remote string) bool {
 	return anyDelivery(r, remote, func(d report.Delivery) bool { return d.State != report.StateConfirmed })
 }
 
-// failed reports whether the last try of a delivery failed.
+// failed reports whether the last try of any delivery failed.
 func failed(r report.Report, remote string) bool {
 	return anyDelivery(r, remote, func(d report.Delivery) bool { return d.Error != "" })
 }
@@ -274,7 +282,8 @@ func anyDelivery(r report.Report, remote string, is func(report.Delivery) bool) 
 	return false
 }
 
-func exportEntries(ctx context.Context, e *env, c *console.Client, format string, from, to time.Time) error {
+// checkFormat refuses a format that cannot be written to standard output.
+func checkFormat(e *env, format string) error {
 	f, err := reportfile.ParseFormat(format)
 	if err != nil {
 		return errUsage{"--format " + err.Error()}
@@ -282,6 +291,10 @@ func exportEntries(ctx context.Context, e *env, c *console.Client, format string
 	if f == reportfile.Parquet && terminal(e.stdout) != nil {
 		return errUsage{"Parquet is not for a terminal; write it to a file: > FILE"}
 	}
+	return nil
+}
+
+func exportEntries(ctx context.Context, e *env, c *console.Client, format string, from, to time.Time) error {
 	w := bufio.NewWriter(e.stdout)
 	if err := c.Export(ctx, w, format, from, to); err != nil {
 		return err
@@ -306,15 +319,15 @@ func verifyReports(e *env, paths []string) error {
 	for _, c := range chains {
 		last := c.Newest
 		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d\n",
-			c.System, c.Stream, c.First, c.Last, plural(c.Files, "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
+			printable(c.System), printable(c.Stream), c.First, c.Last, plural(c.Files, "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
 		if c.Gaps > 0 {
-			fmt.Fprintf(e.stdout, "  There are %s between them for which no file of this distributor was written\n", plural(c.Gaps, "period"))
+			fmt.Fprintf(e.stdout, "  No file of this distributor was written for %s between them\n", plural(c.Gaps, "period"))
 		}
 		if !c.Complete {
-			fmt.Fprintf(e.stdout, "  What came before %d is not among these files: %s\n", c.First, c.Before)
+			fmt.Fprintf(e.stdout, "  The file before report %d is not among these files: %s\n", c.First, printable(c.Before))
 		}
 	}
-	fmt.Fprintln(e.stdout, "All sound: nothing is missing, changed or twice. Whether there were later files than the newest, and whether the newest\n"+
-		"is as it was written, files alone cannot say: compare its name and SHA-256 with what its receiver noted.")
+	fmt.Fprintln(e.stdout, "All sound: nothing is missing, changed or there twice. The files alone cannot show whether later files are missing, or\n"+
+		"whether the newest was changed: compare its name and SHA-256 with what its receiver noted.")
 	return nil
 }

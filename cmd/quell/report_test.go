@@ -36,7 +36,7 @@ func post(t testing.TB, url string, body []byte) http.Header {
 	return res.Header
 }
 
-// track has the meters of the first n hubs tracked; nothing runs meanwhile.
+// track imports the meters of the first n hubs. No quell may run.
 func (i *installation) track(n int) {
 	i.t.Helper()
 	p := i.serve() // the data folder comes to be
@@ -56,7 +56,7 @@ func (i *installation) track(n int) {
 	}
 }
 
-// folder returns what stands in a folder.
+// folder returns the content of the files in a folder, by name.
 func folder(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	list, err := os.ReadDir(dir)
@@ -74,7 +74,7 @@ func folder(t testing.TB, dir string) map[string]string {
 	return files
 }
 
-// confirmed reports whether all deliveries of all reports are.
+// confirmed reports whether all deliveries of all reports are confirmed.
 func confirmed(c *console.Client, reports int) bool {
 	list, err := c.Reports(context.Background(), 1<<62, 1000)
 	if err != nil || len(list.Reports) != reports {
@@ -83,8 +83,8 @@ func confirmed(c *console.Client, reports int) bool {
 	return !slices.ContainsFunc(list.Reports, func(r report.Report) bool { return pending(r, "") })
 }
 
-// kill -9 at each step between the cut of a report and its confirmation: each
-// remote has each file once, right to the byte, and nothing else.
+// quell is killed with kill -9 at each step between the cut of a report and its
+// confirmation. Each remote then has each file once, right to the byte, and nothing else.
 func TestKillReporting(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	sshd := remotetest.NewSSHD(t, false)
@@ -161,7 +161,7 @@ func TestKillReporting(t *testing.T) {
 	}
 }
 
-// killer kills a process when some of a body has been read.
+// killer kills a process when a part of a body has been read.
 type killer struct {
 	io.ReadCloser
 	p    *process
@@ -177,7 +177,7 @@ func (k *killer) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// The log as Parquet has every field, for a reader of another make.
+// A Parquet reader of another project finds every field of the log.
 func TestExportParquet(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "store_timeout: 5s\n")
@@ -205,8 +205,8 @@ func TestExportParquet(t *testing.T) {
 	}
 }
 
-// Housekeeping, which runs at each start, deletes no entry that a remote waits
-// for, however old.
+// Housekeeping, which runs at each start, deletes no entry that a remote waits for, however
+// old it is.
 func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	hop := accept(t)
 	dir := filepath.Join(t.TempDir(), "poas")

@@ -45,7 +45,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// checkScripts holds scripts to what testscript does not ask of them.
+// checkScripts checks rules for scripts that testscript does not know.
 func checkScripts(t *testing.T) {
 	scripts, err := filepath.Glob("testdata/script/*")
 	if err != nil {
@@ -67,7 +67,7 @@ func checkScripts(t *testing.T) {
 			t.Errorf("%s does not begin with two lines of comment that tell its story", name)
 		}
 		if leaves.Match(lines) {
-			t.Errorf("%s: stop and skip make a script pass that has not come to its end", name)
+			t.Errorf("%s: stop and skip let a script pass before its end", name)
 		}
 		if status.Match(lines) {
 			t.Errorf("%s: a command that fails is run with exits, which says its exit status", name)
@@ -75,8 +75,8 @@ func checkScripts(t *testing.T) {
 	}
 }
 
-// A stage is what the commands of one script share.
-type stage struct {
+// A scene is what the commands of one script share.
+type scene struct {
 	t       testing.TB
 	dir     string
 	environ []string // names of variables
@@ -84,11 +84,11 @@ type stage struct {
 	exited  chan error // of cmd; nil: none runs
 }
 
-type stageKey struct{}
+type sceneKey struct{}
 
-// prepare lays the ground for a script: variables, and the configuration with their values.
+// prepare sets the variables of a script, and puts their values into the configurations.
 func prepare(e *testscript.Env, hop string) error {
-	s := &stage{t: e.T().(testing.TB), dir: e.WorkDir}
+	s := &scene{t: e.T().(testing.TB), dir: e.WorkDir}
 	south := remotetest.FreeAddr(s.t)
 	_, port, _ := strings.Cut(south, ":")
 	e.Setenv("QUELL_CONFIG", filepath.Join(e.WorkDir, "quell.yaml"))
@@ -106,7 +106,7 @@ func prepare(e *testscript.Env, hop string) error {
 		name, _, _ := strings.Cut(v, "=")
 		s.environ = append(s.environ, name)
 	}
-	e.Values[stageKey{}] = s
+	e.Values[sceneKey{}] = s
 	configs, err := filepath.Glob(filepath.Join(e.WorkDir, "*.yaml"))
 	for _, name := range configs {
 		text, err := os.ReadFile(name)
@@ -128,7 +128,7 @@ func prepare(e *testscript.Env, hop string) error {
 	return err
 }
 
-// who is how the audit names who runs the tests.
+// who returns the name under which quell records the user who runs the tests.
 func who(t testing.TB) string {
 	u, err := user.Current()
 	if err != nil {
@@ -141,11 +141,11 @@ func who(t testing.TB) string {
 	return u.Username + "@" + host
 }
 
-func (s *stage) log() string { return filepath.Join(s.dir, "quell.log") }
+func (s *scene) log() string { return filepath.Join(s.dir, "quell.log") }
 
 // startQuell starts "quell serve" in the background, and waits until it answers.
 func startQuell(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value(stageKey{}).(*stage)
+	s := ts.Value(sceneKey{}).(*scene)
 	if neg || len(args) > 0 || s.exited != nil {
 		ts.Fatalf("usage: start; and one quell at a time")
 	}
@@ -179,7 +179,7 @@ func startQuell(ts *testscript.TestScript, neg bool, args []string) {
 // scriptWait is how long a script waits for anything.
 const scriptWait = 30 * time.Second
 
-// answers reports whether a quell has begun, and has all that a start brings.
+// answers reports whether a quell answers, and its start is complete.
 func answers(console, north string) bool {
 	c, err := net.Dial("tcp", north) // and no message: it would be passed on
 	if err != nil {
@@ -190,12 +190,12 @@ func answers(console, north string) bool {
 	return err == nil && bytes.Contains(metrics, []byte("\nquell_starting 0\n"))
 }
 
-// oneByOne has a connection for each message: none outlives the quell that it is to.
-var oneByOne = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: scriptWait}
+// noKeepAlive uses a connection for one message only, so none survives a restart of quell.
+var noKeepAlive = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: scriptWait}
 
-// fetch gets what is at a URL; an answer other than 200 is an error.
+// fetch gets a URL. A status other than 200 is an error.
 func fetch(url string) (http.Header, []byte, error) {
-	res, err := oneByOne.Get(url)
+	res, err := noKeepAlive.Get(url)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -207,16 +207,16 @@ func fetch(url string) (http.Header, []byte, error) {
 	return res.Header, body, err
 }
 
-// endQuell has the quell that runs end gracefully.
+// endQuell stops the quell that runs gracefully.
 func endQuell(ts *testscript.TestScript, neg bool, args []string) {
-	s := ts.Value(stageKey{}).(*stage)
+	s := ts.Value(sceneKey{}).(*scene)
 	if neg || len(args) > 0 || s.exited == nil {
 		ts.Fatalf("usage: end; after start")
 	}
 	ts.Check(s.end())
 }
 
-func (s *stage) end() error {
+func (s *scene) end() error {
 	if s.exited == nil {
 		return nil
 	}
@@ -226,7 +226,7 @@ func (s *stage) end() error {
 	select {
 	case err := <-exited:
 		if err != nil {
-			return fmt.Errorf("quell did not end as it should: %w", err)
+			return fmt.Errorf("quell did not stop without an error: %w", err)
 		}
 		return nil
 	case <-time.After(scriptWait):
@@ -255,8 +255,8 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// until runs a command again and again, until it succeeds and prints what matches, count
-// times if that is said.
+// until runs a command again and again, until it succeeds and prints a text that matches
+// (count times, if that is given).
 func until(ts *testscript.TestScript, neg bool, args []string) {
 	count := 0
 	if len(args) > 0 {
@@ -273,7 +273,7 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	re, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
 	for deadline, pause := time.Now().Add(scriptWait), 20*time.Millisecond; ; pause = min(2*pause, 500*time.Millisecond) {
-		text, err := runFor(ts, args[1:])
+		text, err := outputOf(ts, args[1:])
 		if n := len(re.FindAllString(text, -1)); err == nil && n > 0 && (n == count || count == 0) {
 			io.WriteString(ts.Stdout(), text)
 			return
@@ -285,8 +285,8 @@ func until(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// runFor runs a command for its standard output.
-func runFor(ts *testscript.TestScript, args []string) (string, error) {
+// outputOf runs a command, and returns its standard output.
+func outputOf(ts *testscript.TestScript, args []string) (string, error) {
 	if args[0] != "get" {
 		err := ts.Exec(args[0], args[1:]...)
 		return ts.ReadFile("stdout"), err
@@ -295,7 +295,7 @@ func runFor(ts *testscript.TestScript, args []string) (string, error) {
 	return string(body), err
 }
 
-// varies is what is different each time that a script runs, and what plain puts in its place.
+// varies has what is different each time a script runs, and what plain writes instead.
 var varies = []struct {
 	*regexp.Regexp
 	plain string
@@ -309,7 +309,7 @@ var varies = []struct {
 	{regexp.MustCompile(`\r\n`), "\n"},       // scripts have no other end of a line
 }
 
-// plain makes what a command printed the same each time, for cmp.
+// plain replaces in what a command printed what is different each time, for cmp.
 func plain(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) > 0 {
 		ts.Fatalf("usage: plain")
@@ -328,8 +328,8 @@ func plain(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// get prints what the console answers, and the header of the answer on standard error. With
-// ! it must answer with an error.
+// get prints the answer of the console, and its header on standard error. With ! the answer
+// must be an error.
 func get(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: get PATH")
@@ -345,8 +345,8 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// The parties of messages, and the variable that says when all outages began, so that
-// the same alert again is the same outage.
+// The senders and receivers of messages. outageBegan is the variable with the start of all
+// outages: it is the same each time, so that the same alert again is the same outage.
 const (
 	supplierID  outage.DeviceID = 0x90B3D51F30010000
 	operatorID  outage.DeviceID = 0x90B3D51F30020000
@@ -354,7 +354,7 @@ const (
 	supplyPoint                 = "1200023305967"
 )
 
-// send sends a message, and prints the answer's status, or what quell has decided.
+// send sends a message, and prints the status of the answer, or quell's decision.
 func send(ts *testscript.TestScript, neg bool, args []string) {
 	const usage = "usage: send 11.3 NUMBER for METER [in DURATION], or send AD1 NUMBER from HUB"
 	order := outage.Order{Kind: outage.OnDemand}
@@ -385,7 +385,7 @@ func send(ts *testscript.TestScript, neg bool, args []string) {
 	default:
 		ts.Fatalf(usage)
 	}
-	res, err := oneByOne.Post("http://"+ts.Getenv(to), "application/xml", bytes.NewReader(body))
+	res, err := noKeepAlive.Post("http://"+ts.Getenv(to), "application/xml", bytes.NewReader(body))
 	ts.Check(err)
 	defer res.Body.Close()
 	_, err = io.Copy(io.Discard, res.Body)

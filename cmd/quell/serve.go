@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
@@ -12,23 +11,23 @@ import (
 )
 
 var serveCommand = command{
-	name: "serve", usage: "[--config FILE]", short: "Run quell in the motorway, until it gets SIGTERM or SIGINT",
+	name: "serve", usage: "[--config FILE]", short: "Run quell, until it gets SIGTERM or SIGINT",
 	run: serve,
 }
 
 func serve(ctx context.Context, e *env, args []string) error {
-	fs := e.flags("SIGHUP makes it read the configuration again.")
+	fs := e.flags("SIGHUP makes quell read the configuration again.")
 	file := configFlag(fs, e.environ)
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
 	}
 	cfg, err := loadConfig(*file, e.environ, true)
 	if err != nil {
-		return fmt.Errorf("the configuration is not valid:\n%w", err)
+		return invalid(*file, err)
 	}
 	log, queue := e.openLog()
 	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP) // now: the start may take as long as an import
+	signal.Notify(hangup, syscall.SIGHUP) // before the start, which may take as long as an import
 	defer signal.Stop(hangup)
 	s, err := server.Start(ctx, server.Options{Config: cfg, Version: version(), Log: log, LogLines: queue, Reached: e.reached})
 	if err != nil {
@@ -47,7 +46,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 		case err := <-s.Failed():
 			return errors.Join(err, s.Close())
 		case <-ctx.Done():
-			log.Info("stopping: what was accepted is finished first")
+			log.Info("stopping: messages under way are finished first")
 			s.Drain()
 			return s.Close()
 		}

@@ -19,7 +19,7 @@ import (
 	"quell/internal/remote/remotetest"
 )
 
-// degraded is what a process says is wrong.
+// degraded returns the "degraded" of a process.
 func (p *process) degraded(t testing.TB) string {
 	t.Helper()
 	s := p.status(t)
@@ -29,8 +29,8 @@ func (p *process) degraded(t testing.TB) string {
 	return strings.Join(s.Degraded, "\n")
 }
 
-// quell starts whatever is wrong with its store and its lists: messages pass, alerts
-// go forward, it says why, and goes on by itself when that is over.
+// quell starts, whatever is wrong with its store and its lists. Messages pass, alerts go
+// forward, "degraded" says why, and quell recovers by itself.
 func TestStartsWhateverIsWrong(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	fifo := func(t *testing.T, name string) {
@@ -131,8 +131,8 @@ func TestStartsWhateverIsWrong(t *testing.T) {
 	}
 }
 
-// Of a list that hangs neither a stop nor another configuration is held up, and of
-// several configurations the newest counts.
+// A list that hangs delays neither a stop nor a new configuration. The newest of several
+// configurations counts.
 func TestListHangs(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	hop := accept(t)
@@ -163,8 +163,8 @@ func TestListHangs(t *testing.T) {
 	}
 }
 
-// A stop cancels imports at once: one that is read from a sender who has stalled, and
-// one that is being loaded, whose rows are left to the next.
+// A stop ends imports at once: one whose sender has stopped sending, and one that is being
+// loaded. The next import deletes the rows of the second.
 func TestStopDuringImport(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	hop := accept(t)
@@ -202,7 +202,7 @@ func TestStopDuringImport(t *testing.T) {
 		t.Errorf("the next import has %d devices, in %d rows", s.Inventory.Rows, rows())
 	}
 
-	// A sender that stalls.
+	// A sender that stops sending.
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	part, err := form.CreateFormFile("file", "list.txt")
@@ -239,7 +239,7 @@ func TestStopDuringImport(t *testing.T) {
 	}
 }
 
-// While a next hop takes no message, quell says so, for each direction by itself.
+// While a next hop accepts no message, quell says so, for each direction separately.
 func TestNextHopIsAway(t *testing.T) {
 	addr := remotetest.FreeAddr(t)
 	i := install(t, accept(t), "http://"+addr, "")

@@ -3,12 +3,14 @@ package main
 import (
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
 	"golang.org/x/term"
 )
 
-// outlet is standard output. It keeps the first error, since commands print a line
-// at a time and look at none.
+// outlet is standard output. It remembers the first error, because commands print line by
+// line and do not check errors.
 type outlet struct {
 	io.Writer
 	err error
@@ -22,7 +24,7 @@ func (o *outlet) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// terminal is the terminal that a writer writes to, nil if it is none.
+// terminal returns the terminal that w writes to, nil if w is not one.
 func terminal(w io.Writer) *os.File {
 	if o, ok := w.(*outlet); ok {
 		w = o.Writer
@@ -31,4 +33,28 @@ func terminal(w io.Writer) *os.File {
 		return f
 	}
 	return nil
+}
+
+// printable returns a text that came from outside as one line that a terminal shows and does
+// not obey: what cannot be printed is escaped as in Go, a newline as \n.
+func printable(text string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if strconv.IsPrint(r) {
+			b.WriteRune(r)
+		} else {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+	}
+	return b.String()
+}
+
+// printableLines is printable for a text of several lines.
+func printableLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }

@@ -19,14 +19,13 @@ var storeCommand = command{
 	run: runStore,
 }
 
-const storeHelp = `DIR is the data_dir of a quell on SQLite. Everything that its store keeps is copied into an
-empty database, read back, and compared by counts and sums of all rows. If the command is
-interrupted, run it again: it continues where it stopped, as long as no quell has used the
-database.
+const storeHelp = `DIR is the data_dir of a quell on SQLite. The command copies the whole store into an empty
+database, reads it back, and compares counts and sums of all rows. If it is interrupted, run
+it again: it continues where it stopped, as long as no quell has used the database.
 
-Run it first while quell runs, which copies most. Then stop quell and run it again: it copies
-what has changed since. A quell that is started on the database before the copy is complete
-forwards every alert until it is.`
+Run it first while quell runs: it copies most of the store. Then stop quell and run it again:
+it copies what has changed since. A quell that is started on the database before the copy is
+complete forwards every alert until it is.`
 
 func runStore(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(storeHelp)
@@ -40,8 +39,8 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	if !ok || dir == "" {
 		return errUsage{"say where from: --from sqlite:DIR"}
 	}
-	if strings.HasPrefix(dir, "~") { // no shell expands it behind the colon
-		return errUsage{"--from begins with ~, which only a shell takes for a home: write the whole path"}
+	if strings.HasPrefix(dir, "~") { // no shell expands it after the colon
+		return errUsage{"--from begins with ~, which is not replaced here: write the whole path"}
 	}
 	if filepath.Base(dir) == "quell.db" {
 		dir = filepath.Dir(dir)
@@ -64,6 +63,6 @@ func runStore(ctx context.Context, e *env, args []string) error {
 		fmt.Fprintf(w, "%s\t%d\t%s\n", t.Table, t.Rows, t.SHA256)
 	}
 	w.Flush()
-	fmt.Fprintln(e.stdout, "The copy is complete. Set \"store\" in the configuration before quell is started again.")
+	fmt.Fprintln(e.stdout, "The copy is complete. Set \"store\" in the configuration before you start quell again.")
 	return nil
 }

@@ -13,9 +13,9 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// One machine is outgrown: its store is copied while quell runs, quell is
-// stopped, the rest is copied by a command that is killed again and again, and a
-// quell on the copy goes on.
+// A store moves from SQLite to PostgreSQL. It is copied while quell runs. Then quell is
+// stopped, and a command that is killed again and again copies the rest. A quell on the copy
+// goes on.
 func TestStoreCopy(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	database := storetest.Start(t).URL("postgres")

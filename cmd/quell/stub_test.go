@@ -14,7 +14,7 @@ import (
 	"quell/internal/outage"
 )
 
-// A stub answers every message, and says of each what it is.
+// A stub answers every message, and prints what it is.
 func TestStub(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var out output
@@ -31,7 +31,7 @@ func TestStub(t *testing.T) {
 		n++
 		return strings.TrimSuffix(lines[n-1], "\n")
 	}
-	base := strings.TrimPrefix(line(), "listening at ")
+	base := strings.TrimPrefix(line(), "listening on ")
 
 	hub, meter, user := outage.DeviceID(0x88738457002F961E), outage.DeviceID(0x00DB1234567890A0), outage.DeviceID(0x90B3D51F30010000)
 	at := time.Date(2026, 3, 1, 10, 4, 0, 0, time.UTC)
@@ -46,8 +46,8 @@ func TestStub(t *testing.T) {
 			"alert AD1 of hub " + hub.String() + ", " + alert.String(), ""},
 		{"/north", string(duis.AppendDeviceAlert(nil, alert, at, "8F36", []byte{1})), "alert 8F36, " + alert.String(), ""},
 		{"/north", string(duis.AppendAnswer(nil, request, at, "I0")), "response 11.3 I0, " + request.String(), ""},
-		{"/", "no XML", "no DUIS message", ""},
-		{"/", "", "no DUIS message", ""},
+		{"/", "no XML", "not a DUIS message", ""},
+		{"/", "", "not a DUIS message", ""},
 	} {
 		res, err := http.Post(base+c.path, "application/xml", strings.NewReader(c.body))
 		if err != nil {

@@ -11,11 +11,11 @@ import (
 )
 
 var switchCommand = command{
-	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Set the switch to on, shadow or off, or show where it is",
+	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Show the switch, or set it to on, shadow or off",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("Without a position it shows the one in force, since when, who set it and why.\non: suppress. shadow: log what would be suppressed, forward everything. off: pass everything, track nothing.\nEach change is kept, with who made it, when and why.")
+		fs := e.flags("Without a position it shows the one in force, since when, who set it and why.\non: suppress. shadow: log what would be suppressed, and forward everything. off: forward everything, and open no window.\nquell records each change: who made it, when and why.")
 		file := configFlag(fs, e.environ)
-		why := fs.String("why", "", "`TEXT` is the reason, for the audit; required")
+		why := fs.String("why", "", "`TEXT` is the reason, which is recorded; required with a position")
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 0 && *why == "" {
 			return showSwitch(ctx, e, *file)
@@ -30,12 +30,12 @@ var switchCommand = command{
 		if err != nil {
 			return err
 		}
-		out, err := c.TurnSwitch(ctx, console.Turn{Switch: outage.Switch(rest[0]), Who: whoami(), Why: *why})
+		out, err := c.SetSwitch(ctx, console.SwitchChange{Switch: outage.Switch(rest[0]), Who: whoami(), Why: *why})
 		if err := firstOf(err, done()); err != nil {
 			return err
 		}
 		if out.HereOnly {
-			fmt.Fprintf(e.stdout, "The switch is off on this node now; it was %s.\nThe store does not answer: it will be told when it does. Until then every other node keeps its own position: turn each off.\n", orNone(string(out.Old)))
+			fmt.Fprintf(e.stdout, "The switch is off on this node now; it was %s.\nThe store does not answer; it gets the change when it does. Until then every other node keeps its own position: set each to off.\n", orNone(string(out.Old)))
 			return nil
 		}
 		fmt.Fprintf(e.stdout, "The switch is %s now; it was %s.\n", out.New, orNone(string(out.Old)))
@@ -46,7 +46,7 @@ var switchCommand = command{
 	},
 }
 
-// showSwitch says how the switch is.
+// showSwitch prints the position of the switch, and its last change.
 func showSwitch(ctx context.Context, e *env, file string) error {
 	c, _, done, err := connect(ctx, file, e)
 	if err != nil {
@@ -56,15 +56,15 @@ func showSwitch(ctx context.Context, e *env, file string) error {
 	if err == nil {
 		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
 		var last *events.Event
-		if last, err = lastTurn(ctx, c); err == nil && last != nil {
-			fmt.Fprintf(e.stdout, "Since %s UTC, by %s: %s\n", stamp(last.At), last.Who, last.Why)
+		if last, err = lastChange(ctx, c); err == nil && last != nil {
+			fmt.Fprintf(e.stdout, "Since %s UTC, by %s: %s\n", stamp(last.At), printable(last.Who), printable(last.Why))
 		}
 	}
 	return firstOf(err, done())
 }
 
-// lastTurn is the last change of the switch, nil if it is not among the last events.
-func lastTurn(ctx context.Context, c *console.Client) (*events.Event, error) {
+// lastChange returns the last change of the switch, nil if it is not among the last events.
+func lastChange(ctx context.Context, c *console.Client) (*events.Event, error) {
 	events, err := c.Events(ctx, 1000)
 	for i := range events {
 		if events[i].What == "switch" {

@@ -10,8 +10,8 @@ import (
 	"quell/internal/console"
 )
 
-// While the store is away, off is in force on the node at once, the command says that it
-// is there only, and the store has it when it is back.
+// While the store is away, "off" is in force on the node at once, and the command says that
+// it is so on this node only. The store gets the change when it is back.
 func TestSwitchOffInAnEmergency(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")

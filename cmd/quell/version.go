@@ -12,7 +12,7 @@ import (
 	"quell/internal/server"
 )
 
-// release is set by "make build"; an ordinary build knows its module version.
+// release is set by "make build". Other builds have the version of the module.
 var release string
 
 func version() string {
@@ -26,7 +26,7 @@ func version() string {
 }
 
 var versionCommand = command{
-	name: "version", usage: "[--config FILE]", short: "Print the version, and the device list built in and in force",
+	name: "version", usage: "[--config FILE]", short: "Print the version, and which device list is built in and which is in force",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("")
 		file := configFlag(fs, e.environ)
@@ -56,7 +56,7 @@ var versionCommand = command{
 			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): none\n", cfg.Console.Listen, s.Version)
 		default:
 			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): %s from %s, SHA-256 %s\n",
-				cfg.Console.Listen, s.Version, plural(s.DeviceList.Rows, "device"), s.DeviceList.Source, s.DeviceList.SHA256)
+				cfg.Console.Listen, s.Version, plural(s.DeviceList.Rows, "device"), printable(s.DeviceList.Source), s.DeviceList.SHA256)
 		}
 		return nil
 	},

@@ -19,16 +19,19 @@ var windowCommand = command{
 	name: "window", usage: "list [HUB|METER|REQUEST|--supplier EUI] [--limit N] | close HUB|METER|REQUEST|--supplier EUI|--all --why TEXT [--config FILE]",
 	short: "List the windows that are open or pending, or close some by hand",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list shows the window first that begins first.\n" +
-			"close closes windows at once, on all nodes, also those that were replaced and might come back. Alerts then go forward.\n" +
-			"Another activation (11.3) opens another window. Each closing is kept, with who made it, when and why.\nThe exit status is 1 if there was nothing to close.")
+		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list shows the windows by the time of their start.\n" +
+			"close closes windows at once, on all nodes, also those that were replaced and might open again. Alerts then go forward.\n" +
+			"Another activation (11.3) opens another window. quell records who closed windows, when and why.\nThe exit status is 1 if there was nothing to close.")
 		file := configFlag(fs, e.environ)
-		w := whoseFlags(fs)
-		why := fs.String("why", "", "close: `TEXT` is the reason, for the audit and for all distributors' reports; required")
-		limit := fs.Int("limit", 100, "list: `N` windows at most, up to 10000; 100 if not said")
+		w := selectionFlags(fs)
+		why := fs.String("why", "", "close: `TEXT` is the reason, which is recorded, and is in the reports of all distributors; required")
+		limit := fs.Int("limit", 100, "list: at most `N` windows, up to 10000")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 || rest[0] != "list" && rest[0] != "close" {
 			return orUsage(err, "say what to do: list or close")
+		}
+		if err := checkFlags(fs, rest[0], map[string]string{"limit": "list", "all": "close", "why": "close"}); err != nil {
+			return err
 		}
 		if len(rest) > 2 {
 			return errUsage{"one hub, meter or request at a time"}
@@ -40,17 +43,13 @@ var windowCommand = command{
 		given := map[string]bool{}
 		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		switch {
-		case given["why"] && !closes, given["all"] && !closes:
-			return errUsage{"--why and --all belong to close"}
-		case given["limit"] && closes:
-			return errUsage{"--limit belongs to list"}
 		case given["limit"] && (*limit < 1 || *limit > 10_000):
 			return errUsage{fmt.Sprintf("--limit %d is not from 1 to 10000", *limit)}
 		case closes && strings.TrimSpace(*why) == "":
 			return errUsage{"say why: --why TEXT"}
 		}
 		if closes || w.Target != "" || given["supplier"] {
-			if _, err := w.Which(); err != nil {
+			if _, err := w.Parse(); err != nil {
 				return errUsage{err.Error()}
 			}
 		}
@@ -59,7 +58,7 @@ var windowCommand = command{
 			return err
 		}
 		if closes {
-			err = closeWindows(ctx, e, c, absent, console.Close{Whose: *w, Who: whoami(), Why: *why})
+			err = closeWindows(ctx, e, c, absent, console.CloseRequest{Selection: *w, Who: whoami(), Why: *why})
 		} else {
 			err = listWindows(ctx, e, c, *w, *limit)
 		}
@@ -67,14 +66,14 @@ var windowCommand = command{
 	},
 }
 
-func whoseFlags(fs *flag.FlagSet) (w *console.Whose) {
-	w = &console.Whose{}
+func selectionFlags(fs *flag.FlagSet) (w *console.Selection) {
+	w = &console.Selection{}
 	fs.StringVar(&w.Supplier, "supplier", "", "the windows of requests from this supplier (`EUI`-64)")
 	fs.BoolVar(&w.All, "all", false, "close: every window")
 	return w
 }
 
-func listWindows(ctx context.Context, e *env, c *console.Client, w console.Whose, limit int) error {
+func listWindows(ctx context.Context, e *env, c *console.Client, w console.Selection, limit int) error {
 	list, err := c.Windows(ctx, w, limit)
 	if err != nil {
 		return err
@@ -91,12 +90,12 @@ func listWindows(ctx context.Context, e *env, c *console.Client, w console.Whose
 		return err
 	}
 	if list.More {
-		fmt.Fprintln(e.stdout, "There are more; --limit N lists up to N.")
+		fmt.Fprintln(e.stdout, "There are more: --limit N lists up to N.")
 	}
 	return nil
 }
 
-func closeWindows(ctx context.Context, e *env, c *console.Client, absent string, what console.Close) error {
+func closeWindows(ctx context.Context, e *env, c *console.Client, absent string, what console.CloseRequest) error {
 	out, err := c.CloseWindows(ctx, what)
 	if err != nil {
 		return err
@@ -118,13 +117,13 @@ func printWindows(w io.Writer, list []motorway.Activation, at time.Time) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "FROM\tTO (UTC)\tMETER\tHUB\tREQUEST\tMODE\tSTATE")
 	for _, a := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stampOf(a.WindowStart), stampOf(a.WindowEnd), a.ESME, a.CHF, a.RequestID, a.Mode, condition(&a, at))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stampOf(a.WindowStart), stampOf(a.WindowEnd), a.ESME, a.CHF, a.RequestID, a.Mode, windowState(&a, at))
 	}
 	return t.Flush()
 }
 
-// condition is what a window is at an instant, if it is not over.
-func condition(a *motorway.Activation, at time.Time) string {
+// windowState returns the state of a window that is not over, at an instant.
+func windowState(a *motorway.Activation, at time.Time) string {
 	switch {
 	case a.State == outage.Uncertain:
 		return "uncertain"

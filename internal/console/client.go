@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"quell/internal/devices"
@@ -20,17 +21,20 @@ import (
 	"quell/internal/report"
 )
 
-// ErrNotRunning says that no console answers at the client's address.
+// ErrNotRunning says that nothing answers at the client's address.
 var ErrNotRunning = errors.New("no quell answers")
 
-// Client speaks to the console of a running quell. An error that the console
-// answers comes as its text.
+// ErrNotQuell says that what answers at the client's address is not a console.
+var ErrNotQuell = errors.New("is no quell console")
+
+// Client is a client of the console of a running quell. If the console answers with an
+// error, the client returns an error with the same text.
 type Client struct {
 	Base string // such as http://127.0.0.1:8080
 }
 
-// direct speaks to consoles. HTTP_PROXY is not for them: a proxy elsewhere has no way
-// to this machine's loopback, or to another quell's, and would see what is said.
+// direct ignores HTTP_PROXY: a proxy cannot reach this machine's loopback, or another
+// quell's, and would see what is sent.
 var direct = func() *http.Client {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil
@@ -42,12 +46,23 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	if err != nil {
 		return err
 	}
-	defer res.Close()
-	return json.NewDecoder(res).Decode(out)
+	defer res.Body.Close()
+	if kind := res.Header.Get("Content-Type"); kind != jsonType {
+		return c.notQuell("its answer to %s %s is of the type %q", method, path, kind)
+	}
+	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
+		return fmt.Errorf("the answer to %s %s cannot be read: %w", method, path, err)
+	}
+	return nil
 }
 
-// open returns the body of an answer with success.
-func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (io.ReadCloser, error) {
+// notQuell is the error for another program at the console's address.
+func (c *Client) notQuell(why string, args ...any) error {
+	return fmt.Errorf("what answers at %s %w: %s", strings.TrimPrefix(c.Base, "http://"), ErrNotQuell, fmt.Sprintf(why, args...))
+}
+
+// open returns an answer with status 200. The caller closes its body.
+func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
 	url := c.Base + path
 	if len(query) > 0 {
 		url += "?" + query.Encode()
@@ -58,7 +73,7 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 	}
 	if kind != "" {
 		req.Header.Set("Content-Type", kind)
-		// A refusal comes before a body of gigabytes is sent.
+		// So the console can refuse before gigabytes are sent.
 		req.Header.Set("Expect", "100-continue")
 	}
 	res, err := direct.Do(req)
@@ -66,40 +81,44 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	if res.StatusCode == http.StatusOK {
-		return res.Body, nil
+		return res, nil
 	}
 	defer res.Body.Close()
 	var e struct{ Error string }
 	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
-		return nil, fmt.Errorf("%s %s answered %s; is it quell's console?", method, path, res.Status)
+		return nil, c.notQuell("its answer to %s %s is %s", method, path, res.Status)
 	}
 	return nil, errors.New(e.Error)
 }
 
-// Status asks how the system is.
+// Status returns the status of the node.
 func (c *Client) Status(ctx context.Context) (s Status, err error) {
-	return s, c.call(ctx, "GET", "/api/v1/status", nil, "", nil, &s)
+	err = c.call(ctx, "GET", "/api/v1/status", nil, "", nil, &s)
+	if err == nil && s.Version == "" {
+		err = c.notQuell("its status names no version")
+	}
+	return s, err
 }
 
-// TurnSwitch turns the switch.
-func (c *Client) TurnSwitch(ctx context.Context, t Turn) (out Turned, err error) {
-	body, err := json.Marshal(t)
+// SetSwitch changes the switch.
+func (c *Client) SetSwitch(ctx context.Context, change SwitchChange) (out SwitchChanged, err error) {
+	body, err := json.Marshal(change)
 	if err != nil {
 		return out, err
 	}
 	return out, c.call(ctx, "PUT", "/api/v1/switch", nil, "application/json", bytes.NewReader(body), &out)
 }
 
-// Events asks for the last changes, the latest first.
+// Events returns what operators changed, the latest first.
 func (c *Client) Events(ctx context.Context, limit int) ([]events.Event, error) {
 	var out struct{ Events []events.Event }
 	err := c.call(ctx, "GET", "/api/v1/events", url.Values{"limit": {strconv.Itoa(limit)}}, "", nil, &out)
 	return out.Events, err
 }
 
-// Windows asks for up to limit windows that are open or pending; those of all if none
-// are named.
-func (c *Client) Windows(ctx context.Context, w Whose, limit int) (out Windows, err error) {
+// Windows returns up to limit windows that are open or pending; of all, unless w selects
+// some.
+func (c *Client) Windows(ctx context.Context, w Selection, limit int) (out Windows, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	for name, value := range map[string]string{"target": w.Target, "supplier": w.Supplier} {
 		if value != "" {
@@ -110,21 +129,22 @@ func (c *Client) Windows(ctx context.Context, w Whose, limit int) (out Windows, 
 }
 
 // CloseWindows closes windows by hand.
-func (c *Client) CloseWindows(ctx context.Context, what Close) (out Closed, err error) {
-	body, err := json.Marshal(what)
+func (c *Client) CloseWindows(ctx context.Context, in CloseRequest) (out Closed, err error) {
+	body, err := json.Marshal(in)
 	if err != nil {
 		return out, err
 	}
 	return out, c.call(ctx, "POST", "/api/v1/windows/close", nil, "application/json", bytes.NewReader(body), &out)
 }
 
-// Suppressions asks for up to limit log entries with numbers above after.
+// Suppressions returns up to limit log entries with numbers above after.
 func (c *Client) Suppressions(ctx context.Context, after int64, limit int) (out Suppressions, err error) {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/suppressions", q, "", nil, &out)
 }
 
-// Explain asks why alerts of an id are suppressed or not; a zero time is now.
+// Explain returns why alerts of an id are suppressed or not, at an instant; a zero time is
+// now.
 func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorway.Explanation, err error) {
 	q := url.Values{"id": {id}}
 	if !at.IsZero() {
@@ -133,20 +153,21 @@ func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorw
 	return x, c.call(ctx, "GET", "/api/v1/explain", q, "", nil, &x)
 }
 
-// Devices asks for the device list in force, from the one behind after on ("" is the first).
+// Devices returns up to limit devices of the device list in force: those behind after, or
+// the first if after is "".
 func (c *Client) Devices(ctx context.Context, after string, limit int) (out Devices, err error) {
 	q := url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/devices", q, "", nil, &out)
 }
 
-// Check asks what is known of one device.
-func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out Checked, err error) {
+// Check returns whether a device is listed, known and tracked.
+func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out DeviceStatus, err error) {
 	return out, c.call(ctx, "GET", "/api/v1/devices/"+id.String(), nil, "", nil, &out)
 }
 
-// Import sends files to be imported as "inventory" or "devices". It streams;
-// the files are read at the pace at which they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []devices.File, how How) (out Imported, err error) {
+// Import imports files as the "inventory" or the "devices". It sends them while it reads
+// them, as fast as they are imported.
+func (c *Client) Import(ctx context.Context, kind, who string, files []devices.File, o ImportOptions) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -164,7 +185,7 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 	}()
 	defer r.Close()
 	q := url.Values{"who": {who}}
-	for name, on := range map[string]bool{"dry_run": how.DryRun, "force": how.Force} {
+	for name, on := range map[string]bool{"dry_run": o.DryRun, "force": o.Force} {
 		if on {
 			q.Set(name, "true")
 		}
@@ -173,42 +194,40 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 	return out, err
 }
 
-// Reports asks for up to limit reports with numbers below before, the latest
-// first.
+// Reports returns up to limit reports with numbers below before, the latest first.
 func (c *Client) Reports(ctx context.Context, before int64, limit int) (out Reports, err error) {
 	q := url.Values{"before": {strconv.FormatInt(before, 10)}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/reports", q, "", nil, &out)
 }
 
-// Report asks for one report.
+// Report returns one report.
 func (c *Client) Report(ctx context.Context, no int64) (out report.Report, err error) {
 	return out, c.call(ctx, "GET", fmt.Sprintf("/api/v1/reports/%d", no), nil, "", nil, &out)
 }
 
-// CutReport has a report cut now.
+// CutReport cuts a report now.
 func (c *Client) CutReport(ctx context.Context) (out report.Report, err error) {
 	return out, c.call(ctx, "POST", "/api/v1/reports", nil, "", nil, &out)
 }
 
-// ResumeReports has reports go on where the store does not know all that were
-// delivered.
-func (c *Client) ResumeReports(ctx context.Context, how Resume) error {
-	body, err := json.Marshal(how)
+// ResumeReports starts cutting and delivering again, after a store that lacks delivered
+// reports was put back.
+func (c *Client) ResumeReports(ctx context.Context, in ResumeRequest) error {
+	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	var out Resume
+	var out ResumeRequest
 	return c.call(ctx, "POST", "/api/v1/reports/resume", nil, "application/json", bytes.NewReader(body), &out)
 }
 
-// SendReport has a report delivered again, to one remote or, if the name is
-// empty, to all. It does not wait until that is done.
+// SendReport asks for a report to be delivered again: to one remote, or to all if the name
+// is empty. It does not wait for the delivery.
 func (c *Client) SendReport(ctx context.Context, no int64, remote string) (out report.Report, err error) {
 	return out, c.call(ctx, "POST", fmt.Sprintf("/api/v1/reports/%d/send", no), url.Values{"remote": {remote}}, "", nil, &out)
 }
 
-// Export writes the entries received in [from, to) to w; a zero time is no
-// bound.
+// Export writes the log entries received in [from, to) to w. A zero time is no bound.
 func (c *Client) Export(ctx context.Context, w io.Writer, format string, from, to time.Time) error {
 	q := url.Values{"format": {format}}
 	for name, t := range map[string]time.Time{"from": from, "to": to} {
@@ -220,8 +239,8 @@ func (c *Client) Export(ctx context.Context, w io.Writer, format string, from, t
 	if err != nil {
 		return err
 	}
-	defer res.Close()
-	if _, err = io.Copy(w, res); err != nil {
+	defer res.Body.Close()
+	if _, err = io.Copy(w, res.Body); err != nil {
 		return fmt.Errorf("the export is not complete: %w", err)
 	}
 	return nil

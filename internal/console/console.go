@@ -1,10 +1,9 @@
-// Package console is the admin API of a running quell: health, metrics, the
-// suppression log and what explains it, and the changes that operators make.
-// Commands of the program speak to it through Client.
+// Package console is the admin API of a running quell: health, metrics, the suppression
+// log and explanations of it, and the changes that operators make. The commands use it
+// through Client.
 //
-// Answers are JSON; an error is {"error": TEXT}. There is no authentication:
-// the console listens on loopback unless the configuration insists, and refuses
-// requests that a web page sent.
+// Answers are JSON; an error is {"error": TEXT}. There is no authentication. The console
+// listens on loopback, unless console.insecure is set, and refuses requests from web pages.
 package console
 
 import (
@@ -59,35 +58,36 @@ type Console struct {
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
-	// Insecure lets in requests under any host name.
+	// Insecure allows requests under any host name.
 	Insecure bool
-	// Configured names the configuration key, if any, that says where the
-	// "inventory" or the "devices" come from; they cannot be imported then.
+	// Configured returns the configuration key that names the files of the "inventory" or the
+	// "devices", "" if there is none. If there is one, an import by hand needs Force.
 	Configured func(kind string) string
 	Reporting  Reporting
-	// Conditions says what is wrong while alerts still pass, besides what the console finds.
+	// Conditions returns what is wrong while alerts still pass, apart from what the console
+	// finds itself.
 	Conditions func() []string
 
 	drain  drain
-	others others
+	others otherCheck
 }
 
-// drain is whether Drain has been called.
+// drain has a context that ends when Drain is called.
 type drain struct {
-	once sync.Once // makes what follows
+	once sync.Once // creates the fields below
 	ctx  context.Context
 	end  context.CancelFunc
 }
 
-// Drain makes /readyz say no from now on, so that no new messages are sent here, and
-// ends imports.
+// Drain makes /readyz answer 503 from now on, so that load balancers send no new messages
+// here. It ends imports that are under way.
 func (c *Console) Drain() {
 	c.draining()
 	c.drain.end()
 	c.others.stop()
 }
 
-// draining ends when Drain is called.
+// draining returns a context that ends when Drain is called.
 func (c *Console) draining() context.Context {
 	c.drain.once.Do(func() { c.drain.ctx, c.drain.end = context.WithCancel(context.Background()) })
 	return c.drain.ctx
@@ -102,14 +102,14 @@ type Status struct {
 	DeviceList  devices.Import `json:"device_list"`
 	Inventory   devices.Import `json:"inventory"`
 	Leads       bool           `json:"leads"`           // cuts and delivers reports, and runs housekeeping
-	Nodes       []cluster.Node `json:"nodes"`           // on the same database; empty if it is this one's alone
-	Hubs        int            `json:"hubs"`            // with an activation or a log entry
+	Nodes       []cluster.Node `json:"nodes"`           // on the same database; empty if only this node may use it
+	Hubs        int            `json:"hubs"`            // that have an activation or a log entry
 	Pending     int            `json:"journal_pending"` // records that are not in the store yet
 	WindowsOpen int            `json:"windows_open"`
 	WindowsWait int            `json:"windows_pending"`
 }
 
-// Handler is the API.
+// Handler returns the handler of the API.
 func (c *Console) Handler() http.Handler {
 	mux := routes{c, http.NewServeMux()}
 	mux.handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
@@ -126,7 +126,7 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /api/v1/activations", c.try(c.activations), "chf", "esme", "limit")
 	mux.handle("GET /api/v1/explain", c.try(c.explain), "id", "at")
 	mux.handle("GET /api/v1/events", c.try(c.events), "limit")
-	mux.handle("PUT /api/v1/switch", c.try(c.turnSwitch))
+	mux.handle("PUT /api/v1/switch", c.try(c.setSwitch))
 	mux.handle("POST /api/v1/inventory", c.try(c.untilDrain(c.importInventory)), "who", "dry_run", "force")
 	mux.handle("POST /api/v1/devices", c.try(c.untilDrain(c.importDevices)), "who", "dry_run", "force")
 	mux.handle("GET /api/v1/devices", c.try(c.listDevices), "after", "limit")
@@ -136,14 +136,14 @@ func (c *Console) Handler() http.Handler {
 	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux))
 }
 
-// routes are the endpoints. Each says which parameters it takes.
+// routes has the endpoints, each with the parameters that it takes.
 type routes struct {
 	c *Console
 	*http.ServeMux
 }
 
-// handle refuses requests with parameters that the endpoint does not take, or takes
-// once: a filter that is not known would else be one that is not applied.
+// handle adds an endpoint. It refuses requests with an unknown parameter, or with one
+// parameter twice: otherwise a misspelt filter would be ignored.
 func (m routes) handle(pattern string, h http.HandlerFunc, parameters ...string) {
 	m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		if err := checkParameters(r.URL.RawQuery, parameters); err != nil {
@@ -162,18 +162,18 @@ func checkParameters(query string, known []string) error {
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		switch {
 		case len(known) == 0:
-			return fmt.Errorf("unknown parameter %q; there are none here", name)
+			return fmt.Errorf("unknown parameter %q; this endpoint takes none", name)
 		case !slices.Contains(known, name):
-			return fmt.Errorf("unknown parameter %q; those here are %s", name, strings.Join(known, ", "))
+			return fmt.Errorf("unknown parameter %q; this endpoint takes %s", name, strings.Join(known, ", "))
 		case len(values[name]) > 1 && !strings.HasSuffix(name, "[]"):
-			return fmt.Errorf("the parameter %s a second time", name)
+			return fmt.Errorf("the parameter %s is there more than once", name)
 		}
 	}
 	return nil
 }
 
-// hostCheck refuses requests under a host name that is not this machine's: a
-// web page whose name was made to point here.
+// hostCheck refuses requests under a host name other than localhost. Such a request may
+// come from a web page whose name was made to point to this machine.
 func (c *Console) hostCheck(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
@@ -188,9 +188,9 @@ func (c *Console) hostCheck(next http.Handler) http.Handler {
 	})
 }
 
-// statusTimeout bounds the wait for the store. A load balancer that waits longer
-// for /readyz would take a node out whose database hangs, and all of them at
-// once, while they still forward.
+// statusTimeout bounds the wait for the store. When the database hangs, /readyz must answer
+// before load balancers give up: otherwise they take out all nodes at once, which could
+// still forward.
 const statusTimeout = 500 * time.Millisecond
 
 func (c *Console) status(r *http.Request) Status {
@@ -207,7 +207,7 @@ func (c *Console) status(r *http.Request) Status {
 	if s.DeviceList, err = c.Devices.LastImport(ctx, "devices"); err == nil {
 		if s.Inventory, err = c.Devices.LastImport(ctx, "inventory"); err == nil {
 			if s.WindowsOpen, s.WindowsWait, err = c.Windows.Counts(ctx, c.Motorway.Now()); errors.Is(err, windows.ErrCounting) {
-				err = nil // after a start there is no figure for some seconds
+				err = nil // after a start there is no count for some seconds
 			}
 		}
 	}
@@ -230,10 +230,10 @@ func (c *Console) status(r *http.Request) Status {
 	return s
 }
 
-// badRequest marks an error as the caller's.
+// badRequest marks an error as a fault of the request: 400.
 type badRequest struct{ error }
 
-// try is a handler that answers a value or an error.
+// try returns a handler that answers with the value or the error of f.
 func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		v, err := f(r)
@@ -245,38 +245,40 @@ func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// fail answers an error; the status of each kind of error is decided here and
-// nowhere else.
+// fail answers with an error. Only this function decides the status of each kind of error.
 func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	status := http.StatusInternalServerError
 	var bad badRequest
-	var notNow NotNow
-	var lines *devices.LineErrors
+	var notFound NotFound
+	var conflict Conflict
+	var faults *devices.LineErrors
 	switch {
 	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
 		status = http.StatusBadRequest
-	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, ErrNotFound):
+	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.As(err, &notNow):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.As(err, &conflict):
 		status = http.StatusConflict
-	case errors.As(err, &lines), errors.Is(err, devices.ErrTwice):
+	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
 	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping):
 		status = http.StatusServiceUnavailable
 	}
 	if status >= 500 {
-		c.Log.Error("console", "path", r.URL.Path, "error", err)
+		c.Log.Error("a request to the console failed", "path", r.URL.Path, "error", err)
 	}
 	writeError(w, status, err)
 }
 
+const jsonType = "application/json"
+
 func writeError(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
 }
 
-// answer answers a value as JSON, or 500 if there is no JSON of it.
+// answer answers with a value as JSON, or with 500 if it cannot be written as JSON.
 func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -285,22 +287,23 @@ func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v a
 		c.fail(w, r, fmt.Errorf("the answer cannot be written as JSON: %w", err))
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", jsonType)
 	w.WriteHeader(status)
 	w.Write(b.Bytes())
 }
 
-// readJSON reads the body of a request, which says what is to be done.
+// readJSON reads the body of a request. what names the request in the error.
 func readJSON(r *http.Request, to any, what string) error {
 	d := json.NewDecoder(io.LimitReader(r.Body, 64<<10))
 	d.DisallowUnknownFields()
 	if err := d.Decode(to); err != nil {
-		return badRequest{fmt.Errorf("not the JSON of %s: %w", what, err)}
+		return badRequest{fmt.Errorf("the body is not the JSON of %s: %w", what, err)}
 	}
 	return nil
 }
 
-// number reads a query parameter that is a number from least to most.
+// number reads a query parameter that is a number from least to most. If the parameter is
+// missing, it returns value.
 func number(r *http.Request, name string, value, least, most int64) (int64, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -313,7 +316,8 @@ func number(r *http.Request, name string, value, least, most int64) (int64, erro
 	return n, nil
 }
 
-// instant reads a query parameter that is a time.
+// instant reads a query parameter that is a time. If the parameter is missing, it returns
+// value.
 func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	text := r.URL.Query().Get(name)
 	if text == "" {
@@ -326,8 +330,8 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	return t.UTC(), nil
 }
 
-// Suppressions is what GET /api/v1/suppressions answers: entries in order.
-// Next is the value of "after" for what follows.
+// Suppressions is the answer to GET /api/v1/suppressions: entries in order of their
+// numbers. Next is the value of "after" for the next page.
 type Suppressions struct {
 	Entries []outage.Entry `json:"entries"`
 	Next    int64          `json:"next"`
@@ -389,42 +393,42 @@ func (c *Console) events(r *http.Request) (any, error) {
 	return map[string]any{"events": append([]events.Event{}, list...)}, err
 }
 
-// Turn is what PUT /api/v1/switch takes.
-type Turn struct {
+// SwitchChange is the body of PUT /api/v1/switch.
+type SwitchChange struct {
 	Switch outage.Switch `json:"switch"`
 	Who    string        `json:"who"`
 	Why    string        `json:"why"`
 }
 
-// Turned is what PUT /api/v1/switch answers.
-type Turned struct {
+// SwitchChanged is the answer to PUT /api/v1/switch.
+type SwitchChanged struct {
 	Old outage.Switch `json:"old"`
 	New outage.Switch `json:"new"`
-	// HereOnly says that it is off on this node, and that the store, and with it the
-	// other nodes, will be told when it answers.
+	// HereOnly says that the switch is off on this node only. The store gets the change when
+	// it answers again, and with it the other nodes.
 	HereOnly bool `json:"here_only,omitempty"`
 }
 
-// isText reports whether something is said that any store can keep.
+// isText reports whether a text is not empty, and can be stored in any database.
 func isText(s string) bool { return s != "" && utf8.ValidString(s) && strings.IndexByte(s, 0) < 0 }
 
-func (c *Console) turnSwitch(r *http.Request) (any, error) {
-	var t Turn
-	if err := readJSON(r, &t, "a turn of the switch"); err != nil {
+func (c *Console) setSwitch(r *http.Request) (any, error) {
+	var in SwitchChange
+	if err := readJSON(r, &in, "a change of the switch"); err != nil {
 		return nil, err
 	}
-	t.Who, t.Why = strings.TrimSpace(t.Who), strings.TrimSpace(t.Why)
-	if !t.Switch.Valid() || !isText(t.Who) || !isText(t.Why) {
+	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
+	if !in.Switch.Valid() || !isText(in.Who) || !isText(in.Why) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
 	}
-	old, err := c.Ledger.SetSwitch(r.Context(), t.Switch, t.Who, t.Why, c.Motorway.Now())
+	old, err := c.Ledger.SetSwitch(r.Context(), in.Switch, in.Who, in.Why, c.Motorway.Now())
 	hereOnly := errors.Is(err, ledger.ErrHereOnly)
 	if hereOnly {
 		c.Log.Error("the store does not answer: the switch is off on this node only, until it does", "error", err)
 		err = nil
 	}
 	if err == nil {
-		c.Log.Warn("the switch was turned", "old", old, "new", t.Switch, "who", t.Who, "why", t.Why)
+		c.Log.Warn("the switch was changed", "old", old, "new", in.Switch, "who", in.Who, "why", in.Why)
 	}
-	return Turned{old, t.Switch, hereOnly}, err
+	return SwitchChanged{old, in.Switch, hereOnly}, err
 }

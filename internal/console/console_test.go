@@ -68,8 +68,8 @@ func TestStatusOfErrors(t *testing.T) {
 		{"POST", "/api/v1/suppressions", "", [2]string{}, 405, ""},
 		{"GET", "/api/v1/suppressions", "", [2]string{}, 200, `"entries": []`},
 		{"GET", "/api/v1/suppressions?limit=0", "", [2]string{}, 400, "from 1 to 10000"},
-		{"GET", "/api/v1/suppressions?mpxn=1200023305967", "", [2]string{}, 400, `unknown parameter \"mpxn\"; those here are after, limit`},
-		{"GET", "/api/v1/suppressions?limit=1&limit=2", "", [2]string{}, 400, "limit a second time"},
+		{"GET", "/api/v1/suppressions?mpxn=1200023305967", "", [2]string{}, 400, `unknown parameter \"mpxn\"; this endpoint takes after, limit`},
+		{"GET", "/api/v1/suppressions?limit=1&limit=2", "", [2]string{}, 400, "limit is there more than once"},
 		{"GET", "/api/v1/suppressions?limit=1;after=2", "", [2]string{}, 400, "query"},
 		{"GET", "/api/v1/suppressions?%zz", "", [2]string{}, 400, "query"},
 		{"GET", "/api/v1/suppressions?after=x", "", [2]string{}, 400, "after"},
@@ -88,7 +88,7 @@ func TestStatusOfErrors(t *testing.T) {
 		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "elsewhere.example"}, 403, "name"},
 		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "localhost:1"}, 200, `"new": "off"`},
 		{"GET", "/api/v1/windows", "", [2]string{}, 200, `"windows": []`},
-		{"GET", "/api/v1/windows?chf=" + hub.String(), "", [2]string{}, 400, `unknown parameter \"chf\"; those here are target, supplier, limit`},
+		{"GET", "/api/v1/windows?chf=" + hub.String(), "", [2]string{}, 400, `unknown parameter \"chf\"; this endpoint takes target, supplier, limit`},
 		{"GET", "/api/v1/windows?target=x", "", [2]string{}, 400, "neither an EUI-64"},
 		{"GET", "/api/v1/windows?supplier=x", "", [2]string{}, 400, "EUI-64"},
 		{"GET", "/api/v1/windows?limit=0", "", [2]string{}, 400, "from 1 to 10000"},
@@ -99,7 +99,7 @@ func TestStatusOfErrors(t *testing.T) {
 		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a","why":"a\u0000b"}`, [2]string{}, 400, "why"},
 		{"POST", "/api/v1/windows/close", `{"who":"a","why":"b"}`, [2]string{}, 400, "whose windows"},
 		{"POST", "/api/v1/windows/close", `{"all":true,"target":"` + hub.String() + `","who":"a","why":"b"}`, [2]string{}, 400, "whose windows"},
-		{"POST", "/api/v1/windows/close", `{"target":"0000000000000000","who":"a","why":"b"}`, [2]string{}, 400, "of nothing"},
+		{"POST", "/api/v1/windows/close", `{"target":"0000000000000000","who":"a","why":"b"}`, [2]string{}, 400, "the id is zero"},
 		{"POST", "/api/v1/windows/close", `{"targt":"x","who":"a","why":"b"}`, [2]string{}, 400, "targt"},
 		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a","why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
 		{"POST", "/api/v1/windows/close", `{"target":"` + hub.String() + `","who":"a","why":"b"}`, [2]string{}, 404, "nothing was closed"},
@@ -151,7 +151,7 @@ func TestStatusOfErrors(t *testing.T) {
 func TestClient(t *testing.T) {
 	c, srv := newConsole(t)
 	client := Client{Base: srv.URL}
-	if _, err := client.Import(t.Context(), "devices", "alice", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, How{}); err != nil {
+	if _, err := client.Import(t.Context(), "devices", "alice", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []outage.DeviceID
@@ -169,8 +169,9 @@ func TestClient(t *testing.T) {
 	if d, err := client.Check(t.Context(), meter); err != nil || !d.Listed || d.Known || d.Tracked {
 		t.Errorf("%+v %v", d, err)
 	}
-	id := outage.RequestID{Originator: hub, Target: meter, Counter: 1}
-	c.Ledger.Record(t.Context(), outage.NewActivation(id, outage.ServiceRequest, outage.Order{Kind: outage.OnDemand}, hub, t0, time.Hour))
+	request := outage.Request{ID: outage.RequestID{Originator: hub, Target: meter, Counter: 1}, Form: outage.ServiceRequest,
+		Order: outage.Order{Kind: outage.OnDemand}, Received: t0}
+	c.Ledger.Record(t.Context(), request.Activation(hub, time.Hour))
 	if _, err := c.Ledger.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: hub, OutageStart: t0, Received: t0}, outage.Shadow, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +193,7 @@ func TestClient(t *testing.T) {
 	}
 }
 
-// No endpoint ignores a parameter that it does not know.
+// No endpoint ignores an unknown parameter.
 func TestUnknownParameters(t *testing.T) {
 	_, srv := newConsole(t)
 	for _, endpoint := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/v1/status", "GET /api/v1/suppressions", "GET /api/v1/activations",
@@ -216,7 +217,7 @@ func TestUnknownParameters(t *testing.T) {
 	}
 }
 
-// What there is no JSON of is an error, and not an empty answer with success.
+// A value that cannot be written as JSON is an error, not an empty answer with status 200.
 func TestNoJSON(t *testing.T) {
 	c, srv := newConsole(t)
 	if err := c.Ledger.FirstSwitch(t.Context(), "on", "a", "b", time.Date(10_000, 1, 1, 0, 0, 0, 0, time.UTC)); err != nil {

@@ -23,8 +23,8 @@ func (c *Console) checkConfigured(kind string) error {
 	return nil
 }
 
-// parts gives the files of a multipart request, one after the other as they
-// arrive; their names are the parts' file names.
+// parts returns the files of a multipart request, one after the other as they arrive, under
+// the file names of the parts.
 func parts(r *http.Request) (next func() (devices.File, error), who string, err error) {
 	who = strings.TrimSpace(r.URL.Query().Get("who"))
 	if !isText(who) {
@@ -49,25 +49,25 @@ func parts(r *http.Request) (next func() (devices.File, error), who string, err 
 	}, who, nil
 }
 
-// How says how an import is made.
-type How struct {
+// ImportOptions are options of an import.
+type ImportOptions struct {
 	DryRun bool // only say what it would change
-	// Force imports what would be refused: a list that shrinks by more than a fifth,
-	// and one in the place of that which the configuration names.
+	// Force imports what would be refused: a list that shrinks by more than a fifth, or
+	// files that replace those that the configuration names.
 	Force bool
 }
 
 // errStopping ends an import that is under way when quell stops.
 var errStopping = errors.New("quell is stopping: nothing was imported")
 
-// untilDrain has a request end when Drain is called, wherever it is.
+// untilDrain ends a request when Drain is called, at whatever step it is.
 func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Request) (any, error) {
 	return func(r *http.Request) (any, error) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
 		defer context.AfterFunc(c.draining(), func() {
 			cancel(errStopping)
-			r.Body.Close() // its sender may have stalled
+			r.Body.Close() // the sender may have stopped sending
 		})()
 		v, err := f(r.WithContext(ctx))
 		if err != nil && context.Cause(ctx) == errStopping {
@@ -77,19 +77,19 @@ func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Requ
 	}
 }
 
-// errDryRun ends an import that is only asked about.
+// errDryRun ends a dry run before anything is imported.
 var errDryRun = errors.New("a dry run")
 
-// An attempt is one import by the API.
-type attempt struct {
-	How
+// importRequest is one import through the API.
+type importRequest struct {
+	ImportOptions
 	result Imported // of a dry run
 }
 
-// newAttempt reads what a request says of how an import is made, and whether it may be.
-func (c *Console) newAttempt(r *http.Request, kind string) (*attempt, error) {
-	var a attempt
-	for name, to := range map[string]*bool{"dry_run": &a.DryRun, "force": &a.Force} {
+// newImport reads the options of an import, and checks that an import by hand is allowed.
+func (c *Console) newImport(r *http.Request, kind string) (*importRequest, error) {
+	var in importRequest
+	for name, to := range map[string]*bool{"dry_run": &in.DryRun, "force": &in.Force} {
 		switch text := r.URL.Query().Get(name); text {
 		case "", "false":
 		case "true":
@@ -98,29 +98,29 @@ func (c *Console) newAttempt(r *http.Request, kind string) (*attempt, error) {
 			return nil, badRequest{fmt.Errorf("%s=%q is not true or false", name, text)}
 		}
 	}
-	if a.DryRun || a.Force {
-		return &a, nil
+	if in.DryRun || in.Force {
+		return &in, nil
 	}
-	return &a, c.checkConfigured(kind)
+	return &in, c.checkConfigured(kind)
 }
 
-// check is the store's check of the import.
-func (a *attempt) check(im devices.Import, change devices.Change) error {
-	if !a.DryRun {
+// checkDryRun is a devices.Check. It notes the result of a dry run, and ends it.
+func (in *importRequest) checkDryRun(im devices.Import, change devices.Change) error {
+	if !in.DryRun {
 		return nil
 	}
-	a.result = Imported{Import: im, Change: &change}
+	in.result = Imported{Import: im, Change: &change}
 	if err := devices.Careful(im, change); err != nil {
-		a.result.Refused = err.Error()
+		in.result.Refused = err.Error()
 	}
 	return errDryRun
 }
 
-func (a *attempt) checks() []devices.Check {
-	if a.Force && !a.DryRun {
+func (in *importRequest) checks() []devices.Check {
+	if in.Force && !in.DryRun {
 		return nil
 	}
-	return []devices.Check{a.check, devices.Careful}
+	return []devices.Check{in.checkDryRun, devices.Careful}
 }
 
 func (c *Console) importInventory(r *http.Request) (any, error) {
@@ -128,12 +128,12 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.newAttempt(r, "inventory")
+	in, err := c.newImport(r, "inventory")
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Devices.ImportInventory(r.Context(), who, c.Motorway.Now(), next, a.checks()...)
-	return c.imported(r, "inventory", a, im, err)
+	im, err := c.Devices.ImportInventory(r.Context(), who, c.Motorway.Now(), next, in.checks()...)
+	return c.imported(r, "inventory", in, im, err)
 }
 
 func (c *Console) importDevices(r *http.Request) (any, error) {
@@ -141,36 +141,36 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := c.newAttempt(r, "devices")
+	in, err := c.newImport(r, "devices")
 	if err != nil {
 		return nil, err
 	}
 	f, err := next()
 	if err != nil {
-		return nil, badRequest{fmt.Errorf("no file: %w", err)}
+		return nil, badRequest{fmt.Errorf("the request has no file: %w", err)}
 	}
-	im, err := c.Devices.ImportList(r.Context(), who, c.Motorway.Now(), f, a.checks()...)
-	return c.imported(r, "devices", a, im, err)
+	im, err := c.Devices.ImportList(r.Context(), who, c.Motorway.Now(), f, in.checks()...)
+	return c.imported(r, "devices", in, im, err)
 }
 
-// Imported is what an import answers.
+// Imported is the answer to an import.
 type Imported struct {
 	devices.Import
-	// Others are the other manufacturers of listed meters now; nil: not known yet.
+	// Others are the other manufacturers of listed meters; nil if they are not known yet.
 	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
-	// Change is what a dry run has found, and Refused why the import would be
-	// refused, if it would. Nothing was changed.
+	// Change is what a dry run found. Refused says why the import would be refused; "" if it
+	// would not be. A dry run changes nothing.
 	Change  *devices.Change `json:"change,omitempty"`
 	Refused string          `json:"refused,omitempty"`
 }
 
-// imported logs an import and makes its answer.
-func (c *Console) imported(r *http.Request, kind string, a *attempt, im devices.Import, err error) (any, error) {
+// imported logs an import and returns its answer.
+func (c *Console) imported(r *http.Request, kind string, in *importRequest, im devices.Import, err error) (any, error) {
 	if errors.Is(err, errDryRun) {
-		return a.result, nil
+		return in.result, nil
 	}
 	if err != nil {
-		io.Copy(io.Discard, r.Body) // else the sender sees a broken connection instead of the answer
+		io.Copy(io.Discard, r.Body) // otherwise the sender sees a broken connection instead of the answer
 		c.Log.Warn("import failed, nothing was changed", "kind", kind, "error", err)
 		return nil, err
 	}
@@ -185,8 +185,8 @@ func (c *Console) imported(r *http.Request, kind string, a *attempt, im devices.
 	return Imported{Import: im, Others: &others}, nil
 }
 
-// Devices is what GET /api/v1/devices answers: device ids of the list in
-// force. Next is the value of "after" for what follows; "" at the end.
+// Devices is the answer to GET /api/v1/devices: ids from the device list in force. Next is
+// the value of "after" for the next page; "" if there is none.
 type Devices struct {
 	List    devices.Import    `json:"list"`
 	Devices []outage.DeviceID `json:"devices"`
@@ -218,12 +218,12 @@ func (c *Console) listDevices(r *http.Request) (any, error) {
 	return out, err
 }
 
-// Checked is what GET /api/v1/devices/ID answers.
-type Checked struct {
+// DeviceStatus is the answer to GET /api/v1/devices/ID.
+type DeviceStatus struct {
 	ID      outage.DeviceID `json:"device_id"`
-	Listed  bool            `json:"listed"`  // stands in the device list in force
-	Known   bool            `json:"known"`   // to the inventory
-	Tracked bool            `json:"tracked"` // an 11.3 for it would be
+	Listed  bool            `json:"listed"`  // it is in the device list in force
+	Known   bool            `json:"known"`   // it is in the inventory
+	Tracked bool            `json:"tracked"` // an 11.3 for it would be tracked
 	Reason  outage.Reason   `json:"reason"`
 	Text    string          `json:"text"` // the reason in plain words
 }
@@ -238,5 +238,5 @@ func (c *Console) checkDevice(r *http.Request) (any, error) {
 		return nil, err
 	}
 	ok, reason := outage.Eligible(d, listed, c.Motorway.Rules().Manufacturers)
-	return Checked{id, listed, d != nil, ok, reason, reason.Text()}, nil
+	return DeviceStatus{id, listed, d != nil, ok, reason, reason.Text()}, nil
 }

@@ -12,22 +12,22 @@ import (
 	"quell/internal/lines"
 )
 
-// OtherManufacturers are those of meters in the device list that are not among
-// the manufacturers whose meters are tracked.
+// OtherManufacturers says which meters in the device list are not tracked because their
+// manufacturer is not in the setting "manufacturers".
 type OtherManufacturers struct {
-	Meters  int                    `json:"meters"`  // all of them
-	Largest []devices.Manufacturer `json:"largest"` // at most maxOthers texts
+	Meters  int                    `json:"meters"`  // their number
+	Largest []devices.Manufacturer `json:"largest"` // the manufacturers with most of them, at most maxOthers
 }
 
 const (
 	maxOthers     = 5
-	maxOtherText  = 120              // bytes of a text that is shown: 30 characters
-	othersTimeout = 5 * time.Minute  // for the whole question: 2,000,000 meters take 4 s on SQLite, 25 s on PostgreSQL
-	othersWait    = 30 * time.Second // of an import for the answer
-	othersPause   = time.Minute      // after a question that failed
+	maxOtherText  = 120              // bytes of a text that are shown: 30 characters or more
+	othersTimeout = 5 * time.Minute  // of a check: 2,000,000 meters take 4 s on SQLite, 25 s on PostgreSQL
+	othersWait    = 30 * time.Second // how long an import waits for a check
+	othersPause   = time.Minute      // after a check that failed
 )
 
-// String says it in a sentence; "" if there are none.
+// String returns a sentence; "" if there are no such meters.
 func (o OtherManufacturers) String() string {
 	if o.Meters == 0 {
 		return ""
@@ -52,55 +52,55 @@ func (o OtherManufacturers) String() string {
 	return b.String()
 }
 
-// others is the last answer to the question for other manufacturers.
-type others struct {
-	mu     sync.Mutex // guards what follows
-	of     basis      // what the answer is about
-	answer OtherManufacturers
-	err    error     // of the last question
-	failed time.Time // when that was
+// otherCheck has the result of the last check for other manufacturers.
+type otherCheck struct {
+	mu     sync.Mutex  // guards the fields below
+	inputs checkInputs // of result
+	result OtherManufacturers
+	err    error     // of the last check
+	failed time.Time // when it failed
 	logged string
-	done   chan struct{}      // closed when the question that is under way is answered; nil: there is none
-	cancel context.CancelFunc // of that
+	done   chan struct{}      // closed when the check that is under way ends; nil if there is none
+	cancel context.CancelFunc // of the check that is under way
 	ended  bool
 }
 
-// basis is what an answer depends on.
-type basis struct {
+// checkInputs are what the result of a check depends on.
+type checkInputs struct {
 	list, inventory int64
 	manufacturers   string
 }
 
-func (c *Console) basis(list, inventory devices.Import) basis {
-	return basis{list.No, inventory.No, strings.Join(c.Motorway.Rules().Manufacturers, "\x00")}
+func (c *Console) checkInputs(list, inventory devices.Import) checkInputs {
+	return checkInputs{list.No, inventory.No, strings.Join(c.Motorway.Rules().Manufacturers, "\x00")}
 }
 
-// CheckManufacturers finds out which manufacturers of listed meters are not
-// tracked, unless that is known for the imports in force, and logs it if it has
-// changed. It waits for the answer until ctx ends, and the question goes on.
+// CheckManufacturers finds out which manufacturers of listed meters are not tracked, unless
+// that is known for the imports in force. It logs the result if it has changed. It waits
+// until ctx ends at most; the check itself goes on.
 func (c *Console) CheckManufacturers(ctx context.Context) (OtherManufacturers, error) {
 	o := &c.others
-	for mine := false; !mine; { // another's may have begun before the import
+	for own := false; !own; { // a check that is under way may have started before the import
 		var done chan struct{}
 		o.mu.Lock()
-		done, mine = c.ask()
+		done, own = c.startCheck()
 		o.mu.Unlock()
 		select {
 		case <-done:
 		case <-ctx.Done():
 		}
-		if err := ctx.Err(); err != nil { // also where the answer came in the same instant
+		if err := ctx.Err(); err != nil { // even if the check ended at the same moment
 			return OtherManufacturers{}, err
 		}
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.answer, o.err
+	return o.result, o.err
 }
 
-// ask asks the store in the background, unless a question is under way: then begun
-// is false. The caller holds the lock of c.others.
-func (c *Console) ask() (done chan struct{}, begun bool) {
+// startCheck starts a check in the background, unless one is under way: then started is
+// false. The caller holds c.others.mu.
+func (c *Console) startCheck() (done chan struct{}, started bool) {
 	o := &c.others
 	if o.done != nil {
 		return o.done, false
@@ -114,7 +114,7 @@ func (c *Console) ask() (done chan struct{}, begun bool) {
 	go func() {
 		defer close(done)
 		defer cancel()
-		answer, of, err := c.askManufacturers(ctx)
+		result, inputs, err := c.findOthers(ctx)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.done = nil
@@ -122,8 +122,8 @@ func (c *Console) ask() (done chan struct{}, begun bool) {
 			o.failed = time.Now()
 			return
 		}
-		o.of, o.answer = of, answer
-		if text := answer.String(); text != o.logged {
+		o.inputs, o.result = inputs, result
+		if text := result.String(); text != o.logged {
 			o.logged = text
 			if text == "" {
 				c.Log.Info("the manufacturers of all listed meters are tracked now")
@@ -135,57 +135,58 @@ func (c *Console) ask() (done chan struct{}, begun bool) {
 	return done, true
 }
 
-// askManufacturers asks the store, if what was answered last is about something else.
-func (c *Console) askManufacturers(ctx context.Context) (answer OtherManufacturers, of basis, _ error) {
+// findOthers asks the store, unless the inputs are those of the last result.
+func (c *Console) findOthers(ctx context.Context) (result OtherManufacturers, inputs checkInputs, _ error) {
 	list, err := c.Devices.LastImport(ctx, "devices")
 	if err != nil {
-		return answer, of, err
+		return result, inputs, err
 	}
 	inventory, err := c.Devices.LastImport(ctx, "inventory")
 	if err != nil {
-		return answer, of, err
+		return result, inputs, err
 	}
-	of = c.basis(list, inventory)
+	inputs = c.checkInputs(list, inventory)
 	c.others.mu.Lock()
-	same := c.others.of == of
-	answer = c.others.answer
+	same := c.others.inputs == inputs
+	result = c.others.result
 	c.others.mu.Unlock()
 	if same {
-		return answer, of, nil
+		return result, inputs, nil
 	}
 	all, more, err := c.Devices.ListedManufacturers(ctx)
-	answer = OtherManufacturers{Meters: more}
+	result = OtherManufacturers{Meters: more}
 	tracked := c.Motorway.Rules().Manufacturers
 	for _, m := range all {
 		if tracked.Has(m.Text) {
 			continue
 		}
-		answer.Meters += m.Meters
-		if len(answer.Largest) < maxOthers {
-			answer.Largest = append(answer.Largest, m)
+		result.Meters += m.Meters
+		if len(result.Largest) < maxOthers {
+			result.Largest = append(result.Largest, m)
 		}
 	}
-	return answer, of, err
+	return result, inputs, err
 }
 
-// otherManufacturers says what is known of other manufacturers, "" if there are
-// none. If it is about other imports than those in force, the store is asked in
-// the background; after a failure not before a pause.
+// otherManufacturers returns the sentence about other manufacturers, "" if there are none.
+// If it is about other imports than those in force, a check starts in the background; after
+// a check that failed, only when othersPause is over.
 func (c *Console) otherManufacturers(list, inventory devices.Import) string {
 	o := &c.others
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.of != c.basis(list, inventory) && (o.err == nil || time.Since(o.failed) > othersPause) && !o.ended {
-		c.ask()
+	inputs := c.checkInputs(list, inventory)
+	if o.inputs != inputs && (o.err == nil || time.Since(o.failed) > othersPause) && !o.ended {
+		c.startCheck()
 	}
-	if o.err != nil && o.of != c.basis(list, inventory) {
+	if o.err != nil && o.inputs != inputs {
 		return "the manufacturers of the listed meters are not known: " + o.err.Error()
 	}
-	return o.answer.String()
+	return o.result.String()
 }
 
-// stop ends the question that is under way.
-func (o *others) stop() {
+// stop ends the check that is under way, and all later ones.
+func (o *otherCheck) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ended = true

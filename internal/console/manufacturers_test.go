@@ -15,7 +15,7 @@ import (
 	"quell/internal/outage"
 )
 
-// logText is a log that is read while it is written.
+// logText is a log that can be read while it is written.
 type logText struct {
 	mu   sync.Mutex
 	text strings.Builder
@@ -33,8 +33,8 @@ func (l *logText) count(text string) int {
 	return strings.Count(l.text.String(), text)
 }
 
-// An import, and "degraded", say which manufacturers of listed meters are not
-// tracked; a change of the setting or of another node's making shows as well.
+// An import and "degraded" say which manufacturers of listed meters are not tracked, also
+// after a change of the setting, and after an import on another node.
 func TestOtherManufacturers(t *testing.T) {
 	c, srv := newConsole(t)
 	log := &logText{}
@@ -84,12 +84,12 @@ func TestOtherManufacturers(t *testing.T) {
 		}
 	}
 	const begin = ` meters in the device list are not tracked, since their manufacturers are not in "manufacturers": `
-	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()), How{})
+	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()), ImportOptions{})
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.Meters != 0 {
 		t.Fatalf("without a list: %+v %v", im, err)
 	}
 	degraded("")
-	im, err = client.Import(t.Context(), "devices", "a", files(list.String()), How{})
+	im, err = client.Import(t.Context(), "devices", "a", files(list.String()), ImportOptions{})
 	want := "36" + begin + `"1063" (9), "B" (7), "Say \"C\"" (6), "` + long + `" (5), "" (4), others (5)`
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.String() != want {
 		t.Fatalf("%+v %v\nwant %s", im, err, want)
@@ -125,31 +125,31 @@ func TestOtherManufacturers(t *testing.T) {
 	degraded(`1 meter in the device list is not tracked, since its manufacturer is not in "manufacturers": "New" (1)`)
 }
 
-// A question that fails is said, and not asked again at each status.
+// A check that fails is in "degraded", and is not repeated for each status.
 func TestOtherManufacturersNotKnown(t *testing.T) {
 	c, _ := newConsole(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := c.CheckManufacturers(ctx); err == nil {
-		t.Error("an answer after the time is over")
+		t.Error("a result after the context ended")
 	}
 	if _, err := c.CheckManufacturers(t.Context()); err != nil {
 		t.Error(err)
 	}
 	c.DB.Close()
 	if _, err := c.CheckManufacturers(t.Context()); err == nil {
-		t.Error("a closed store has an answer")
+		t.Error("a result from a closed store")
 	}
 	if got := c.otherManufacturers(devices.Import{}, devices.Import{}); got != "" {
-		t.Errorf("what is in force is known: %q", got)
+		t.Errorf("there are no imports, and so no other manufacturers: %q", got)
 	}
 	for range 3 {
 		if got := c.otherManufacturers(devices.Import{No: 1}, devices.Import{}); !strings.HasPrefix(got, "the manufacturers of the listed meters are not known: ") {
-			t.Errorf("said: %q", got)
+			t.Errorf("%q", got)
 		}
 		c.others.mu.Lock()
 		if c.others.done != nil {
-			t.Error("asked again at once")
+			t.Error("checked again at once")
 		}
 		c.others.mu.Unlock()
 	}
@@ -161,11 +161,11 @@ func TestOtherManufacturersNotKnown(t *testing.T) {
 	again := func() bool {
 		c.others.mu.Lock()
 		defer c.others.mu.Unlock()
-		return c.others.failed.After(long) // it was asked, and failed again
+		return c.others.failed.After(long) // it was checked, and that failed again
 	}
 	for deadline := time.Now().Add(20 * time.Second); !again(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("not asked again after the pause")
+			t.Fatal("not checked again after the pause")
 		}
 	}
 }
@@ -178,7 +178,7 @@ func TestOtherManufacturersAreCut(t *testing.T) {
 	}
 }
 
-// What others know to be wrong is in degraded; it says nothing of readiness.
+// Conditions of other parts are in "degraded". They do not change "ready".
 func TestConditions(t *testing.T) {
 	c, srv := newConsole(t)
 	c.Conditions = func() []string { return []string{"the log: broken", "the trail: full"} }

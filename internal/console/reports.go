@@ -14,28 +14,31 @@ import (
 	"quell/internal/report"
 )
 
-// Reporting is what the console needs to have done with reports.
+// Reporting has what the console can have done with reports.
 type Reporting struct {
 	Cut  func(context.Context) (report.Report, error)
 	Send func(ctx context.Context, no int64, remote string) error
-	// Resume has reports go on from a number, where the store does not know all that
-	// were delivered.
+	// Resume starts cutting and delivering again, with the number next, after a store that
+	// lacks delivered reports was put back.
 	Resume func(ctx context.Context, next int64, who, why string) error
 	// Open opens a file of a report.
 	Open func(ctx context.Context, no int64, stream string) (*os.File, error)
-	// Export looks up a format. The error is that of an unknown one.
+	// Export returns the function that writes a format. The error says that the format is
+	// unknown.
 	Export func(format string) (contentType string, write func(ctx context.Context, w io.Writer, from, to time.Time) error, err error)
 }
 
-// NotNow marks an error of Reporting as one of how things are.
-type NotNow struct{ Err error }
+// Conflict marks an error as one about the state of the reports: 409.
+type Conflict struct{ Err error }
 
-func (n NotNow) Error() string { return n.Err.Error() }
+// NotFound marks an error as one about something that does not exist: 404.
+type NotFound struct{ Err error }
 
-func (n NotNow) Unwrap() error { return n.Err }
+func (e Conflict) Error() string { return e.Err.Error() }
+func (e NotFound) Error() string { return e.Err.Error() }
 
-// ErrNotFound marks an error of Reporting as one of a thing that is not there.
-var ErrNotFound = errors.New("not found")
+func (e Conflict) Unwrap() error { return e.Err }
+func (e NotFound) Unwrap() error { return e.Err }
 
 func (c *Console) reportRoutes(mux routes) {
 	mux.handle("GET /api/v1/reports", c.try(c.listReports), "before", "limit")
@@ -62,8 +65,8 @@ func reportNumber(r *http.Request) (int64, error) {
 	return no, nil
 }
 
-// Reports is what GET /api/v1/reports answers: the latest first. Next is the
-// value of "before" for what follows.
+// Reports is the answer to GET /api/v1/reports: the latest first. Next is the value of
+// "before" for the next page.
 type Reports struct {
 	Reports []report.Report `json:"reports"`
 	Next    int64           `json:"next"`
@@ -86,8 +89,8 @@ func (c *Console) listReports(r *http.Request) (any, error) {
 	return out, err
 }
 
-// reportFile answers a file of a report: the consolidated one unless the
-// parameter stream names another.
+// reportFile answers with a file of a report: the consolidated one, unless the parameter
+// stream names another.
 func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
 	no, err := reportNumber(r)
 	if err != nil {
@@ -114,8 +117,8 @@ func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", info.ModTime(), f)
 }
 
-// sendReport has a report delivered again, to the remote that the parameter
-// remote names or to all of them. It answers the report as it stands.
+// sendReport asks for a report to be delivered again, to the remote in the parameter remote,
+// or to all. It answers with the report as it is now.
 func (c *Console) sendReport(r *http.Request) (any, error) {
 	no, err := reportNumber(r)
 	if err != nil {
@@ -127,36 +130,35 @@ func (c *Console) sendReport(r *http.Request) (any, error) {
 	return c.Reports.Report(r.Context(), no)
 }
 
-// Resume is what POST /api/v1/reports/resume takes: From is the number of the next
-// report.
-type Resume struct {
-	From int64  `json:"from"`
+// ResumeRequest is the body of POST /api/v1/reports/resume.
+type ResumeRequest struct {
+	From int64  `json:"from"` // the number of the next report
 	Who  string `json:"who"`
 	Why  string `json:"why"`
 }
 
 func (c *Console) resumeReports(r *http.Request) (any, error) {
-	var in Resume
-	if err := readJSON(r, &in, "how to go on"); err != nil {
+	var in ResumeRequest
+	if err := readJSON(r, &in, "a request to resume reports"); err != nil {
 		return nil, err
 	}
 	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
 	if in.From < 1 || !isText(in.Who) || !isText(in.Why) {
-		return nil, badRequest{errors.New("needs from, a number from 1 on, who and why")}
+		return nil, badRequest{errors.New("needs from (a number above 0), who and why")}
 	}
 	return in, c.Reporting.Resume(r.Context(), in.From, in.Who, in.Why)
 }
 
-// export answers entries of the suppression log in a format, received from
-// "from" up to "to"; both may be left out. An answer that does not end as HTTP
-// has it end is not complete.
+// export answers with the log entries received in [from, to), in a format. Both times are
+// optional. If the export fails, the connection is cut, so that the answer is not taken for
+// a complete one.
 func (c *Console) export(w http.ResponseWriter, r *http.Request) {
 	from, err := instant(r, "from", time.Time{})
 	if err != nil {
 		c.fail(w, r, err)
 		return
 	}
-	to, err := instant(r, "to", time.Time{}) // no bound: an entry may be of a time when the clock was ahead
+	to, err := instant(r, "to", time.Time{}) // no bound: entries may be from a time when the clock was ahead
 	if err == nil && !from.IsZero() && !to.IsZero() && !from.Before(to) {
 		err = badRequest{fmt.Errorf("from=%s is not before to=%s: there can be no entries", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
 	}
@@ -171,7 +173,7 @@ func (c *Console) export(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", kind)
 	if err := write(r.Context(), w, from, to); err != nil {
-		c.Log.Error("export", "error", err)
+		c.Log.Error("an export failed", "error", err)
 		panic(http.ErrAbortHandler)
 	}
 }

@@ -26,7 +26,7 @@ func TestReportRoutes(t *testing.T) {
 		Cut: func(context.Context) (report.Report, error) { return report.Report{No: 7}, nil },
 		Send: func(_ context.Context, no int64, remote string) error {
 			if remote == "nobody" {
-				return fmt.Errorf("%w: nobody", ErrNotFound)
+				return NotFound{errors.New("nobody")}
 			}
 			return fmt.Errorf("%w: %d", report.ErrNoReport, no)
 		},

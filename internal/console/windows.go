@@ -17,44 +17,44 @@ func (c *Console) windowRoutes(mux routes) {
 	mux.handle("POST /api/v1/windows/close", c.try(c.closeWindows))
 }
 
-// Windows is what GET /api/v1/windows answers: windows that are open or pending, the
-// next to begin first.
+// Windows is the answer to GET /api/v1/windows: windows that are open or pending, the one
+// that starts first before the others.
 type Windows struct {
-	At      time.Time             `json:"at"` // when that was so
+	At      time.Time             `json:"at"` // the instant for which that is true
 	Windows []motorway.Activation `json:"windows"`
-	More    bool                  `json:"more"` // than the limit
+	More    bool                  `json:"more"` // there are more than the limit
 }
 
-// Whose says whose windows are meant.
-type Whose struct {
-	Target   string `json:"target,omitempty"`   // a hub, a meter or a request
-	Supplier string `json:"supplier,omitempty"` // that sent the requests
+// Selection selects windows, by one of its fields.
+type Selection struct {
+	Target   string `json:"target,omitempty"`   // the id of a hub, a meter or a request
+	Supplier string `json:"supplier,omitempty"` // the id of the supplier that sent the requests
 	All      bool   `json:"all,omitempty"`
 }
 
-// Close is what POST /api/v1/windows/close takes.
-type Close struct {
-	Whose
+// CloseRequest is the body of POST /api/v1/windows/close.
+type CloseRequest struct {
+	Selection
 	Who string `json:"who"`
 	Why string `json:"why"`
 }
 
-// Closed is what POST /api/v1/windows/close answers.
+// Closed is the answer to POST /api/v1/windows/close.
 type Closed struct {
 	At      time.Time             `json:"at"`
 	Closed  int                   `json:"closed"`
-	Windows []motorway.Activation `json:"windows"` // the first of them, as they were
+	Windows []motorway.Activation `json:"windows"` // the first of them, as they were before
 }
 
-// Which reads the ids.
-func (w Whose) Which() (which windows.Which, err error) {
-	said := 0
+// Parse reads the ids of a selection.
+func (w Selection) Parse() (which windows.Which, err error) {
+	given := 0
 	for _, is := range []bool{w.Target != "", w.Supplier != "", w.All} {
 		if is {
-			said++
+			given++
 		}
 	}
-	if said != 1 {
+	if given != 1 {
 		return which, errors.New("say whose windows: those of a hub, a meter or a request, of a supplier, or all")
 	}
 	which.All = w.All
@@ -71,16 +71,16 @@ func (w Whose) Which() (which windows.Which, err error) {
 		}
 	}
 	if which.String() == "" {
-		return which, errors.New("that id is of nothing")
+		return which, errors.New("the id is zero, which no device has")
 	}
 	return which, nil
 }
 
 func (c *Console) listWindows(r *http.Request) (any, error) {
 	q := r.URL.Query()
-	w := Whose{Target: q.Get("target"), Supplier: q.Get("supplier")}
+	w := Selection{Target: q.Get("target"), Supplier: q.Get("supplier")}
 	w.All = w.Target == "" && w.Supplier == ""
-	which, err := w.Which()
+	which, err := w.Parse()
 	if err != nil {
 		return nil, badRequest{err}
 	}
@@ -106,11 +106,11 @@ func views(list []outage.Activation) []motorway.Activation {
 }
 
 func (c *Console) closeWindows(r *http.Request) (any, error) {
-	var in Close
-	if err := readJSON(r, &in, "what to close"); err != nil {
+	var in CloseRequest
+	if err := readJSON(r, &in, "a request to close windows"); err != nil {
 		return nil, err
 	}
-	which, err := in.Which()
+	which, err := in.Parse()
 	if err != nil {
 		return nil, badRequest{err}
 	}
@@ -121,13 +121,15 @@ func (c *Console) closeWindows(r *http.Request) (any, error) {
 	now := c.Motorway.Now()
 	closed, was, err := c.Windows.Close(r.Context(), which, in.Who, in.Why, now, defaultLimit)
 	if closed > 0 {
-		c.Log.Warn("windows were closed by hand", "whose", which, "closed", closed, "who", in.Who, "why", in.Why)
+		c.Log.Warn("windows were closed by hand", "windows", which, "closed", closed, "who", in.Who, "why", in.Why)
 	}
 	switch {
+	case errors.Is(err, windows.ErrNoWindows) && !in.All:
+		err = NotFound{fmt.Errorf("no window of %s is open or pending: nothing was closed", which)}
 	case errors.Is(err, windows.ErrNoWindows):
 		err = fmt.Errorf("%w: nothing was closed", err)
 	case err != nil && closed > 0:
-		err = fmt.Errorf("%d windows are closed, ask again for the others: %w", closed, err)
+		err = fmt.Errorf("not all windows are closed, only %d: run this again for the others: %w", closed, err)
 	}
 	return Closed{now, closed, views(was)}, err
 }

@@ -184,7 +184,7 @@ const headSize = 4 << 10
 // peek reads a body up to one byte more than a DUIS message may have, or only headSize
 // if the body is known to be longer. length is the announced length, or -1.
 func peek(body io.Reader, length int64) ([]byte, error) {
-	limit := int64(motorway.Look)
+	limit := int64(motorway.MaxHead)
 	if length >= limit {
 		limit = headSize
 	}
@@ -219,7 +219,7 @@ func decompress(head []byte, encoding string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		text, err := io.ReadAll(io.LimitReader(z, motorway.Look))
+		text, err := io.ReadAll(io.LimitReader(z, motorway.MaxHead))
 		if errors.Is(err, io.ErrUnexpectedEOF) && len(text) > 0 {
 			err = nil // only the start was read
 		}

@@ -81,7 +81,7 @@ func (g *Gateway) Southbound() http.Handler {
 		if !t.Tracked() {
 			return
 		}
-		head, err := peek(res.Body, min(res.ContentLength, motorway.Look-1)) // not only headSize, however long the answer is
+		head, err := peek(res.Body, min(res.ContentLength, motorway.MaxHead-1)) // not only headSize, however long the answer is
 		res.Body = rejoin(head, res.Body)
 		if err == nil {
 			head, err = decompress(head, res.Header.Get("Content-Encoding"))
@@ -185,7 +185,7 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 				g.refuse(t.out, d, cause, status, "the message's body could not be read: "+err.Error())
 				return
 			}
-			b.Rest = len(b.Head) == motorway.Look || r.ContentLength > int64(len(b.Head))
+			b.Rest = len(b.Head) == motorway.MaxHead || r.ContentLength > int64(len(b.Head))
 			t.head, t.complete = b.Head, !b.Rest
 		}
 		t.Passage, t.out.header = decide(r.Context(), b)

@@ -235,8 +235,8 @@ func (h *history) client(t *testing.T, s *store.Store, client, hubs, n int, rnd 
 		case 1:
 			op.act = storetest.FutureDated(id, counter, at, storetest.T0.Add(30*time.Minute))
 		default:
-			op.act = outage.NewActivation(outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(id), Counter: counter}, outage.SignedPreCommand,
-				outage.Order{Kind: outage.Cancellation}, 0, at, 30*time.Minute)
+			op.act = outage.Request{ID: outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(id), Counter: counter},
+				Form: outage.SignedPreCommand, Order: outage.Order{Kind: outage.Cancellation}, Received: at}.Activation(0, 30*time.Minute)
 		}
 		op.act.CHF = storetest.Hub(op.hub)
 		r := s.Ledger.Record(ctx, op.act)

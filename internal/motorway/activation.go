@@ -12,12 +12,12 @@ import (
 	"quell/internal/windows"
 )
 
-// Southbound looks at a message that goes south, and records the activation
-// that an 11.3 asks for, before the message is forwarded. When the next hop has
-// answered, or could not be reached, Answered is to be called.
+// Southbound looks at a message that goes south. It records the activation that an 11.3
+// asks for, before the message is forwarded. When the next hop has answered, or could not
+// be reached, the caller calls Answered.
 //
-// Much may keep an 11.3 from opening a window, the switch and what cannot be read
-// of it among them; only its form keeps it from closing the one that is pending.
+// Many things keep an 11.3 from opening a window, such as the switch, or content that
+// cannot be read. Only its form keeps it from closing the window that is pending.
 func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	p := Passage{Direction: outage.South}
 	m.receipt(&p)
@@ -35,64 +35,62 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	return p
 }
 
-// activation records what an 11.3 opens or closes, and says why in p.Decision.Reason,
-// which is what kept the message from being read whole, if anything did.
+// activation records what an 11.3 opens or closes, and sets p.Decision.Reason. Before the
+// call that is why the message could not be read completely; "" if it could.
 func (m *Motorway) activation(ctx context.Context, p *Passage) {
 	rules := m.Rules()
-	a, reason := readActivation(p, &rules)
-	off := m.Ledger.Switch() == outage.SwitchOff
+	req, reason := readRequest(p, &rules)
 	switch {
 	case p.Decision.Reason != "":
-		m.Log.Warn("an 11.3 cannot be read", "reason", p.Decision.Reason, "request", p.Message.RequestID, "error", p.fault)
+		m.Log.Warn("an 11.3 cannot be read", "reason", p.Decision.Reason, "request", req.ID, "error", p.fault)
 	case reason == outage.ReasonPayloadUnreadable:
-		m.Log.Warn("the payload of an 11.3 cannot be read", "request", a.RequestID, "error", p.fault)
-	case reason == "" && !sameOrder(precise(p.Message.Order()), a.Order):
-		// The payload is what the meter will obey.
-		m.Log.Warn("an 11.3 says two execution times, the payload's counts", "request", a.RequestID,
-			"xml", p.Message.Order().Kind, "xml_time", p.Message.Order().At, "payload", a.Order.Kind, "payload_time", a.Order.At)
+		m.Log.Warn("the payload of an 11.3 cannot be read", "request", req.ID, "error", p.fault)
+	case reason == "" && !sameOrder(precise(p.Message.Order()), req.Order):
+		// The meter obeys the payload.
+		m.Log.Warn("the XML and the payload of an 11.3 differ, the payload counts", "request", req.ID,
+			"xml", p.Message.Order().Kind, "xml_time", p.Message.Order().At, "payload", req.Order.Kind, "payload_time", req.Order.At)
 	}
-	if off && reason == "" {
+	if reason == "" && m.Ledger.Switch() == outage.SwitchOff {
 		reason = outage.ReasonSwitchedOff
 	}
+	a := req.Activation(0, rules.Window) // its hub matters only if it may open a window
 	switch {
-	case !rules.tracks(a.Form) || a.RequestID == (outage.RequestID{}):
-		// It is not looked at, or does not say of which meter it is.
+	case !rules.tracks(req.Form) || req.ID == (outage.RequestID{}):
+		// quell does not track this form, or the 11.3 does not say which meter it is for.
 	case reason != "":
 		m.recordClosing(ctx, p, &a, &rules)
 	default:
-		reason = m.record(ctx, p, &a, &rules)
+		a, reason = m.record(ctx, p, req, &rules)
 	}
 	p.Decision.Reason = reason
 	switch reason {
 	case outage.ReasonTracked, outage.ReasonRepeated, outage.ReasonStoreUnavailable: // it is recorded, or will be
 	default:
-		if a.RequestID != (outage.RequestID{}) {
-			m.Ledger.NoteUntracked(windows.Untracked{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason})
+		if req.ID != (outage.RequestID{}) {
+			m.Ledger.NoteUntracked(windows.Untracked{RequestID: req.ID.String(), Form: req.Form, ESME: a.ESME, Received: req.Received, Reason: reason})
 		}
 	}
 	m.Metrics.Activations.WithLabelValues(string(a.Mode()), string(reason)).Inc()
-	said := []any{"reason", reason, "request", a.RequestID, "esme", a.ESME, "chf", a.CHF, "form", a.Form, "mode", a.Mode()}
+	attrs := []any{"reason", reason, "request", req.ID, "esme", a.ESME, "chf", a.CHF, "form", req.Form, "mode", a.Mode()}
 	if a.HasWindow() && p.activation != nil {
-		said = append(said, "start", a.Start, "end", a.End)
+		attrs = append(attrs, "start", a.Start, "end", a.End)
 	}
-	m.Log.Info("activation", said...)
+	m.Log.Info("activation", attrs...)
 }
 
-// sameOrder reports whether the XML of a request agrees with its payload. It may
-// leave the time to the payload.
+// sameOrder reports whether the XML of a request agrees with its payload. The XML may
+// leave out the time.
 func sameOrder(xml, payload outage.Order) bool { return xml.Kind == outage.OnDemand || xml == payload }
 
-// readActivation reads an 11.3 as far as its own text goes. The reason is ""
-// if nothing in it speaks against opening a window; otherwise the activation
-// closes.
-func readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Reason) {
+// readRequest reads an 11.3, without asking the inventory. The reason is "" if the request
+// may open a window as far as its own content goes; otherwise it may only close.
+func readRequest(p *Passage, rules *Rules) (outage.Request, outage.Reason) {
 	msg := &p.Message
 	order, reason := readOrder(p)
 	form := outage.SignedPreCommand // in doubt: it closes more
 	if msg.CommandVariant == 4 && msg.Body != duis.BodySignedPreCommand {
 		form = outage.ServiceRequest
 	}
-	a = outage.NewActivation(msg.RequestID, form, order, 0, p.Received, rules.Window)
 	switch {
 	case reason == outage.ReasonCommandVariant || p.Decision.Reason != "":
 	case !rules.tracks(form):
@@ -100,16 +98,16 @@ func readActivation(p *Passage, rules *Rules) (a outage.Activation, _ outage.Rea
 	case reason == "" && order.Kind == outage.FutureDated && order.At.After(p.Received.Add(outage.MaxAhead)):
 		reason = outage.ReasonTooFarAhead
 	}
-	if reason != "" {
-		a = a.AsClosing()
+	if reason != "" && order.Kind != outage.Cancellation {
+		order = outage.Order{Kind: outage.Closing}
 	}
-	return a, reason
+	return outage.Request{ID: msg.RequestID, Form: form, Order: order, Received: p.Received}, reason
 }
 
 func (r *Rules) tracks(form outage.Form) bool { return slices.Contains(r.Track, form) }
 
-// readOrder reads what an 11.3 asks for: of a Signed Pre-Command that is what its
-// payload says. If the reason is not "", the order may not be what the meter gets.
+// readOrder reads what an 11.3 asks for. For a Signed Pre-Command that is what its payload
+// says. If the reason is not "", the meter may get another order.
 func readOrder(p *Passage) (outage.Order, outage.Reason) {
 	msg := &p.Message
 	order := precise(msg.Order())
@@ -138,72 +136,75 @@ func readOrder(p *Passage) (outage.Order, outage.Reason) {
 	return order, ""
 }
 
-// precise is an order with its time as the store keeps it.
+// precise returns an order with its time in the precision of the store.
 func precise(o outage.Order) outage.Order {
 	o.At = o.At.UTC().Truncate(sqldb.Precision)
 	return o
 }
 
-// record asks the inventory whether the meter is tracked, and on which hub it
-// is, and records the activation if so.
-func (m *Motorway) record(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) outage.Reason {
-	ask, cancel := rules.wait(ctx)
-	d, listed, err := m.Devices.Device(ask, a.ESME)
+// record asks the inventory whether the meter is tracked, and on which hub it is. It
+// records the activation, which it returns, as one that opens a window or only closes.
+func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, rules *Rules) (outage.Activation, outage.Reason) {
+	lookup, cancel := rules.limit(ctx)
+	d, listed, err := m.Devices.Device(lookup, req.ID.Target)
 	cancel()
 	if err != nil {
-		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", a.RequestID, "error", err)
-		m.Ledger.RecordUnresolved(ctx, *a, rules.Manufacturers)
-		p.activation = a
-		return outage.ReasonStoreUnavailable
+		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", req.ID, "error", err)
+		a := req.Activation(0, rules.Window) // the ledger looks up its hub when it plays the journal
+		m.Ledger.RecordUnresolved(ctx, a, rules.Manufacturers)
+		p.activation = &a
+		return a, outage.ReasonStoreUnavailable
 	}
+	hub := outage.DeviceID(0)
 	if d != nil {
-		a.CHF = d.CHF
+		hub = d.CHF
 	}
+	a := req.Activation(hub, rules.Window)
 	if ok, reason := outage.Eligible(d, listed, rules.Manufacturers); !ok {
-		if m.recordClosing(ctx, p, a, rules).Repeated {
-			return outage.ReasonRepeated
+		if m.recordClosing(ctx, p, &a, rules).Repeated {
+			return a, outage.ReasonRepeated
 		}
-		return reason
+		return a, reason
 	}
-	p.activation = a
-	keep, cancel := rules.wait(ctx)
+	p.activation = &a
+	recording, cancel := rules.limit(ctx)
 	defer cancel()
-	r := m.Ledger.Record(keep, *a)
+	r := m.Ledger.Record(recording, a)
 	switch {
 	case r.Remembered:
-		m.Log.Error("the store does not answer, an activation is in the journal", "request", a.RequestID, "chf", a.CHF)
-		return outage.ReasonStoreUnavailable
+		m.Log.Error("the store does not answer, an activation is in the journal", "request", req.ID, "chf", a.CHF)
+		return a, outage.ReasonStoreUnavailable
 	case r.Repeated:
-		return outage.ReasonRepeated
+		return a, outage.ReasonRepeated
 	case r.TooMany:
-		m.Log.Warn("a meter has too many windows, this opens none", "request", a.RequestID, "esme", a.ESME)
-		return outage.ReasonTooManyWindows
+		m.Log.Warn("a meter has too many windows, this activation opens none", "request", req.ID, "esme", a.ESME)
+		return a, outage.ReasonTooManyWindows
 	}
-	return outage.ReasonTracked
+	return a, outage.ReasonTracked
 }
 
-// recordClosing records an activation that may only close. If there is nothing to
-// close, its answer does not matter.
+// recordClosing records an activation that may only close. If there is nothing to close,
+// the next hop's answer does not matter.
 func (m *Motorway) recordClosing(ctx context.Context, p *Passage, a *outage.Activation, rules *Rules) ledger.Recorded {
-	keep, cancel := rules.wait(ctx)
+	ctx, cancel := rules.limit(ctx)
 	defer cancel()
-	r := m.Ledger.RecordClosing(keep, *a)
+	r := m.Ledger.RecordClosing(ctx, *a)
 	if !r.Nothing {
 		p.activation = a
 	}
 	return r
 }
 
-// wait bounds what a message waits for the store. A sender that hangs up does not
-// take back its message.
-func (r *Rules) wait(ctx context.Context) (context.Context, context.CancelFunc) {
+// limit bounds how long a message waits for the store. It ignores the end of ctx: when a
+// sender hangs up, its message still counts.
+func (r *Rules) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), r.StoreTimeout)
 }
 
-// failure closes the windows of a request if a message that goes north says that
-// its activation did not run: an answer that refuses it, a meter's response or
-// alert that says so, or the DCC's alert that the command was not delivered. What
-// such a message is about may be any request; the store knows whether it is one.
+// failure closes the windows of a request if a northbound message says that its activation
+// did not run: an answer that refuses it, a meter's response or alert that says so, or the
+// DCC's alert that the command was not delivered. The message may be about any request;
+// the store knows whether it is an 11.3.
 func (m *Motorway) failure(msg *duis.Message) {
 	var f windows.Failed
 	switch {

@@ -12,34 +12,33 @@ import (
 	"quell/internal/windows"
 )
 
-// ErrNotAnID says that Explain was asked for something that is no id of a hub,
-// a meter, a supply point, a request or an alert.
+// ErrNotAnID says that the text that Explain was given is not the id of a hub, a meter, a
+// supply point, a request or an alert.
 var ErrNotAnID = errors.New("not an EUI-64, an MPxN, or the id of a request or an alert")
 
-// Explanation says why alerts were or would be suppressed or not, with the
-// records that say so. Its JSON is part of the API; the MPxN in it is personal
-// data.
+// Explanation says why alerts were or would be suppressed or not, with the records that
+// show it. Its JSON is part of the API. The MPxN in it is personal data.
 type Explanation struct {
 	ID          string                 `json:"id"`
 	At          time.Time              `json:"at"`
-	Known       bool                   `json:"known"` // to the inventory, or by a record of it
-	Text        []string               `json:"text"`  // plain words, a sentence each
+	Known       bool                   `json:"known"` // it is in the inventory, or there is a record of it
+	Text        []string               `json:"text"`  // sentences in plain words
 	Devices     []ExplainedDevice      `json:"devices"`
-	Activations []Activation           `json:"activations"` // of the hubs concerned, the latest first
+	Activations []Activation           `json:"activations"` // on the hubs concerned, the latest first
 	Entries     []outage.Entry         `json:"entries"`     // of the suppression log, the latest first
 	Forwarded   []ledger.ForwardedNote `json:"forwarded"`   // alerts that went north, the latest first
 	Untracked   []windows.Untracked    `json:"untracked"`   // requests (11.3) that opened no window, the latest first
-	Verdicts    map[string]Judgment    `json:"verdicts"`    // by hub: an AD1 received at the instant At
+	Verdicts    map[string]Verdict     `json:"verdicts"`    // by hub: the decision on an AD1 received at At
 }
 
-// Judgment is what would be decided.
-type Judgment struct {
+// Verdict is what would be decided.
+type Verdict struct {
 	Decision outage.Outcome `json:"decision"`
 	Reason   outage.Reason  `json:"reason"`
 }
 
-// ExplainedDevice is a device of the inventory, and whether an 11.3 for it
-// would be tracked.
+// ExplainedDevice is a device in the inventory, and whether an 11.3 for it would be
+// tracked.
 type ExplainedDevice struct {
 	outage.Device
 	Listed  bool          `json:"listed"`
@@ -57,15 +56,15 @@ type Activation struct {
 	ESME         outage.DeviceID `json:"esme_id"`
 	CHF          outage.DeviceID `json:"chf_id"`
 	Received     time.Time       `json:"received_at"`
-	WindowStart  *time.Time      `json:"window_start"` // null for a cancellation
+	WindowStart  *time.Time      `json:"window_start"` // null for a cancellation or a closing
 	WindowEnd    *time.Time      `json:"window_end"`
 	State        outage.State    `json:"state"`
-	Why          string          `json:"why,omitempty"` // of a failed one: what said so; of one closed by hand: who, and why
+	Why          string          `json:"why,omitempty"` // if it failed: how quell knows; if it was closed by hand: by whom, and why
 	Standing     bool            `json:"standing"`
 	SupersededBy int64           `json:"superseded_by,omitempty"`
 }
 
-// View is the JSON of an activation.
+// View returns the JSON of an activation.
 func View(a outage.Activation) Activation {
 	v := Activation{ID: a.ID, RequestID: a.RequestID.String(), Form: a.Form, Kind: a.Order.Kind, Mode: a.Mode(), ESME: a.ESME, CHF: a.CHF,
 		Received: a.Received, State: a.State, Why: a.Why, Standing: a.Standing, SupersededBy: a.SupersededBy}
@@ -78,40 +77,40 @@ func View(a outage.Activation) Activation {
 // explainLimit bounds each list of an explanation.
 const explainLimit = 50
 
-// subject is what an id turned out to name.
+// subject is what an id refers to.
 type subject struct {
-	hubs  []outage.DeviceID
-	meter outage.DeviceID // 0: all of the hubs
-	eui   outage.DeviceID // that was asked about, whatever it is
-	find  ledger.Filter   // entries and alerts
-	// request says that the id is of a request or an alert: that its device is known
-	// says nothing of it.
-	request bool
+	hubs   []outage.DeviceID
+	meter  outage.DeviceID // 0: all meters on the hubs
+	eui    outage.DeviceID // the id itself, if it is an EUI-64
+	filter ledger.Filter   // finds entries and forwarded alerts
+	// message says that the id is that of a request or an alert. It may be unknown even if
+	// its device is known.
+	message bool
 }
 
-// Explain looks up what is known of an id: of a hub or meter (EUI-64), of a
-// supply point (MPxN), of a request or of an alert. The verdict is for an AD1
-// received at the instant at. The error is ErrNotAnID, or sqldb.ErrUnavailable.
+// Explain looks up what is known about an id: of a hub or a meter (EUI-64), of a supply
+// point (MPxN), of a request or of an alert. The verdict is for an AD1 received at the
+// instant at. The error is ErrNotAnID or sqldb.ErrUnavailable.
 func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Explanation, error) {
-	x := &Explanation{ID: id, At: at, Verdicts: map[string]Judgment{}}
+	x := &Explanation{ID: id, At: at, Verdicts: map[string]Verdict{}}
 	sub, err := m.identify(ctx, x, strings.TrimSpace(id))
 	if err != nil {
 		return nil, err
 	}
-	if sub.find != (ledger.Filter{}) {
-		if x.Entries, err = m.Ledger.Entries(ctx, sub.find, explainLimit); err != nil {
+	if sub.filter != (ledger.Filter{}) {
+		if x.Entries, err = m.Ledger.Entries(ctx, sub.filter, explainLimit); err != nil {
 			return nil, err
 		}
-		if x.Forwarded, err = m.Ledger.ForwardedAlerts(ctx, sub.find, explainLimit); err != nil {
+		if x.Forwarded, err = m.Ledger.ForwardedAlerts(ctx, sub.filter, explainLimit); err != nil {
 			return nil, err
 		}
 	}
 	for _, e := range x.Entries {
 		sub.addHub(e.CHF)
-		x.Text = append(x.Text, sayEntry(&e))
+		x.Text = append(x.Text, entryText(&e))
 	}
 	for _, f := range x.Forwarded {
-		if sub.find.AlertID != "" || len(x.Forwarded) <= 5 {
+		if sub.filter.AlertID != "" || len(x.Forwarded) <= 5 {
 			x.Text = append(x.Text, fmt.Sprintf("Alert %s of hub %s, received %s, was forwarded: %s.", f.AlertID, f.CHF, stamp(f.Received), f.Reason.Text()))
 		}
 		sub.addHub(f.CHF)
@@ -124,7 +123,7 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	if err := m.explainUntracked(ctx, x, &sub); err != nil {
 		return nil, err
 	}
-	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.request
+	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.message
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
 	}
@@ -149,13 +148,13 @@ func (s *subject) addHub(id outage.DeviceID) {
 	}
 }
 
-// identify finds out what an id names, and says it.
+// identify finds out what an id refers to. It adds the devices to x.
 func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s subject, err error) {
 	if eui, err := outage.ParseAnyDeviceID(id); err == nil {
 		return m.identifyDevice(ctx, x, eui)
 	}
 	if r, err := outage.ParseRequestID(id); err == nil {
-		s.find, s.request = ledger.Filter{AlertID: r.String(), RequestID: r}, true
+		s.filter, s.message = ledger.Filter{AlertID: r.String(), RequestID: r}, true
 		acts, err := m.Windows.Activations(ctx, windows.Filter{RequestID: r}, explainLimit)
 		for _, a := range acts {
 			s.addHub(a.CHF)
@@ -168,26 +167,26 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 			}
 			if d != nil {
 				x.Text = append(x.Text, fmt.Sprintf("No activation is recorded under request id %s.", r))
-				m.sayDevice(x, d, listed)
+				m.addDevice(x, d, listed)
 			}
 		}
 		return s, err
 	}
 	if strings.HasPrefix(id, "content:") {
-		s.find = ledger.Filter{AlertID: id}
+		s.filter = ledger.Filter{AlertID: id}
 		return s, nil
 	}
 	if len(id) == 0 || len(id) > 13 || strings.Trim(id, "0123456789") != "" {
 		return s, fmt.Errorf("%q is %w", id, ErrNotAnID)
 	}
-	s.find = ledger.Filter{MPxN: id}
+	s.filter = ledger.Filter{MPxN: id}
 	devices, err := m.Devices.At(ctx, id, explainLimit)
 	for _, d := range devices {
 		_, listed, err := m.Devices.Device(ctx, d.ID)
 		if err != nil {
 			return s, err
 		}
-		m.sayDevice(x, &d, listed)
+		m.addDevice(x, &d, listed)
 		s.addHub(d.CHF)
 	}
 	return s, err
@@ -199,7 +198,7 @@ func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outag
 		return s, err
 	}
 	if d != nil {
-		m.sayDevice(x, d, listed)
+		m.addDevice(x, d, listed)
 	} else {
 		x.Text = append(x.Text, fmt.Sprintf("The inventory does not know the device %s.", eui))
 	}
@@ -210,20 +209,21 @@ func (m *Motorway) identifyDevice(ctx context.Context, x *Explanation, eui outag
 	}
 	switch {
 	case len(acts) > 0 || d != nil && d.Type == "ESME":
-		s.meter, s.find = eui, ledger.Filter{ESME: eui}
+		s.meter, s.filter = eui, ledger.Filter{ESME: eui}
 		if d != nil {
 			s.addHub(d.CHF)
 		}
 	case d != nil && d.Type != "CHF" && d.CHF != 0:
 		s.addHub(d.CHF)
 	default:
-		s.find = ledger.Filter{CHF: eui}
+		s.filter = ledger.Filter{CHF: eui}
 		s.addHub(eui)
 	}
 	return s, err
 }
 
-func (m *Motorway) sayDevice(x *Explanation, d *outage.Device, listed bool) {
+// addDevice adds a device to x.
+func (m *Motorway) addDevice(x *Explanation, d *outage.Device, listed bool) {
 	ok, reason := outage.Eligible(d, listed, m.Rules().Manufacturers)
 	x.Devices = append(x.Devices, ExplainedDevice{*d, listed, ok, reason})
 	text := fmt.Sprintf("%s is %s of %s, model %s, SMETS version %s", d.ID, article(d.Type), d.Manufacturer, d.Model, d.SMETSVersion)
@@ -241,7 +241,8 @@ func (m *Motorway) sayDevice(x *Explanation, d *outage.Device, listed bool) {
 	}
 }
 
-// explainHub says what an AD1 of a hub would meet, and by which activations.
+// explainHub adds the activations on a hub, and the verdict on its AD1s. The text has only
+// those of the meter, unless that is 0.
 func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter outage.DeviceID) error {
 	acts, err := m.Windows.Activations(ctx, windows.Filter{CHF: hub}, explainLimit)
 	if err != nil {
@@ -251,11 +252,11 @@ func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter ou
 		a := &acts[i]
 		x.Activations = append(x.Activations, View(*a))
 		if meter == 0 || a.ESME == meter {
-			x.Text = append(x.Text, sayActivation(a, x.At))
+			x.Text = append(x.Text, activationText(a, x.At))
 		}
 	}
 	d, _ := outage.Decide(acts, x.At)
-	x.Verdicts[hub.String()] = Judgment{d.Outcome, d.Reason}
+	x.Verdicts[hub.String()] = Verdict{d.Outcome, d.Reason}
 	verb := "would go forward"
 	if d.Outcome == outage.Suppressed {
 		verb = "would be suppressed"
@@ -264,7 +265,7 @@ func (m *Motorway) explainHub(ctx context.Context, x *Explanation, hub, meter ou
 	return nil
 }
 
-func sayActivation(a *outage.Activation, at time.Time) string {
+func activationText(a *outage.Activation, at time.Time) string {
 	text := fmt.Sprintf("Request %s (%s, %s) for meter %s, received %s", a.RequestID, a.Form, a.Mode(), a.ESME, stamp(a.Received))
 	switch {
 	case a.Order.Kind == outage.Cancellation:
@@ -276,16 +277,16 @@ func sayActivation(a *outage.Activation, at time.Time) string {
 	}
 	switch {
 	case a.State == outage.Withdrawn:
-		text += "; withdrawn, since the next hop refused it or could not be reached"
+		text += "; withdrawn, because the next hop refused it or could not be reached"
 	case a.State == outage.Failed:
-		text += fmt.Sprintf("; closed, since the activation did not run (%s)", a.Why)
+		text += fmt.Sprintf("; closed, because the activation did not run (%s)", a.Why)
 	case a.State == outage.Closed:
 		text += fmt.Sprintf("; closed by hand, %s", a.Why)
 	case a.SupersededBy != 0:
-		text += fmt.Sprintf("; closed, activation %d took its place", a.SupersededBy)
+		text += fmt.Sprintf("; closed, because activation %d took its place", a.SupersededBy)
 	case !a.HasWindow():
 	case at.Before(a.Start):
-		text += "; not begun"
+		text += "; pending"
 	case at.Before(a.End):
 		text += "; open"
 	default:
@@ -294,22 +295,22 @@ func sayActivation(a *outage.Activation, at time.Time) string {
 	return text + fmt.Sprintf(" (activation %d).", a.ID)
 }
 
-func sayEntry(e *outage.Entry) string {
-	text := fmt.Sprintf("Alert %s of hub %s, received %s", e.AlertID, e.CHF, stamp(e.Received))
+func entryText(e *outage.Entry) string {
+	text := fmt.Sprintf("Alert %s of hub %s, received %s,", e.AlertID, e.CHF, stamp(e.Received))
 	switch e.Outcome {
 	case outage.Suppressed:
 		text += " was suppressed"
 	case outage.Shadow:
-		text += " would have been suppressed, but went forward since the switch was on shadow"
+		text += " would have been suppressed, but went forward because the switch was on shadow"
 	case outage.Forwarded:
-		text += " was meant to be suppressed, but went forward all the same, since the store did not answer in time or the switch was turned off"
+		text += " was to be suppressed, but went forward, because the store did not answer in time or the switch was not on any more"
 	}
 	text += fmt.Sprintf(" (entry %d): within the window %s to %s of request %s for meter %s, %s.", e.Seq, stamp(e.WindowStart), stamp(e.WindowEnd), e.RequestID, e.ESME, e.Mode)
 	if e.StartedBefore {
 		text += fmt.Sprintf(" The hub says that the outage began at %s, before the window: it may have been genuine.", stamp(e.OutageStart))
 	}
 	if e.Repeated {
-		text += " It was not the first of the hub in that window: it may have been genuine."
+		text += " The hub had reported another outage in that window before: this one may have been genuine."
 	}
 	return text
 }

@@ -8,27 +8,27 @@ import (
 	"quell/internal/windows"
 )
 
-// saidUntracked is how many requests that were not tracked are told in words.
-const saidUntracked = 10
+// untrackedInText is how many of the requests that were not tracked are in the text.
+const untrackedInText = 10
 
-// explainUntracked says which requests opened no window, and why: those of the meter or
-// the request that was asked about, or of all meters of the hubs concerned.
+// explainUntracked adds the requests that opened no window, and why: those for the meter or
+// with the id that was asked about, or for all meters on the hubs concerned.
 func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *subject) error {
-	find := windows.Filter{ESME: sub.eui, RequestID: sub.find.RequestID}
+	first := windows.Filter{ESME: sub.eui, RequestID: sub.filter.RequestID}
 	if sub.meter != 0 {
-		find.ESME = sub.meter
+		first.ESME = sub.meter
 	}
-	finds := []windows.Filter{find}
+	filters := []windows.Filter{first}
 	for _, d := range x.Devices {
-		finds = append(finds, windows.Filter{ESME: d.ID})
+		filters = append(filters, windows.Filter{ESME: d.ID})
 	}
 	if sub.meter == 0 {
 		for _, hub := range sub.hubs {
-			finds = append(finds, windows.Filter{CHF: hub})
+			filters = append(filters, windows.Filter{CHF: hub})
 		}
 	}
 	seen := map[windows.Untracked]bool{}
-	for _, f := range finds {
+	for _, f := range filters {
 		if f == (windows.Filter{}) {
 			continue
 		}
@@ -46,16 +46,16 @@ func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *su
 	slices.SortStableFunc(x.Untracked, func(a, b windows.Untracked) int { return b.Received.Compare(a.Received) })
 	x.Untracked = x.Untracked[:min(len(x.Untracked), explainLimit)]
 	for i, u := range x.Untracked {
-		if i == saidUntracked {
+		if i == untrackedInText {
 			x.Text = append(x.Text, fmt.Sprintf("There are %d or more other requests that opened no window.", len(x.Untracked)-i))
 			break
 		}
-		x.Text = append(x.Text, sayUntracked(&u))
+		x.Text = append(x.Text, untrackedText(&u))
 	}
 	return nil
 }
 
-func sayUntracked(u *windows.Untracked) string {
+func untrackedText(u *windows.Untracked) string {
 	text := fmt.Sprintf("Request %s (%s) for meter %s", u.RequestID, u.Form, u.ESME)
 	if u.CHF != 0 {
 		text += fmt.Sprintf(" on hub %s", u.CHF)

@@ -24,11 +24,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Requests of every kind and form, answers, failures, retries, alerts, imports,
-// changes of the switch, housekeeping, restarts and steps of the clock, in any order:
-// what is decided is what a naive model says that never forgets, and the log agrees.
-// So nothing of these, at any moment, makes a cancelled, replaced or refused request
-// hold an alert back.
+// TestHistories plays requests of every kind and form, answers, failures, retries, alerts,
+// imports, changes of the switch, housekeeping, restarts and steps of the clock, in random
+// order. Each decision must be that of a naive model that never forgets, and the log must
+// agree. So none of these, at any moment, makes a cancelled, replaced or refused request
+// suppress an alert.
 func TestHistories(t *testing.T) {
 	suppressed := 0
 	for range 90 {
@@ -55,8 +55,8 @@ func TestHistoriesOnPostgreSQL(t *testing.T) {
 	}
 }
 
-// playHistory plays a history of the seed in QUELL_TEST_SEED, or of a new one, and
-// says how many alerts were suppressed in it.
+// playHistory plays the history of the seed in QUELL_TEST_SEED, or of a new seed. It
+// returns how many alerts were suppressed.
 func playHistory(t *testing.T, steps int, database string) int {
 	seed := rand.Uint64()
 	if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
@@ -79,27 +79,27 @@ type history struct {
 	m       *Motorway
 	st      *store.Store
 	n       naive
-	now     time.Time // as it is
-	slow    time.Duration
+	now     time.Time     // the true time
+	slow    time.Duration // how far the clock is behind it
 	counter uint64
-	flying  []flight // requests that are not answered yet
-	told    []naiveAlert
+	pending []attempt    // not answered yet
+	sent    []naiveAlert // so far
 	text    []string
 }
 
-// flight is an attempt that is not answered.
-type flight struct {
+// attempt is one attempt to send a request.
+type attempt struct {
 	p Passage
 	r *naiveRequest
 }
 
-// fail ends the history, and says how it is played again.
+// fail ends the history, and prints how to play it again.
 func (h *history) fail(format string, args ...any) {
 	h.Helper()
 	h.Fatalf("QUELL_TEST_SEED=%d: %s\n%s", h.seed, fmt.Sprintf(format, args...), strings.Join(h.text, "\n"))
 }
 
-func (h *history) say(format string, args ...any) {
+func (h *history) note(format string, args ...any) {
 	h.text = append(h.text, h.now.Format(time.TimeOnly)+" "+fmt.Sprintf(format, args...))
 }
 
@@ -119,7 +119,7 @@ func (h *history) open() {
 		go st.Cluster.WhileLeader(ctx, func(ctx context.Context) { <-ctx.Done() })
 		for deadline := time.Now().Add(20 * time.Second); !st.Cluster.IsLeader(); time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
-				h.fail("it never leads")
+				h.fail("it never becomes the leader")
 			}
 		}
 	}
@@ -129,13 +129,13 @@ func (h *history) open() {
 
 func (h *history) play(steps int) (suppressed int) {
 	h.now = t0
-	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveFate{}, sw: outage.SwitchOn}
+	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveOutcome{}, sw: outage.SwitchOn}
 	for i := range 3 {
 		h.n.town[meterOf(i)] = &home{hub: hubOf(i), listed: true, ours: true}
 	}
 	h.open()
 	defer func() { h.st.Close() }()
-	h.turn(outage.SwitchOn)
+	h.setSwitch(outage.SwitchOn)
 	h.importTown()
 	for range steps {
 		h.now = h.now.Add(time.Duration(h.rnd.IntN(10))*time.Minute + time.Millisecond) // no two messages are received at the same instant
@@ -143,7 +143,7 @@ func (h *history) play(steps int) (suppressed int) {
 		case what < 7:
 			h.request()
 		case what < 9:
-			h.answer()
+			h.answerAny()
 		case what < 14:
 			for i := range 3 {
 				h.alert(hubOf(i))
@@ -153,17 +153,17 @@ func (h *history) play(steps int) (suppressed int) {
 		case what == 15:
 			h.move()
 		case what == 16:
-			h.turn([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(4)])
+			h.setSwitch([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(4)])
 		case what == 17:
 			h.housekeep()
 		case what == 18:
-			h.say("restart")
+			h.note("restart")
 			h.st.Close()
-			h.flying = nil
+			h.pending = nil
 			h.open()
 		default:
 			h.slow = time.Duration(h.rnd.IntN(8)) * time.Minute
-			h.say("the clock is %s slow", h.slow)
+			h.note("the clock is %s slow", h.slow)
 		}
 	}
 	return h.check()
@@ -176,10 +176,10 @@ func (h *history) request() {
 	var r *naiveRequest
 	var p Passage
 	if again := h.rnd.IntN(4); again == 0 {
-		// The same message, while its window is not over: it may be forgotten later.
+		// The same message, while its window is not over: afterwards it may be deleted.
 		var list []*naiveRequest
 		for _, r := range h.n.requests {
-			if _, to, _ := r.window(); r.order.Kind != outage.Cancellation && r.order.Kind != outage.Closing && to.After(h.now.Add(time.Hour)) && !h.inFlight(r) {
+			if _, to, _ := r.window(); r.order.Kind != outage.Cancellation && r.order.Kind != outage.Closing && to.After(h.now.Add(time.Hour)) && !h.isPending(r) {
 				list = append(list, r)
 			}
 		}
@@ -188,8 +188,8 @@ func (h *history) request() {
 		}
 		r = list[h.rnd.IntN(len(list))]
 		p = h.m.Southbound(h.Context(), whole(message(r.id, r.form, r.order)))
-		h.say("again %s %s %v received %s: %s", r.form, r.id, r.order, p.Received.Format(time.TimeOnly), p.Decision.Reason)
-		r = h.n.sent(r.id, r.form, r.order, true, p.Received)
+		h.note("again %s %s %v received %s: %s", r.form, r.id, r.order, p.Received.Format(time.TimeOnly), p.Decision.Reason)
+		r = h.n.receive(r.id, r.form, r.order, true, p.Received)
 	} else {
 		h.counter++
 		id := outage.RequestID{Originator: supplier, Target: meterOf(h.rnd.IntN(3)), Counter: h.counter}
@@ -216,38 +216,39 @@ func (h *history) request() {
 			order = outage.Order{Kind: outage.Closing}
 		}
 		p = h.m.Southbound(h.Context(), whole(text))
-		h.say("%s %s %v received %s (broken %d): %s", form, id, order, p.Received.Format(time.TimeOnly), broken, p.Decision.Reason)
-		r = h.n.sent(id, form, order, broken < 0, p.Received)
+		h.note("%s %s %v received %s (broken %d): %s", form, id, order, p.Received.Format(time.TimeOnly), broken, p.Decision.Reason)
+		r = h.n.receive(id, form, order, broken < 0, p.Received)
 	}
-	h.flying = append(h.flying, flight{p, r})
+	h.pending = append(h.pending, attempt{p, r})
 	if h.rnd.IntN(4) > 0 {
-		h.land(len(h.flying) - 1)
+		h.answer(len(h.pending) - 1)
 	}
 }
 
-// inFlight reports whether a message is under way: TestAttempts in internal/store is
-// about attempts that overlap.
-func (h *history) inFlight(r *naiveRequest) bool {
-	return slices.ContainsFunc(h.flying, func(f flight) bool { return f.r.id == r.id && f.r.form == r.form && f.r.order == r.order })
+// isPending reports whether a message is not answered yet. TestAttempts in internal/windows
+// tests attempts that overlap.
+func (h *history) isPending(r *naiveRequest) bool {
+	return slices.ContainsFunc(h.pending, func(a attempt) bool { return a.r.id == r.id && a.r.form == r.form && a.r.order == r.order })
 }
 
-// answer answers a request that is under way.
-func (h *history) answer() {
-	if len(h.flying) > 0 {
-		h.land(h.rnd.IntN(len(h.flying)))
+// answerAny answers one of the requests that are not answered yet.
+func (h *history) answerAny() {
+	if len(h.pending) > 0 {
+		h.answer(h.rnd.IntN(len(h.pending)))
 	}
 }
 
-func (h *history) land(i int) {
-	f := h.flying[i]
-	h.flying = slices.Delete(h.flying, i, i+1)
+// answer answers the i-th of the requests that are not answered yet.
+func (h *history) answer(i int) {
+	f := h.pending[i]
+	h.pending = slices.Delete(h.pending, i, i+1)
 	answer := []string{"I99", "I99", "I99", "I99", "I99", "E4", "E4", "in doubt"}[h.rnd.IntN(8)]
 	d, text := Delivered, duis.AppendAnswer(nil, f.r.id, h.now, answer)
 	if answer == "in doubt" {
 		d, text = InDoubt, nil
 	}
 	h.m.Answered(h.Context(), &f.p, d, text)
-	h.say("answer %s to %s %s", answer, f.r.form, f.r.id)
+	h.note("answer %s to %s %s", answer, f.r.form, f.r.id)
 	switch {
 	case answer == "I99":
 		f.r.accepted = true
@@ -259,7 +260,7 @@ func (h *history) land(i int) {
 	}
 }
 
-// failure says that an activation did not run.
+// failure reports that an activation did not run.
 func (h *history) failure() {
 	if len(h.n.requests) == 0 {
 		return
@@ -269,10 +270,10 @@ func (h *history) failure() {
 	if p.Decision.Outcome != outage.Forwarded {
 		h.fail("%+v", p.Decision)
 	}
-	if err := h.st.DB.Ping(h.Context()); err != nil { // it is not waited for
+	if err := h.st.DB.Ping(h.Context()); err != nil { // nobody waits for it
 		h.fail("%v", err)
 	}
-	h.say("failed %s", id)
+	h.note("failed %s", id)
 	for _, r := range h.n.requests {
 		if r.id == id && !r.refused {
 			r.failed = true
@@ -280,15 +281,15 @@ func (h *history) failure() {
 	}
 }
 
-// alert is one of a hub, or of an outage or an id that was told before.
+// alert sends a new alert of a hub, or one with the id or the outage of an earlier one.
 func (h *history) alert(hub outage.DeviceID) {
 	var a naiveAlert
 	switch h.rnd.IntN(5) {
 	case 0:
-		if len(h.told) == 0 {
+		if len(h.sent) == 0 {
 			return
 		}
-		a = h.told[h.rnd.IntN(len(h.told))]
+		a = h.sent[h.rnd.IntN(len(h.sent))]
 		if h.rnd.IntN(3) == 0 {
 			a.hub, a.start = hubOf(h.rnd.IntN(3)), a.start.Add(time.Duration(h.rnd.IntN(2))*time.Minute)
 		}
@@ -297,16 +298,16 @@ func (h *history) alert(hub outage.DeviceID) {
 		a = naiveAlert{outage.RequestID{Originator: hub, Target: supplier, Counter: h.counter}, hub, h.now.Add(-3 * time.Minute)}
 	}
 	p := h.m.Northbound(h.Context(), whole(duis.AppendPowerOutage(nil, a.id, h.now, duis.PowerOutage{CHF: a.hub, Start: a.start, MPxN: theMPAN})))
-	want := h.n.decided(a, p.Received)
-	h.say("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
+	want := h.n.decide(a, p.Received)
+	h.note("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
 	if p.Decision.Outcome != want {
 		h.fail("%+v, the naive model says %s", p.Decision, want)
 	}
-	h.told = append(h.told, a)
+	h.sent = append(h.sent, a)
 }
 
-// move imports the devices anew: a meter is on another hub, off the list, or of
-// another make.
+// move imports the devices again: a meter is on another hub, off the list, or from another
+// manufacturer.
 func (h *history) move() {
 	m := h.n.town[meterOf(h.rnd.IntN(3))]
 	switch h.rnd.IntN(4) {
@@ -315,7 +316,7 @@ func (h *history) move() {
 	case 1:
 		m.ours = h.rnd.IntN(3) > 0
 	case 2:
-		m.hub = hubOf(9) * outage.DeviceID(h.rnd.IntN(2)) // not known, or of nobody here
+		m.hub = hubOf(9) * outage.DeviceID(h.rnd.IntN(2)) // not known, or one without other meters
 	default:
 		m.hub = hubOf(h.rnd.IntN(3))
 	}
@@ -338,7 +339,7 @@ func (h *history) importTown() {
 		if m.listed {
 			list += id.String() + "\n"
 		}
-		h.say("%s is on %s, listed %v, ours %v", id, m.hub, m.listed, m.ours)
+		h.note("%s is on %s, listed %v, ours %v", id, m.hub, m.listed, m.ours)
 	}
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory)}}
 	if _, err := h.st.Devices.ImportInventory(h.Context(), "a test", h.m.Now(), func() (f devices.File, err error) {
@@ -358,26 +359,26 @@ func (h *history) importTown() {
 	}
 }
 
-func (h *history) turn(to outage.Switch) {
+func (h *history) setSwitch(to outage.Switch) {
 	h.n.sw = to
 	if _, err := h.st.Ledger.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil {
 		h.fail("%v", err)
 	}
-	h.say("switch %s", to)
+	h.note("switch %s", to)
 }
 
-// housekeep deletes windows that have just ended; entries and notes are kept, since
-// a retry is decided by them.
+// housekeep deletes windows that have just ended. Entries and notes stay, because they
+// decide about retries.
 func (h *history) housekeep() {
 	if _, err := h.st.Housekeep(h.Context(), store.Limits{WindowsBefore: h.m.Now()}); err != nil {
 		h.fail("%v", err)
 	}
-	h.say("housekeeping")
+	h.note("housekeeping")
 }
 
-// check holds the log against the model.
+// check compares the log with the model.
 func (h *history) check() (suppressed int) {
-	if err := h.st.DB.Ping(h.Context()); err != nil { // notes are not waited for
+	if err := h.st.DB.Ping(h.Context()); err != nil { // nobody waits for notes
 		h.fail("%v", err)
 	}
 	list, err := h.st.Ledger.EntriesAfter(h.Context(), 0, 10_000)
@@ -403,7 +404,7 @@ func (h *history) check() (suppressed int) {
 	return len(list)
 }
 
-// message is an 11.3.
+// message returns an 11.3.
 func message(id outage.RequestID, form outage.Form, order outage.Order) []byte {
 	if form == outage.ServiceRequest {
 		return duis.AppendActivateFirmware(nil, id, order, [32]byte{})

@@ -13,20 +13,20 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// A cancellation cancels however long it is, and whatever comes before its root.
+// A cancellation cancels even if it is too long, or has an odd prolog.
 func TestOddCancellations(t *testing.T) {
 	cancel := message(request(2), outage.SignedPreCommand, outage.Order{Kind: outage.Cancellation})
 	_, rest, _ := bytes.Cut(cancel, []byte("?>"))
 	declared := func(text string) Body { return whole(append([]byte(text), rest...)) }
 	for what, b := range map[string]Body{
-		"longer than a message may be": {XML: true, Head: append(cancel[:len(cancel):len(cancel)], bytes.Repeat([]byte(" "), Look)...)[:Look], Rest: true},
+		"longer than a message may be": {XML: true, Head: append(cancel[:len(cancel):len(cancel)], bytes.Repeat([]byte(" "), MaxHead)...)[:MaxHead], Rest: true},
 		"ISO-8859-1":                   declared(`<?xml version="1.0" encoding="ISO-8859-1"?>`),
 		"XML 1.1":                      declared(`<?xml version="1.1" encoding="UTF-8"?>`),
 		"DOCTYPE":                      declared(`<?xml version="1.0" encoding="UTF-8"?><!DOCTYPE x>`),
 		"comment":                      declared(`<?xml version="1.0" encoding="UTF-8"?><!-- a -- b -->`),
 	} {
 		s := newMotorway(t)
-		s.town(t)
+		s.importDevices(t)
 		at := t0.Add(time.Hour)
 		s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))
 		s.now = t0.Add(time.Minute)
@@ -40,8 +40,8 @@ func TestOddCancellations(t *testing.T) {
 	}
 }
 
-// hold takes the database's write lock until the returned function is called.
-func (s *system) hold(t *testing.T) (release func()) {
+// lockStore takes the database's write lock until release is called.
+func (s *system) lockStore(t *testing.T) (release func()) {
 	t.Helper()
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(s.dir, "quell.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
@@ -57,8 +57,8 @@ func (s *system) hold(t *testing.T) (release func()) {
 	}
 }
 
-// reopened is the same motorway after a restart.
-func (s *system) reopened(t *testing.T) *Motorway {
+// restart returns the same motorway after a restart.
+func (s *system) restart(t *testing.T) *Motorway {
 	t.Helper()
 	st, err := store.Open(t.Context(), store.Options{Dir: s.dir})
 	if err != nil {
@@ -73,14 +73,14 @@ func (s *system) reopened(t *testing.T) *Motorway {
 	return m
 }
 
-// What is received after a restart comes after what only the journal knows.
+// A time of receipt after a restart is later than those that only the journal has.
 func TestReceiptsOfTheJournal(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	rules := s.Rules()
 	rules.StoreTimeout = 30 * time.Millisecond
 	s.SetRules(rules)
-	release := s.hold(t)
+	release := s.lockStore(t)
 	at := t0.Add(time.Hour)
 	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))
 	if s.st.Ledger.Pending() == 0 {
@@ -91,7 +91,7 @@ func TestReceiptsOfTheJournal(t *testing.T) {
 	rules.StoreTimeout = 10 * time.Second
 	s.SetRules(rules)
 	s.now = t0.Add(-time.Second)
-	m := s.reopened(t)
+	m := s.restart(t)
 	m.Southbound(t.Context(), whole(message(request(2), outage.SignedPreCommand, outage.Order{Kind: outage.Cancellation})))
 	s.now = at.Add(time.Minute)
 	if p := m.Northbound(t.Context(), whole(ad1(1, theHub, at))); p.Decision.Outcome != outage.Forwarded {
@@ -99,17 +99,17 @@ func TestReceiptsOfTheJournal(t *testing.T) {
 	}
 }
 
-// The retry of a suppressed alert that goes forward while the switch is off is durable
-// as such before it goes: a crash leaves no entry that says that it was suppressed.
+// The retry of a suppressed alert goes forward while the switch is off. That is durable
+// before it is forwarded, so a crash leaves no entry that says suppressed.
 func TestForwardedWhileOffIsDurable(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand})))
 	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, t0))); p.Decision.Outcome != outage.Suppressed {
 		t.Fatal(p.Decision)
 	}
-	s.turn(t, outage.SwitchOff)
-	release := s.hold(t)
+	s.setSwitch(t, outage.SwitchOff)
+	release := s.lockStore(t)
 	defer release()
 	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, t0))); p.Decision.Outcome != outage.Forwarded {
 		t.Fatal(p.Decision)

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics are what operators watch. docs/operations.md says what each means.
+// Metrics are the metrics of messages. docs/operations.md says what each means.
 type Metrics struct {
 	Northbound  *prometheus.CounterVec // by decision, reason
 	Activations *prometheus.CounterVec // by mode, reason
@@ -20,8 +20,8 @@ type Metrics struct {
 	Unreadable  prometheus.Counter     // answers to tracked 11.3s
 	Refused     *prometheus.CounterVec // by direction, cause
 
-	// By listener: connections that are open, how often there was no place for
-	// one more, and how often one could not be accepted.
+	// By listener: open connections, how often all places were in use when another
+	// connection came, and how often a connection could not be accepted.
 	Connections     *prometheus.GaugeVec
 	ConnectionsFull *prometheus.CounterVec
 	AcceptErrors    *prometheus.CounterVec
@@ -31,7 +31,7 @@ type Metrics struct {
 	Batch    prometheus.Histogram
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics creates the metrics and registers them.
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	f := promauto.With(r)
 	times := prometheus.ExponentialBucketsRange(10e-6, 2, 18)
@@ -44,20 +44,20 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		FailOpen:    counter("fail_open_total", "Northbound messages forwarded because something failed, by cause.", "cause"),
 		NextHop:     counter("next_hop_errors_total", "Messages that could not be delivered to the next hop, by direction and cause.", "direction", "cause"),
 		NextHopUp: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "quell", Name: "next_hop_up",
-			Help: "0 from the first message that a next hop does not take or answer until it answers one, else 1."}, []string{"direction"}),
+			Help: "0 after a next hop did not take or answer a message, until it answers one; else 1."}, []string{"direction"}),
 		Withdrawn: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "activations_withdrawn_total",
-			Help: "Tracked activations withdrawn because the next hop refused them or could not be reached."}),
+			Help: "Tracked activations that the next hop refused, or is not known to have received."}),
 		Unreadable: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "answers_unreadable_total",
-			Help: "Tracked activations withdrawn because the next hop's answer of success could not be read."}),
-		Refused: counter("refused_total", "Requests that are no message, by direction and cause.", "direction", "cause"),
+			Help: "Tracked activations that the next hop answered with success and a body that is not a DUIS response."}),
+		Refused: counter("refused_total", "HTTP requests that are not a message, by direction and cause.", "direction", "cause"),
 		Connections: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "quell", Name: "connections",
-			Help: "Connections that are open, by listener."}, []string{"listener"}),
-		ConnectionsFull: counter("connections_full_total", "Times that a listener had all the connections that it takes.", "listener"),
+			Help: "Open connections, by listener."}, []string{"listener"}),
+		ConnectionsFull: counter("connections_full_total", "How often all connections of a listener were in use when another one came, by listener.", "listener"),
 		AcceptErrors:    counter("accept_errors_total", "Connections that could not be accepted, by listener.", "listener"),
 		Decision: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "quell", Name: "decision_seconds",
 			Help: "Time from a northbound message's receipt to its decision.", Buckets: times}, []string{"decision"}),
 		Commit: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_commit_seconds",
-			Help: "Time of a transaction of the store.", Buckets: times}),
+			Help: "Duration of a transaction of the store.", Buckets: times}),
 		Batch: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_batch_size",
 			Help: "Decisions in a transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
@@ -69,8 +69,8 @@ func (m *Metrics) northbound(d outage.Decision, took time.Duration) {
 	m.Decision.WithLabelValues(string(d.Outcome)).Observe(took.Seconds())
 }
 
-// Committed is for store.Options.OnCommit.
+// Committed counts a transaction. It is made for store.Options.OnCommit.
 func (m *Metrics) Committed(took time.Duration, _ error) { m.Commit.Observe(took.Seconds()) }
 
-// Decided is for store.Options.OnDecided.
+// Decided counts a batch of decisions. It is made for store.Options.OnDecided.
 func (m *Metrics) Decided(n int, _ error) { m.Batch.Observe(float64(n)) }

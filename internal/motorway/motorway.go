@@ -1,9 +1,8 @@
-// Package motorway is the use case: it reads what passes, records activations
-// that go south, and decides on alerts that go north. Every transport calls
-// it, and it alone calls the store.
+// Package motorway is the use case: it reads each message, records activations that go
+// south, and decides on alerts that go north. The gateway calls it for each message.
 //
-// Whatever cannot be read, found out or stored is passed on. Nothing here
-// returns an error to a transport that would keep it from forwarding.
+// A message goes on even if it cannot be read, or the store does not answer. No function
+// for a message returns an error, so none can keep the gateway from forwarding it.
 package motorway
 
 import (
@@ -47,62 +46,60 @@ type Motorway struct {
 	receipts receipts
 }
 
-// Resume has receipts come after those of before this program ran, as soon as the
-// store can say when that was. The error is sqldb.ErrUnavailable.
+// Resume makes sure that each time of receipt is later than those before the start of this
+// process. It asks the store for the last of them; the error is sqldb.ErrUnavailable.
 func (m *Motorway) Resume(ctx context.Context) error {
 	last, err := m.Ledger.LastReceipt(ctx)
 	if err == nil {
-		m.receipts.after(last, m.Now())
+		m.receipts.resume(last, m.Now())
 	}
 	return err
 }
 
-// SetRules puts rules into force, for messages that arrive from now on.
+// SetRules sets the rules for messages that arrive from now on.
 func (m *Motorway) SetRules(r Rules) { m.rules.Store(&r) }
 
 // Rules returns the rules in force.
 func (m *Motorway) Rules() Rules { return *m.rules.Load() }
 
-// Look is how many bytes of a message a transport hands over at most: one more
-// than the longest DUIS message that is read.
-const Look = duis.MaxSize + 1
+// MaxHead is the largest size of Body.Head: one byte more than the longest DUIS message
+// that is read.
+const MaxHead = duis.MaxSize + 1
 
-// Body is what a transport hands over of a message.
+// Body is the body of a message, as far as the gateway hands it over.
 type Body struct {
-	XML  bool   // the transport says that it is XML, and not compressed
-	Head []byte // all of it, or its beginning, up to Look bytes
-	Rest bool   // there is more than Head, or than is read
+	XML  bool   // the body is XML, and not compressed, as far as its header says
+	Head []byte // the whole body, or its first MaxHead bytes
+	Rest bool   // the body is longer than Head, or than what is read
 }
 
-// Passage is one message on its way.
+// Passage is one message on its way through quell.
 type Passage struct {
 	Direction outage.Direction
 	Received  time.Time
-	Message   duis.Message // what could be read, for the audit trail
+	Message   duis.Message // as far as it could be read
 	Decision  outage.Decision
-	Entry     outage.Entry // northbound: the log entry, if there is one
 
 	activation  *outage.Activation // southbound: set if it was recorded
-	fault       error              // why it could not be read
-	clockUnsure bool               // whether Received may be wrong by more than clocks may differ
+	fault       error              // why the message or its payload could not be read
+	clockUnsure bool               // Received may be wrong by more than the clock tolerance
 }
 
-// receipt gives the instant of a receipt, and notes whether it is sure enough to
-// decide by.
+// receipt sets the time of receipt, and whether alerts may be decided by it.
 func (m *Motorway) receipt(p *Passage) {
-	var behind time.Duration
-	p.Received, behind = m.receipts.next(m.Now(), m.Cluster.Elapsed)
+	var ahead time.Duration
+	p.Received, ahead = m.receipts.next(m.Now(), m.Cluster.Elapsed)
 	tolerance := m.Rules().ClockTolerance
-	p.clockUnsure = behind > tolerance && tolerance > 0 || !m.Cluster.ClockSure()
+	p.clockUnsure = ahead > tolerance && tolerance > 0 || !m.Cluster.ClockSure()
 }
 
-// read reads the message as far as it is to be looked at. The reason is "" if
-// it was read whole.
+// read reads the message. The reason says why it could not be read completely; it is "" if
+// it could.
 func (p *Passage) read(b Body) (reason outage.Reason) {
 	if !b.XML {
 		return outage.ReasonNotXML
 	}
-	p.Message, p.fault = duis.Read(b.Head[:min(len(b.Head), duis.MaxSize)]) // a header is read however long the message is
+	p.Message, p.fault = duis.Read(b.Head[:min(len(b.Head), duis.MaxSize)]) // the header of a long message too
 	switch {
 	case b.Rest:
 		return outage.ReasonTooLarge
@@ -112,8 +109,8 @@ func (p *Passage) read(b Body) (reason outage.Reason) {
 	return ""
 }
 
-// Northbound decides on a message that goes north: whether it is suppressed,
-// in which case its log entry is durable, or goes forward.
+// Northbound decides whether a message that goes north is suppressed or goes forward. If it
+// is suppressed, its log entry is durable.
 func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	began := time.Now()
 	p := Passage{Direction: outage.North}
@@ -136,8 +133,8 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	}
 	if sw == outage.SwitchOff {
 		if isAD1 {
-			// It may be the retry of an alert whose entry says suppressed, and
-			// may be sent again when the switch is on.
+			// It may be the retry of a suppressed alert, whose entry must be corrected.
+			// And it may be sent again when the switch is on.
 			m.noteForwarded(ctx, p, outage.ReasonSwitchedOff)
 		}
 		return forward(outage.ReasonSwitchedOff)
@@ -159,7 +156,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	o := &p.Message.Outage
 	if !m.Ledger.MayHold(o.CHF) {
 		if !m.Cluster.Following() {
-			// Another node may have recorded one.
+			// Another node may have recorded a window.
 			m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
 			m.Log.Warn("alert forwarded, the store does not answer", "alert", p.Message.AlertID(), "chf", o.CHF)
 			m.Ledger.RememberForwarded(ctx, p.forwarded(outage.ReasonStoreUnavailable))
@@ -169,7 +166,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		return forward(outage.ReasonNoWindow)
 	}
 	if sw == "" {
-		// The store has not been reached since the start. The switch may be off.
+		// The store has not answered since the start. The switch may be off.
 		m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
 		m.Log.Warn("alert forwarded, the switch is not known yet", "alert", p.Message.AlertID(), "chf", o.CHF)
 		m.Ledger.RememberForwarded(ctx, p.forwarded(outage.ReasonStoreUnavailable))
@@ -188,7 +185,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		outcome = outage.Shadow
 	}
 	rules := m.Rules()
-	ctx, cancel := rules.wait(ctx)
+	ctx, cancel := rules.limit(ctx)
 	defer cancel()
 	d, err := m.Ledger.Decide(ctx, alert, outcome, rules.ClockTolerance)
 	if err != nil {
@@ -200,7 +197,6 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		m.Log.Warn("alert forwarded, the store did not answer", "alert", alert.ID, "chf", o.CHF, "error", err)
 		return forward(outage.ReasonStoreUnavailable)
 	}
-	p.Entry = d.Entry
 	if d.Entry.Seq != 0 {
 		m.Log.Info("alert "+string(d.Outcome), "reason", d.Reason, "alert", alert.ID, "chf", o.CHF, "esme", d.Entry.ESME, "request", d.Entry.RequestID,
 			"sequence", d.Entry.Seq, "started_before_activation", d.Entry.StartedBefore, "repeated_in_window", d.Entry.Repeated, "retry", d.Retry)
@@ -210,9 +206,9 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 	return d.Decision
 }
 
-// noteForwarded has the store remember an AD1 that it was not asked about. If the
-// hub may have an entry of it, which would say that it was suppressed, that is
-// durable before the alert goes out.
+// noteForwarded notes in the store that an AD1 goes forward without a decision of the
+// store. If the alert may have an entry that says suppressed, the note is durable before
+// the alert is forwarded.
 func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reason) {
 	if m.Ledger.MayHold(p.Message.Outage.CHF) {
 		m.Ledger.RememberForwarded(ctx, p.forwarded(r))
@@ -221,46 +217,46 @@ func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reaso
 	m.Ledger.NoteForwarded(p.forwarded(r))
 }
 
-// forwarded is the note that an AD1 goes forward.
+// forwarded returns the note that an AD1 goes forward.
 func (p *Passage) forwarded(r outage.Reason) ledger.ForwardedNote {
 	return ledger.ForwardedNote{AlertID: p.Message.AlertID(), CHF: p.Message.Outage.CHF, OutageStart: p.Message.Outage.Start, Received: p.Received, Reason: r}
 }
 
-// Tracked reports whether the passage is an 11.3 whose answer matters.
+// Tracked reports whether the passage is an 11.3 whose answer must go to Answered.
 func (p *Passage) Tracked() bool { return p.activation != nil }
 
-// Delivery is what a transport knows of a message that was to go on.
+// Delivery says whether a message arrived at the next hop.
 type Delivery uint8
 
 const (
-	InDoubt   Delivery = iota // it may have arrived or not
-	Delivered                 // it was answered with success
-	Refused                   // it did not arrive, or was answered that it is not taken
+	InDoubt   Delivery = iota // not known
+	Delivered                 // the next hop answered with success
+	Refused                   // it did not arrive, or the next hop did not accept it
 )
 
-// Answered takes the next hop's answer to a southbound passage: its body, or the
-// first Look bytes of it. A request that was refused is withdrawn, and what it had
-// closed is open again. If it is in doubt whether it arrived, neither is open. So is
-// it with an answer of success that is not empty and no DUIS response, whatever its
-// media type: a page to log in, or a refusal in an encoding that is not read, says no
-// more than that something is wrong.
+// Answered records the next hop's answer to a southbound passage: its body, or the first
+// MaxHead bytes of it. A request that was refused is withdrawn, and what it had closed is
+// open again. If it is not known whether the request arrived, its window is closed, and
+// what it had closed stays closed. The same applies to an answer with success whose body
+// is neither empty nor a DUIS response, whatever its media type: it may be a login page,
+// or a refusal in an encoding that quell does not read.
 func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer []byte) {
 	if p.activation == nil {
 		return
 	}
 	msg, err := duis.Read(answer[:min(len(answer), duis.MaxSize)])
 	if len(answer) > duis.MaxSize && msg.ResponseCode != "" {
-		err = nil // its header could be read, which is enough
+		err = nil // the header could be read, which is enough
 	}
 	response := err == nil && msg.Root == duis.RootResponse && msg.ResponseCode != ""
 	state := outage.Uncertain
 	switch {
-	case d == Refused || refused(&msg): // what can be read is enough for that
+	case d == Refused || refused(&msg): // even if the rest of the answer cannot be read
 		state = outage.Withdrawn
 	case d == Delivered && (len(answer) == 0 || response):
 		state = outage.Accepted
 	case d == Delivered:
-		m.Log.Warn("the next hop's answer to an activation is no DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
+		m.Log.Warn("the next hop's answer to an activation is not a DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
 		m.Metrics.Unreadable.Inc()
 	}
 	if state != outage.Accepted {
@@ -268,7 +264,7 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 		m.Metrics.Withdrawn.Inc()
 	}
 	rules := m.Rules()
-	ctx, cancel := rules.wait(ctx)
+	ctx, cancel := rules.limit(ctx)
 	defer cancel()
 	if m.Ledger.RecordAnswer(ctx, *p.activation, state) {
 		m.Log.Info("the answer to an activation is in the journal", "request", p.activation.RequestID, "state", state)
@@ -278,8 +274,8 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 // refused reports whether an answer refuses its request.
 func refused(msg *duis.Message) bool { return strings.HasPrefix(msg.ResponseCode, "E") }
 
-// Passed writes the Service Audit Trail's line of a message that was
-// forwarded: status is the next hop's, 0 if it could not be reached.
+// Passed writes a line to the Service Audit Trail for a message that was forwarded. status
+// is that of the next hop's answer, or 0 if the next hop could not be reached.
 func (m *Motorway) Passed(p *Passage, status int) {
 	if m.Trail != nil {
 		m.Trail.write(m.Now(), p, status)

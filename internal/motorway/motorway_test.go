@@ -45,11 +45,11 @@ type system struct {
 
 func newMotorway(t testing.TB) *system {
 	s := newMotorwayOn(t, store.Options{})
-	s.turn(t, outage.SwitchOn)
+	s.setSwitch(t, outage.SwitchOn)
 	return s
 }
 
-// newMotorwayOn is one whose switch was never turned.
+// newMotorwayOn returns a motorway whose switch was never set.
 func newMotorwayOn(t testing.TB, o store.Options) *system {
 	s := &system{dir: t.TempDir(), now: t0}
 	o.Dir = s.dir
@@ -68,14 +68,14 @@ func newMotorwayOn(t testing.TB, o store.Options) *system {
 	return s
 }
 
-func (s *system) turn(t testing.TB, to outage.Switch) {
+func (s *system) setSwitch(t testing.TB, to outage.Switch) {
 	t.Helper()
 	if _, err := s.st.Ledger.SetSwitch(t.Context(), to, "a test", "a reason", s.now); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func (s *system) town(t testing.TB) {
+func (s *system) importDevices(t testing.TB) {
 	text := fmt.Sprintf("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s\n%s,GSME,SMETS2,Landis+Gyr,G370,%s,\n%s,CHF,CHTS,X,Y,,\n",
 		theMeter, theHub, theMPAN, gasMeter, theHub, theHub)
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
@@ -105,11 +105,11 @@ func ad1(counter uint64, hub outage.DeviceID, began time.Time) []byte {
 
 func whole(text []byte) Body { return Body{XML: true, Head: text} }
 
-// An analyst asks about an address, a tester about a request, an operator
-// about a hub: each gets the same story.
+// A supply point, a request, an alert, a hub and a meter: whichever id is asked about, the
+// explanation tells the same facts.
 func TestExplain(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), outage.Order{Kind: outage.OnDemand}, [32]byte{})))
 	if p.Decision.Reason != outage.ReasonTracked {
 		t.Fatal(p.Decision)
@@ -172,9 +172,8 @@ func TestExplain(t *testing.T) {
 	}
 }
 
-// A store that stalls is waited for as long as store_timeout says, to the
-// nanosecond of a clock that only this test moves, by an alert and by an
-// activation; both then go on.
+// An alert and an activation wait exactly store_timeout for a store that hangs, and then go
+// on. Only this test moves the clock.
 func TestStoreTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stall, free := false, make(chan struct{})
@@ -183,8 +182,8 @@ func TestStoreTimeout(t *testing.T) {
 				<-free
 			}
 		}})
-		s.turn(t, outage.SwitchOn)
-		s.town(t)
+		s.setSwitch(t, outage.SwitchOn)
+		s.importDevices(t)
 		rules := s.Rules()
 		rules.StoreTimeout = 250 * time.Millisecond
 		s.SetRules(rules)
@@ -216,13 +215,13 @@ func TestStoreTimeout(t *testing.T) {
 	})
 }
 
-// A node whose database is away does not say that a hub has no window: another node
-// may have recorded it. Its retries are the same decision, on any node.
+// A node without its database does not decide that a hub has no window: another node may
+// have recorded one. A retry gets the same decision, on any node.
 func TestNoWindowKnown(t *testing.T) {
 	server := storetest.Start(t)
 	url := server.URL("postgres")
 	s, other := newMotorwayOn(t, store.Options{Database: url}), newMotorwayOn(t, store.Options{Database: url})
-	s.turn(t, outage.SwitchOn)
+	s.setSwitch(t, outage.SwitchOn)
 	const hub = theHub + 99 // without a window
 	counter := uint64(0)
 	reason := func(m *system) outage.Reason {
@@ -263,11 +262,11 @@ func TestNoWindowKnown(t *testing.T) {
 	}
 }
 
-// While the switch is not known, as on a node that was started without its
-// database, it may be off: alerts go forward, and so do their retries.
+// A node that was started without its database does not know the switch. It may be off, so
+// alerts go forward, and so do their retries.
 func TestSwitchUnknown(t *testing.T) {
 	s := newMotorwayOn(t, store.Options{})
-	s.town(t)
+	s.importDevices(t)
 	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), outage.Order{Kind: outage.OnDemand}, [32]byte{})))
 	if p.Decision.Reason != outage.ReasonTracked {
 		t.Fatal(p.Decision)
@@ -276,12 +275,25 @@ func TestSwitchUnknown(t *testing.T) {
 	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, s.now))); p.Decision != forward(outage.ReasonStoreUnavailable) {
 		t.Error(p.Decision)
 	}
-	s.turn(t, outage.SwitchOn)
+	s.setSwitch(t, outage.SwitchOn)
 	if p := s.Northbound(t.Context(), whole(ad1(1, theHub, s.now))); p.Decision != forward(outage.ReasonStoreUnavailable) {
 		t.Errorf("the retry: %v", p.Decision)
 	}
 	if p := s.Northbound(t.Context(), whole(ad1(2, theHub, s.now))); p.Decision.Outcome != outage.Suppressed {
 		t.Errorf("the next: %v", p.Decision)
+	}
+}
+
+// An entry says in words what makes its alert a possible genuine outage.
+func TestEntryText(t *testing.T) {
+	e := outage.Entry{Outcome: outage.Suppressed, Repeated: true}
+	const repeated = " The hub had reported another outage in that window before: this one may have been genuine."
+	if text := entryText(&e); !strings.HasSuffix(text, repeated) {
+		t.Errorf("repeated: %s", text)
+	}
+	e.Repeated = false
+	if text := entryText(&e); strings.Contains(text, "genuine") {
+		t.Errorf("not repeated: %s", text)
 	}
 }
 
@@ -312,7 +324,7 @@ func TestTrail(t *testing.T) {
 
 func TestMetrics(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	order := outage.Order{Kind: outage.FutureDated, At: t0.Add(time.Hour)}
 	p := s.Southbound(t.Context(), whole(duis.AppendActivateFirmware(nil, request(1), order, [32]byte{})))
 	s.Northbound(t.Context(), whole([]byte("<rubbish")))
@@ -333,10 +345,9 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// BenchmarkDecide is the decision on an AD1 that was read, of a hub without a
-// window, with the note that it was forwarded. How the one part of it that
-// depends on the number of windows grows with it, the store's BenchmarkIndex
-// tells.
+// BenchmarkDecide measures the decision on an AD1 of a hub without a window, after it was
+// read, with the note that it was forwarded. Only the look into the set of hubs depends on
+// the number of windows: BenchmarkSet in internal/hubs measures that.
 func BenchmarkDecide(b *testing.B) {
 	s := newMotorway(b)
 	m, err := duis.Read(ad1(1, theHub, t0))
@@ -353,11 +364,11 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
-// Why was this alert not suppressed? Since the 11.3 was not tracked: that is found by
-// the meter, its hub, the request, and an alert of the hub, with the reason.
+// An alert was not suppressed because its 11.3 was not tracked. The meter, its hub, the
+// request and an alert of the hub all lead to that 11.3 and the reason.
 func TestExplainUntracked(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	send := func(target outage.DeviceID, counter uint64, want outage.Reason) string {
 		t.Helper()
 		id := outage.RequestID{Originator: supplier, Target: target, Counter: counter}
@@ -369,9 +380,9 @@ func TestExplainUntracked(t *testing.T) {
 	}
 	const stranger = outage.DeviceID(0x00DB1234567890FF)
 	gas, unknown := send(gasMeter, 1, outage.ReasonNotESME), send(stranger, 2, outage.ReasonUnknownDevice)
-	s.turn(t, outage.SwitchOff)
+	s.setSwitch(t, outage.SwitchOff)
 	off := send(theMeter, 3, outage.ReasonSwitchedOff)
-	s.turn(t, outage.SwitchOn)
+	s.setSwitch(t, outage.SwitchOn)
 	s.now = t0.Add(4 * time.Minute)
 	if p := s.Northbound(t.Context(), whole(ad1(9, theHub, t0))); p.Decision.Reason != outage.ReasonNoWindow {
 		t.Errorf("the alert: %+v", p.Decision)
@@ -385,7 +396,7 @@ func TestExplainUntracked(t *testing.T) {
 		says []string
 	}{
 		{theMeter.String(), []string{off}},
-		{gasMeter.String(), []string{gas, off}}, // what is on its hub
+		{gasMeter.String(), []string{gas, off}}, // all meters on its hub
 		{theHub.String(), []string{gas, off}},
 		{stranger.String(), []string{unknown}},
 		{off, []string{off}},

@@ -6,23 +6,23 @@ import (
 	"quell/internal/outage"
 )
 
-// naive is what the rules say, told without a store: it keeps every message that
-// there ever was, and follows all of them from the beginning at each question. It
-// houses nothing, forgets nothing, and knows no journal, index or transaction.
+// naive is a model of the rules without a store. It keeps every message for ever, and goes
+// through all of them from the beginning for each question. It has no housekeeping, no
+// journal, no set of hubs and no transactions.
 type naive struct {
 	town     map[outage.DeviceID]*home // by meter
 	requests []*naiveRequest           // in order of arrival
-	alerts   map[naiveAlert]*naiveFate
+	alerts   map[naiveAlert]*naiveOutcome
 	sw       outage.Switch
 }
 
-// home is what the inventory says of a meter.
+// home is what the inventory and the device list say about a meter.
 type home struct {
 	hub          outage.DeviceID // 0: not known
 	listed, ours bool
 }
 
-// naiveRequest is one message: all attempts to send it that were not refused.
+// naiveRequest is one message, with all attempts to send it that were not refused.
 type naiveRequest struct {
 	id       outage.RequestID
 	form     outage.Form
@@ -30,7 +30,7 @@ type naiveRequest struct {
 	received time.Time
 	opens    bool
 	refused  bool
-	failed   bool // or it is uncertain whether it arrived
+	failed   bool // or it is not known whether it arrived
 	accepted bool
 }
 
@@ -40,11 +40,11 @@ type naiveAlert struct {
 	start time.Time
 }
 
-// naiveFate is what became of an alert when it came first, or was corrected.
-type naiveFate struct {
+// naiveOutcome is what happened to an alert when it came first, with corrections.
+type naiveOutcome struct {
 	outcome outage.Outcome
 	logged  bool
-	passed  bool // while the switch was off
+	passed  bool // it came while the switch was off
 }
 
 func (r *naiveRequest) window() (from, to time.Time, pending bool) {
@@ -55,10 +55,10 @@ func (r *naiveRequest) window() (from, to time.Time, pending bool) {
 	return from, from.Add(30 * time.Minute), pending
 }
 
-// sent is a request that arrives. It returns the one of which it is a repetition,
-// or the new one. One that may open a window repeats only one that might, too; of one
-// that may not, and that has nothing to close, nothing is kept.
-func (n *naive) sent(id outage.RequestID, form outage.Form, order outage.Order, readable bool, received time.Time) *naiveRequest {
+// receive takes a request. It returns the request that this one repeats, or the new one. A
+// request that may open a window only repeats one that might too. A request that may open
+// no window, and has nothing to close, is not kept.
+func (n *naive) receive(id outage.RequestID, form outage.Form, order outage.Order, readable bool, received time.Time) *naiveRequest {
 	h := n.town[id.Target]
 	windowed := order.Kind == outage.OnDemand || order.Kind == outage.FutureDated
 	opens := windowed && readable && n.sw != outage.SwitchOff && h.listed && h.ours && h.hub != 0
@@ -77,7 +77,7 @@ func (n *naive) sent(id outage.RequestID, form outage.Form, order outage.Order, 
 	return r
 }
 
-// covered says whether a window is open on a hub.
+// covered reports whether a window is open on a hub.
 func (n *naive) covered(hub outage.DeviceID, at time.Time) bool {
 	for meter, h := range n.town {
 		if h.hub != hub {
@@ -93,7 +93,7 @@ func (n *naive) covered(hub outage.DeviceID, at time.Time) bool {
 	return false
 }
 
-// closed says whether a request that came after the i-th took its window away.
+// closed reports whether a later request closed the window of the i-th.
 func (n *naive) closed(i int) bool {
 	b := n.requests[i]
 	from, to, pending := b.window()
@@ -111,8 +111,8 @@ func (n *naive) closed(i int) bool {
 	return false
 }
 
-// decided says what becomes of an alert.
-func (n *naive) decided(a naiveAlert, at time.Time) outage.Outcome {
+// decide returns what happens to an alert.
+func (n *naive) decide(a naiveAlert, at time.Time) outage.Outcome {
 	if f := n.alerts[a]; f != nil {
 		if n.sw != outage.SwitchOn && f.outcome == outage.Suppressed {
 			f.outcome = outage.Forwarded
@@ -122,7 +122,7 @@ func (n *naive) decided(a naiveAlert, at time.Time) outage.Outcome {
 		}
 		return f.outcome
 	}
-	f := &naiveFate{outcome: outage.Forwarded, passed: n.sw == outage.SwitchOff}
+	f := &naiveOutcome{outcome: outage.Forwarded, passed: n.sw == outage.SwitchOff}
 	n.alerts[a] = f
 	if n.sw != outage.SwitchOff && n.covered(a.hub, at) {
 		f.outcome, f.logged = outage.Suppressed, true

@@ -7,24 +7,24 @@ import (
 	"quell/internal/sqldb"
 )
 
-// receipts gives instants of receipt, which never go backwards: the order of
-// arrival decides, whatever the clock says. When the clock is set back, they go on
-// at half the speed until it has caught up.
+// receipts gives out times of receipt, which never go backwards: the order of arrival
+// decides, whatever the clock says. When the clock is set back, they go on at half the
+// speed until the clock has caught up.
 type receipts struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the fields below
 	last   time.Time
-	behind bool          // the clock says earlier than last
-	from   time.Time     // the last before that
-	since  time.Duration // what elapsed said then
+	behind bool          // the clock is earlier than last
+	from   time.Time     // last, when the clock fell behind
+	since  time.Duration // elapsed, when the clock fell behind
 }
 
-// maxStep is how far the clock may have been set back while quell did not run. What
-// was received at a later time was received by a clock that was wrong.
+// maxStep is how far the clock may have been set back while quell did not run. If the last
+// receipt is further ahead than that, the clock was wrong then.
 const maxStep = time.Hour
 
-// after has receipts come after one of before this program ran, if the clock, which
-// says now, was not set back by more than maxStep since.
-func (r *receipts) after(last, now time.Time) {
+// resume makes times of receipt later than last, the last one before the start. It ignores
+// last if that is more than maxStep ahead of the clock, which says now.
+func (r *receipts) resume(last, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last.Sub(now) <= maxStep && last.After(r.last) {
@@ -32,9 +32,9 @@ func (r *receipts) after(last, now time.Time) {
 	}
 }
 
-// next gives the instant of a receipt at which the clock says now, in UTC and
-// truncated to sqldb.Precision, and how far it is ahead of that. elapsed is the time
-// since some instant, whatever the clock is set to.
+// next returns the time of a receipt, in UTC and truncated to sqldb.Precision, and how far
+// that is ahead of the clock, which says now. elapsed returns the time since a fixed
+// instant, and does not depend on the clock.
 func (r *receipts) next(now time.Time, elapsed func() time.Duration) (at time.Time, ahead time.Duration) {
 	at = now.UTC().Round(0).Truncate(sqldb.Precision)
 	r.mu.Lock()

@@ -9,8 +9,8 @@ import (
 	"quell/internal/store"
 )
 
-// Receipts never go backwards, whatever the clock does: it catches up with them, and
-// they tick at half the speed meanwhile.
+// Times of receipt never go backwards, whatever the clock does. While they are ahead of the
+// clock, they go on at half the speed.
 func TestReceipts(t *testing.T) {
 	var r receipts
 	var elapsed time.Duration
@@ -37,11 +37,11 @@ func TestReceipts(t *testing.T) {
 	}
 }
 
-// A cancellation that comes when the clock was just set back cancels; and while it is
-// not sure what the time is, no alert is held back.
+// A cancellation cancels even if the clock was set back just before it. While the right
+// time is not known, no alert is suppressed.
 func TestClockStepsBack(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	at := t0.Add(time.Hour)
 	send := func(counter uint64, o outage.Order) {
 		s.Southbound(t.Context(), whole(message(request(counter), outage.SignedPreCommand, o)))
@@ -73,10 +73,10 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// What was received before a restart comes before all that is received after it.
+// Times of receipt after a restart are later than those before it.
 func TestReceiptsAcrossRestart(t *testing.T) {
 	s := newMotorway(t)
-	s.town(t)
+	s.importDevices(t)
 	at := t0.Add(time.Hour)
 	s.now = at.Add(-time.Microsecond)
 	s.Southbound(t.Context(), whole(message(request(1), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at})))

@@ -13,9 +13,9 @@ import (
 	"quell/internal/outage"
 )
 
-// Trail is the Service Audit Trail: one JSON line for each message that
-// passed, never one for a suppressed alert. It holds no MPxN. Lines are written
-// behind a bounded queue: a disk that is full or hangs delays no message.
+// Trail is the Service Audit Trail: one JSON line for each message that passed, and none
+// for a suppressed alert. It has no MPxN. Lines wait in a bounded queue, so a disk that is
+// full or hangs delays no message.
 type Trail struct {
 	log     *slog.Logger
 	file    *trailFile
@@ -25,8 +25,8 @@ type Trail struct {
 
 const (
 	trailLimit = 16 << 20        // bytes that may wait for the disk
-	trailWait  = 5 * time.Second // for the disk at the end
-	trailField = 128             // bytes of a field, which a message may make longer; ids have at most 71
+	trailWait  = 5 * time.Second // for the disk, when the trail is closed
+	trailField = 128             // bytes of a field, after which it is cut; ids have at most 71
 )
 
 // OpenTrail opens the trail in the folder "audit" of dir.
@@ -38,7 +38,7 @@ func openTrail(dir string, log *slog.Logger, limit int) *Trail {
 	return t
 }
 
-// changed is told when lines cannot be written, and when they can again.
+// changed logs that lines cannot be written, or that they can again.
 func (t *Trail) changed(err error, lost uint64) {
 	switch {
 	case err != nil:
@@ -50,28 +50,28 @@ func (t *Trail) changed(err error, lost uint64) {
 	}
 }
 
-// Enable switches the writing of lines.
+// Enable sets whether lines are written.
 func (t *Trail) Enable(on bool) { t.enabled.Store(on) }
 
-// Reopen has the file closed and opened again by its name, for a program that
-// has moved it. It does not wait until that is done.
+// Reopen closes the file and opens it again by its name, since another program may have
+// moved it. It does not wait until that is done.
 func (t *Trail) Reopen() {
 	t.file.reopen.Store(true)
 	t.lines.Write(nil)
 }
 
-// Flush waits until the lines of all messages that passed before are in the
-// file; the error is the context's.
+// Flush waits until the lines of all messages that passed before are in the file. The
+// error is that of ctx.
 func (t *Trail) Flush(ctx context.Context) error { return t.lines.Flush(ctx) }
 
-// Dropped is how many lines were dropped since the start.
+// Dropped returns how many lines were dropped since the start.
 func (t *Trail) Dropped() uint64 { return t.lines.Dropped() }
 
-// Trouble says what is wrong with the trail now; "" if nothing is.
+// Trouble says what is wrong with the trail now, "" if nothing is.
 func (t *Trail) Trouble() string { return t.lines.Trouble() }
 
-// Close writes what waits, for a few seconds at most, and closes the file. The
-// error says what was not written.
+// Close writes the lines that wait, for trailWait at most, and closes the file. The error
+// says what was not written.
 func (t *Trail) Close() error {
 	err := t.lines.Close(trailWait)
 	if t.lines.Closed() {
@@ -92,7 +92,7 @@ type TrailLine struct {
 	SRV        string           `json:"srv,omitempty"`
 	AlertCode  string           `json:"alert_code,omitempty"`
 	Reason     outage.Reason    `json:"reason"`
-	Status     int              `json:"status"` // the next hop's; 0: it could not be reached
+	Status     int              `json:"status"` // of the next hop's answer; 0: it could not be reached
 }
 
 func (t *Trail) write(now time.Time, p *Passage, status int) {
@@ -106,5 +106,5 @@ func (t *Trail) write(now time.Time, p *Passage, status int) {
 		t.log.Error("a line of the service audit trail cannot be made", "error", err)
 		return
 	}
-	t.lines.Write(append(line, '\n')) // what is dropped is counted
+	t.lines.Write(append(line, '\n')) // the queue counts what it drops
 }

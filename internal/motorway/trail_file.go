@@ -15,37 +15,34 @@ import (
 	"quell/internal/datadir"
 )
 
-// The trail's files: a new one after trailSize bytes, trailKeep old ones kept.
 const (
-	trailSize = 100 << 20
-	trailKeep = 20
+	trailSize = 100 << 20 // bytes, after which a new file is started
+	trailKeep = 20        // old files that are kept
 )
 
-// trailTime is what an old file has in its name; names are in the order of time.
+// trailTime is the form of the time in the name of an old file. Names sort by time.
 const trailTime = "2006-01-02T15-04-05.000"
 
-// trailFile is the file of a trail. It is written by one goroutine, which may
-// hang in any of its calls.
+// trailFile is the file of a trail. One goroutine writes it, and may hang in any call.
 type trailFile struct {
 	path   string
 	log    *slog.Logger
 	max    int64
 	reopen atomic.Bool // before the next write
 
-	file *os.File // nil: not open
+	file *os.File // nil if it is not open
 	size int64
 }
 
-// Write appends whole lines. An error may leave some of them written, and says
-// how many bytes; the next Write opens the file again.
+// Write appends complete lines. If it fails, it returns how many bytes are written, and the
+// next Write opens the file again.
 func (f *trailFile) Write(text []byte) (int, error) {
 	if err := f.ready(int64(len(text))); err != nil || f.file == nil {
 		return 0, err
 	}
 	n, err := f.file.Write(text)
 	if err != nil {
-		// A line that is only half there would spoil the one that comes after
-		// it, if that is in another file or the process ends before.
+		// Remove an incomplete line: its end may go into another file, or never come.
 		if whole := bytes.LastIndexByte(text[:n], '\n') + 1; whole < n && f.file.Truncate(f.size+int64(whole)) == nil {
 			n = whole
 		}
@@ -55,19 +52,19 @@ func (f *trailFile) Write(text []byte) (int, error) {
 	return n, err
 }
 
-// ready opens the file for a number of bytes to come, if need be a new one. For
-// none, it opens no file that was not open.
+// ready makes sure that the file is open and has room for more bytes; it may start a new
+// file. If more is 0, it opens no file that was not open.
 func (f *trailFile) ready(more int64) error {
 	asked := f.reopen.Swap(false)
 	if f.file != nil {
-		there, err := f.there()
+		inPlace, err := f.inPlace()
 		if err != nil {
 			return err
 		}
-		if !there && !asked {
-			f.log.Warn("the file of the service audit trail was moved or deleted, a new one is begun", "file", f.path)
+		if !inPlace && !asked {
+			f.log.Warn("the file of the service audit trail was moved or deleted, a new one is started", "file", f.path)
 		}
-		if !there || asked {
+		if !inPlace || asked {
 			f.close()
 			more = max(more, 1)
 		}
@@ -83,9 +80,9 @@ func (f *trailFile) ready(more int64) error {
 	return nil
 }
 
-// there reports whether the open file is the one that has its name, and takes
-// over its size, which others may have changed.
-func (f *trailFile) there() (bool, error) {
+// inPlace reports whether the open file still has its name. It reads the size again, which
+// another program may have changed.
+func (f *trailFile) inPlace() (bool, error) {
 	named, err := os.Stat(f.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
@@ -120,12 +117,12 @@ func (f *trailFile) open() error {
 
 func (f *trailFile) close() {
 	if f.file != nil {
-		f.file.Close() // each write has said whether it succeeded
+		f.file.Close() // each Write has returned its own error
 		f.file = nil
 	}
 }
 
-// rotate gives the file another name, begins a new one and deletes the oldest.
+// rotate renames the file, starts a new one, and deletes the oldest.
 func (f *trailFile) rotate() error {
 	f.close()
 	stem, ext := strings.TrimSuffix(f.path, filepath.Ext(f.path))+"-", filepath.Ext(f.path)

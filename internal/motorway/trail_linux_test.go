@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// The disk is full: nothing waits, what has no place is dropped and counted, it is
-// logged once, and afterwards no line is torn.
+// The disk is full. No message waits. Lines that do not fit are dropped and counted, and
+// that is logged once. Afterwards no line is incomplete.
 func TestTrailDiskFull(t *testing.T) {
 	disk := smallDisk(t)
 	x := newTrail(t, 40_000)
@@ -29,7 +29,7 @@ func TestTrailDiskFull(t *testing.T) {
 	if taken < 200 {
 		t.Errorf("only %d lines were taken", taken)
 	}
-	// Whole lines alone are on the disk.
+	// Only complete lines are on the disk.
 	if n := len(lineNumbers(t, x.path)); n == 0 || n >= taken {
 		t.Errorf("%d lines on the full disk", n)
 	}
@@ -56,7 +56,7 @@ func TestTrailDiskFull(t *testing.T) {
 	}
 }
 
-// smallDisk is a folder on a disk of a megabyte.
+// smallDisk returns a folder on a disk of one megabyte.
 func smallDisk(t *testing.T) string {
 	dir := t.TempDir()
 	if err := syscall.Mount("quell-test", dir, "tmpfs", 0, "size=1m"); err != nil {

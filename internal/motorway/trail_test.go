@@ -18,8 +18,8 @@ import (
 	"quell/internal/outage"
 )
 
-// trailed is a trail, and what it logs.
-type trailed struct {
+// testTrail is a trail, and its log.
+type testTrail struct {
 	*Trail
 	t    *testing.T
 	path string
@@ -44,8 +44,8 @@ func (b *buffer) String() string {
 	return b.text.String()
 }
 
-func newTrail(t *testing.T, limit int) *trailed {
-	x := &trailed{t: t}
+func newTrail(t *testing.T, limit int) *testTrail {
+	x := &testTrail{t: t}
 	dir := t.TempDir()
 	x.path = filepath.Join(dir, "audit", "trail.jsonl")
 	x.Trail = openTrail(dir, slog.New(slog.NewTextHandler(&x.log, nil)), limit)
@@ -54,9 +54,8 @@ func newTrail(t *testing.T, limit int) *trailed {
 	return x
 }
 
-// pass writes the lines of n messages, numbered from the first on. It waits for
-// nothing.
-func (x *trailed) pass(n int) {
+// pass writes the lines of n messages, which are numbered. It does not wait.
+func (x *testTrail) pass(n int) {
 	for range n {
 		x.sent++
 		p := &Passage{Direction: outage.North, Message: duis.Message{AlertCode: "N12", RequestID: request(uint64(x.sent))}, Decision: forward(outage.ReasonNotAD1)}
@@ -65,7 +64,7 @@ func (x *trailed) pass(n int) {
 }
 
 // has checks that a file holds the lines of the given messages and no others.
-func (x *trailed) has(name string, from, to int) {
+func (x *testTrail) has(name string, from, to int) {
 	x.t.Helper()
 	if err := x.Flush(x.t.Context()); err != nil {
 		x.t.Fatal(err)
@@ -100,7 +99,7 @@ func lineNumbers(t *testing.T, name string) (list []uint64) {
 	return list
 }
 
-// A file that was moved or deleted, with its folder even, is noticed.
+// The trail notices that its file was moved or deleted, even with its folder.
 func TestTrailMoved(t *testing.T) {
 	x := newTrail(t, trailLimit)
 	x.pass(3)
@@ -138,7 +137,7 @@ func TestTrailMoved(t *testing.T) {
 	}
 }
 
-// Reopen takes up a file that was moved at once, and logs no warning.
+// Reopen starts a new file at once after the file was moved, and logs no warning.
 func TestTrailReopen(t *testing.T) {
 	x := newTrail(t, trailLimit)
 	x.Reopen()
@@ -164,7 +163,7 @@ func TestTrailReopen(t *testing.T) {
 	}
 }
 
-// A trail that is off is opened by nobody.
+// A trail that is not enabled creates no file.
 func TestTrailOff(t *testing.T) {
 	x := newTrail(t, trailLimit)
 	x.Enable(false)
@@ -178,7 +177,7 @@ func TestTrailOff(t *testing.T) {
 	}
 }
 
-// Files have a bounded size and number, and no line is in two or in none.
+// The size and the number of files are bounded. Each line is in exactly one file.
 func TestTrailRotates(t *testing.T) {
 	x := newTrail(t, trailLimit)
 	x.file.max = 2000
@@ -227,7 +226,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 	}
 }
 
-// The device that is always full, as the trail's file.
+// The trail's file is a device that is always full.
 func TestTrailDeviceFull(t *testing.T) {
 	x := newTrail(t, 5000)
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o755); err != nil {
@@ -245,7 +244,7 @@ func TestTrailDeviceFull(t *testing.T) {
 	}
 }
 
-// The trail is a FIFO that nobody has open for reading.
+// The trail's file is a FIFO that nobody reads.
 func TestTrailHangs(t *testing.T) {
 	x := newTrail(t, 5000)
 	if err := os.MkdirAll(filepath.Dir(x.path), 0o755); err != nil {
@@ -274,7 +273,7 @@ func TestTrailHangs(t *testing.T) {
 	}
 }
 
-// Whatever a message says, its line has a bounded length, and what was cut shows.
+// However long the texts in a message are, its line is bounded, and shows what was cut.
 func TestTrailFieldsAreCut(t *testing.T) {
 	x := newTrail(t, trailLimit)
 	for _, text := range []string{strings.Repeat("x", 64<<10), strings.Repeat("&€", 20000), strings.Repeat("\x01\xff", 30000)} {

@@ -34,6 +34,14 @@ const (
 	SignedPreCommand Form = "signed-pre-command" // body SignedPreCommand, CommandVariant 5 or 7: reaches the meter
 )
 
+// Request is one 11.3 for one ESME, as it was received.
+type Request struct {
+	ID       RequestID
+	Form     Form
+	Order    Order
+	Received time.Time
+}
+
 // State is what is known about the answer to an activation's request.
 type State string
 
@@ -72,18 +80,18 @@ type Activation struct {
 	SupersededBy int64  // the activation that replaced it; 0 if none
 }
 
-// NewActivation returns the activation that an 11.3 asks for, with a window of the
-// given length. If the execution time is not after received, the 11.3 counts as on
-// demand: the window is [received, received + length).
-func NewActivation(id RequestID, form Form, order Order, chf DeviceID, received time.Time, length time.Duration) Activation {
-	a := Activation{RequestID: id, Form: form, Order: order, ESME: id.Target, CHF: chf, Received: received, State: Unanswered}
+// Activation returns the activation that the request asks for, on a hub, with a window of
+// the given length. If the execution time is not after the receipt, the request counts as
+// on demand: the window is [Received, Received + length).
+func (r Request) Activation(chf DeviceID, length time.Duration) Activation {
+	a := Activation{RequestID: r.ID, Form: r.Form, Order: r.Order, ESME: r.ID.Target, CHF: chf, Received: r.Received, State: Unanswered}
 	switch {
-	case order.Kind == Cancellation || order.Kind == Closing:
+	case r.Order.Kind == Cancellation || r.Order.Kind == Closing:
 		return a
-	case order.Kind == FutureDated && order.At.After(received):
-		a.Start = order.At
+	case r.Order.Kind == FutureDated && r.Order.At.After(r.Received):
+		a.Start = r.Order.At
 	default:
-		a.Start = received
+		a.Start = r.Received
 	}
 	a.End = a.Start.Add(length)
 	return a

@@ -11,8 +11,13 @@ import (
 func ExampleDecide() {
 	ordered := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	at := ordered.Add(16 * time.Hour)
-	request := outage.RequestID{Originator: 0x90B3D51F30010000, Target: 0x00DB1234567890A0, Counter: 7}
-	window := outage.NewActivation(request, outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at}, 0x88738457002F961E, ordered, 30*time.Minute)
+	request := outage.Request{
+		ID:       outage.RequestID{Originator: 0x90B3D51F30010000, Target: 0x00DB1234567890A0, Counter: 7},
+		Form:     outage.SignedPreCommand,
+		Order:    outage.Order{Kind: outage.FutureDated, At: at},
+		Received: ordered,
+	}
+	window := request.Activation(0x88738457002F961E, 30*time.Minute)
 	window.State = outage.Accepted
 
 	of := []outage.Activation{window}

@@ -183,7 +183,8 @@ func act(id int64, at int, form Form, kind Kind, exec int) Activation {
 	if kind == FutureDated {
 		o.At = base.Add(time.Duration(exec) * time.Minute)
 	}
-	a := NewActivation(RequestID{Target: 1, Counter: uint64(id)}, form, o, 2, base.Add(time.Duration(at)*time.Minute), 30*time.Minute)
+	r := Request{ID: RequestID{Target: 1, Counter: uint64(id)}, Form: form, Order: o, Received: base.Add(time.Duration(at) * time.Minute)}
+	a := r.Activation(2, 30*time.Minute)
 	a.ID = id
 	return a
 }

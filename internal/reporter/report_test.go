@@ -80,8 +80,9 @@ func (b *bench) turn(to outage.Switch, who, why string) {
 
 // activate opens a window of a hub from now on.
 func (b *bench) activate(n int) {
-	id := outage.RequestID{Originator: 0x90B3D51F30010000, Target: meter(n), Counter: uint64(b.Now().UnixMilli())}
-	b.store.Ledger.Record(b.Context(), outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand}, hub(n), b.Now(), 30*time.Minute))
+	request := outage.Request{ID: outage.RequestID{Originator: 0x90B3D51F30010000, Target: meter(n), Counter: uint64(b.Now().UnixMilli())},
+		Form: outage.SignedPreCommand, Order: outage.Order{Kind: outage.OnDemand}, Received: b.Now()}
+	b.store.Ledger.Record(b.Context(), request.Activation(hub(n), 30*time.Minute))
 }
 
 // alert logs an AD1 of a hub, received now.

@@ -13,20 +13,20 @@ import (
 	"quell/internal/devices"
 )
 
-// fileIdle is how long a file is waited for: to be opened, and for each of its bytes.
+// fileIdle bounds the wait for a file to be opened, and for each read.
 const fileIdle = 30 * time.Second
 
-// files opens files that may hang, as one on a share whose server is away: the one who
-// reads them can give up, and the program can end.
+// files opens files that may hang, such as those on a share whose server is away. The
+// reader can give up, and the program can end.
 type files struct {
 	idle time.Duration
 
 	mu      sync.Mutex      // guards hanging
-	hanging map[string]bool // those that somebody has given up and that still hang
+	hanging map[string]bool // files that a reader gave up, and that still hang
 }
 
-// open opens a file. Reading it ends with ctx, and fails when nothing has come for
-// idle; that includes its opening. A file that hangs is not opened a second time.
+// open opens a file. Reading ends with ctx. A read fails if it takes longer than idle; the
+// first read includes the opening. While a file hangs, it is not opened again.
 func (f *files) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	f.mu.Lock()
 	hangs := f.hanging[name]
@@ -43,27 +43,27 @@ func (f *files) open(ctx context.Context, name string) (io.ReadCloser, error) {
 			_, err = io.Copy(w, file)
 			file.Close()
 		}
-		w.CloseWithError(err) // io.EOF if there is none
+		w.CloseWithError(err) // io.EOF if err is nil
 	}()
-	p := &patience{PipeReader: r, idle: f.idle}
-	p.late = time.AfterFunc(f.idle, func() { w.CloseWithError(fmt.Errorf("%s hangs: nothing could be read for %v", name, f.idle)) })
-	p.late.Stop()
+	t := &timedFile{PipeReader: r, idle: f.idle}
+	t.timer = time.AfterFunc(f.idle, func() { w.CloseWithError(fmt.Errorf("%s hangs: nothing could be read for %v", name, f.idle)) })
+	t.timer.Stop()
 	stop := context.AfterFunc(ctx, func() { w.CloseWithError(context.Cause(ctx)) })
-	p.done = func() {
-		p.late.Stop()
+	t.close = func() {
+		t.timer.Stop()
 		stop()
 		r.Close()
 		select {
 		case <-ended:
 		case <-time.After(time.Second):
-			f.leave(name, ended)
+			f.abandon(name, ended)
 		}
 	}
-	return p, nil
+	return t, nil
 }
 
-// leave notes that a file may hang, until what reads it has ended.
-func (f *files) leave(name string, ended <-chan struct{}) {
+// abandon notes that a file hangs, until the goroutine that reads it ends.
+func (f *files) abandon(name string, ended <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hanging == nil {
@@ -78,26 +78,26 @@ func (f *files) leave(name string, ended <-chan struct{}) {
 	}()
 }
 
-// patience is a file that is waited for so long.
-type patience struct {
+// timedFile is a file that is read with a time limit for each read.
+type timedFile struct {
 	*io.PipeReader
-	idle time.Duration
-	late *time.Timer
-	done func()
+	idle  time.Duration
+	timer *time.Timer
+	close func()
 }
 
-func (p *patience) Read(b []byte) (int, error) {
-	p.late.Reset(p.idle)
-	defer p.late.Stop()
-	return p.PipeReader.Read(b)
+func (t *timedFile) Read(b []byte) (int, error) {
+	t.timer.Reset(t.idle)
+	defer t.timer.Stop()
+	return t.PipeReader.Read(b)
 }
 
-func (p *patience) Close() error {
-	p.done()
+func (t *timedFile) Close() error {
+	t.close()
 	return nil
 }
 
-// each opens one file after the other; done closes the last.
+// each returns next, which opens one file after the other, and done, which closes the last.
 func (f *files) each(ctx context.Context, names []string) (next func() (devices.File, error), done func()) {
 	var current io.ReadCloser
 	done = func() {
@@ -121,7 +121,7 @@ func (f *files) each(ctx context.Context, names []string) (next func() (devices.
 	}, done
 }
 
-// digest is the digest that an import of files has.
+// digest returns the SHA-256 of files, as an import of them has it.
 func (f *files) digest(ctx context.Context, names []string) (string, error) {
 	sum := sha256.New()
 	next, done := f.each(ctx, names)

@@ -18,66 +18,66 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// lists is what is wrong with the files that the configuration names.
-type lists struct {
-	mu      sync.Mutex        // guards what follows
-	trouble map[string]string // by key of the configuration
+// fileFaults says what is wrong with the files that the configuration names.
+type fileFaults struct {
+	mu    sync.Mutex        // guards texts
+	texts map[string]string // by key of the configuration
 }
 
-// keep notes what came of bringing the files of a key, nil if they are in force. It
-// returns the errors that are not of the files: the store's, and of the end of ctx.
-func (l *lists) keep(ctx context.Context, log *slog.Logger, key string, err error) error {
+// note notes the result of an import of the files of a key: err is nil if they are in
+// force. It returns an error that is not about the files: of the store, or the end of ctx.
+func (f *fileFaults) note(ctx context.Context, log *slog.Logger, key string, err error) error {
 	if err != nil && (errors.Is(err, sqldb.ErrUnavailable) || ctx.Err() != nil) {
 		return fmt.Errorf("%s: %w", key, err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	was := l.trouble[key]
-	delete(l.trouble, key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.texts[key]
+	delete(f.texts, key)
 	if err == nil {
 		return nil
 	}
-	if err.Error() != was {
-		log.Error("import failed, what was in force stays; the file is looked at again from time to time", "key", key, "error", err)
+	if err.Error() != before {
+		log.Error("import failed, what was in force stays; will retry", "key", key, "error", err)
 	}
-	if l.trouble == nil {
-		l.trouble = map[string]string{}
+	if f.texts == nil {
+		f.texts = map[string]string{}
 	}
-	l.trouble[key] = err.Error()
+	f.texts[key] = err.Error()
 	return nil
 }
 
-// count registers a metric of what is wrong.
-func (l *lists) count(r prometheus.Registerer) {
+// register registers a metric for each key.
+func (f *fileFaults) register(r prometheus.Registerer) {
 	for _, key := range []string{"device_list", "inventory"} {
-		gauge(r, "configured_file_refused", "1 while the file that a key of the configuration names is not in force, since it is missing, faulty, empty or shrunk.",
+		gauge(r, "configured_file_refused", "1 while the file of a key of the configuration is not in force, because it is missing, faulty, empty or shrunk; else 0.",
 			prometheus.Labels{"key": key}, func() bool {
-				l.mu.Lock()
-				defer l.mu.Unlock()
-				return l.trouble[key] != ""
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				return f.texts[key] != ""
 			})
 	}
 }
 
-// refused reports whether anything is wrong.
-func (l *lists) refused() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.trouble) > 0
+// any reports whether a file is not in force.
+func (f *fileFaults) any() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.texts) > 0
 }
 
-// conditions says what is wrong, in order of the key.
-func (l *lists) conditions() (list []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, key := range slices.Sorted(maps.Keys(l.trouble)) {
-		list = append(list, fmt.Sprintf("%s: the file is not in force, what was in force stays: %s", key, l.trouble[key]))
+// conditions returns what is wrong, in order of the keys.
+func (f *fileFaults) conditions() (list []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(f.texts)) {
+		list = append(list, fmt.Sprintf("%s: the file is not in force, what was in force stays: %s", key, f.texts[key]))
 	}
 	return list
 }
 
-// CheckLists reads the files that a configuration names as an import would, and says
-// how many devices each has. The error is all that is wrong with them.
+// CheckLists reads the files that a configuration names as an import would. It writes to w
+// how many devices each has. The error has all faults.
 func CheckLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	from := files{idle: fileIdle}
 	check := func(key, name string, read func(io.Reader) (int, error)) error {
@@ -93,7 +93,11 @@ func CheckLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
 		case n == 0:
 			return fmt.Errorf("%s: %s: has no devices", key, name)
 		}
-		fmt.Fprintf(w, "%s: %d devices in %s\n", key, n, name)
+		noun := "devices"
+		if n == 1 {
+			noun = "device"
+		}
+		fmt.Fprintf(w, "%s: %d %s in %s\n", key, n, noun, name)
 		return nil
 	}
 	var errs []error

@@ -14,48 +14,50 @@ import (
 	"quell/internal/devices"
 )
 
-// loader brings into the store what the newest configuration says of it.
+// loader loads into the store what the newest configuration names: the first value of the
+// switch, the device list and the inventory.
 type loader struct {
 	files files
-	wake  chan struct{} // holds a token when there may be something to do
+	wake  chan struct{} // has a token when the configuration may have changed
 
-	mu     sync.Mutex         // guards what follows
-	stop   context.CancelFunc // of what is being brought; nil: nothing is
-	loaded bool               // all was brought since the start, or refused
+	mu     sync.Mutex         // guards the fields below
+	stop   context.CancelFunc // ends the load that is under way; nil if there is none
+	loaded bool               // a load has succeeded since the start, even if it refused files
 }
 
-// These bound the pause after which a file that was refused is looked at again.
+// A file that was refused is read again after a pause, which grows from retryFirst to
+// retryLast.
 const (
 	retryFirst = 10 * time.Second
 	retryLast  = 5 * time.Minute
 )
 
-// runLoader does what the configuration asks of the store: now, whenever it was
-// changed, and again while the store is not available or a file is refused. done is
-// called when it has been done once.
+// runLoader loads what the configuration names: now, after each change of the
+// configuration, and again while the store is not available or a file is refused. It calls
+// done after the first load.
 func (s *Server) runLoader(ctx context.Context, done func()) {
-	l, said := &s.loader, ""
+	l, logged := &s.loader, ""
 	for pause := retryFirst; ctx.Err() == nil; {
-		one, stop := context.WithCancel(ctx)
+		loading, stop := context.WithCancel(ctx)
 		l.mu.Lock()
 		l.stop = stop
 		l.mu.Unlock()
-		err := s.prepare(one, s.cfg.Load())
+		err := s.load(loading, s.cfg.Load())
 		l.mu.Lock()
 		l.stop = nil
 		l.loaded = l.loaded || err == nil
 		l.mu.Unlock()
-		if err != nil && one.Err() == nil && err.Error() != said {
-			said = err.Error()
-			s.log.Error("the store cannot be told what the configuration says, this is tried again", "error", err)
+		if err != nil && loading.Err() == nil && err.Error() != logged {
+			logged = err.Error()
+			s.log.Error("the switch and the lists of the configuration cannot be written to the store, will retry", "error", err)
 		}
 		stop()
-		var again <-chan time.Time
+		var retry <-chan time.Time
 		switch {
 		case err != nil:
-			again = time.After(time.Second)
-		case s.lists.refused():
-			again = time.After(pause)
+			retry = time.After(time.Second)
+		case s.faults.any():
+			retry = time.After(pause)
 			pause = min(2*pause, retryLast)
 		default:
 			pause = retryFirst
@@ -67,15 +69,15 @@ func (s *Server) runLoader(ctx context.Context, done func()) {
 		select {
 		case <-l.wake:
 			pause = retryFirst
-		case <-again:
+		case <-retry:
 		case <-ctx.Done():
 		}
 	}
 }
 
-// changed has a changed configuration brought: at once if it names other files than
-// those that are being brought, or else behind them.
-func (l *loader) changed(was, now *config.Config) {
+// reload loads a changed configuration. If it names other files, the load that is under way
+// is ended; otherwise the new one comes after that.
+func (l *loader) reload(was, now *config.Config) {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -87,21 +89,23 @@ func (l *loader) changed(was, now *config.Config) {
 	}
 }
 
-// loading reports whether the store has not been told yet what the configuration says.
+// loading reports whether no load has succeeded since the start.
 func (l *loader) loading() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.loaded
 }
 
-// starting reports whether not all is there yet that a start brings.
+// starting reports whether the start is not complete: the store is not open, its hubs are
+// not known, or the configured files are not read.
 func (s *Server) starting() bool {
 	return s.running != nil && (s.loader.loading() || !s.store.Started())
 }
 
-// prepare waits for the store, and tells it what the configuration says. The error is
-// the store's, or that ctx has ended.
-func (s *Server) prepare(ctx context.Context, cfg *config.Config) error {
+// load waits for the store, and loads what the configuration names. Afterwards it finds
+// out, in the background, whether the manufacturers of the listed meters are tracked. The
+// error is that of the store, or the end of ctx.
+func (s *Server) load(ctx context.Context, cfg *config.Config) error {
 	if err := s.store.Ready(ctx); err != nil {
 		return err
 	}
@@ -111,24 +115,18 @@ func (s *Server) prepare(ctx context.Context, cfg *config.Config) error {
 	if err := s.store.Ledger.FirstSwitch(ctx, cfg.Switch, "quell", "first value, from the configuration", s.store.Cluster.Now()); err != nil {
 		return err
 	}
-	return s.load(ctx, cfg)
-}
-
-// load tells other nodes what must be equal on all of them, and imports the
-// device list and the inventory that the configuration names, or the device list
-// that is built in, unless they are in force already. Afterwards it finds out, in
-// the background, whether the manufacturers of the listed meters are tracked.
-func (s *Server) load(ctx context.Context, cfg *config.Config) error {
-	err := s.loadFiles(ctx, cfg)
-	if err == nil {
-		s.background.Go(func() { s.console.CheckManufacturers(s.running) }) // logs what it finds; "degraded" has its error
+	if err := s.loadFiles(ctx, cfg); err != nil {
+		return err
 	}
-	return err
+	s.background.Go(func() { s.console.CheckManufacturers(s.running) }) // it logs the result; an error is in "degraded"
+	return nil
 }
 
-// loadFiles brings both. The error is the store's, or that ctx has ended: a file
-// that is missing, faulty, empty or shrunk leaves what was in force, and is a
-// condition until it is read again.
+// loadFiles imports the inventory and the device list that the configuration names, or the
+// device list that is built in, unless they are in force already. It also tells the other
+// nodes the settings that must be equal. If a file is missing, faulty, empty or shrunk, what
+// was in force stays, and "degraded" says so until the file can be imported. The error is
+// that of the store, or the end of ctx.
 func (s *Server) loadFiles(ctx context.Context, cfg *config.Config) error {
 	same := config.SharedSettings(*cfg)
 	var digest string
@@ -141,24 +139,25 @@ func (s *Server) loadFiles(ctx context.Context, cfg *config.Config) error {
 	if err == nil {
 		err = s.loadList(ctx, cfg, digest)
 	}
-	if err := s.lists.keep(ctx, s.log, "device_list", err); err != nil {
+	if err := s.faults.note(ctx, s.log, "device_list", err); err != nil {
 		return err
 	}
 	if len(cfg.Inventory) == 0 {
-		return s.lists.keep(ctx, s.log, "inventory", nil)
+		return s.faults.note(ctx, s.log, "inventory", nil)
 	}
 	if digest, err = s.loader.files.digest(ctx, cfg.Inventory); err == nil {
-		err = s.bringFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (devices.File, error)) (devices.Import, error) {
+		err = s.importFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (devices.File, error)) (devices.Import, error) {
 			return s.store.Devices.ImportInventory(ctx, importer, s.store.Cluster.Now(), next, devices.Careful)
 		})
 	}
-	return s.lists.keep(ctx, s.log, "inventory", err)
+	return s.faults.note(ctx, s.log, "inventory", err)
 }
 
-// loadList imports the device list, whose file, if there is one, has a digest.
+// loadList imports the device list: the file with this digest, if the configuration names
+// one, or the list that is built in.
 func (s *Server) loadList(ctx context.Context, cfg *config.Config, digest string) error {
 	if cfg.DeviceList != "" {
-		return s.bringFiles(ctx, "devices", []string{cfg.DeviceList}, digest, func(next func() (devices.File, error)) (devices.Import, error) {
+		return s.importFiles(ctx, "devices", []string{cfg.DeviceList}, digest, func(next func() (devices.File, error)) (devices.Import, error) {
 			f, err := next()
 			if err != nil {
 				return devices.Import{}, err
@@ -169,8 +168,8 @@ func (s *Server) loadList(ctx context.Context, cfg *config.Config, digest string
 	if _, size := devices.Builtin(); size == 0 {
 		return nil
 	}
-	// It takes the place of none but its own like.
-	return s.bring(ctx, "devices", func(have devices.Import) bool {
+	// It replaces only a list that was built in too.
+	return s.importUnless(ctx, "devices", func(have devices.Import) bool {
 		return have.No != 0 && (have.Source != builtinSource || have.SHA256 == DigestBuiltin())
 	}, func() (devices.Import, error) {
 		builtin, _ := devices.Builtin()
@@ -178,13 +177,13 @@ func (s *Server) loadList(ctx context.Context, cfg *config.Config, digest string
 	})
 }
 
-// importer is who imports what the configuration names.
+// importer is the name under which configured files are imported.
 const importer = "quell"
 
-// builtinSource names the built-in device list as the source of an import.
+// builtinSource is the source of an import of the device list that is built in.
 const builtinSource = "built in"
 
-// DigestBuiltin is the SHA-256 of the device list that is built in, in hexadecimal.
+// DigestBuiltin returns the SHA-256 of the device list that is built in, in hexadecimal.
 func DigestBuiltin() string {
 	list, _ := devices.Builtin()
 	sum := sha256.New()
@@ -192,9 +191,9 @@ func DigestBuiltin() string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// bringFiles imports files unless they are what is in force, by their digest.
-func (s *Server) bringFiles(ctx context.Context, kind string, names []string, digest string, run func(next func() (devices.File, error)) (devices.Import, error)) error {
-	return s.bring(ctx, kind, func(have devices.Import) bool { return have.SHA256 == digest }, func() (devices.Import, error) {
+// importFiles imports files, unless those in force have the same digest.
+func (s *Server) importFiles(ctx context.Context, kind string, names []string, digest string, run func(next func() (devices.File, error)) (devices.Import, error)) error {
+	return s.importUnless(ctx, kind, func(have devices.Import) bool { return have.SHA256 == digest }, func() (devices.Import, error) {
 		s.log.Info("importing", "kind", kind, "files", names)
 		next, done := s.loader.files.each(ctx, names)
 		defer done()
@@ -202,12 +201,12 @@ func (s *Server) bringFiles(ctx context.Context, kind string, names []string, di
 	})
 }
 
-// bring runs an import unless what is in force will do. If another node imports,
-// it is waited for: it may be the same.
-func (s *Server) bring(ctx context.Context, kind string, willDo func(devices.Import) bool, run func() (devices.Import, error)) error {
+// importUnless runs an import, unless enough says that the import in force is good enough.
+// It waits for an import of another node, which may import the same.
+func (s *Server) importUnless(ctx context.Context, kind string, enough func(devices.Import) bool, run func() (devices.Import, error)) error {
 	for {
 		have, err := s.store.Devices.LastImport(ctx, kind)
-		if err != nil || willDo(have) {
+		if err != nil || enough(have) {
 			return err
 		}
 		im, err := run()

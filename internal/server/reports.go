@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
@@ -24,7 +23,7 @@ func newReporter(s *Server, cfg config.Config, registry prometheus.Registerer) *
 		Dir: filepath.Join(cfg.DataDir, "reports"), Now: s.store.Cluster.Now, Log: s.log, Metrics: reporter.NewMetrics(registry)}
 }
 
-// reportSettings are what a configuration says of reports.
+// reportSettings returns the settings of reports in a configuration.
 func reportSettings(cfg config.Config) reporter.Settings {
 	s := reporter.Settings{SystemID: cfg.Report.SystemID, Every: time.Duration(cfg.Report.Every), MaxBytes: int64(cfg.Report.MaxBytes), Empty: cfg.Report.Empty,
 		PerDistributor: cfg.Report.PerDistributor, AlarmAfter: time.Duration(cfg.Report.AlarmAfter), Keep: time.Duration(cfg.Report.Keep), Window: time.Duration(cfg.Window)}
@@ -34,9 +33,9 @@ func reportSettings(cfg config.Config) reporter.Settings {
 	return s
 }
 
-// deliver cuts and delivers reports with the remotes of now, in place of those
-// before, until ctx ends.
-func (s *Server) deliver(ctx context.Context) {
+// startReports cuts and delivers reports, with the present remotes, until ctx ends. It
+// first stops what an earlier call started.
+func (s *Server) startReports(ctx context.Context) {
 	s.stopReports()
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -50,31 +49,31 @@ func (s *Server) deliver(ctx context.Context) {
 	}
 }
 
-// redeliver takes over the remotes of a changed configuration. Where they are the
-// same, deliveries that are under way go on, and what waits after a failure is tried
-// now: rclone's own configuration may have changed.
-func (s *Server) redeliver(ctx context.Context, was, now config.Config) {
+// reloadReports takes over the remotes of a changed configuration. If they are the same,
+// deliveries that are under way go on, and those that failed are retried now, because
+// rclone's own configuration may have changed.
+func (s *Server) reloadReports(ctx context.Context, was, now config.Config) {
 	if slices.Equal(was.Report.Remotes, now.Report.Remotes) {
 		s.reports.Retry()
 		return
 	}
-	s.deliver(ctx)
+	s.startReports(ctx)
 }
 
 func reporting(r *reporter.Reporter, l *ledger.Ledger) console.Reporting {
 	return console.Reporting{
 		Cut: func(ctx context.Context) (report.Report, error) {
 			rep, err := r.Cut(ctx)
-			return rep, notNow(err)
+			return rep, conflict(err)
 		},
 		Resume: func(ctx context.Context, next int64, who, why string) error {
-			return notNow(r.Resume(ctx, next, who, why))
+			return conflict(r.Resume(ctx, next, who, why))
 		},
 		Open: r.Open,
 		Send: func(ctx context.Context, no int64, name string) error {
 			err := r.Send(ctx, no, name)
 			if errors.Is(err, reporter.ErrNoRemote) {
-				err = fmt.Errorf("%w: %w", console.ErrNotFound, err)
+				err = console.NotFound{Err: err}
 			}
 			return err
 		},
@@ -87,10 +86,10 @@ func reporting(r *reporter.Reporter, l *ledger.Ledger) console.Reporting {
 	}
 }
 
-// notNow marks errors for the console that say how things are.
-func notNow(err error) error {
+// conflict marks the errors that are about the state of the reports.
+func conflict(err error) error {
 	if errors.Is(err, reporter.ErrRestored) || errors.Is(err, reporter.ErrNotRestored) || errors.Is(err, reporter.ErrResume) {
-		return console.NotNow{Err: err}
+		return console.Conflict{Err: err}
 	}
 	return err
 }

@@ -1,8 +1,8 @@
 // Package server is one running quell: it puts the parts together, starts them in the right
 // order, takes over changed configurations, and stops gracefully.
 //
-// A start takes the data folder and opens the ports first. The database is opened behind
-// them. One loader then brings into the store what the newest configuration says of lists.
+// A start first locks the data folder and opens the ports. The database is opened after
+// that, in the background. Then a loader imports the lists that the configuration names.
 package server
 
 import (
@@ -29,7 +29,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 )
 
-// Server is a running quell, or the parts of one that work for a single command.
+// Server is a running quell, or the parts of it that a single command needs.
 type Server struct {
 	log     *slog.Logger
 	cfg     atomic.Pointer[config.Config]
@@ -39,50 +39,50 @@ type Server struct {
 	gateway *gateway.Gateway
 	console *console.Console
 	reports *reporter.Reporter
-	keep    atomic.Pointer[[2]time.Duration] // windows, log
-	lists   lists
+	faults  fileFaults
 	loader  loader
-	started config.Config // as it was at the start
+	started config.Config // the configuration at the start
 
 	south, north, admin *gateway.Listener
-	failed              chan error      // a listener that ended by itself
-	running             context.Context // until stop; nil: never started
+	failed              chan error      // has the error of a listener that ended by itself
+	running             context.Context // ends with stop; nil if the server was never started
 	stop                context.CancelFunc
-	stopReports         func() // of the reporter that runs
+	stopReports         func() // stops the reporter
 	background          sync.WaitGroup
 
-	logLines *lines.Queue // where lines of the log wait; nil: they do not
+	logLines *lines.Queue // of the log; nil if the log has none
 	version  string
 }
 
-// StopTimeout bounds the wait for messages under way at the end: as long as the
-// gateway waits for a next hop's answer to begin, and then for a byte of it. What
-// has not ended by then is cut off, and given cutOffTimeout to say so.
+// StopTimeout bounds the wait for messages under way at a stop: as long as the gateway
+// waits for a next hop's answer to begin, and then for a byte of it. Then they are cut off.
+// cutOffTimeout is the time for the answers that say so.
 const (
 	StopTimeout   = 90 * time.Second
 	cutOffTimeout = 5 * time.Second
 )
 
-// housekeepEvery is the pause between housekeepings.
+// housekeepEvery is the pause after housekeeping.
 const housekeepEvery = time.Hour
 
-// Options are what Start and OpenForCommand need to know.
+// Options are options of Start and OpenForCommand.
 type Options struct {
 	Config   config.Config
 	Version  string
 	Log      *slog.Logger
-	LogLines *lines.Queue      // where lines of the log wait; nil: they do not
-	Reached  func(step string) // for tests of crashes: told the steps of reports; may be nil
+	LogLines *lines.Queue      // of the log; nil if the log has none
+	Existing bool              // as store.Options.Existing
+	Reached  func(step string) // for tests of crashes: called at each step of a report; may be nil
 }
 
-// open opens the parts that work without listeners, the store by a function of its package.
+// open opens the parts that work without listeners. openStore is store.Start or store.Open.
 func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Server, error) {
 	cfg, log := o.Config, o.Log
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
 	host, _ := os.Hostname()
-	st, err := openStore(store.Options{Dir: cfg.DataDir, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: o.Version,
+	st, err := openStore(store.Options{Dir: cfg.DataDir, Existing: o.Existing, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: o.Version,
 		Log: log, OnCommit: metrics.Committed, OnDecided: metrics.Decided})
 	if err != nil {
 		return nil, err
@@ -97,20 +97,20 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.started = cfg
 	s.countLines(registry)
-	s.lists.count(registry)
-	gauge(registry, "starting", "1 while the store is being opened, its hubs read, or the files of the configuration imported, after a start.", nil, s.starting)
+	s.faults.register(registry)
+	gauge(registry, "starting", "1 after a start, until the store is open, the hubs that have windows are known, and the configured files are read; else 0.", nil, s.starting)
 	s.apply(cfg)
 	return s, nil
 }
 
-// startPatience is how long the listeners are open, and connections wait in the
-// kernel's queue, before they are served, if the store and the lists are not there
-// by then: so that usually the first alert is decided as all others.
-const startPatience = 500 * time.Millisecond
+// startWait is how long a start waits for the store and the lists before the listeners are
+// served. The ports are open meanwhile, and connections wait in the kernel's queue. So the
+// first alert is usually decided like all others.
+const startWait = 500 * time.Millisecond
 
-// OpenForCommand opens what a single command needs where no quell runs: the store, and a
-// console on a port of the loopback that nobody else is told. The error is datadir.ErrInUse
-// when another process has the data folder.
+// OpenForCommand opens what a single command needs when no quell runs: the store, and a
+// console on a free port of the loopback. The error is datadir.ErrInUse if another process
+// has the data folder, or store.ErrNone.
 func OpenForCommand(ctx context.Context, o Options) (*Server, error) {
 	s, err := open(o, func(so store.Options) (*store.Store, error) { return store.Open(ctx, so) })
 	if err != nil {
@@ -123,23 +123,23 @@ func OpenForCommand(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Console, Southbound and Northbound are the base URLs of the listeners.
+// Console, Southbound and Northbound return the base URLs of the listeners.
 func (s *Server) Console() string    { return s.admin.URL }
 func (s *Server) Southbound() string { return s.south.URL }
 func (s *Server) Northbound() string { return s.north.URL }
 
-// Failed has the error of a listener that ended by itself.
+// Failed returns a channel with the error of a listener that ended by itself.
 func (s *Server) Failed() <-chan error { return s.failed }
 
-// Drain makes the console say that this quell is not ready, so that no new messages are sent
-// here, and waits for the time that the configuration sets.
+// Drain makes /readyz answer 503, so that load balancers send no new messages here, and
+// waits for the time "drain" of the configuration.
 func (s *Server) Drain() {
 	s.console.Drain()
 	time.Sleep(time.Duration(s.cfg.Load().Drain))
 }
 
-// Start starts a quell: it returns when its listeners are served. The store and the lists may
-// come later; until they are there, "degraded" says so.
+// Start starts a quell, and returns when its listeners are served. The store and the lists
+// may come later; until then "degraded" says so.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s, err := open(o, store.Start)
 	if err != nil {
@@ -174,34 +174,34 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	ready := make(chan struct{})
 	s.background.Go(func() {
 		s.runLoader(ctx, func() {
-			s.saysReady(ctx)
+			s.logReady(ctx)
 			close(ready)
 		})
 	})
 	select {
 	case <-ready:
-	case <-time.After(startPatience):
+	case <-time.After(startWait):
 	case <-ctx.Done():
 	}
 	for _, l := range []*gateway.Listener{s.admin, s.south, s.north} {
 		s.serve(l)
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
-	s.deliver(ctx)
+	s.startReports(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
 	return s, nil
 }
 
-// saysReady logs what is in force.
-func (s *Server) saysReady(ctx context.Context) {
+// logReady logs the switch and the device list in force.
+func (s *Server) logReady(ctx context.Context) {
 	list, err := s.store.Devices.LastImport(ctx, "devices")
 	if err != nil {
 		s.log.Error("the device list in force cannot be read", "error", err)
 	}
-	s.log.Info("the store and the lists are there", "switch", s.store.Ledger.Switch(), "device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
+	s.log.Info("the store is open, and the lists are read", "switch", s.store.Ledger.Switch(), "device_list", list.Source, "device_list_sha256", list.SHA256, "devices", list.Rows)
 }
 
-// serve has a listener take connections, until close.
+// serve serves a listener in the background, until Close.
 func (s *Server) serve(l *gateway.Listener) {
 	go func() {
 		if err := l.Serve(); !errors.Is(err, http.ErrServerClosed) {
@@ -210,8 +210,8 @@ func (s *Server) serve(l *gateway.Listener) {
 	}()
 }
 
-// Close stops gracefully: listeners take no more, messages under way are
-// finished, and what waits for the store is committed.
+// Close stops gracefully: it closes the listeners, finishes messages under way, and commits
+// what waits for the store.
 func (s *Server) Close() error {
 	s.console.Drain()
 	if s.stop != nil {
@@ -221,11 +221,11 @@ func (s *Server) Close() error {
 	defer cancel()
 	var wg sync.WaitGroup
 	var errs [3]error
-	wg.Go(func() { errs[0] = s.shut(ctx, s.south) })
-	wg.Go(func() { errs[1] = s.shut(ctx, s.north) })
+	wg.Go(func() { errs[0] = s.shutDown(ctx, s.south) })
+	wg.Go(func() { errs[1] = s.shutDown(ctx, s.north) })
 	wg.Wait()
 	s.await(ctx, &s.background)
-	errs[2] = s.shut(ctx, s.admin) // the last, so that health and metrics are seen to the end
+	errs[2] = s.shutDown(ctx, s.admin) // last: monitoring can read health and metrics to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
 		err = errors.Join(err, s.trail.Close())
@@ -233,7 +233,7 @@ func (s *Server) Close() error {
 	return err
 }
 
-// await waits for what goes on in the background, until ctx is done.
+// await waits for the goroutines in the background, until ctx is done.
 func (s *Server) await(ctx context.Context, wg *sync.WaitGroup) {
 	ended := make(chan struct{})
 	go func() {
@@ -243,13 +243,13 @@ func (s *Server) await(ctx context.Context, wg *sync.WaitGroup) {
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		s.log.Warn("something in the background does not end, it is left")
+		s.log.Warn("a task in the background does not end, quell stops without it")
 	}
 }
 
-// shut closes a listener when its messages are finished, or cuts them off when ctx
-// is done.
-func (s *Server) shut(ctx context.Context, l *gateway.Listener) error {
+// shutDown closes a listener when its messages are finished. When ctx is done, it cuts them
+// off.
+func (s *Server) shutDown(ctx context.Context, l *gateway.Listener) error {
 	if l == nil {
 		return nil
 	}
@@ -257,7 +257,7 @@ func (s *Server) shut(ctx context.Context, l *gateway.Listener) error {
 	if err == nil {
 		return nil
 	}
-	s.log.Warn("messages are cut off, whose senders or next hops keep quell from stopping", "listener", l.URL)
+	s.log.Warn("messages are cut off, because their senders or next hops keep quell from stopping", "listener", l.URL)
 	s.gateway.AbandonMessages()
 	last, cancel := context.WithTimeout(context.Background(), cutOffTimeout)
 	defer cancel()
@@ -267,13 +267,13 @@ func (s *Server) shut(ctx context.Context, l *gateway.Listener) error {
 	return errors.Join(fmt.Errorf("listener %s: %w", l.URL, err), l.Close())
 }
 
-// apply puts into force what a configuration says that can change while
-// traffic passes.
+// apply puts those settings of a configuration into force that can change while messages
+// pass.
 func (s *Server) apply(cfg config.Config) {
 	s.cfg.Store(&cfg)
 	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
 		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout)})
-	south, _ := url.Parse(cfg.Southbound.NextHop) // the configuration is checked
+	south, _ := url.Parse(cfg.Southbound.NextHop) // it was checked before
 	north, _ := url.Parse(cfg.Northbound.NextHop)
 	s.gateway.SetNextHops(south, north)
 	if s.trail != nil {
@@ -281,29 +281,27 @@ func (s *Server) apply(cfg config.Config) {
 	}
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.reports.Set(reportSettings(cfg))
-	s.keep.Store(&[2]time.Duration{time.Duration(cfg.Housekeeping.KeepWindows), time.Duration(cfg.Housekeeping.KeepLog)})
 }
 
-// ReopenTrail opens the file of the audit trail again, which may have been moved away.
+// ReopenTrail reopens the file of the audit trail, which another program may have moved.
 func (s *Server) ReopenTrail() { s.trail.Reopen() }
 
-// Reload takes over what it can of a changed configuration. The files of
-// inventory and device list are looked at in any case, and imported if they
-// changed, beside the traffic. What it begins ends with the system, which may end by
-// itself.
+// Reload takes over what it can of a changed configuration. It reads the files of the
+// inventory and the device list again in any case, in the background, and imports them if
+// they changed.
 func (s *Server) Reload(cfg config.Config) {
 	ctx := s.running
 	was := *s.cfg.Load()
 	live, _ := config.Changes(was, cfg)
-	_, restart := config.Changes(s.started, cfg) // what was changed back needs none
+	_, restart := config.Changes(s.started, cfg) // a setting that was changed back needs none
 	s.apply(cfg)
-	s.redeliver(ctx, was, cfg)
+	s.reloadReports(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
-	s.loader.changed(&was, &cfg)
+	s.loader.reload(&was, &cfg)
 }
 
-// configured names the key that says where the inventory or the devices come
-// from; "" if they are imported by command.
+// configured returns the key that names the files of the inventory or the device list; ""
+// if they are imported by hand.
 func (s *Server) configured(kind string) string {
 	cfg := s.cfg.Load()
 	switch {
@@ -315,21 +313,21 @@ func (s *Server) configured(kind string) string {
 	return ""
 }
 
-// housekeep deletes what is old, now and every hour, until ctx ends.
+// housekeep deletes old data, now and every hour, until ctx ends.
 func (s *Server) housekeep(ctx context.Context) {
 	if s.store.Ready(ctx) != nil {
 		return
 	}
 	for {
-		keep, files := s.keep.Load(), time.Duration(s.cfg.Load().Report.Keep)
-		now := s.store.Cluster.Now()
-		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-keep[0]), LogBefore: now.Add(-keep[1]),
-			Remotes: s.reports.Remotes(), ReportsBefore: now.Add(-max(keep[1], files))})
+		cfg, now := s.cfg.Load(), s.store.Cluster.Now()
+		keepLog := time.Duration(cfg.Housekeeping.KeepLog)
+		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-time.Duration(cfg.Housekeeping.KeepWindows)), LogBefore: now.Add(-keepLog),
+			Remotes: s.reports.Remotes(), ReportsBefore: now.Add(-max(keepLog, time.Duration(cfg.Report.Keep)))})
 		switch {
 		case ctx.Err() != nil:
 			return
 		case err != nil:
-			s.log.Error("housekeeping", "error", err)
+			s.log.Error("housekeeping failed", "error", err)
 		case h != store.Housekeeping{}:
 			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
 				"reports", h.Reports, "events", h.Events)

@@ -68,7 +68,7 @@ func TestStopEnds(t *testing.T) {
 		half := send("POST / HTTP/1.1\r\nHost: quell\r\nContent-Length: 9\r\n\r\nabc")
 		wait(t, "both are served", func() bool { return connectionsOf(t, s, name) == 2 })
 		stopped := make(chan error, 1)
-		go func() { stopped <- s.shut(over, l) }()
+		go func() { stopped <- s.shutDown(over, l) }()
 		select {
 		case err := <-stopped:
 			if err == nil {
@@ -86,7 +86,7 @@ func TestStopEnds(t *testing.T) {
 	}
 }
 
-// connectionsOf is how many connections a listener has.
+// connectionsOf returns how many connections a listener has.
 func connectionsOf(t *testing.T, s *Server, listener string) (n float64) {
 	t.Helper()
 	families, err := s.console.Metrics.Gather()
@@ -103,8 +103,8 @@ func connectionsOf(t *testing.T, s *Server, listener string) (n float64) {
 	return n
 }
 
-// A quell whose listener fails by itself ends, also after a SIGHUP, so that its unit
-// starts it again.
+// When a listener fails by itself, quell ends, also after a SIGHUP, so that systemd starts
+// it again.
 func TestListenerFailsAfterReload(t *testing.T) {
 	cfg := config.Default()
 	cfg.DataDir = t.TempDir()
@@ -134,7 +134,7 @@ func TestListenerFailsAfterReload(t *testing.T) {
 	}
 }
 
-// Files that hang are given up, and are not opened again while they hang.
+// The reader of a file that hangs gives up. The file is not opened again while it hangs.
 func TestFileHangs(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "hangs")
 	if err := syscall.Mkfifo(name, 0o600); err != nil {
@@ -179,7 +179,7 @@ func wait(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// The metrics of the store are as it says.
+// The metrics of the store have its values.
 func TestStoreMetrics(t *testing.T) {
 	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
 	if err != nil {
@@ -187,15 +187,16 @@ func TestStoreMetrics(t *testing.T) {
 	}
 	t.Cleanup(func() { st.Close() })
 	now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
-	id := outage.RequestID{Originator: 1, Target: 2, Counter: 3}
-	st.Ledger.Record(t.Context(), outage.NewActivation(id, outage.ServiceRequest, outage.Order{Kind: outage.FutureDated, At: now.Add(time.Hour)}, 4, now, 30*time.Minute))
+	request := outage.Request{ID: outage.RequestID{Originator: 1, Target: 2, Counter: 3}, Form: outage.ServiceRequest,
+		Order: outage.Order{Kind: outage.FutureDated, At: now.Add(time.Hour)}, Received: now}
+	st.Ledger.Record(t.Context(), request.Activation(4, 30*time.Minute))
 	r := prometheus.NewRegistry()
 	watch(r, st, func() time.Time { return now })
 	up := "# HELP quell_store_up 1 if the store took the last transaction, else 0.\n# TYPE quell_store_up gauge\nquell_store_up 1\n"
 	if err := testutil.GatherAndCompare(r, strings.NewReader(up), "quell_store_up"); err != nil {
 		t.Error(err)
 	}
-	want := "# HELP quell_windows Windows that stand, by state: open, or pending (not begun).\n# TYPE quell_windows gauge\nquell_windows{state=\"open\"} 0\nquell_windows{state=\"pending\"} 1\n"
+	want := "# HELP quell_windows Windows in force, by state: open, or pending (not started).\n# TYPE quell_windows gauge\nquell_windows{state=\"open\"} 0\nquell_windows{state=\"pending\"} 1\n"
 	if err := testutil.GatherAndCompare(r, strings.NewReader(want), "quell_windows"); err != nil {
 		t.Error(err)
 	}

@@ -11,24 +11,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// conditions says what is wrong while alerts still pass; nil if nothing.
+// conditions returns what is wrong while alerts still pass, nil if nothing is.
 func (s *Server) conditions() (list []string) {
 	list = append(s.store.Conditions(), s.gateway.Conditions()...)
 	if s.running != nil && s.loader.loading() && s.store.DB.Available() {
 		list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 	}
-	list = append(list, s.lists.conditions()...)
+	list = append(list, s.faults.conditions()...)
 	list = append(list, s.reports.Conditions()...)
-	say := func(output, trouble string) {
+	add := func(output, trouble string) {
 		if trouble != "" {
 			list = append(list, output+": "+trouble)
 		}
 	}
 	if q := s.logLines; q != nil {
-		say("the log", q.Trouble())
+		add("the log", q.Trouble())
 	}
 	if s.trail != nil {
-		say("the service audit trail", s.trail.Trouble())
+		add("the service audit trail", s.trail.Trouble())
 	}
 	return list
 }
@@ -40,7 +40,7 @@ func gauge(r prometheus.Registerer, name, help string, labels prometheus.Labels,
 	}))
 }
 
-// countLines registers the metrics of what the log and the trail drop.
+// countLines registers the metrics of lines that the log and the trail dropped.
 func (s *Server) countLines(r prometheus.Registerer) {
 	for output, dropped := range map[string]func() uint64{
 		"log": func() uint64 {
@@ -62,30 +62,30 @@ func (s *Server) countLines(r prometheus.Registerer) {
 	}
 }
 
-// watch registers the gauges that are read off the store when asked.
+// watch registers the gauges whose values are read from the store when they are asked for.
 func watch(r prometheus.Registerer, st *store.Store, now func() time.Time) {
 	f := promauto.With(r)
 	gauge := func(name, help string, labels prometheus.Labels, value func() float64) {
 		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: name, Help: help, ConstLabels: labels}, value)
 	}
-	r.MustRegister(&windowCount{store: st, now: now, desc: prometheus.NewDesc("quell_windows", "Windows that stand, by state: open, or pending (not begun).", []string{"state"}, nil)})
+	r.MustRegister(&windowCount{store: st, now: now, desc: prometheus.NewDesc("quell_windows", "Windows in force, by state: open, or pending (not started).", []string{"state"}, nil)})
 	gauge("store_up", "1 if the store took the last transaction, else 0.", nil, func() float64 { return number(st.DB.Available()) })
 	gauge("journal_pending", "Records in the node's journal that are not in the store.", nil, func() float64 { return float64(st.Ledger.Pending()) })
-	gauge("journal_in_memory", "Records of the journal that are in memory only, since its file cannot be written.", nil, func() float64 {
+	gauge("journal_in_memory", "Records of the journal that are in memory only, because its file cannot be written.", nil, func() float64 {
 		held, _ := st.Ledger.JournalInMemory()
 		return float64(held)
 	})
-	gauge("journal_lost", "Records of the journal that were lost since the start, since neither its file nor memory had room.", nil, func() float64 {
+	gauge("journal_lost", "Records of the journal that were lost since the start, because neither its file nor memory had room.", nil, func() float64 {
 		_, lost := st.Ledger.JournalInMemory()
 		return float64(lost)
 	})
-	gauge("leading", "1 if this node cuts and delivers reports and runs housekeeping, else 0.", nil, func() float64 { return number(st.Cluster.IsLeader()) })
-	gauge("settings_different", "Settings of other nodes that differ from those of this one and must not.", nil, func() float64 { return float64(len(st.Cluster.Differences())) })
-	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 if there is none to compare with.", nil, func() float64 {
+	gauge("leading", "1 if this node is the leader, which cuts and delivers reports and runs housekeeping, else 0.", nil, func() float64 { return number(st.Cluster.IsLeader()) })
+	gauge("settings_different", "Settings of other nodes that must be equal to those of this node, and are not.", nil, func() float64 { return float64(len(st.Cluster.Differences())) })
+	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 with SQLite, or while that is not known.", nil, func() float64 {
 		ahead, _ := st.Cluster.ClockOffset()
 		return ahead.Seconds()
 	})
-	gauge("hubs", "Hubs with an activation or a log entry, whose alerts the store is asked about.", nil, func() float64 { return float64(st.Ledger.Hubs()) })
+	gauge("hubs", "Hubs that have an activation or a log entry: the store decides on their alerts.", nil, func() float64 { return float64(st.Ledger.Hubs()) })
 	for _, sw := range []outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff} {
 		gauge("switch", "1 for the position of the switch, 0 for the others.", prometheus.Labels{"position": string(sw)},
 			func() float64 { return number(st.Ledger.Switch() == sw) })
@@ -99,8 +99,8 @@ func number(b bool) float64 {
 	return 0
 }
 
-// windowCount counts open and pending windows at one instant, by one question to
-// the store. Without an answer there is no value.
+// windowCount counts open and pending windows at one instant, with one query. If the store
+// does not answer, it has no value.
 type windowCount struct {
 	store *store.Store
 	now   func() time.Time

@@ -15,6 +15,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -36,9 +37,14 @@ import (
 //go:embed migrations/*.sql
 var Migrations embed.FS
 
+// ErrNone says that there is no store yet, and that Options.Existing asks for one.
+var ErrNone = errors.New("there is no store")
+
 // Options are what Start needs to know. Dir is required.
 type Options struct {
 	Dir string // the data folder; created if missing
+	// Existing creates nothing: if there is no data folder, or no store, the error is ErrNone.
+	Existing bool
 	// Database is the address of a PostgreSQL database, which several nodes may use, each
 	// with a Dir of its own. If it is empty, the database is SQLite's, in Dir.
 	Database string
@@ -99,7 +105,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 		case <-ctx.Done():
 			err = ctx.Err()
 		}
-	case s.DB.Remote() && !s.DB.Denies(err) && !errors.Is(err, ErrCopying):
+	case s.DB.Remote() && !s.DB.Denies(err) && !errors.Is(err, ErrCopying) && !errors.Is(err, ErrNone):
 		err = nil
 	}
 	if err != nil {
@@ -110,10 +116,15 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 // Start takes the data folder, and has the rest done behind it. The error is
-// datadir.ErrInUse when another process has the folder.
+// datadir.ErrInUse when another process has the folder, or ErrNone.
 func Start(opts Options) (_ *Store, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.Existing {
+		if err := opts.checkFiles(); err != nil {
+			return nil, err
+		}
 	}
 	s := &Store{opts: opts, loaded: make(chan struct{}), tried: make(chan struct{})}
 	if s.lock, err = datadir.Lock(opts.Dir); err != nil {
@@ -177,13 +188,43 @@ func (o *Options) name() string {
 	return filepath.Join(o.Dir, "quell.db")
 }
 
+// checkFiles returns ErrNone if the data folder is missing, or the file of the database.
+func (o *Options) checkFiles() error {
+	path := o.Dir
+	if o.Database == "" {
+		path = o.name()
+	}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w in %s: %w", ErrNone, o.Dir, err)
+	}
+	return nil
+}
+
+// checkTables returns ErrNone if a PostgreSQL database has no tables of quell.
+func (s *Store) checkTables(ctx context.Context) (err error) {
+	var none bool
+	if s.DB.Remote() {
+		err = s.DB.QueryRow(ctx, `SELECT to_regclass('migration') IS NULL`).Scan(&none)
+	}
+	if none {
+		err = fmt.Errorf("%w in the database: it has no tables of quell", ErrNone)
+	}
+	return err
+}
+
 // load brings the schema up to date, and reads what is needed before anything is decided,
 // unless that is done. The writer calls it before anything else.
 func (s *Store) load(ctx context.Context) error {
 	if closed(s.loaded) {
 		return nil
 	}
-	err := s.DB.Migrate(ctx, Migrations)
+	var err error
+	if s.opts.Existing {
+		err = s.checkTables(ctx)
+	}
+	if err == nil {
+		err = s.DB.Migrate(ctx, Migrations)
+	}
 	if err == nil {
 		err = s.claim(ctx)
 	}

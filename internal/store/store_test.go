@@ -3,7 +3,9 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -39,4 +41,36 @@ func testOneProcessPerFolder(t *testing.T) {
 	}
 	s.Close()
 	storetest.Open(t, dir)
+}
+
+// A store that must exist already is neither created nor guessed.
+func TestExisting(t *testing.T) { storetest.EachEngine(t, testExisting) }
+
+func testExisting(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	open := func() error {
+		s, err := store.Open(t.Context(), store.Options{Dir: dir, Database: storetest.Database(t, dir), Existing: true, Node: "test"})
+		if err == nil {
+			s.Close()
+		}
+		return err
+	}
+	if err := open(); !errors.Is(err, store.ErrNone) {
+		t.Errorf("no folder: %v", err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the folder was created: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the first must create nothing either
+		if err := open(); !errors.Is(err, store.ErrNone) {
+			t.Errorf("an empty folder: %v", err)
+		}
+	}
+	storetest.Open(t, dir).Close()
+	if err := open(); err != nil {
+		t.Errorf("it exists: %v", err)
+	}
 }

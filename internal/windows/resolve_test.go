@@ -53,7 +53,7 @@ func testSettleAgainstTheRules(t *testing.T) {
 				}
 				id := outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(1), Counter: uint64(n)}
 				form := rapid.SampledFrom([]outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}).Draw(rt, "form")
-				a := outage.NewActivation(id, form, o, storetest.Hub(1), received, 30*time.Minute)
+				a := outage.Request{ID: id, Form: form, Order: o, Received: received}.Activation(storetest.Hub(1), 30*time.Minute)
 				if rapid.IntRange(0, 4).Draw(rt, "closing") == 0 {
 					s.Ledger.RecordClosing(t.Context(), a)
 				} else {

@@ -39,14 +39,17 @@ func Meter(n int) outage.DeviceID { return outage.DeviceID(0x00DB123400000000 + 
 // OnDemand is an on-demand activation of meter n on hub n, as Signed Pre-Command, with a window
 // of 30 minutes.
 func OnDemand(n int, counter uint64, received time.Time) outage.Activation {
-	id := outage.RequestID{Originator: Supplier, Target: Meter(n), Counter: counter}
-	return outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand}, Hub(n), received, 30*time.Minute)
+	return activation(n, counter, outage.Order{Kind: outage.OnDemand}, received)
 }
 
 // FutureDated is OnDemand at a time.
 func FutureDated(n int, counter uint64, received, at time.Time) outage.Activation {
+	return activation(n, counter, outage.Order{Kind: outage.FutureDated, At: at}, received)
+}
+
+func activation(n int, counter uint64, order outage.Order, received time.Time) outage.Activation {
 	id := outage.RequestID{Originator: Supplier, Target: Meter(n), Counter: counter}
-	return outage.NewActivation(id, outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: at}, Hub(n), received, 30*time.Minute)
+	return outage.Request{ID: id, Form: outage.SignedPreCommand, Order: order, Received: received}.Activation(Hub(n), 30*time.Minute)
 }
 
 // AD1 is an alert of hub n, always of the same outage for the same id.
