@@ -11,8 +11,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// node is a node of a database that does nothing by itself.
-func node(t *testing.T, o cluster.Options) *cluster.Cluster {
+// newNode returns a node that is not started.
+func newNode(t *testing.T, o cluster.Options) *cluster.Cluster {
 	t.Helper()
 	db, err := sqldb.Open(sqldb.Options{Address: storetest.Database(t, t.TempDir())})
 	if err != nil {
@@ -23,8 +23,8 @@ func node(t *testing.T, o cluster.Options) *cluster.Cluster {
 	return cluster.New(db, o)
 }
 
-// A clock that jumps after the last look at the database's is noticed before the
-// next message: whether somebody set it, or the machine was asleep.
+// A node notices before the next message that its clock has jumped since it read the
+// database's: because somebody set it, or because the machine was asleep.
 func TestClockJumps(t *testing.T) { storetest.OnlyPostgres(t, testClockJumps) }
 
 func testClockJumps(t *testing.T) {
@@ -32,7 +32,7 @@ func testClockJumps(t *testing.T) {
 		name        string
 		set, asleep time.Duration
 		sure        bool
-		now         time.Duration // after what the database would say
+		now         time.Duration // after the database's clock
 	}{
 		{"nothing happened", 0, 0, true, 0},
 		{"asleep for 40 minutes", 0, 40 * time.Minute, true, 0},
@@ -42,8 +42,8 @@ func testClockJumps(t *testing.T) {
 	} {
 		var set, asleep atomic.Int64
 		began := time.Now()
-		// A machine that was asleep finds its clock ahead, and its own count with it.
-		n := node(t, cluster.Options{
+		// While a machine is asleep, its clock and the elapsed time both go on.
+		n := newNode(t, cluster.Options{
 			Now:     func() time.Time { return time.Now().Add(time.Duration(set.Load() + asleep.Load())).Round(0) },
 			Elapsed: func() time.Duration { return time.Since(began) + time.Duration(asleep.Load()) },
 		})

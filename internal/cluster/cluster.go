@@ -16,22 +16,22 @@ import (
 
 // Options are what New needs to know.
 type Options struct {
-	Name, Version string           // what other nodes know this one by
+	Name, Version string           // of this node, for the others
 	Now           func() time.Time // this node's clock; time.Now if nil
-	// Elapsed is the time since some instant, whatever the clock is set to; that since the
-	// machine was started if nil.
+	// Elapsed returns the time since a fixed instant, and does not change when the clock is
+	// set; if nil, the time since the machine was started.
 	Elapsed func() time.Duration
 	Log     *slog.Logger
 
-	// State is what must be equal on all nodes besides the settings, by name.
+	// State returns what must be equal on all nodes besides the settings, by name.
 	State func() map[string]string
-	// Beat reads, in the transaction of a heartbeat, what must be known here even if nothing
-	// else can be read; then is called after the commit.
-	Beat func(ctx context.Context, tx sqldb.Tx) (then func(), err error)
-	// Look takes over what other nodes have written, and reports whether there is more.
-	Look func(ctx context.Context) (more bool, err error)
-	// Prune, called every hour, forgets what other nodes have deleted. If it is not done
-	// now, it is called again soon.
+	// OnHeartbeat reads, in the transaction of a heartbeat, what this node must know even if
+	// it can read nothing else. then is called after the commit.
+	OnHeartbeat func(ctx context.Context, tx sqldb.Tx) (then func(), err error)
+	// Follow takes over what other nodes have written, and reports whether there is more.
+	Follow func(ctx context.Context) (more bool, err error)
+	// Prune, called every hour, forgets what other nodes have deleted. If done is false, it
+	// is called again soon.
 	Prune func(ctx context.Context) (done bool, err error)
 }
 
@@ -43,22 +43,22 @@ type Cluster struct {
 	id   string // of this process
 
 	clock     atomic.Pointer[clock]
-	tolerance atomic.Int64 // of clocks, a time.Duration
+	tolerance atomic.Int64 // between clocks, a time.Duration
 
-	settings atomic.Pointer[map[string]string]
-	wants    atomic.Int32 // how many want this node to be the leader
-	lease    atomic.Pointer[lease]
-	list     atomic.Pointer[[]Node]
-	differ   atomic.Pointer[[]string]
-	beatNow  chan struct{} // holds a token when the next heartbeat is not to wait
+	settings     atomic.Pointer[map[string]string]
+	wants        atomic.Int32 // how many callers want this node to be the leader
+	lease        atomic.Pointer[lease]
+	list         atomic.Pointer[[]Node]
+	differ       atomic.Pointer[[]string]
+	heartbeatNow chan struct{} // holds a token if the next heartbeat is due now
 
-	looking atomic.Int64 // when the look that is under way began, by Options.Elapsed; 0 if none is
-	behind  atomic.Bool  // the last look failed
+	followingSince atomic.Int64 // when the current followOnce began, by Options.Elapsed; 0 if none
+	behind         atomic.Bool  // the last followOnce failed
 
 	running sync.WaitGroup
 }
 
-// New is a node that has not said that it is there. Start does.
+// New returns a node that sends no heartbeats yet. Start starts them.
 func New(db *sqldb.DB, opts Options) *Cluster {
 	if opts.Now == nil {
 		opts.Now = time.Now
@@ -66,11 +66,11 @@ func New(db *sqldb.DB, opts Options) *Cluster {
 	if opts.Elapsed == nil {
 		opts.Elapsed = elapsed
 	}
-	return &Cluster{db: db, opts: opts, id: rand.Text(), beatNow: make(chan struct{}, 1)}
+	return &Cluster{db: db, opts: opts, id: rand.Text(), heartbeatNow: make(chan struct{}, 1)}
 }
 
-// Start has the node follow the others once ready is closed, and send heartbeats, until ctx
-// ends. Where the node is alone it does nothing. Wait waits for the end.
+// Start makes the node send heartbeats, and follow the others once ready is closed, until
+// ctx ends. It does nothing if the node is alone. Wait waits for the end.
 func (c *Cluster) Start(ctx context.Context, ready <-chan struct{}) {
 	if !c.db.Remote() {
 		return
@@ -82,22 +82,22 @@ func (c *Cluster) Start(ctx context.Context, ready <-chan struct{}) {
 		case <-ctx.Done():
 		}
 	})
-	c.running.Go(func() { c.beat(ctx) })
+	c.running.Go(func() { c.sendHeartbeats(ctx) })
 }
 
 // Wait waits until what Start started has ended.
 func (c *Cluster) Wait() { c.running.Wait() }
 
-// SetSettings says which settings of this node must be equal on all. They are compared from
-// now on.
+// SetSettings sets those settings of this node that must be equal on all nodes. They are
+// compared from now on.
 func (c *Cluster) SetSettings(settings map[string]string) {
 	settings = maps.Clone(settings)
 	c.settings.Store(&settings)
-	c.beatSoon()
+	c.heartbeatSoon()
 }
 
-// elapsed is the time since the machine was started, whatever the clock is set to; the time
-// that it was asleep counts.
+// elapsed returns the time since the machine was started, including the time that it was
+// asleep. It does not change when the clock is set.
 func elapsed() time.Duration {
 	var t unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {

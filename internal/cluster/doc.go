@@ -1,44 +1,45 @@
-// Package cluster is the nodes that share a database: which there are, which one is the
-// leader, whose clock counts, and when to look at what others have written. It does not
-// know what they write. A node whose database is a SQLite file is alone, and is the leader.
+// Package cluster is the nodes that share a database: which nodes there are, which one is
+// the leader, whose clock counts, and when to read what others have written. It does not
+// know what they write. A node with a SQLite database is alone, and is always the leader.
 //
 // # Heartbeat
 //
-// Each node writes a row every two seconds, with its settings, and reads those of the
-// others. A node that has not been heard of for 15 seconds counts as gone. Settings that
-// must be equal and differ twice in a row are reported: while an operator changes them,
-// nodes differ for a moment.
+// Each node writes a row every two seconds, with its settings, and reads the rows of the
+// others. A node that has sent no heartbeat for 15 seconds counts as gone. Some settings
+// must be equal on all nodes. A difference is reported if it is found twice in a row: while
+// an operator changes settings, nodes differ for a moment.
 //
 // # The leader
 //
-// The leader cuts and delivers reports, and runs housekeeping. A row has its lease: the node,
-// and until when, by the database's clock. With each heartbeat the leader renews the lease;
-// when it is over, another node that wants to may take it, with a new term. All of that is
-// in transactions of the writer, of which one runs at a time over all nodes. A node trusts
-// its lease for a second less than the database does, by the clock of its own process.
+// The leader cuts and delivers reports, and runs housekeeping. A row holds its lease: which
+// node, and until when, by the database's clock. The leader renews the lease with each
+// heartbeat. When the lease is over, another node may take it, with a new term. All this is
+// in transactions of the writer, of which one runs at a time over all nodes. By the clock of
+// its own process, a node's lease ends a second earlier than in the database.
 //
-// An advisory lock of a session would not do: it stays with a process that is stopped, and
+// An advisory lock of a session would not work: a process that is stopped keeps it, and
 // behind a pooler there is no session.
 //
 // Failure modes:
-//   - The leader is killed: another takes over within a lease and a heartbeat, 8 seconds.
-//   - The leader is stopped, or cut off, and comes back: for an instant two nodes may think
-//     that they are the leader. What must not be done by two is done in a transaction that
-//     calls CheckLeader, which fails with ErrNotLeader. What two may do (cutting a report,
-//     noting its sums) changes nothing the second time.
+//   - The leader is killed: another node takes over within a lease and a heartbeat, 8
+//     seconds.
+//   - The leader is stopped, or disconnected, and comes back: for an instant two nodes may
+//     think that they are the leader. What only one may do is in a transaction that calls
+//     CheckLeader, which fails with ErrNotLeader. What two may do (cutting a report, noting
+//     its sums) is idempotent.
 //   - The database server's clock was ahead, and is set back: a lease that is longer than
-//     any node gives itself counts as over.
-//   - The leader stops in order: it gives the lease up at once.
+//     any that a node takes counts as over.
+//   - The leader stops in order: it releases the lease at once.
 //
 // # The clock
 //
-// The database's clock counts, where a node's differs from it by more than a tolerance.
-// Each look compares the two. Between two looks a node knows from a clock that cannot be
-// set (the time since the machine was started) whether its own was set; if so, the time is
-// the earlier of the two, which opens no window too late.
+// If a node's clock differs from the database's by more than a tolerance, the database's
+// counts. A node compares the two each time that it follows the others. In between, a clock
+// that nobody can set (the time since the machine was started) tells it whether its own was
+// set. If so, the time is the earlier of the two, which opens no window too late.
 //
 // # Following
 //
-// The database notifies the nodes of changes, and they look in any case every 250 ms: a
-// notification is lost when its connection breaks, and behind a pooler none comes.
+// The database notifies the nodes of changes. They also read every 250 ms without that: a
+// notification is lost if its connection breaks, and none comes through a pooler.
 package cluster

@@ -7,11 +7,11 @@ import (
 
 // For the tests in package cluster_test.
 const (
-	LeaseTime = leaseTime
-	BeatEvery = beatEvery
+	LeaseTime      = leaseTime
+	HeartbeatEvery = heartbeatEvery
 )
 
 func (c *Cluster) ReadClock(ctx context.Context) error { return c.readClock(ctx) }
 
-// FollowAndPrune follows, and prunes at every look.
+// FollowAndPrune follows, and prunes at the interval every.
 func (c *Cluster) FollowAndPrune(ctx context.Context, every time.Duration) { c.follow(ctx, every) }

@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// beatEvery is how often a node sends its heartbeat, and looks at the others'.
-	beatEvery = 2 * time.Second
-	// leaseTime is how long a node that is not heard of stays the leader: when one is
-	// killed, another takes over within this and beatEvery.
+	// heartbeatEvery is how often a node sends its heartbeat, and reads the others'.
+	heartbeatEvery = 2 * time.Second
+	// leaseTime is how long a node stays the leader after its last heartbeat. When a leader
+	// is killed, another takes over within leaseTime + heartbeatEvery.
 	leaseTime = 6 * time.Second
-	// goneAfter is how long a node may be silent before it counts as gone.
+	// goneAfter is how long a node may send no heartbeat before it counts as gone.
 	goneAfter = 15 * time.Second
 )
 
@@ -31,7 +31,7 @@ type Node struct {
 	Version  string            `json:"version"`
 	Seen     time.Time         `json:"seen_at"` // by the database's clock
 	Here     bool              `json:"here"`
-	Leads    bool              `json:"leads"` // it is the leader
+	Leader   bool              `json:"leads"`
 	Settings map[string]string `json:"-"`
 
 	id string
@@ -40,18 +40,18 @@ type Node struct {
 // lease says that this node is the leader, as far as it knows.
 type lease struct {
 	term  int64
-	until time.Time // by this process's clock, before it is over by the database's
+	until time.Time // by this process's clock; a second earlier than in the database
 }
 
-func (c *Cluster) beatSoon() {
+func (c *Cluster) heartbeatSoon() {
 	select {
-	case c.beatNow <- struct{}{}:
+	case c.heartbeatNow <- struct{}{}:
 	default:
 	}
 }
 
-// Nodes are the processes on the database that were heard of lately, in order of their
-// names; none if this one is alone.
+// Nodes returns the nodes that have sent a heartbeat lately, in order of their names; none
+// if this one is alone.
 func (c *Cluster) Nodes() []Node {
 	if list := c.list.Load(); list != nil {
 		return *list
@@ -59,7 +59,7 @@ func (c *Cluster) Nodes() []Node {
 	return nil
 }
 
-// Differences says how the settings of other nodes differ from those here.
+// Differences says how the settings of other nodes differ from those of this node.
 func (c *Cluster) Differences() []string {
 	if list := c.differ.Load(); list != nil {
 		return *list
@@ -67,7 +67,7 @@ func (c *Cluster) Differences() []string {
 	return nil
 }
 
-// Conditions says what is wrong among the nodes; nil if nothing.
+// Conditions says what is wrong with the nodes; nil if nothing.
 func (c *Cluster) Conditions() (list []string) {
 	for _, d := range c.Differences() {
 		list = append(list, "nodes have different settings: "+d)
@@ -78,8 +78,8 @@ func (c *Cluster) Conditions() (list []string) {
 	return list
 }
 
-// Term is the number of this node's term as the leader, 0 if it is not the leader or is
-// alone.
+// Term returns the number of this node's term as the leader; 0 if it is not the leader, or
+// is alone.
 func (c *Cluster) Term() int64 {
 	if l := c.lease.Load(); l != nil && time.Now().Before(l.until) {
 		return l.term
@@ -87,29 +87,29 @@ func (c *Cluster) Term() int64 {
 	return 0
 }
 
-// IsLeader reports whether this node cuts and delivers reports, and runs housekeeping. It
-// may be wrong for an instant: see CheckLeader.
+// IsLeader reports whether this node is the leader. It may be wrong for an instant: see
+// CheckLeader.
 func (c *Cluster) IsLeader() bool { return !c.db.Remote() || c.Term() != 0 }
 
 // WhileLeader runs f whenever this node is the leader, until ctx ends. The context of f ends
-// when the term does. When all who called it have returned, the node gives the lease up.
+// with the term. When all calls of WhileLeader have returned, the node releases the lease.
 func (c *Cluster) WhileLeader(ctx context.Context, f func(ctx context.Context)) {
 	if !c.db.Remote() {
 		f(ctx)
 		return
 	}
 	c.wants.Add(1)
-	c.beatSoon()
+	c.heartbeatSoon()
 	defer func() {
 		c.wants.Add(-1)
-		c.beatSoon()
+		c.heartbeatSoon()
 	}()
 	for ctx.Err() == nil {
 		if term := c.Term(); term != 0 {
 			c.whileTerm(ctx, term, f)
 		}
 		select {
-		case <-time.After(beatEvery / 4):
+		case <-time.After(heartbeatEvery / 4):
 		case <-ctx.Done():
 		}
 	}
@@ -121,7 +121,7 @@ func (c *Cluster) whileTerm(ctx context.Context, term int64, f func(ctx context.
 	go func() {
 		for c.Term() == term && ctx.Err() == nil {
 			select {
-			case <-time.After(beatEvery / 4):
+			case <-time.After(heartbeatEvery / 4):
 			case <-ctx.Done():
 			}
 		}
@@ -130,8 +130,8 @@ func (c *Cluster) whileTerm(ctx context.Context, term int64, f func(ctx context.
 	f(ctx)
 }
 
-// CheckLeader fails with ErrNotLeader unless this node is the leader. It is called in the
-// transaction of what the leader alone may do, before anything else.
+// CheckLeader fails with ErrNotLeader unless this node is the leader. Call it first in each
+// transaction that only the leader may run.
 func (c *Cluster) CheckLeader(ctx context.Context, tx sqldb.Tx) error {
 	if !c.db.Remote() {
 		return nil
@@ -146,10 +146,10 @@ func (c *Cluster) CheckLeader(ctx context.Context, tx sqldb.Tx) error {
 	return nil
 }
 
-// beat sends heartbeats until ctx ends.
-func (c *Cluster) beat(ctx context.Context) {
+// sendHeartbeats sends heartbeats until ctx ends.
+func (c *Cluster) sendHeartbeats(ctx context.Context) {
 	defer c.lease.Store(nil)
-	var before []string // differences that were found
+	var before []string // the differences that the last heartbeat found
 	for {
 		if settings := c.settings.Load(); settings != nil || c.wants.Load() > 0 || c.lease.Load() != nil {
 			if found, err := c.heartbeat(ctx, settings); err == nil {
@@ -158,33 +158,33 @@ func (c *Cluster) beat(ctx context.Context) {
 			}
 		}
 		select {
-		case <-time.After(beatEvery):
-		case <-c.beatNow:
+		case <-time.After(heartbeatEvery):
+		case <-c.heartbeatNow:
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// heartbeat says that this node is there, renews its lease, and reads what there is of the
-// others. It returns the differences that it finds.
+// heartbeat writes the row of this node, renews its lease, and reads the rows of the others.
+// It returns the differences that it finds.
 func (c *Cluster) heartbeat(ctx context.Context, settings *map[string]string) ([]string, error) {
 	ctx, cancel := c.db.Bounded(ctx)
 	defer cancel()
 	began := time.Now()
-	mine := c.opts.State()
+	own := c.opts.State()
 	if settings != nil {
-		maps.Copy(mine, *settings)
+		maps.Copy(own, *settings)
 	}
-	type seen struct {
+	type result struct {
 		term int64
 		list []Node
 		then func()
 	}
-	// Urgent: a lease has a time, and is not to wait behind the steps of an import.
-	now, err := sqldb.Write(ctx, c.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (v seen, err error) {
+	// Urgent, since a lease ends: it must not wait for the steps of an import.
+	now, err := sqldb.Write(ctx, c.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (v result, err error) {
 		if settings != nil {
-			text, err := json.Marshal(mine)
+			text, err := json.Marshal(own)
 			if err != nil {
 				return v, err
 			}
@@ -196,12 +196,12 @@ func (c *Cluster) heartbeat(ctx context.Context, settings *map[string]string) ([
 		if err := c.renewLease(ctx, tx); err != nil {
 			return v, err
 		}
-		if v.then, err = c.opts.Beat(ctx, tx); err != nil {
+		if v.then, err = c.opts.OnHeartbeat(ctx, tx); err != nil {
 			return v, err
 		}
 		v.term, v.list, err = c.readNodes(ctx, tx)
 		return v, err
-	}, func(v seen) { v.then() })
+	}, func(v result) { v.then() })
 	if err != nil {
 		return nil, err
 	}
@@ -211,33 +211,33 @@ func (c *Cluster) heartbeat(ctx context.Context, settings *map[string]string) ([
 		if c.Term() != now.term {
 			c.opts.Log.Info("this node is the leader: it cuts and delivers reports, and runs housekeeping", "term", now.term)
 		}
-		c.lease.Store(&lease{now.term, began.Add(leaseTime - beatEvery/2)})
+		c.lease.Store(&lease{now.term, began.Add(leaseTime - heartbeatEvery/2)})
 	}
 	c.list.Store(&now.list)
-	return differences(now.list, mine), nil
+	return differences(now.list, own), nil
 }
 
-// renewLease takes or renews the lease if this node wants to be the leader, or else gives it
-// up.
+// renewLease takes or renews the lease, if this node wants to be the leader. Otherwise it
+// releases the lease.
 func (c *Cluster) renewLease(ctx context.Context, tx sqldb.Tx) error {
 	switch {
 	case c.wants.Load() > 0:
-		// A lease that no other node had meanwhile goes on as the same term. One that is
-		// longer than any was given by a server whose clock was ahead.
+		// If no other node had the lease meanwhile, the term stays the same. A lease that is
+		// too long was given by a server whose clock was ahead.
 		return tx.Later(ctx, `UPDATE lead SET node = ?1, term = term + CASE WHEN node = ?1 THEN 0 ELSE 1 END, until = `+sqldb.ServerTime+` + ?2
 			WHERE what = 'reports' AND (node = ?1 OR until < `+sqldb.ServerTime+` OR until > `+sqldb.ServerTime+` + 2 * ?2)`, c.id, leaseTime.Microseconds())
 	case c.lease.Load() != nil:
-		return c.giveUpLease(ctx, tx)
+		return c.releaseLease(ctx, tx)
 	}
 	return nil
 }
 
-func (c *Cluster) giveUpLease(ctx context.Context, tx sqldb.Tx) error {
+func (c *Cluster) releaseLease(ctx context.Context, tx sqldb.Tx) error {
 	return tx.Later(ctx, `UPDATE lead SET until = 0 WHERE what = 'reports' AND node = ?`, c.id)
 }
 
 // readNodes returns the term of this node's lease, 0 if it has none, and the nodes. It
-// forgets those that are long gone.
+// deletes those that count as gone.
 func (c *Cluster) readNodes(ctx context.Context, tx sqldb.Tx) (term int64, list []Node, err error) {
 	if err := tx.Later(ctx, `DELETE FROM node WHERE seen_at < `+sqldb.ServerTime+` - ?`, goneAfter.Microseconds()); err != nil {
 		return 0, nil, err
@@ -253,7 +253,7 @@ func (c *Cluster) readNodes(ctx context.Context, tx sqldb.Tx) (term int64, list 
 		if err := rows.Scan(&n.id, &n.Name, &n.Version, &seen, &settings); err != nil {
 			return err
 		}
-		n.Seen, n.Here, n.Leads = sqldb.Instant(seen), n.id == c.id, n.id == leader
+		n.Seen, n.Here, n.Leader = sqldb.Instant(seen), n.id == c.id, n.id == leader
 		return json.Unmarshal([]byte(settings), &n.Settings)
 	})
 	if leader != c.id {
@@ -262,13 +262,13 @@ func (c *Cluster) readNodes(ctx context.Context, tx sqldb.Tx) (term int64, list 
 	return term, list, err
 }
 
-// differences says how other nodes' settings differ from mine. A setting that only one
-// version knows is no difference.
-func differences(list []Node, mine map[string]string) (found []string) {
+// differences says how other nodes' settings differ from those of this node. A setting that
+// only one version of quell knows is no difference.
+func differences(list []Node, own map[string]string) (found []string) {
 	for _, n := range list {
-		for _, key := range slices.Sorted(maps.Keys(mine)) {
-			if theirs, ok := n.Settings[key]; !n.Here && ok && theirs != mine[key] {
-				found = append(found, fmt.Sprintf("%s is %s here, and %s on %s", key, orEmpty(mine[key]), orEmpty(theirs), n.Name))
+		for _, key := range slices.Sorted(maps.Keys(own)) {
+			if other, ok := n.Settings[key]; !n.Here && ok && other != own[key] {
+				found = append(found, fmt.Sprintf("%s is %s here, and %s on %s", key, orEmpty(own[key]), orEmpty(other), n.Name))
 			}
 		}
 	}
@@ -282,7 +282,7 @@ func orEmpty(text string) string {
 	return text
 }
 
-// compare takes over the differences that were found twice in a row.
+// compare keeps the differences that were found twice in a row, and logs new ones.
 func (c *Cluster) compare(before, found []string) {
 	var lasting []string
 	for _, d := range found {
@@ -302,7 +302,7 @@ func (c *Cluster) compare(before, found []string) {
 	c.differ.Store(&lasting)
 }
 
-// Leave gives up the lease and says that this node is gone. The writer calls it, as
+// Leave releases the lease, and deletes the row of this node. The writer calls it, as
 // Prepare.Last.
 func (c *Cluster) Leave(ctx context.Context) {
 	if !c.db.Remote() {
@@ -312,9 +312,9 @@ func (c *Cluster) Leave(ctx context.Context) {
 		if err := tx.Later(ctx, `DELETE FROM node WHERE id = ?`, c.id); err != nil {
 			return err
 		}
-		return c.giveUpLease(ctx, tx)
+		return c.releaseLease(ctx, tx)
 	})
 	if err != nil {
-		c.opts.Log.Warn("the other nodes find out by themselves that this one is gone", "error", err)
+		c.opts.Log.Warn("this node could not sign off; the other nodes will notice that it is gone", "error", err)
 	}
 }

@@ -17,18 +17,18 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// One node leads. When it is gone, another does; when it is only asleep, too,
-// and what it does when it wakes up is refused.
-func TestOneNodeLeads(t *testing.T) { storetest.OnlyPostgres(t, testOneNodeLeads) }
+// One node is the leader. When it is gone, another one is. So too when it is only asleep;
+// and what it does after it wakes up is refused.
+func TestOneLeader(t *testing.T) { storetest.OnlyPostgres(t, testOneLeader) }
 
-func testOneNodeLeads(t *testing.T) {
+func testOneLeader(t *testing.T) {
 	t.Parallel() // it waits more than it computes
-	if cluster.LeaseTime+cluster.BeatEvery > 10*time.Second {
+	if cluster.LeaseTime+cluster.HeartbeatEvery > 10*time.Second {
 		t.Error("a takeover may take longer than 10 s")
 	}
 	list := storetest.OpenNodes(t, 3)
 	ctx, cancel := context.WithCancel(t.Context())
-	var mu sync.Mutex // guards what follows
+	var mu sync.Mutex // guards running
 	running := map[*store.Store]int{}
 	var wg sync.WaitGroup
 	for _, s := range list {
@@ -44,79 +44,79 @@ func testOneNodeLeads(t *testing.T) {
 			})
 		})
 	}
-	leader := func() (leads *store.Store) {
-		storetest.Eventually(t, "one leads", func() bool {
+	leader := func() (found *store.Store) {
+		storetest.Eventually(t, "one node is the leader", func() bool {
 			mu.Lock()
 			defer mu.Unlock()
 			n := 0
 			for s, r := range running {
 				if n += r; r > 0 {
-					leads = s
+					found = s
 				}
 			}
-			return n == 1 && leads.Cluster.IsLeader()
+			return n == 1 && found.Cluster.IsLeader()
 		})
-		return leads
+		return found
 	}
 	first := leader()
 	term := first.Cluster.Term()
 	first.Close()
 	second := leader()
 	if second == first || second.Cluster.Term() != term+1 {
-		t.Errorf("term %d follows %d", second.Cluster.Term(), term)
+		t.Errorf("the same node is the leader, or term %d follows %d", second.Cluster.Term(), term)
 	}
 	storetest.LogN(t, second, 3)
 	r := storetest.WriteReport(t, second, 3, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
-	// As if it had slept: another has taken the lead, and it does not know.
+	// As if it had slept: another node has become the leader, and it does not know.
 	storetest.Script(t, second, fmt.Sprintf(`UPDATE lead SET node = 'another', term = term + 1, until = %s + %d`, sqldb.ServerTime, cluster.LeaseTime.Microseconds()))
 	d := report.Delivery{Report: r.No, Stream: report.Consolidated, Remote: "there", State: report.StateConfirmed, At: storetest.T0}
 	if err := second.Reports.SetDelivery(t.Context(), d); !errors.Is(err, cluster.ErrNotLeader) {
-		t.Errorf("a delivery: %v", err)
+		t.Errorf("a delivery by a node that is not the leader: %v", err)
 	}
 	if h, err := second.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(1000 * time.Hour), LogBefore: storetest.T0}); !errors.Is(err, cluster.ErrNotLeader) || h != (store.Housekeeping{}) {
-		t.Errorf("housekeeping: %+v %v", h, err)
+		t.Errorf("housekeeping by a node that is not the leader: %+v %v", h, err)
 	}
 	if left, err := second.Reports.Undelivered(t.Context(), "there", report.Consolidated, 0, 10); err != nil || len(left) != 1 || left[0].State != report.StateWritten {
-		t.Errorf("%+v %v", left, err)
+		t.Errorf("the delivery changed: %+v %v", left, err)
 	}
-	storetest.Eventually(t, "it knows", func() bool { return !second.Cluster.IsLeader() })
+	storetest.Eventually(t, "it knows that it is not the leader", func() bool { return !second.Cluster.IsLeader() })
 	cancel()
 	wg.Wait()
 }
 
-// A node that has stopped what a leader does gives up the lead, while it finishes
-// what else it has.
-func TestLeadGivenUp(t *testing.T) { storetest.OnlyPostgres(t, testLeadGivenUp) }
+// A node that has ended its work as the leader releases the lease, while it finishes other
+// work.
+func TestLeaseReleased(t *testing.T) { storetest.OnlyPostgres(t, testLeaseReleased) }
 
-func testLeadGivenUp(t *testing.T) {
+func testLeaseReleased(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	for range 2 {
 		wg.Go(func() { list[0].Cluster.WhileLeader(ctx, func(ctx context.Context) { <-ctx.Done() }) })
 	}
-	storetest.Eventually(t, "it leads", list[0].Cluster.IsLeader)
+	storetest.Eventually(t, "it is the leader", list[0].Cluster.IsLeader)
 	cancel()
 	wg.Wait()
-	storetest.Lead(t, list[1])
+	storetest.MakeLeader(t, list[1])
 	if list[0].Cluster.IsLeader() {
-		t.Error("both lead")
+		t.Error("both are leaders")
 	}
 }
 
-// A lease that the clock of another server gave, ahead of this one's, is over
-// when no lease of this one's could be as long.
+// A lease that was given by the clock of another server, ahead of this one's, counts as
+// over if it is longer than any that this server gives.
 func TestLeaseOfAnotherClock(t *testing.T) { storetest.OnlyPostgres(t, testLeaseOfAnotherClock) }
 
 func testLeaseOfAnotherClock(t *testing.T) {
 	s := storetest.OpenNodes(t, 1)[0]
 	storetest.Script(t, s, fmt.Sprintf(`UPDATE lead SET node = 'another', term = 7, until = %s + %d`, sqldb.ServerTime, time.Hour.Microseconds()))
-	if storetest.Lead(t, s).Cluster.Term() != 8 {
-		t.Errorf("term %d", s.Cluster.Term())
+	if storetest.MakeLeader(t, s).Cluster.Term() != 8 {
+		t.Errorf("term %d, want 8", s.Cluster.Term())
 	}
 }
 
-// Nodes say when their settings differ, and when they do no more.
+// Nodes say when their settings differ, and when they no longer do.
 func TestNodesCompareSettings(t *testing.T) { storetest.OnlyPostgres(t, testNodesCompareSettings) }
 
 func testNodesCompareSettings(t *testing.T) {
@@ -133,19 +133,19 @@ func testNodesCompareSettings(t *testing.T) {
 	}
 	b.Cluster.SetSettings(map[string]string{"window": "30m", "track": "all"})
 	for _, s := range list {
-		storetest.Eventually(t, "there is no difference", func() bool { return len(s.Cluster.Differences()) == 0 })
+		storetest.Eventually(t, "the difference is gone", func() bool { return len(s.Cluster.Differences()) == 0 })
 	}
 	b.Cluster.SetSettings(map[string]string{"window": "15m"})
 	b.Close()
 	storetest.Eventually(t, "a node that is gone is not compared", func() bool { return len(a.Cluster.Nodes()) == 1 && len(a.Cluster.Differences()) == 0 })
 }
 
-// A node whose clock is wrong takes the database's.
+// A node whose clock is wrong uses the database's.
 func TestClock(t *testing.T) { storetest.OnlyPostgres(t, testClock) }
 
 func testClock(t *testing.T) {
 	for _, ahead := range []time.Duration{-time.Hour, time.Hour, time.Second} {
-		n := node(t, cluster.Options{Now: func() time.Time { return time.Now().Add(ahead) }})
+		n := newNode(t, cluster.Options{Now: func() time.Time { return time.Now().Add(ahead) }})
 		n.SetClockTolerance(time.Minute)
 		if err := n.ReadClock(t.Context()); err != nil {
 			t.Fatal(err)
@@ -155,22 +155,22 @@ func testClock(t *testing.T) {
 			t.Errorf("%v ahead: %v %v", ahead, off, wrong)
 		}
 		if time.Since(n.Now()).Abs() > 30*time.Second {
-			t.Errorf("%v ahead: the time is %v, and is %v", ahead, time.Now(), n.Now())
+			t.Errorf("%v ahead: the node says %v, the time is %v", ahead, n.Now(), time.Now())
 		}
 		if !wrong && n.Now().Before(time.Now()) {
-			t.Errorf("within the tolerance the node's own clock counts")
+			t.Errorf("within the tolerance the node's own clock does not count")
 		}
 	}
 }
 
-// A node whose forgetting fails goes on following, and can be stopped.
+// A node whose pruning fails still follows the others, and can be stopped.
 func TestPruneFails(t *testing.T) { storetest.OnlyPostgres(t, testPruneFails) }
 
 func testPruneFails(t *testing.T) {
-	var pruned, looked atomic.Int64
-	n := node(t, cluster.Options{
-		Look:  func(context.Context) (bool, error) { looked.Add(1); return false, nil },
-		Prune: func(context.Context) (bool, error) { pruned.Add(1); return true, errors.New("it fails") },
+	var pruned, followed atomic.Int64
+	n := newNode(t, cluster.Options{
+		Follow: func(context.Context) (bool, error) { followed.Add(1); return false, nil },
+		Prune:  func(context.Context) (bool, error) { pruned.Add(1); return true, errors.New("it fails") },
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan bool)
@@ -178,11 +178,11 @@ func testPruneFails(t *testing.T) {
 		n.FollowAndPrune(ctx, 0)
 		close(ended)
 	}()
-	storetest.Eventually(t, "it goes on", func() bool { return pruned.Load() > 1 && looked.Load() > 1 })
+	storetest.Eventually(t, "it still follows", func() bool { return pruned.Load() > 1 && followed.Load() > 1 })
 	cancel()
 	select {
 	case <-ended:
 	case <-time.After(20 * time.Second):
-		t.Fatal("it goes on")
+		t.Fatal("it does not stop")
 	}
 }

@@ -110,7 +110,7 @@ func (in *importRequest) checkDryRun(im devices.Import, change devices.Change) e
 		return nil
 	}
 	in.result = Imported{Import: im, Change: &change}
-	if err := devices.Careful(im, change); err != nil {
+	if err := devices.RefuseShrinking(im, change); err != nil {
 		in.result.Refused = err.Error()
 	}
 	return errDryRun
@@ -120,7 +120,7 @@ func (in *importRequest) checks() []devices.Check {
 	if in.Force && !in.DryRun {
 		return nil
 	}
-	return []devices.Check{in.checkDryRun, devices.Careful}
+	return []devices.Check{in.checkDryRun, devices.RefuseShrinking}
 }
 
 func (c *Console) importInventory(r *http.Request) (any, error) {

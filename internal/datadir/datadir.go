@@ -1,5 +1,5 @@
-// Package datadir is the data folder of a node: one process has it at a time, nobody
-// else may read its files, and what is created in it can be made durable.
+// Package datadir is the data folder of a node. One process uses it at a time, nobody else
+// may read its files, and new files in it can be made durable.
 package datadir
 
 import (
@@ -13,8 +13,8 @@ import (
 // ErrInUse says that another process has the data folder.
 var ErrInUse = errors.New("the data folder is in use by another quell")
 
-// Lock creates the folder if it is missing, and takes it for this process, until the file
-// is closed or the process ends, however it ends. The error may be ErrInUse.
+// Lock creates the folder if it is missing, and locks it for this process, until the file
+// is closed or the process ends in any way. The error may be ErrInUse.
 func Lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
@@ -37,9 +37,9 @@ func Lock(dir string) (*os.File, error) {
 	return f, nil
 }
 
-// Open opens a file as os.OpenFile does, and creates it if it is missing. Nobody else
-// can read it, whatever the umask, the folder, and the program that created it say:
-// files of the data folder hold personal data.
+// Open opens a file as os.OpenFile does, and creates it if it is missing. Nobody else can
+// read it, since files of the data folder hold personal data: not even if the umask, the
+// folder, or the program that created it would allow that.
 func Open(path string, flag int) (*os.File, error) {
 	f, err := os.OpenFile(path, flag|os.O_CREATE, 0o600)
 	if err != nil {
@@ -52,7 +52,7 @@ func Open(path string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// Sync makes durable which files a folder has.
+// Sync makes the list of files in a folder durable.
 func Sync(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {

@@ -11,23 +11,22 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Change is what an import would do to what is in force.
+// Change counts what an import would change. For an inventory, Before and Removed are 0.
 type Change struct {
-	Before  int `json:"before"`  // devices in force; not counted of an inventory
+	Before  int `json:"before"`  // devices in force
 	After   int `json:"after"`   // devices in the import
-	Added   int `json:"added"`   // that are not in force
-	Removed int `json:"removed"` // that are in force, and not in the import; an inventory removes none
-	Changed int `json:"changed"` // of an inventory: that are in force, and differ
+	Added   int `json:"added"`   // devices in the import that are not in force
+	Removed int `json:"removed"` // devices in force that are not in the import
+	Changed int `json:"changed"` // for an inventory: devices in force that differ
 }
 
-// ErrShrinks says that an import would take away so much that it must be asked for
-// by name.
+// ErrShrinks says that an import would remove so many devices that it needs --force.
 var ErrShrinks = errors.New("refused without --force")
 
-// Careful is a check of an import: the error is ErrShrinks if it has no devices, or
-// takes away more than a fifth of those in force. A file that was cut short, or is
-// empty since its share was full, would else end all tracking without a word.
-func Careful(_ Import, c Change) error {
+// RefuseShrinking is a Check. Its error is ErrShrinks if the import has no devices, or
+// removes more than a fifth of those in force. Without it a file that was cut short, or is
+// empty since its share was full, would end all tracking without notice.
+func RefuseShrinking(_ Import, c Change) error {
 	switch {
 	case c.After == 0:
 		return fmt.Errorf("%w: it has 0 devices, and %d are in force", ErrShrinks, c.Before)
@@ -37,21 +36,21 @@ func Careful(_ Import, c Change) error {
 	return nil
 }
 
-// A Check decides on an import by what it would change, before anything is changed:
-// its error becomes the import's.
+// A Check decides whether an import may be made, before anything is changed. Its error ends
+// the import.
 type Check func(Import, Change) error
 
-// ask tells the checks what is staged.
-func (ds *Devices) ask(ctx context.Context, kind string, g *Staged, im Import, checks []Check) error {
+// runChecks runs the checks on a staged import.
+func (ds *Devices) runChecks(ctx context.Context, kind string, s *Staged, im Import, checks []Check) error {
 	if len(checks) == 0 {
 		return nil
 	}
 	var c Change
 	var err error
 	if kind == "devices" {
-		c, err = ds.changeOfList(ctx, g)
+		c, err = ds.changeOfList(ctx, s)
 	} else {
-		c, err = ds.changeOfInventory(ctx, g)
+		c, err = ds.changeOfInventory(ctx, s)
 	}
 	if err != nil {
 		return err
@@ -68,9 +67,8 @@ func (ds *Devices) ask(ctx context.Context, kind string, g *Staged, im Import, c
 // changePage is how many devices in force are read at once.
 const changePage = 10_000
 
-// changeOfList goes along the list in force and the staged one, both in order of
-// the device.
-func (ds *Devices) changeOfList(ctx context.Context, g *Staged) (c Change, err error) {
+// changeOfList compares the list in force with the staged one, both in order of the device.
+func (ds *Devices) changeOfList(ctx context.Context, s *Staged) (c Change, err error) {
 	have, stop := iter.Pull2(func(yield func(outage.DeviceID, error) bool) {
 		var after *outage.DeviceID
 		for {
@@ -97,7 +95,7 @@ func (ds *Devices) changeOfList(ctx context.Context, g *Staged) (c Change, err e
 		id, err, more = have()
 	}
 	first, last := true, int64(0)
-	eachErr := g.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(staged int64, _ string) error {
+	eachErr := s.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(staged int64, _ string) error {
 		if staged == last && !first {
 			return nil
 		}
@@ -121,11 +119,11 @@ func (ds *Devices) changeOfList(ctx context.Context, g *Staged) (c Change, err e
 	return c, cmp.Or(eachErr, err)
 }
 
-// changeOfInventory looks up what is staged, a stretch at a time.
-func (ds *Devices) changeOfInventory(ctx context.Context, g *Staged) (c Change, err error) {
+// changeOfInventory compares the staged devices with those in force, importBatch at a time.
+func (ds *Devices) changeOfInventory(ctx context.Context, s *Staged) (c Change, err error) {
 	var ids []int64
 	rows := map[int64]string{}
-	look := func() error {
+	compare := func() error {
 		list, err := scanDevices(ds.db.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d
 			WHERE d.device_id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)) AND `+newest, sqldb.Column(ids)))
 		if err != nil {
@@ -142,7 +140,7 @@ func (ds *Devices) changeOfInventory(ctx context.Context, g *Staged) (c Change, 
 		return nil
 	}
 	last := int64(0) // no device has the id 0
-	err = g.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
+	err = s.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
 		if id == last {
 			return fmt.Errorf("%w: %s", ErrTwice, outage.DeviceID(id))
 		}
@@ -152,10 +150,10 @@ func (ds *Devices) changeOfInventory(ctx context.Context, g *Staged) (c Change, 
 		if len(ids) < importBatch {
 			return nil
 		}
-		return look()
+		return compare()
 	})
 	if err == nil && len(ids) > 0 {
-		err = look()
+		err = compare()
 	}
 	return c, err
 }

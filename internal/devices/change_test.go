@@ -19,19 +19,19 @@ func listOf(from, to int) devices.File {
 	return devices.File{Name: "list", Reader: strings.NewReader(b.String())}
 }
 
-// A check is told what an import would change, and nothing changes if it says no.
+// A check gets what an import would change. If it returns an error, nothing changes.
 func TestImportChecks(t *testing.T) { storetest.EachEngine(t, testImportChecks) }
 
 func testImportChecks(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	no := errors.New("no")
-	var told devices.Change
-	refuse := func(_ devices.Import, c devices.Change) error { told = c; return no }
-	if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(0, 0), devices.Careful); !errors.Is(err, devices.ErrShrinks) {
-		t.Errorf("an empty list where there is none: %v", err)
+	var got devices.Change
+	refuse := func(_ devices.Import, c devices.Change) error { got = c; return no }
+	if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(0, 0), devices.RefuseShrinking); !errors.Is(err, devices.ErrShrinks) {
+		t.Errorf("an empty list, and none is in force: %v", err)
 	}
 	const all = 2*devices.ChangePage + 5 // more than two pages
-	im, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(0, all), devices.Careful)
+	im, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(0, all), devices.RefuseShrinking)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,21 +42,21 @@ func testImportChecks(t *testing.T) {
 	}{
 		{0, 0, devices.Change{Before: all, Removed: all}, true},
 		{0, all, devices.Change{Before: all, After: all}, false},
-		{0, all - all/5, devices.Change{Before: all, After: all - all/5, Removed: all / 5}, false}, // a fifth exactly
+		{0, all - all/5, devices.Change{Before: all, After: all - all/5, Removed: all / 5}, false}, // exactly a fifth
 		{0, all - all/5 - 1, devices.Change{Before: all, After: all - all/5 - 1, Removed: all/5 + 1}, true},
 		{all / 5, all, devices.Change{Before: all, After: all - all/5, Removed: all / 5}, false},
-		{all/5 + 1, 2 * all, devices.Change{Before: all, After: 2*all - all/5 - 1, Added: all, Removed: all/5 + 1}, true}, // grown, and yet
+		{all/5 + 1, 2 * all, devices.Change{Before: all, After: 2*all - all/5 - 1, Added: all, Removed: all/5 + 1}, true}, // it grows, but loses too many
 		{all, 2 * all, devices.Change{Before: all, After: all, Added: all, Removed: all}, true},
 	} {
-		if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(x.from, x.to), refuse); err != no || told != x.want {
-			t.Errorf("%d to %d: told %+v, want %+v (%v)", x.from, x.to, told, x.want, err)
+		if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, listOf(x.from, x.to), refuse); err != no || got != x.want {
+			t.Errorf("%d to %d: the check gets %+v, want %+v (%v)", x.from, x.to, got, x.want, err)
 		}
-		if err := devices.Careful(devices.Import{}, told); errors.Is(err, devices.ErrShrinks) != x.refused {
+		if err := devices.RefuseShrinking(devices.Import{}, got); errors.Is(err, devices.ErrShrinks) != x.refused {
 			t.Errorf("%d to %d: %v", x.from, x.to, err)
 		}
 	}
 	if have, err := s.Devices.LastImport(t.Context(), "devices"); err != nil || have != im {
-		t.Errorf("in force is %+v, was %+v (%v)", have, im, err)
+		t.Errorf("%+v is in force, want %+v (%v)", have, im, err)
 	}
 
 	inventory := func(models ...string) func() (devices.File, error) {
@@ -81,14 +81,14 @@ func testImportChecks(t *testing.T) {
 	for i := range many {
 		many[i] = "a"
 	}
-	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(many...), devices.Careful); err != nil {
+	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(many...), devices.RefuseShrinking); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(), devices.Careful); !errors.Is(err, devices.ErrShrinks) {
-		t.Errorf("an inventory of nothing: %v", err)
+	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(), devices.RefuseShrinking); !errors.Is(err, devices.ErrShrinks) {
+		t.Errorf("an inventory without devices: %v", err)
 	}
 	many[3], many[7] = "b", ""
-	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(append(many, "a", "a")...), refuse); err != no || told != (devices.Change{After: devices.ImportBatch + 1, Added: 2, Changed: 1}) {
-		t.Errorf("an inventory: told %+v, %v", told, err)
+	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, inventory(append(many, "a", "a")...), refuse); err != no || got != (devices.Change{After: devices.ImportBatch + 1, Added: 2, Changed: 1}) {
+		t.Errorf("an inventory: the check gets %+v, %v", got, err)
 	}
 }

@@ -13,8 +13,8 @@ import (
 	"quell/internal/outage"
 )
 
-// columns are where a record has what: the index of each of Columns, and at the
-// end that of StatusColumn, which is -1 if there is none.
+// columns are the positions of the columns in a record: of each of Columns, and last of
+// StatusColumn, which is -1 if there is none.
 type columns [8]int
 
 func (c *columns) count() int {
@@ -57,7 +57,7 @@ func readCSV(r *bufio.Reader, yield func(outage.Device) error) (skipped int, err
 			for _, err := range errs {
 				faults.add(lines.number, err)
 			}
-			if len(errs) > 0 { // no line can be read without it
+			if len(errs) > 0 { // without a header no line can be read
 				return skipped, faults.err()
 			}
 			header = true
@@ -92,7 +92,7 @@ func readHeader(record []string, column *columns) (errs []error) {
 		case i < 0:
 			errs = append(errs, fmt.Errorf("unknown column %q", name))
 		case column[i] >= 0:
-			errs = append(errs, fmt.Errorf("column %s stands twice", names[i]))
+			errs = append(errs, fmt.Errorf("column %s is there twice", names[i]))
 		default:
 			column[i] = at
 		}
@@ -136,10 +136,10 @@ func deviceOf(record []string, column *columns, texts intern) (d outage.Device, 
 	return d, gone, nil
 }
 
-// intern keeps one copy of texts that come again and again.
+// intern keeps one copy of each text that is repeated.
 type intern map[string]string
 
-// maxInterned bounds it, for a file in which they do not.
+// maxInterned bounds intern, for a file whose texts are not repeated.
 const maxInterned = 4096
 
 func (t intern) of(s string) string {
@@ -153,9 +153,9 @@ func (t intern) of(s string) string {
 	return s
 }
 
-// records parses single lines as CSV. A csv.Reader on the file itself would
-// read on after a quote that is never closed, to the end of the file and into
-// memory; this one is at its end after each line.
+// records parses single lines as CSV. After a quote that is never closed, a csv.Reader on
+// the whole file would read the rest of the file into memory. This one reads one line at a
+// time.
 type records struct {
 	line bytes.Reader
 	csv  *csv.Reader
@@ -174,7 +174,7 @@ func (p *records) parse(line []byte) ([]string, error) {
 	p.line.Reset(line)
 	record, err := p.csv.Read()
 	if err != nil {
-		var e *csv.ParseError // its Err lacks the line, which would be 1
+		var e *csv.ParseError // without its own line number, which is always 1
 		if errors.As(err, &e) {
 			err = e.Err
 		}

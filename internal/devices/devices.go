@@ -1,16 +1,16 @@
-// Package devices knows which devices there are: the Smart Metering Inventory, and the
-// device list that says which meters cut their hub's power. It reads their files, imports
-// them, and looks devices up.
+// Package devices keeps the Smart Metering Inventory, and the device list, which says which
+// meters cut their hub's power. It reads their files, imports them, and looks devices up.
 //
-// The readers of files stream: their memory does not grow with the file. They read on
-// after a fault, so that all faults are found at once, and say so by line in a
-// LineErrors. After any error nothing of the file is to be used, though a part of it may
-// have been yielded.
+// The readers of files stream: their memory does not grow with the file. They go on after a
+// fault, so that all faults are found at once, and return them by line in a LineErrors.
+// After any error nothing of the file may be used, though a part of it may have been
+// yielded.
 //
-// An import is sorted in a database of its own (stage), beside the store, which holds up
-// nobody. Then its rows are written in small transactions behind all that is urgent. They
-// carry the number of the import, and count once it is done: so it comes into force whole,
-// or not at all. What a crash left of one is dropped by the next.
+// An import is first sorted in a database of its own (Staged), beside the store, so that it
+// holds up nobody. Then its rows are written in small transactions, after all that is
+// urgent. They carry the number of the import, and count only once it is complete. So an
+// import comes into force whole, or not at all. What a crash left of an import, the next
+// import deletes.
 package devices
 
 import (
@@ -27,43 +27,44 @@ import (
 type Options struct {
 	Dir string // where imports are sorted
 	Log *slog.Logger
-	// Moving prepares what an import of the inventory changes elsewhere. It is called before
-	// the import comes into force; what it returns is called in the transaction that puts it
-	// into force, and what that returns, after the commit.
-	Moving func(ctx context.Context, im Import, staged *Staged) (move func(ctx context.Context, tx sqldb.Tx) (then func(), err error), err error)
+	// PrepareInventory prepares what an import of the inventory changes elsewhere, before the
+	// import comes into force. It returns move, which is called in the transaction that puts
+	// the import into force; move returns then, which is called after the commit.
+	PrepareInventory func(ctx context.Context, im Import, staged *Staged) (move func(ctx context.Context, tx sqldb.Tx) (then func(), err error), err error)
 }
 
-// Devices is what is known of devices. Its methods may be called from any goroutine.
+// Devices is the inventory and the device list of a database. Its methods may be called from
+// any goroutine.
 type Devices struct {
 	db   *sqldb.DB
 	opts Options
 	log  *slog.Logger
 
-	importing sync.Mutex // held by the import that is under way
+	importing sync.Mutex // held during an import
 }
 
-// New knows the devices of a database.
+// New returns the devices of a database.
 func New(db *sqldb.DB, opts Options) *Devices {
 	return &Devices{db: db, opts: opts, log: opts.Log}
 }
 
 const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn`
 
-// newest restricts inventory rows d to those in force: of the imports that were completed,
-// the last that names the device.
+// newest is a condition for inventory rows d that are in force: the row is of the last
+// completed import that has the device.
 const newest = `d.import_no = (SELECT max(o.import_no) FROM inventory o JOIN import i ON i.no = o.import_no AND i.state = 'done' WHERE o.device_id = d.device_id)`
 
-// listInForce is the number of the device list in force.
+// listInForce is SQL for the number of the device list in force.
 const listInForce = `(SELECT max(no) FROM import WHERE kind = 'devices' AND state = 'done')`
 
-// HubOf is SQL for the hub of a meter, which is given as SQL; it is NULL if the inventory
-// does not know the meter.
+// HubOf returns SQL for the hub of a meter, which is given as SQL. It is NULL if the
+// inventory does not know the meter.
 func HubOf(meter string) string {
 	return `(SELECT d.chf FROM inventory d WHERE d.device_id = ` + meter + ` AND ` + newest + `)`
 }
 
-// Find returns what the inventory says of a device, nil if it does not know it, and
-// whether the device is in the device list in force.
+// Find returns what the inventory says of a device, or nil if it does not know the device;
+// and whether the device is in the device list in force.
 func Find(ctx context.Context, q sqldb.Querier, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
 	list, err := scanDevices(q.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d WHERE d.device_id = ? AND `+newest, int64(id)))
 	if err != nil {
@@ -80,13 +81,13 @@ func Find(ctx context.Context, q sqldb.Querier, id outage.DeviceID) (d *outage.D
 	return d, err == nil, err
 }
 
-// Device is Find. The error is sqldb.ErrUnavailable.
+// Device is Find in the store. The error is sqldb.ErrUnavailable.
 func (ds *Devices) Device(ctx context.Context, id outage.DeviceID) (d *outage.Device, listed bool, err error) {
 	d, listed, err = Find(ctx, ds.db, id)
 	return d, listed, sqldb.Unavailable(err)
 }
 
-// At returns up to limit devices of the inventory at an MPxN.
+// At returns up to limit devices that the inventory has at an MPxN.
 func (ds *Devices) At(ctx context.Context, mpxn string, limit int) ([]outage.Device, error) {
 	list, err := scanDevices(ds.db.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d
 		JOIN supply_point p ON p.device_id = d.device_id AND p.import_no = d.import_no
@@ -103,8 +104,8 @@ func scanDevices(rows sqldb.Rows, err error) ([]outage.Device, error) {
 	})
 }
 
-// List returns up to limit devices of the device list in force with ids after
-// the given one, in order of the id as a signed number.
+// List returns up to limit devices of the device list in force whose ids come after the
+// given one, in order of the id as a signed number.
 func (ds *Devices) List(ctx context.Context, after *outage.DeviceID, limit int) ([]outage.DeviceID, error) {
 	from := int64(-1 << 63)
 	if after != nil {

@@ -18,7 +18,7 @@ const (
 
 var ErrDropped = errDropped
 
-// WriteList writes a device of an import of a list.
+// WriteList writes one device of an import of a list.
 func (ds *Devices) WriteList(ctx context.Context, no int64, id outage.DeviceID) error {
 	w := ds.listWriter(no)
 	return errors.Join(w.add(ctx, append(strconv.AppendInt([]byte("["), int64(id), 10), ']')), w.flush(ctx))

@@ -16,30 +16,30 @@ import (
 	"quell/internal/outage"
 )
 
-// Columns are those of an inventory in CSV. StatusColumn may be there as well.
+// Columns are the columns of an inventory in CSV. It may also have StatusColumn.
 var Columns = []string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"}
 
-// StatusColumn is the column of outage.DeviceStatuses.
+// StatusColumn is the column with one of outage.DeviceStatuses.
 const StatusColumn = "device_status"
 
 // Types are the device types of DUIS (DeviceType).
 var Types = []string{"ESME", "GSME", "GPF", "CHF", "HCALCS", "PPMID", "IHD", "CAD"}
 
-// ReadInventory reads an inventory, and calls yield for each device in the order
-// of the file. What begins with "<" is a DUIS DSPInventory, anything else CSV:
-// a header with all of Columns in any order and StatusColumn or not, then a line
-// for each device. chf_id may be empty where the hub is not known, and so may all
-// texts but the type. Ids may be in any form of outage.ParseAnyDeviceID. Blanks
-// around a value, a byte order mark and CRLF do not count.
+// ReadInventory reads an inventory, and calls yield for each device in the order of the
+// file. A file that begins with "<" is a DUIS DSPInventory; any other is CSV: a header with
+// all of Columns in any order, and perhaps StatusColumn, then one line for each device.
+// chf_id may be empty if the hub is not known, and so may all texts except the type. Ids may
+// be in any form that outage.ParseAnyDeviceID reads. Blanks around a value, a byte order
+// mark and CRLF are ignored.
 //
-// Devices that are gone by their status, decommissioned or withdrawn, are not
-// yielded but counted: skipped.
+// Devices whose status says that they are gone (decommissioned or withdrawn) are not
+// yielded; skipped counts them.
 //
-// The error is a *LineErrors for faults of single lines, or what r or yield
-// returned, which ends the reading.
+// The error is a *LineErrors for faults of single lines; or the error of r or yield, which
+// ends the reading.
 //
-// XML is one document, of one home; where duis.ReadInventory cannot read it, its
-// error ends the reading.
+// XML is one document, of one home. If duis.ReadInventory cannot read it, its error ends the
+// reading.
 func ReadInventory(r io.Reader, yield func(outage.Device) error) (skipped int, err error) {
 	br := bufio.NewReaderSize(r, maxLine)
 	if err := skipBOM(br); err != nil {
@@ -75,21 +75,21 @@ func readXML(r io.Reader, yield func(outage.Device) error) (skipped int, err err
 	return skipped, faults.err()
 }
 
-// spreadsheetNumber is a number that is not written as its digits. A spreadsheet
-// writes an MPxN so, which then is that of no supply point.
+// spreadsheetNumber matches a number as a spreadsheet writes it, not digit by digit. An MPxN
+// in that form has lost digits, and belongs to no supply point.
 var spreadsheetNumber = regexp.MustCompile(`^[0-9]+([.,][0-9]*)?([eE][+-]?[0-9]+)?$`)
 
-// checkDevice says what of a device DUIS does not allow: the first that it finds.
+// checkDevice returns the first fault that it finds in a device, by the rules of DUIS.
 func checkDevice(d *outage.Device) error {
 	switch {
 	case d.ID == 0:
 		return errors.New("device_id is zero")
 	case strings.ContainsAny(d.MPxN, ".,eE") && spreadsheetNumber.MatchString(d.MPxN):
-		return fmt.Errorf("mpxn %q is as a spreadsheet writes a number, and has lost digits: make the column text there", d.MPxN)
+		return fmt.Errorf("mpxn %q was written by a spreadsheet as a number, and has lost digits: make the column text there", d.MPxN)
 	case !slices.Contains(Types, d.Type):
 		return fmt.Errorf("device_type %q is not one of %s", d.Type, strings.Join(Types, ", "))
 	}
-	// The lengths are those of SMETSCHTSVersion, DeviceManufacturer, DeviceModel and MPxN.
+	// The lengths of SMETSCHTSVersion, DeviceManufacturer, DeviceModel and MPxN in DUIS.
 	return cmp.Or(
 		checkText("smets_version", d.SMETSVersion, 20),
 		checkText("manufacturer", d.Manufacturer, 30),
@@ -98,15 +98,15 @@ func checkDevice(d *outage.Device) error {
 	)
 }
 
-// checkText checks one value of a device; most is in characters.
-func checkText(column, s string, most int) error {
+// checkText checks one value of a device. The limit is in characters.
+func checkText(column, s string, limit int) error {
 	switch {
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%s is not UTF-8", column)
-	case strings.IndexByte(s, 0) >= 0: // PostgreSQL has no such texts
+	case strings.IndexByte(s, 0) >= 0: // PostgreSQL cannot store it
 		return fmt.Errorf("%s has a NUL", column)
-	case len(s) > most && utf8.RuneCountInString(s) > most:
-		return fmt.Errorf("%s has more than %d characters", column, most)
+	case len(s) > limit && utf8.RuneCountInString(s) > limit:
+		return fmt.Errorf("%s has more than %d characters", column, limit)
 	}
 	return nil
 }

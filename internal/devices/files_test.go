@@ -74,7 +74,7 @@ func TestReadDevicesFaults(t *testing.T) {
 	}{
 		"empty":            {"", "line 1: no header; want the columns device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn", 0},
 		"blank":            {"\n\n", "line 3: no header; want the columns device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn", 0},
-		"header":           {"device_id,device_type,SMETS_version,manufacturer,model,chf_id,model\n" + row, "line 1: unknown column \"SMETS_version\"\nline 1: column model stands twice\nline 1: column smets_version is missing\nline 1: column mpxn is missing", 0},
+		"header":           {"device_id,device_type,SMETS_version,manufacturer,model,chf_id,model\n" + row, "line 1: unknown column \"SMETS_version\"\nline 1: column model is there twice\nline 1: column smets_version is missing\nline 1: column mpxn is missing", 0},
 		"header quoting":   {"\"device_id\n" + row, `line 1: extraneous or missing " in quoted-field`, 0},
 		"device_id":        {with("A0,", "G0,"), `line 3: device_id "00-DB-12-34-56-78-90-G0": not an EUI-64 such as 00-DB-12-34-56-78-90-A0`, 2},
 		"device_id empty":  {with("00-DB-12-34-56-78-90-A0", ""), `line 3: device_id "": not an EUI-64 such as 00-DB-12-34-56-78-90-A0`, 2},
@@ -87,10 +87,10 @@ func TestReadDevicesFaults(t *testing.T) {
 		"manufacturer":     {with("Landis+Gyr", strings.Repeat("ü", 31)), "line 3: manufacturer has more than 30 characters", 2},
 		"model":            {with("E470", strings.Repeat("x", 31)), "line 3: model has more than 30 characters", 2},
 		"mpxn":             {with("1012345678909", "10123456789090"), "line 3: mpxn has more than 13 characters", 2},
-		"mpxn of a sheet":  {with("1012345678909", "1.20002E+12"), `line 3: mpxn "1.20002E+12" is as a spreadsheet writes a number, and has lost digits: make the column text there`, 2},
-		"mpxn with comma":  {with("1012345678909", `"1,01235E+12"`), `line 3: mpxn "1,01235E+12" is as a spreadsheet writes a number, and has lost digits: make the column text there`, 2},
-		"mpxn, no point":   {with("1012345678909", "1e+12"), `line 3: mpxn "1e+12" is as a spreadsheet writes a number, and has lost digits: make the column text there`, 2},
-		"mpxn with a zero": {with("1012345678909", "101234567.0"), `line 3: mpxn "101234567.0" is as a spreadsheet writes a number, and has lost digits: make the column text there`, 2},
+		"mpxn of a sheet":  {with("1012345678909", "1.20002E+12"), `line 3: mpxn "1.20002E+12" was written by a spreadsheet as a number, and has lost digits: make the column text there`, 2},
+		"mpxn with comma":  {with("1012345678909", `"1,01235E+12"`), `line 3: mpxn "1,01235E+12" was written by a spreadsheet as a number, and has lost digits: make the column text there`, 2},
+		"mpxn, no point":   {with("1012345678909", "1e+12"), `line 3: mpxn "1e+12" was written by a spreadsheet as a number, and has lost digits: make the column text there`, 2},
+		"mpxn with a zero": {with("1012345678909", "101234567.0"), `line 3: mpxn "101234567.0" was written by a spreadsheet as a number, and has lost digits: make the column text there`, 2},
 		"not UTF-8":        {with("Landis", "L\xe4ndis"), "line 3: manufacturer is not UTF-8", 2},
 		"NUL":              {with("Landis", "L\x00ndis"), "line 3: manufacturer has a NUL", 2},
 		"open quote":       {with("Landis", `"Landis`), `line 3: extraneous or missing " in quoted-field`, 2},
@@ -142,7 +142,7 @@ func TestReadDevicesStatus(t *testing.T) {
 		statusHead + "Gone," + row: `line 2: device_status "Gone" is not one of Pending, Whitelisted, InstalledNotCommissioned, Commissioned, Decommissioned, Withdrawn, Suspended, Recovery, Recovered`,
 		statusHead + row:           "line 2: 7 fields; want 8",
 		statusHead + "Withdrawn," + strings.Replace(row, "A0", "A", 1): `line 2: device_id "00-DB-12-34-56-78-90-A": not an EUI-64 such as 00-DB-12-34-56-78-90-A0`,
-		"device_status," + statusHead + row:                            "line 1: column device_status stands twice",
+		"device_status," + statusHead + row:                            "line 1: column device_status is there twice",
 	} {
 		if have, _, err := read(text); err == nil || err.Error() != want || have != nil {
 			t.Errorf("%+v, %v\nwant %s", have, err, want)
@@ -253,7 +253,7 @@ func TestReadList(t *testing.T) {
 	}
 }
 
-// TestReaderErrors holds that the errors of reader and yield come back as they are.
+// The errors of the reader and of yield are returned unchanged.
 func TestReaderErrors(t *testing.T) {
 	broken, stop := errors.New("broken"), errors.New("stop")
 	device := func(outage.Device) error { return nil }
@@ -275,8 +275,8 @@ func TestReaderErrors(t *testing.T) {
 	}
 }
 
-// TestBuiltin reads the list that is built in. "make build" runs it on the
-// file that it is about to build in.
+// TestBuiltin reads the list that is built in. "make build" runs it on the file that it is
+// about to build in.
 func TestBuiltin(t *testing.T) {
 	list, size := Builtin()
 	n := 0
@@ -292,9 +292,8 @@ func TestBuiltin(t *testing.T) {
 	}
 }
 
-// TestMemory holds that memory does not grow with the file, not even with one
-// that is a single endless line or quote, or all faults, or in which no text
-// comes twice.
+// Memory does not grow with the file: not even if the file is a single endless line or
+// quote, or has only faults, or no text twice.
 func TestMemory(t *testing.T) {
 	const size = 8 << 20
 	for name, c := range map[string]struct {
@@ -322,13 +321,13 @@ func TestMemory(t *testing.T) {
 				t.Fatalf("not read to the end: %v", err)
 			}
 			if grown := most.HeapAlloc - before; grown > 2<<20 && most.HeapAlloc > before {
-				t.Errorf("%d bytes of memory for %d of file", grown, size)
+				t.Errorf("memory grew by %d bytes for a file of %d", grown, size)
 			}
 		})
 	}
 }
 
-// generator is a file that is never whole in memory.
+// generator makes the text of a file while it is read, so that it is never whole in memory.
 type generator struct {
 	rest  []byte
 	line  func(i int) string
@@ -361,12 +360,12 @@ func FuzzReadInventory(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		_, err := ReadInventory(bytes.NewReader(text), func(d outage.Device) error {
 			if err := checkDevice(&d); err != nil {
-				t.Errorf("yielded, but %v", err)
+				t.Errorf("yielded a device with a fault: %v", err)
 			}
 			return nil
 		})
 		if err == nil && len(text) == 0 {
-			t.Error("nothing is no inventory")
+			t.Error("an empty file is read without an error")
 		}
 	})
 }

@@ -17,8 +17,8 @@ import (
 	"quell/internal/sqldb"
 )
 
-// importBatch is how many rows one transaction of an import writes: few, since
-// decisions wait for it.
+// importBatch is how many rows one transaction of an import writes: few, since decisions
+// wait for it.
 const importBatch = 250
 
 // Import is one import of the inventory or of a device list.
@@ -29,8 +29,8 @@ type Import struct {
 	Rows   int       `json:"rows"`   // devices
 	At     time.Time `json:"at"`
 	Who    string    `json:"who"`
-	// Skipped is how many devices the files have that are gone: decommissioned or
-	// withdrawn. It is known of an import that has just been made.
+	// Skipped is how many devices in the files are gone: decommissioned or withdrawn. It is
+	// not stored: only ImportInventory sets it.
 	Skipped int `json:"skipped,omitempty"`
 }
 
@@ -40,16 +40,15 @@ type File struct {
 	io.Reader
 }
 
-// ImportInventory takes the devices of the files that next yields, until it
-// returns io.EOF, into the inventory: all of them, or none if there is a fault
-// in any. Devices that the inventory knows already are replaced, others stay.
-// Faults of a file are LineErrors, wrapped with the file's name, or ErrTwice. The error
-// may be ErrImporting, sqldb.ErrUnavailable, or that of a check. Each of the checks is
-// asked before anything is changed.
+// ImportInventory imports the devices of the files that next returns, until it returns
+// io.EOF: all of them, or none if any has a fault. Devices that the inventory has already
+// are replaced; its other devices stay. Faults of a file are LineErrors, wrapped with the
+// file's name, or ErrTwice. The error may also be ErrImporting, sqldb.ErrUnavailable, or
+// that of a check. The checks run before anything is changed.
 func (ds *Devices) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error), checks ...Check) (Import, error) {
 	skipped := 0
-	out, err := ds.runImport(ctx, "inventory", who, at, next, checks, func(r io.Reader, g *Staged) error {
-		n, err := ReadInventory(r, func(d outage.Device) error { return g.add(d.ID, d.MPxN, deviceRow(d)) })
+	out, err := ds.runImport(ctx, "inventory", who, at, next, checks, func(r io.Reader, s *Staged) error {
+		n, err := ReadInventory(r, func(d outage.Device) error { return s.add(d.ID, d.MPxN, deviceRow(d)) })
 		skipped += n
 		return err
 	})
@@ -57,7 +56,7 @@ func (ds *Devices) ImportInventory(ctx context.Context, who string, at time.Time
 	return out, err
 }
 
-// deviceRow is a device as it is staged.
+// deviceRow returns a device as it is staged.
 func deviceRow(d outage.Device) []byte {
 	row := strconv.AppendInt([]byte("["), int64(d.ID), 10)
 	for _, text := range []string{d.Type, d.SMETSVersion, d.Manufacturer, d.Model} {
@@ -67,9 +66,9 @@ func deviceRow(d outage.Device) []byte {
 	return append(sqldb.AppendText(append(row, ','), d.MPxN), ']')
 }
 
-// ImportList puts the device list of a file into force in place of the one
-// before, or leaves that if there is a fault in the file. A device that is
-// in it twice counts once. Errors are those of ImportInventory.
+// ImportList replaces the device list in force with that of a file; it changes nothing if
+// the file has a fault. A device that is in the file twice counts once. Errors are those of
+// ImportInventory.
 func (ds *Devices) ImportList(ctx context.Context, who string, at time.Time, f File, checks ...Check) (Import, error) {
 	files := []File{f}
 	out, err := ds.runImport(ctx, "devices", who, at, func() (File, error) {
@@ -78,46 +77,46 @@ func (ds *Devices) ImportList(ctx context.Context, who string, at time.Time, f F
 		}
 		f, files = files[0], nil
 		return f, nil
-	}, checks, func(r io.Reader, g *Staged) error {
-		return ReadList(r, func(id outage.DeviceID) error { return g.add(id, "", nil) })
+	}, checks, func(r io.Reader, s *Staged) error {
+		return ReadList(r, func(id outage.DeviceID) error { return s.add(id, "", nil) })
 	})
 	if err == nil {
-		ds.tidied(ds.dropOldLists(ctx))
+		ds.warnRowsLeft(ds.dropOldLists(ctx))
 	}
 	return out, err
 }
 
-// tidied tells that the rows an import has replaced could not be deleted. The
-// import is in force all the same, and the next deletes them.
-func (ds *Devices) tidied(err error) {
+// warnRowsLeft logs that the rows that an import has replaced could not be deleted. The
+// import is in force all the same, and the next one deletes them.
+func (ds *Devices) warnRowsLeft(err error) {
 	if err != nil {
-		ds.log.Warn("rows that an import has replaced are left for the next", "error", err)
+		ds.log.Warn("rows that an import has replaced were not deleted; the next import deletes them", "error", err)
 	}
 }
 
 var (
 	// ErrImporting says that another import is under way.
 	ErrImporting = errors.New("another import is under way")
-	// errDropped says that an import was not heard of for too long, and that
-	// another node has dropped it.
-	errDropped = fmt.Errorf("%w: it had not heard of this one for too long, and dropped it", ErrImporting)
-	// ErrTwice says that an inventory names a device twice.
+	// errDropped says that an import made no progress for too long, and that another node
+	// has given it up.
+	errDropped = fmt.Errorf("%w: it has dropped this one, which made no progress for too long", ErrImporting)
+	// ErrTwice says that an inventory has a device twice.
 	ErrTwice = errors.New("a device is in the files twice")
 )
 
-// runImport stages what read finds in the files, which changes nothing of the
-// store, and then writes it in order of the device: in small transactions behind
-// what is urgent, the last of which puts it into force.
+// runImport stages what read finds in the files, without a change of the store. Then it
+// writes that in order of the device: in small transactions after what is urgent. The last
+// one puts it into force.
 func (ds *Devices) runImport(ctx context.Context, kind, who string, at time.Time, next func() (File, error), checks []Check, read func(io.Reader, *Staged) error) (Import, error) {
 	if !ds.importing.TryLock() {
 		return Import{}, ErrImporting
 	}
 	defer ds.importing.Unlock()
-	g, err := openStage(ctx, filepath.Join(ds.opts.Dir, "import.tmp"))
+	s, err := openStaged(ctx, filepath.Join(ds.opts.Dir, "import.tmp"))
 	if err != nil {
 		return Import{}, fmt.Errorf("%w: %w", sqldb.ErrUnavailable, err)
 	}
-	defer g.close()
+	defer s.close()
 	im := Import{At: at, Who: sqldb.Text(who)}
 	sum := sha256.New()
 	for {
@@ -132,44 +131,44 @@ func (ds *Devices) runImport(ctx context.Context, kind, who string, at time.Time
 			im.Source += ", "
 		}
 		im.Source += f.Name
-		if err = read(io.TeeReader(f, sum), g); err == nil {
-			_, err = io.Copy(sum, f) // what the reader left unread belongs to the digest too
+		if err = read(io.TeeReader(f, sum), s); err == nil {
+			_, err = io.Copy(sum, f) // the digest is also of what the reader left unread
 		}
 		if err != nil {
 			return Import{}, fmt.Errorf("%s: %w", f.Name, err)
 		}
 	}
 	im.SHA256, im.Source = hex.EncodeToString(sum.Sum(nil)), sqldb.Text(im.Source)
-	if err := ds.ask(ctx, kind, g, im, checks); err != nil {
+	if err := ds.runChecks(ctx, kind, s, im, checks); err != nil {
 		return Import{}, err
 	}
 	if im.No, err = ds.beginImport(ctx, kind, &im); err != nil {
 		return Import{}, err
 	}
-	err = ds.writeStaged(ctx, kind, g, &im)
+	err = ds.writeStaged(ctx, kind, s, &im)
 	if err == nil {
-		err = ds.finishImport(ctx, kind, &im, g)
+		err = ds.finishImport(ctx, kind, &im, s)
 	}
 	if err != nil {
-		// Its rows are garbage already; they go now, or, if nobody waits any more, at the
-		// next import.
+		// Its rows do not count. They are deleted now; or by the next import, if nobody waits
+		// for this one any more.
 		if ds.giveUpImport(ctx, im.No) == nil && ctx.Err() == nil {
-			ds.dropImport(ctx, im.No, g)
+			ds.dropImport(ctx, im.No, s)
 		}
 		return Import{}, err
 	}
 	if kind == "inventory" {
-		ds.tidied(ds.dropReplaced(ctx, im.No, g))
+		ds.warnRowsLeft(ds.dropReplaced(ctx, im.No, s))
 	}
 	return im, nil
 }
 
 // writeStaged writes what is staged, and counts the devices.
-func (ds *Devices) writeStaged(ctx context.Context, kind string, g *Staged, im *Import) error {
+func (ds *Devices) writeStaged(ctx context.Context, kind string, s *Staged, im *Import) error {
 	if kind == "devices" {
 		w := ds.listWriter(im.No)
 		last, first := int64(0), true
-		err := g.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
+		err := s.each(ctx, `SELECT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
 			if id == last && !first {
 				return nil
 			}
@@ -183,31 +182,31 @@ func (ds *Devices) writeStaged(ctx context.Context, kind string, g *Staged, im *
 		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6 FROM json_each(?2)`}
 	last := int64(0) // no device has the id 0
 	var ids []int64
-	err := g.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
+	err := s.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
 		if id == last {
 			return fmt.Errorf("%w: %s", ErrTwice, outage.DeviceID(id))
 		}
 		last = id
 		im.Rows++
-		if ids = append(ids, id); len(ids) == stretch {
-			if err := ds.findReplaced(ctx, g, ids, im.No); err != nil {
+		if ids = append(ids, id); len(ids) == scanBatch {
+			if err := ds.stageReplaced(ctx, s, ids, im.No); err != nil {
 				return err
 			}
 			ids = ids[:0]
 		}
 		return w.add(ctx, []byte(row))
 	})
-	if err := cmp.Or(err, ds.findReplaced(ctx, g, ids, im.No), w.flush(ctx)); err != nil {
+	if err := cmp.Or(err, ds.stageReplaced(ctx, s, ids, im.No), w.flush(ctx)); err != nil {
 		return err
 	}
 	w.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, CAST(value->>0 AS BIGINT), value->>1 FROM json_each(?2)`
-	err = g.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
+	err = s.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
 		return w.add(ctx, append(sqldb.AppendText(append(strconv.AppendInt([]byte("["), id, 10), ','), mpxn), ']'))
 	})
 	return cmp.Or(err, w.flush(ctx))
 }
 
-// writer writes rows, JSON values, in batches.
+// writer writes rows, which are JSON arrays, in batches.
 type writer struct {
 	devices  *Devices
 	insert   string
@@ -216,7 +215,7 @@ type writer struct {
 	n        int
 }
 
-// listWriter writes rows of a device list.
+// listWriter returns a writer of rows of a device list.
 func (ds *Devices) listWriter(no int64) *writer {
 	return &writer{devices: ds, importNo: no, insert: `INSERT INTO device_list (import_no, device_id) SELECT ?1, CAST(value->>0 AS BIGINT) FROM json_each(?2)`}
 }
@@ -233,7 +232,7 @@ func (w *writer) flush(ctx context.Context) error {
 	if w.n == 0 {
 		return nil
 	}
-	insert, rows := w.insert, string(append(w.buf, ']')) // whoever gives up waiting leaves them
+	insert, rows := w.insert, string(append(w.buf, ']')) // copies: the change may run after Do has returned
 	w.buf, w.n = w.buf[:0], 0
 	return w.devices.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		if err := w.devices.touchImport(ctx, tx, w.importNo); err != nil {
@@ -243,11 +242,11 @@ func (w *writer) flush(ctx context.Context) error {
 	})
 }
 
-// beginImport gives an import its number, and drops what a crash left of others.
+// beginImport gives an import its number, and deletes what a crash left of others.
 func (ds *Devices) beginImport(ctx context.Context, kind string, im *Import) (int64, error) {
 	type begun struct {
 		no   int64
-		left []int64 // of others
+		left []int64 // the numbers of imports that did not end
 	}
 	b, err := sqldb.Write(ctx, ds.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (b begun, err error) {
 		b.left, err = sqldb.Numbers(tx.Query(ctx, `SELECT no FROM import WHERE state IN ('running', 'dropping')`))
@@ -255,9 +254,9 @@ func (ds *Devices) beginImport(ctx context.Context, kind string, im *Import) (in
 			return b, err
 		}
 		if ds.db.Remote() && len(b.left) > 0 {
-			var others bool // another node imports
+			var others bool // another node is importing
 			if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE state = 'running' AND touched > `+sqldb.ServerTime+` - ?)`,
-				importSilence.Microseconds()).Scan(&others); err != nil {
+				importTimeout.Microseconds()).Scan(&others); err != nil {
 				return b, err
 			}
 			if others {
@@ -285,11 +284,11 @@ func (ds *Devices) beginImport(ctx context.Context, kind string, im *Import) (in
 	return b.no, nil
 }
 
-// importSilence is how long an import is not heard of that counts as cut off.
-const importSilence = time.Minute
+// importTimeout is how long an import may make no progress before another node drops it.
+const importTimeout = time.Minute
 
-// touchImport says to other nodes that an import goes on. The error is errDropped if one of
-// them has dropped it.
+// touchImport shows other nodes that an import makes progress. The error is errDropped if
+// one of them has dropped it.
 func (ds *Devices) touchImport(ctx context.Context, tx sqldb.Tx, no int64) error {
 	if !ds.db.Remote() {
 		return nil
@@ -301,16 +300,16 @@ func (ds *Devices) touchImport(ctx context.Context, tx sqldb.Tx, no int64) error
 	return err
 }
 
-// finishImport puts an import into force, unless it is.
-func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, g *Staged) error {
+// finishImport puts an import into force, unless it is in force already.
+func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, s *Staged) error {
 	move := func(context.Context, sqldb.Tx) (func(), error) { return func() {}, nil }
 	if kind == "inventory" {
 		var err error
-		if move, err = ds.opts.Moving(ctx, *im, g); err != nil {
+		if move, err = ds.opts.PrepareInventory(ctx, *im, s); err != nil {
 			return sqldb.Unavailable(err)
 		}
 	}
-	_, err := sqldb.Write(ctx, ds.db, sqldb.Background|sqldb.Surely, func(ctx context.Context, tx sqldb.Tx) (then func(), err error) {
+	_, err := sqldb.Write(ctx, ds.db, sqldb.Background|sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (then func(), err error) {
 		old, err := LastImport(ctx, tx, kind)
 		if err != nil {
 			return nil, err
@@ -328,7 +327,7 @@ func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, g 
 			if state != "done" {
 				return nil, sqldb.Unchanged(errDropped)
 			}
-			return func() {}, nil // it was put into force, and the answer was lost
+			return func() {}, nil // an earlier try put it into force, and the answer was lost
 		}
 		if then, err = move(ctx, tx); err != nil {
 			return nil, err
@@ -339,7 +338,7 @@ func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, g 
 	return err
 }
 
-// LastImport is the package's LastImport. The error is sqldb.ErrUnavailable.
+// LastImport is the function LastImport in the store. The error is sqldb.ErrUnavailable.
 func (ds *Devices) LastImport(ctx context.Context, kind string) (Import, error) {
 	ctx, cancel := ds.db.Bounded(ctx)
 	defer cancel()
@@ -347,7 +346,7 @@ func (ds *Devices) LastImport(ctx context.Context, kind string) (Import, error) 
 	return i, sqldb.Unavailable(err)
 }
 
-// LastImport returns the last import of "inventory" or "devices" that was completed; its
+// LastImport returns the last completed import of a kind, "inventory" or "devices"; its
 // number is 0 if there was none.
 func LastImport(ctx context.Context, q sqldb.Querier, kind string) (i Import, err error) {
 	var at int64

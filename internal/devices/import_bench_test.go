@@ -13,7 +13,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// rowReader makes the text of an import as it is read: n rows, after a header.
+// rowReader makes the text of an import while it is read: n rows, after a header.
 type rowReader struct {
 	n, at int
 	row   func(b []byte, i int) []byte
@@ -33,10 +33,10 @@ func (r *rowReader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// scatter spreads the ids, as a real inventory's are not in order.
+// scatter spreads the ids, since a real inventory is not in their order.
 func scatter(i int) int { return int(uint32(i) * 2654435761) }
 
-// peak is the process's peak resident memory in MiB, where the system tells.
+// peak returns the process's peak resident memory in MiB; 0 if the system has no number.
 func peak(b *testing.B) float64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -50,9 +50,9 @@ func peak(b *testing.B) float64 {
 	return float64(kb) / 1024
 }
 
-// BenchmarkImport imports b.N devices. The peak is the process's, so run one
-// size in a process: -bench 'Import/inventory' -benchtime 5000000x. The
-// longest wait is that of a lone decision beside the import.
+// BenchmarkImport imports b.N devices. The peak is that of the process, so run one size in a
+// process: -bench 'Import/inventory' -benchtime 5000000x. The longest decision is that of
+// one alert at a time during the import.
 func BenchmarkImport(b *testing.B) {
 	for _, c := range []struct {
 		name string

@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxFaults bounds what a LineErrors holds.
+// maxFaults bounds the faults in a LineErrors.
 const maxFaults = 20
 
 // LineError is one fault of one line.
@@ -21,8 +21,7 @@ func (e LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.
 
 func (e LineError) Unwrap() error { return e.Err }
 
-// LineErrors are the faults of a file: the first of them, and how many more
-// there are.
+// LineErrors are the faults of a file: the first of them, and how many more there are.
 type LineErrors struct {
 	Faults []LineError // at most 20
 	More   int
@@ -51,7 +50,7 @@ func (e *LineErrors) add(line int, err error) {
 	}
 }
 
-// err is e, or nil if there is no fault.
+// err returns e, or nil if there is no fault.
 func (e *LineErrors) err() error {
 	if len(e.Faults) == 0 {
 		return nil
@@ -59,20 +58,20 @@ func (e *LineErrors) err() error {
 	return e
 }
 
-// maxLine is the longest line that is read, in bytes. Nothing that these
-// files may hold comes near it.
+// maxLine is the longest line that is read, in bytes. Valid lines of these files are much
+// shorter.
 const maxLine = 4096
 
 var errLongLine = fmt.Errorf("longer than %d bytes", maxLine)
 
-// lineReader reads line by line in memory that does not grow.
+// lineReader reads line by line. Its memory does not grow with the line.
 type lineReader struct {
 	r      *bufio.Reader // of maxLine bytes
-	number int           // of the line read last, from 1
+	number int           // of the last line that was read, from 1
 }
 
-// next returns the next line with its end; it is valid until the next call.
-// The error is errLongLine for a line that was skipped, io.EOF after the last.
+// next returns the next line with its newline; it is valid until the next call. The error
+// is errLongLine for a line that was skipped, and io.EOF after the last line.
 func (l *lineReader) next() ([]byte, error) {
 	line, err := l.r.ReadSlice('\n')
 	if len(line) == 0 && err != nil {

@@ -12,12 +12,11 @@ import (
 	"quell/internal/outage"
 )
 
-// ReadList reads a device list, one EUI-64 a line in any form of
-// outage.ParseAnyDeviceID, and calls yield for each in the order of the file,
-// however often it comes. Blank lines, what follows a
-// "#", blanks around, a byte order mark and CRLF do not count. The first line
-// may be a header, such as "device_id" or "GUID": letters, blanks, "_", commas
-// and quotes only. Errors are as those of ReadInventory.
+// ReadList reads a device list: one EUI-64 a line, in any form that outage.ParseAnyDeviceID
+// reads. It calls yield for each in the order of the file, also if an EUI-64 is repeated.
+// Blank lines, text after "#", blanks around a value, a byte order mark and CRLF are
+// ignored. The first line may be a header, such as "device_id" or "GUID": only letters,
+// blanks, "_", commas and quotes. Errors are as those of ReadInventory.
 func ReadList(r io.Reader, yield func(outage.DeviceID) error) error {
 	br := bufio.NewReaderSize(r, maxLine)
 	if err := skipBOM(br); err != nil {
@@ -63,9 +62,9 @@ func isHeader(line []byte) bool {
 
 // clip shortens a line for a message.
 func clip(line []byte) []byte {
-	const most = 60
-	if len(line) > most {
-		return append(line[:most:most], "…"...)
+	const limit = 60
+	if len(line) > limit {
+		return append(line[:limit:limit], "…"...)
 	}
 	return line
 }
@@ -73,9 +72,9 @@ func clip(line []byte) []byte {
 //go:embed builtin.txt
 var builtin string
 
-// Builtin is the device list that is built into the program, for ReadList, and
-// its size in bytes. An ordinary build has none: the list is empty and its
-// size 0. "make build DEVICE_LIST=FILE" puts FILE in the place of builtin.txt.
+// Builtin returns the device list that is built into the program, for ReadList, and its size
+// in bytes. An ordinary build has none: the list is empty, and its size 0. "make build
+// DEVICE_LIST=FILE" replaces builtin.txt with FILE.
 func Builtin() (list io.Reader, size int64) {
 	if builtin == noList {
 		return strings.NewReader(""), 0

@@ -15,18 +15,18 @@ type Manufacturer struct {
 	Meters int    `json:"meters"`
 }
 
-// manufacturerStep is how many listed devices one question is about: few, so that
-// no question takes long, and many enough for lists of millions.
+// manufacturerStep is how many listed devices one query covers: few, so that no query takes
+// long, but enough for lists of millions.
 const manufacturerStep = 10_000
 
-// maxManufacturers is how many texts are told apart.
+// maxManufacturers is how many different texts are counted.
 const maxManufacturers = 1000
 
-// ListedManufacturers returns what the inventory says to be the manufacturers of
-// the meters (ESME) in the device list, the most frequent first, by at most
-// maxManufacturers texts; more counts the meters of the texts beyond. It reads
-// the whole list, in steps: what an import changes meanwhile may be in part of
-// the answer. The error is sqldb.ErrUnavailable, or the context's.
+// ListedManufacturers returns the manufacturers of the meters (ESME) in the device list, as
+// the inventory writes them, the most frequent first: at most maxManufacturers texts. more
+// counts the meters of all further texts. It reads the whole list in steps, so an import at
+// the same time may show in a part of the answer. The error is sqldb.ErrUnavailable, or the
+// context's.
 func (ds *Devices) ListedManufacturers(ctx context.Context) (list []Manufacturer, more int, err error) {
 	meters := map[string]int{}
 	for after := (*outage.DeviceID)(nil); ; {
@@ -38,7 +38,7 @@ func (ds *Devices) ListedManufacturers(ctx context.Context) (list []Manufacturer
 			break
 		}
 		after = &ids[len(ids)-1]
-		// CROSS JOIN keeps SQLite's order of the tables: the list's few rows first.
+		// CROSS JOIN makes SQLite read the list's few rows first.
 		step, err := scanManufacturers(ds.db.Query(ctx, `SELECT d.manufacturer, count(*) FROM device_list l CROSS JOIN inventory d
 			WHERE l.import_no = `+listInForce+` AND l.device_id BETWEEN ? AND ? AND d.device_id = l.device_id AND `+newest+`
 			AND upper(trim(d.device_type)) = 'ESME' GROUP BY d.manufacturer`, int64(ids[0]), int64(*after)))

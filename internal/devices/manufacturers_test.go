@@ -12,7 +12,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// Counted are the listed meters in force, by the last inventory that names each.
+// Meters of the list in force are counted, each by the last inventory that has it.
 func TestListedManufacturers(t *testing.T) { storetest.EachEngine(t, testListedManufacturers) }
 
 func testListedManufacturers(t *testing.T) {
@@ -62,7 +62,7 @@ func testListedManufacturers(t *testing.T) {
 	list(1, 4)
 	want(0, devices.Manufacturer{"1063", 1}, devices.Manufacturer{"B", 1}, devices.Manufacturer{"Landis+Gyr", 1})
 
-	// More than one step, and more texts than are told apart.
+	// More than one step, and more texts than are counted.
 	const n = 2*devices.ManufacturerStep + 7
 	var rows strings.Builder
 	for i := range n {
@@ -81,11 +81,11 @@ func testListedManufacturers(t *testing.T) {
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, _, err := s.Devices.ListedManufacturers(ended); err == nil {
-		t.Error("it goes on when nobody waits for it")
+		t.Error("it does not end with its context")
 	}
 }
 
-// BenchmarkListedManufacturers asks about b.N listed meters: -benchtime 2000000x.
+// BenchmarkListedManufacturers counts b.N listed meters: -benchtime 2000000x.
 func BenchmarkListedManufacturers(b *testing.B) {
 	s := storetest.Open(b, b.TempDir())
 	done := false

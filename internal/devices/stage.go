@@ -9,46 +9,46 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Staged is an import that is collected and sorted in a database of its own, which holds up
-// nobody.
+// Staged is an import that is collected and sorted in a database of its own, so that it
+// holds up nobody.
 type Staged struct {
-	path string
-	db   *sql.DB
-	tx   *sql.Tx
-	put  *sql.Stmt
+	path   string
+	db     *sql.DB
+	tx     *sql.Tx
+	insert *sql.Stmt
 }
 
-func openStage(ctx context.Context, path string) (*Staged, error) {
+func openStaged(ctx context.Context, path string) (*Staged, error) {
 	db, err := sqldb.Scratch(path)
 	if err != nil {
 		return nil, err
 	}
-	g := &Staged{path: path, db: db}
+	s := &Staged{path: path, db: db}
 	if _, err = db.ExecContext(ctx, `CREATE TABLE staged (id INTEGER NOT NULL, mpxn TEXT NOT NULL, row TEXT NOT NULL);
 		CREATE TABLE replaced (row TEXT NOT NULL)`); err == nil {
-		if g.tx, err = db.BeginTx(ctx, nil); err == nil {
-			g.put, err = g.tx.PrepareContext(ctx, `INSERT INTO staged (id, mpxn, row) VALUES (?, ?, ?)`)
+		if s.tx, err = db.BeginTx(ctx, nil); err == nil {
+			s.insert, err = s.tx.PrepareContext(ctx, `INSERT INTO staged (id, mpxn, row) VALUES (?, ?, ?)`)
 		}
 	}
 	if err != nil {
-		g.close()
+		s.close()
 		return nil, err
 	}
-	return g, nil
+	return s, nil
 }
 
-func (g *Staged) close() {
-	g.db.Close()
-	os.Remove(g.path)
+func (s *Staged) close() {
+	s.db.Close()
+	os.Remove(s.path)
 }
 
-func (g *Staged) add(id outage.DeviceID, mpxn string, row []byte) error {
-	_, err := g.put.Exec(int64(id), mpxn, string(row))
+func (s *Staged) add(id outage.DeviceID, mpxn string, row []byte) error {
+	_, err := s.insert.Exec(int64(id), mpxn, string(row))
 	return err
 }
 
-func (g *Staged) each(ctx context.Context, query string, yield func(id int64, text string) error) error {
-	rows, err := g.tx.QueryContext(ctx, query)
+func (s *Staged) each(ctx context.Context, query string, yield func(id int64, text string) error) error {
+	rows, err := s.tx.QueryContext(ctx, query)
 	if err != nil {
 		return err
 	}
@@ -66,10 +66,10 @@ func (g *Staged) each(ctx context.Context, query string, yield func(id int64, te
 	return rows.Err()
 }
 
-// IDs yields the devices that are staged, up to n at a time.
-func (g *Staged) IDs(ctx context.Context, n int, yield func([]int64) error) error {
+// IDs yields the ids of the staged devices, up to n at a time.
+func (s *Staged) IDs(ctx context.Context, n int, yield func([]int64) error) error {
 	var ids []int64
-	err := g.each(ctx, `SELECT DISTINCT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
+	err := s.each(ctx, `SELECT DISTINCT id, '' FROM staged ORDER BY id`, func(id int64, _ string) error {
 		if ids = append(ids, id); len(ids) < n {
 			return nil
 		}

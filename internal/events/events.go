@@ -1,5 +1,5 @@
-// Package events keeps what operators changed, and the program on their behalf: who, what,
-// when and why.
+// Package events keeps a record of what operators changed, or the program for them: who,
+// what, when and why.
 package events
 
 import (
@@ -20,14 +20,14 @@ type Event struct {
 	Why  string    `json:"why"`
 }
 
-// Insert adds an event, in the transaction of the change.
+// Insert adds an event. Call it in the transaction of the change.
 func Insert(ctx context.Context, tx sqldb.Tx, e Event) error {
 	return tx.Later(ctx, `INSERT INTO event (at, who, what, old_value, new_value, why) VALUES (?, ?, ?, ?, ?, ?)`,
 		sqldb.Micros(e.At), sqldb.Text(e.Who), e.What, e.Old, e.New, sqldb.Text(e.Why))
 }
 
-// Find returns the event of the same change as e, whose old value may differ, so that a
-// change is not made a second time; ok is false if there is none.
+// Find returns the event of the same change as e; its old value may differ. With it a
+// change finds out whether it was made before. ok is false if there is no such event.
 func Find(ctx context.Context, q sqldb.Querier, e Event) (found Event, ok bool, err error) {
 	list, err := read(ctx, q, `WHERE at = ? AND who = ? AND what = ? AND new_value = ? AND why = ?`,
 		sqldb.Micros(e.At), sqldb.Text(e.Who), e.What, e.New, sqldb.Text(e.Why))
@@ -38,9 +38,9 @@ func Find(ctx context.Context, q sqldb.Querier, e Event) (found Event, ok bool, 
 }
 
 // After reports whether there is an event of a kind after an instant.
-func After(ctx context.Context, q sqldb.Querier, what string, at time.Time) (is bool, err error) {
-	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE what = ? AND at > ?)`, what, sqldb.Micros(at)).Scan(&is)
-	return is, err
+func After(ctx context.Context, q sqldb.Querier, what string, at time.Time) (exists bool, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE what = ? AND at > ?)`, what, sqldb.Micros(at)).Scan(&exists)
+	return exists, err
 }
 
 // Latest returns the last n events, the latest first.
@@ -49,33 +49,32 @@ func Latest(ctx context.Context, q sqldb.Querier, n int) ([]Event, error) {
 	return list, sqldb.Unavailable(err)
 }
 
-// LastID is the id of the last event, 0 if there is none.
+// LastID returns the id of the last event; 0 if there is none.
 func LastID(ctx context.Context, q sqldb.Querier) (id int64, err error) {
 	err = q.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM event`).Scan(&id)
 	return id, err
 }
 
-// First is when the first event that is kept was; the zero time if there is none.
-func First(ctx context.Context, q sqldb.Querier) (time.Time, error) {
+// FirstAt returns the time of the first event that is kept; the zero time if there is none.
+func FirstAt(ctx context.Context, q sqldb.Querier) (time.Time, error) {
 	var at int64
 	err := q.QueryRow(ctx, `SELECT coalesce((SELECT at FROM event WHERE id = (SELECT min(id) FROM event)), 0)`).Scan(&at)
 	return sqldb.Instant(at), err
 }
 
-// Between returns up to limit events of some kinds with ids above after, up to last, in
-// order.
+// Between returns up to limit events of the kinds, in order, with after < id ≤ last.
 func Between(ctx context.Context, q sqldb.Querier, kinds []string, after, last int64, limit int) ([]Event, error) {
 	return read(ctx, q, `WHERE id > ?1 AND id <= ?2 AND what IN (SELECT value->>0 FROM json_each(?3)) ORDER BY id LIMIT ?4`, after, last, sqldb.Column(kinds), limit)
 }
 
-// AsOf returns the last event of each of some kinds with an id up to last, in order.
-func AsOf(ctx context.Context, q sqldb.Querier, kinds []string, last int64) ([]Event, error) {
+// LastOfEach returns the last event of each of the kinds with id ≤ last, in order of ids.
+func LastOfEach(ctx context.Context, q sqldb.Querier, kinds []string, last int64) ([]Event, error) {
 	return read(ctx, q, `WHERE id IN (SELECT max(id) FROM event WHERE id <= ?1 AND what IN (SELECT value->>0 FROM json_each(?2)) GROUP BY what) ORDER BY id`,
 		last, sqldb.Column(kinds))
 }
 
-// Delete deletes up to limit events before an instant with ids below one, the oldest
-// first, and says how many. It keeps of each kind the last with an id up to that one.
+// Delete deletes up to limit events from before an instant and with id < below, the oldest
+// first, and returns how many. Of each kind it keeps the last event with id ≤ below.
 func Delete(ctx context.Context, tx sqldb.Tx, before time.Time, below int64, limit int) (int, error) {
 	n, err := tx.Exec(ctx, `DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at < ?1 AND id < ?2
 		AND EXISTS (SELECT 1 FROM event e WHERE e.what = event.what AND e.id > event.id AND e.id <= ?2) ORDER BY id LIMIT ?3)`,

@@ -1,5 +1,5 @@
-// Package hubs is a set of hubs in memory. It answers most questions for a hub that is
-// not in it from one cache line.
+// Package hubs is a set of hubs in memory. For nearly all hubs that are not in it, it
+// answers from one cache line.
 package hubs
 
 import (
@@ -12,11 +12,11 @@ import (
 // Set is a set of hubs. Its zero value is empty. Its methods may be called from any
 // goroutine.
 type Set struct {
-	// filter answers for most hubs that are not in the set. The set itself,
-	// once it has millions of hubs, is far out of the processor's caches.
+	// filter answers for most hubs that are not in the set. The set itself does not fit
+	// into the processor's caches once it has millions of hubs.
 	filter atomic.Pointer[filter]
-	// next is the filter that is being built to take its place. Nobody waits for
-	// that: what is added meanwhile is added to both.
+	// next is the filter that is being built to replace filter. Nobody waits for it: hubs
+	// that are added meanwhile are added to both.
 	next     atomic.Pointer[filter]
 	building atomic.Bool
 
@@ -25,10 +25,10 @@ type Set struct {
 	shards  [64]shard
 }
 
-// shard is a part of the set: to go through one of them takes a millisecond, with
-// millions of hubs.
+// shard is a part of the set. To list one takes a millisecond when the set has millions of
+// hubs.
 type shard struct {
-	mu   sync.RWMutex // guards what follows
+	mu   sync.RWMutex // guards hubs
 	hubs map[outage.DeviceID]struct{}
 }
 
@@ -42,29 +42,29 @@ func (p *shard) list(list []int64) []int64 {
 	return list
 }
 
-func (x *Set) shard(id outage.DeviceID) *shard { return &x.shards[spread(id)>>24&0x3f] }
+func (s *Set) shard(id outage.DeviceID) *shard { return &s.shards[spread(id)>>24&0x3f] }
 
 // Has reports whether a hub is in the set.
-func (x *Set) Has(id outage.DeviceID) bool {
-	if f := x.filter.Load(); f == nil || !f.has(id) {
+func (s *Set) Has(id outage.DeviceID) bool {
+	if f := s.filter.Load(); f == nil || !f.has(id) {
 		return false
 	}
-	part := x.shard(id)
+	part := s.shard(id)
 	part.mu.RLock()
 	_, ok := part.hubs[id]
 	part.mu.RUnlock()
 	return ok
 }
 
-// Add adds a hub, unless its id is 0: it is not known.
-func (x *Set) Add(id outage.DeviceID) {
+// Add adds a hub. It ignores the id 0, which says that the hub is not known.
+func (s *Set) Add(id outage.DeviceID) {
 	if id == 0 {
 		return
 	}
-	if x.filter.Load() == nil {
-		x.filter.CompareAndSwap(nil, newFilter(0))
+	if s.filter.Load() == nil {
+		s.filter.CompareAndSwap(nil, newFilter(0))
 	}
-	part := x.shard(id)
+	part := s.shard(id)
 	part.mu.Lock()
 	if _, ok := part.hubs[id]; ok {
 		part.mu.Unlock()
@@ -74,31 +74,31 @@ func (x *Set) Add(id outage.DeviceID) {
 		part.hubs = map[outage.DeviceID]struct{}{}
 	}
 	part.hubs[id] = struct{}{}
-	// In this order: if there is no next one any more, it is the filter by now; if
-	// there is none yet, rebuild finds the hub in the set.
-	if next := x.next.Load(); next != nil {
+	// The order matters. If next is gone, it has become the filter. If it is not there
+	// yet, rebuild will find the hub in the set.
+	if next := s.next.Load(); next != nil {
 		next.add(id)
 	}
-	f := x.filter.Load()
+	f := s.filter.Load()
 	f.add(id)
 	part.mu.Unlock()
-	if x.hubs.Add(1)+x.removed.Load() > int64(f.capacity()) {
-		x.rebuild()
+	if s.hubs.Add(1)+s.removed.Load() > int64(f.capacity()) {
+		s.rebuild()
 	}
 }
 
 // All lists the hubs.
-func (x *Set) All() []int64 {
-	list := make([]int64, 0, x.Len())
-	for i := range x.shards {
-		list = x.shards[i].list(list)
+func (s *Set) All() []int64 {
+	list := make([]int64, 0, s.Len())
+	for i := range s.shards {
+		list = s.shards[i].list(list)
 	}
 	return list
 }
 
 // Remove removes a hub.
-func (x *Set) Remove(id outage.DeviceID) {
-	part := x.shard(id)
+func (s *Set) Remove(id outage.DeviceID) {
+	part := s.shard(id)
 	part.mu.Lock()
 	_, ok := part.hubs[id]
 	delete(part.hubs, id)
@@ -106,40 +106,40 @@ func (x *Set) Remove(id outage.DeviceID) {
 	if !ok {
 		return
 	}
-	left := x.hubs.Add(-1)
-	if removed := x.removed.Add(1); removed > left && removed > minCapacity {
-		x.rebuild()
+	left := s.hubs.Add(-1)
+	if removed := s.removed.Add(1); removed > left && removed > minCapacity {
+		s.rebuild()
 	}
 }
 
-// rebuild has a new filter made with room for as many hubs again, unless one is
-// being made.
-func (x *Set) rebuild() {
-	if !x.building.CompareAndSwap(false, true) {
+// rebuild starts to build a new filter, with room for twice the hubs, unless one is being
+// built.
+func (s *Set) rebuild() {
+	if !s.building.CompareAndSwap(false, true) {
 		return
 	}
 	go func() {
-		defer x.building.Store(false)
-		removed := x.removed.Load()
-		f := newFilter(2 * x.Len())
-		x.next.Store(f)
-		for i := range x.shards {
-			for _, id := range x.shards[i].list(nil) {
+		defer s.building.Store(false)
+		removed := s.removed.Load()
+		f := newFilter(2 * s.Len())
+		s.next.Store(f)
+		for i := range s.shards {
+			for _, id := range s.shards[i].list(nil) {
 				f.add(outage.DeviceID(id))
 			}
 		}
-		x.filter.Store(f)
-		x.next.Store(nil)
-		x.removed.Add(-removed)
+		s.filter.Store(f)
+		s.next.Store(nil)
+		s.removed.Add(-removed)
 	}()
 }
 
-// Len is how many hubs are in the set.
-func (x *Set) Len() int { return int(x.hubs.Load()) }
+// Len returns how many hubs are in the set.
+func (s *Set) Len() int { return int(s.hubs.Load()) }
 
-// filter is a Bloom filter in blocks of 32 bytes, so that a question touches
-// one cache line: four bits a hub, one in each word of its block. At 16 hubs a
-// block, full, it says "perhaps" to 1 in 400 hubs that are not in it.
+// filter is a Bloom filter in blocks of 32 bytes, so that a lookup touches one cache line.
+// Each hub has four bits, one in each word of its block. A full filter has 16 hubs a block,
+// and then says "perhaps" for 1 in 400 hubs that are not in it.
 type filter []block
 
 type block [4]atomic.Uint64
@@ -164,7 +164,7 @@ func spread(id outage.DeviceID) uint64 {
 	return h ^ h>>33
 }
 
-// place gives a hub's block, and 24 bits that choose the bits in it.
+// place returns a hub's block, and 24 bits that choose the bits in it.
 func (f *filter) place(id outage.DeviceID) (*block, uint64) {
 	h := spread(id)
 	return &(*f)[h>>32*uint64(len(*f))>>32], h

@@ -12,18 +12,18 @@ import (
 
 func hub(n int) outage.DeviceID { return outage.DeviceID(0x8873845700000000 + uint64(n)) }
 
-// built waits until no filter is being built.
-func built(t testing.TB, x *Set) {
+// waitBuilt waits until no filter is being built.
+func waitBuilt(t testing.TB, x *Set) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); x.building.Load(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the filter is never built")
+			t.Fatal("the filter was not built within 20 s")
 		}
 	}
 }
 
-// The set agrees with a plain set through growth, removal and rebuilding,
-// and its filter spares nearly every hub that is not in it the set.
+// The set agrees with a map while it grows, shrinks and is rebuilt. Its filter answers for
+// nearly every hub that is not in the set.
 func TestSet(t *testing.T) {
 	var x Set
 	if x.Has(hub(1)) {
@@ -34,18 +34,18 @@ func TestSet(t *testing.T) {
 	const n = 3 * minCapacity
 	check := func() {
 		t.Helper()
-		built(t, &x)
+		waitBuilt(t, &x)
 		perhaps := 0
 		for i := range 2 * n {
 			if x.Has(hub(i)) != set[hub(i)] {
-				t.Fatalf("hub %d: %v", i, !set[hub(i)])
+				t.Fatalf("hub %d: Has says %v", i, !set[hub(i)])
 			}
 			if !set[hub(i)] && x.filter.Load().has(hub(i)) {
 				perhaps++
 			}
 		}
-		// A hundredth is four times what a full filter should let through; no
-		// more than that may have been removed since the last rebuild.
+		// A hundredth is four times what a full filter should let through. Hubs that
+		// were removed since the last rebuild are let through too.
 		if len(set)+perhaps > 0 && perhaps > 2*n/100+int(x.removed.Load()) {
 			t.Errorf("the filter lets through %d of %d", perhaps, 2*n-len(set))
 		}
@@ -70,13 +70,13 @@ func TestSet(t *testing.T) {
 	}
 	check()
 	if c := x.filter.Load().capacity(); c > n {
-		t.Errorf("the filter kept its size: %d", c)
+		t.Errorf("the filter did not shrink: %d", c)
 	}
 }
 
-// While the filter is built anew nobody waits for it: it is asked, and added to,
-// and nothing that is added meanwhile is missing from it afterwards.
-func TestSetIsBuiltBeside(t *testing.T) {
+// While the filter is rebuilt, nobody waits for it. The set answers and takes hubs, and
+// none that is added meanwhile is missing afterwards.
+func TestSetWhileRebuilt(t *testing.T) {
 	var x Set
 	const n = minCapacity
 	for i := range n {
@@ -84,24 +84,24 @@ func TestSetIsBuiltBeside(t *testing.T) {
 	}
 	was := x.filter.Load()
 	last := &x.shards[len(x.shards)-1]
-	last.mu.Lock() // here it stops
+	last.mu.Lock() // rebuilding stops here
 	added := 0
 	for i := n; added < 1000; i++ {
 		if id := hub(i); x.shard(id) != last {
 			x.Add(id)
 			added++
 			if !x.Has(id) || x.filter.Load() != was {
-				t.Fatalf("hub %d: %v", i, x.Has(id))
+				t.Fatalf("hub %d: Has says %v, or the filter was replaced", i, x.Has(id))
 			}
 		}
 	}
 	if !x.building.Load() {
-		t.Fatal("no filter is built")
+		t.Fatal("no filter is being built")
 	}
 	last.mu.Unlock()
-	built(t, &x)
+	waitBuilt(t, &x)
 	if x.filter.Load() == was {
-		t.Error("it is the old one")
+		t.Error("the filter is still the old one")
 	}
 	for i, found := n, 0; found < added; i++ {
 		if id := hub(i); x.shard(id) != last {
@@ -115,12 +115,12 @@ func TestSetIsBuiltBeside(t *testing.T) {
 		most = max(most, len(x.shards[i].hubs))
 	}
 	if most > 2*x.Len()/len(x.shards) {
-		t.Errorf("one part of %d has %d of %d hubs", len(x.shards), most, x.Len())
+		t.Errorf("one shard of %d has %d of %d hubs", len(x.shards), most, x.Len())
 	}
 }
 
-// Hubs are added by many while filters are built: each is there at once, and stays.
-func TestSetGrowsWhileAsked(t *testing.T) {
+// Several goroutines add hubs while filters are built. Each hub is there at once, and stays.
+func TestSetGrowsUnderLoad(t *testing.T) {
 	var x Set
 	const adders, each = 4, minCapacity
 	var all sync.WaitGroup
@@ -136,7 +136,7 @@ func TestSetGrowsWhileAsked(t *testing.T) {
 		})
 	}
 	all.Wait()
-	built(t, &x)
+	waitBuilt(t, &x)
 	for i := range adders * each {
 		if !x.Has(hub(i)) {
 			t.Fatalf("hub %d is missing", i)
@@ -144,8 +144,8 @@ func TestSetGrowsWhileAsked(t *testing.T) {
 	}
 }
 
-// BenchmarkSet is the decision on the alert of a hub without a window, the
-// answer to nearly every alert, and on one with a window.
+// BenchmarkSet measures Has for a hub without a window, as for nearly every alert, and for
+// one with a window.
 func BenchmarkSet(b *testing.B) {
 	for _, size := range []int{10_000, 5_000_000} {
 		var x Set

@@ -1,6 +1,6 @@
-// Package journal is a node's file of what must not be forgotten while the database
-// does not answer. It does not know what a record means: a record is any value that
-// has a form in JSON.
+// Package journal is a file of a node. It holds what must not be forgotten while the
+// database does not answer. It does not know what a record means: a record is any value
+// that can be written as JSON.
 //
 // # The file
 //
@@ -11,22 +11,22 @@
 //
 // # Playing
 //
-// Records are played in the order in which they were appended. Next gives the oldest,
-// and Done says that they were played. A crash in between plays them again at the next
-// start, so playing must be idempotent.
+// Records are played in the order in which they were appended. Next returns the oldest,
+// and Done says that they were played. After a crash in between they are played again at
+// the next start, so playing must be idempotent.
 //
 // # Failures
 //
-//   - The end of the file is torn, by a crash within a write: nobody was told that the
-//     record is durable. It is cut off at the start.
+//   - The last line is incomplete, after a crash during a write: Append has not returned
+//     for that record. The start removes the line.
 //   - A line is damaged: it is set aside in a file beside the journal, for a person to
-//     read, and all other lines are played. If the damage joined two lines, those parts
-//     of it that are whole are played.
-//   - A part of the file cannot be read: after five tries it is passed over.
-//   - The file cannot be written (the disk is full, or fails): records stay in memory, in
-//     line, and are written as soon as that works again. Failing says so. Beyond a limit
-//     they are lost, and counted.
-//   - The disk hangs: Append returns when its context ends. The record is in line.
+//     read, and all other lines are played. If the damage joined two lines, the records
+//     in it that are whole are played.
+//   - A part of the file cannot be read: after five tries it is skipped.
+//   - The file cannot be written (the disk is full, or fails): records stay in a queue in
+//     memory, and are written as soon as that works again. Failing says so. Records
+//     beyond a limit are lost, and counted.
+//   - The disk hangs: Append returns when its context ends. The record stays in the queue.
 //   - The database refuses a record because of its content: SetAside puts it into another
-//     file, so that it is not in the way of all that follow.
+//     file, so that the records after it can be played.
 package journal

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Whatever bytes the journal has, reading it ends without a panic at its end, and
-// whole lines behind them are read.
+// Whatever bytes the journal has, they are read to the end without a panic, and a whole
+// line after them is read.
 func FuzzReadLines(f *testing.F) {
 	whole := []byte(`{"name":"a","text":"no-window"}`)
 	line := fmt.Appendf(nil, "%s %s\n", checksum(whole), whole)
@@ -28,9 +28,9 @@ func FuzzReadLines(f *testing.F) {
 			return lines, records
 		}
 		lines, records := count(text)
-		behind := append(append(text[:len(text):len(text)], '\n'), line...)
-		if l, r := count(behind); l < lines+1 || r < records+1 {
-			t.Errorf("%d records in %d lines, and with one more %d in %d", records, lines, r, l)
+		longer := append(append(text[:len(text):len(text)], '\n'), line...)
+		if l, r := count(longer); l < lines+1 || r < records+1 {
+			t.Errorf("%d records in %d lines; with a whole line after them %d in %d", records, lines, r, l)
 		}
 		r, ok := parseLine[note](line)
 		if !ok || r != (note{Name: "a", Text: "no-window"}) {

@@ -24,9 +24,9 @@ type note struct {
 	Mark bool      `json:"mark,omitempty"`
 }
 
-func noteNo(n int) note { return note{Name: fmt.Sprint(n), Text: strings.Repeat("x", 60)} }
+func numbered(n int) note { return note{Name: fmt.Sprint(n), Text: strings.Repeat("x", 60)} }
 
-func journalIn(t *testing.T, path string) *Journal[note] {
+func openJournal(t *testing.T, path string) *Journal[note] {
 	t.Helper()
 	j, err := Open(Options[note]{Path: path, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Marked: func(n note) bool { return n.Mark }})
 	if err != nil {
@@ -35,7 +35,7 @@ func journalIn(t *testing.T, path string) *Journal[note] {
 	return j
 }
 
-// playAll takes all records of a journal, as if a database took them.
+// playAll plays all records of a journal, as if into a database.
 func playAll(t *testing.T, j *Journal[note], rnd *rand.Rand) (names []string) {
 	t.Helper()
 	for j.Pending() > 0 {
@@ -51,7 +51,7 @@ func playAll(t *testing.T, j *Journal[note], rnd *rand.Rand) (names []string) {
 	return names
 }
 
-// eventually waits for a condition that another goroutine brings about.
+// eventually waits until a condition holds that another goroutine changes.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
@@ -61,8 +61,8 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// Of a file of records with damaged lines, all that are whole are played, in order.
-// Bytes are damaged at random, ends of lines too; the end may be torn.
+// Of a file with damaged lines, all whole records are played, in order. Bytes are damaged
+// at random, newlines too. The last line may be incomplete.
 func TestJournalDamaged(t *testing.T) {
 	for seed := range uint64(300) {
 		rnd := rand.New(rand.NewPCG(seed, 14))
@@ -70,7 +70,7 @@ func TestJournalDamaged(t *testing.T) {
 		n := 1 + rnd.IntN(30)
 		var lines [][]byte
 		for i := range n {
-			r := noteNo(i)
+			r := numbered(i)
 			if rnd.IntN(3) == 0 {
 				r.Text = strings.Repeat("{\"y\": 1} ", i)
 			}
@@ -85,14 +85,14 @@ func TestJournalDamaged(t *testing.T) {
 			at := rnd.IntN(len(lines[i]))
 			was := lines[i][at]
 			lines[i][at] = byte(rnd.IntN(256))
-			// Without its end a line is whole still.
+			// Without its newline, a line is still whole.
 			if lines[i][at] != was && at < len(lines[i])-1 {
 				whole[i] = false
 			}
 		}
 		damaged := slices.Concat(lines...)
 		if rnd.IntN(2) == 0 {
-			torn := lineOf(t, noteNo(n))
+			torn := lineOf(t, numbered(n))
 			damaged = append(damaged, torn[:rnd.IntN(len(torn)-2)]...)
 		}
 		var want []string
@@ -104,32 +104,32 @@ func TestJournalDamaged(t *testing.T) {
 		if err := os.WriteFile(path, damaged, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		j := journalIn(t, path)
-		j.Append(t.Context(), noteNo(n+1))
+		j := openJournal(t, path)
+		j.Append(t.Context(), numbered(n+1))
 		got := playAll(t, j, rnd)
 		j.Close()
 		if want = append(want, fmt.Sprint(n+1)); !slices.Equal(got, want) {
 			t.Fatalf("seed %d: played %v, want %v of\n%q", seed, got, want, damaged)
 		}
 		if info, err := os.Stat(path); err != nil || info.Size() != 0 {
-			t.Fatalf("seed %d: it was not emptied: %v", seed, err)
+			t.Fatalf("seed %d: the file was not emptied: %v", seed, err)
 		}
 	}
 }
 
 func lineOf(t *testing.T, r note) []byte {
 	t.Helper()
-	j := &Journal[note]{line: []*appended[note]{{record: r}}}
-	text, _ := j.lines()
+	j := &Journal[note]{queue: []*queued[note]{{record: r}}}
+	text, _ := j.nextLines()
 	return text
 }
 
-// Whether the file can be written or not, and then can again, records are played in
-// the order in which they arose, and what was in memory only gets to the file.
+// Whether the file can be written or not, and when it can be written again, records are
+// played in the order in which they were appended, and records in memory get to the file.
 func TestJournalKeepsOrder(t *testing.T) {
 	for seed := range uint64(50) {
 		rnd := rand.New(rand.NewPCG(seed, 15))
-		j := journalIn(t, filepath.Join(t.TempDir(), "pending"))
+		j := openJournal(t, filepath.Join(t.TempDir(), "pending"))
 		good := j.file
 		closed, err := os.Create(filepath.Join(t.TempDir(), "closed"))
 		if err != nil {
@@ -147,27 +147,27 @@ func TestJournalKeepsOrder(t *testing.T) {
 				}
 				j.mu.Unlock()
 			}
-			j.Append(t.Context(), noteNo(n))
+			j.Append(t.Context(), numbered(n))
 			want = append(want, fmt.Sprint(n))
 		}
 		j.mu.Lock()
 		j.file = good
 		j.mu.Unlock()
 		if seed%2 == 0 {
-			eventually(t, "what could not be written is", func() bool {
-				j.lineMu.Lock()
-				defer j.lineMu.Unlock()
-				return len(j.line) == 0
+			eventually(t, "the queue is written", func() bool {
+				j.queueMu.Lock()
+				defer j.queueMu.Unlock()
+				return len(j.queue) == 0
 			})
 		}
 		if got := playAll(t, j, rnd); !slices.Equal(got, want) {
-			t.Fatalf("seed %d: played %v", seed, got)
+			t.Fatalf("seed %d: played %v, want %v", seed, got, want)
 		}
 		j.Close()
 	}
 }
 
-// badDisk cannot be read in a stretch.
+// badDisk cannot be read between two offsets.
 type badDisk struct {
 	*bytes.Reader
 	from, to int64
@@ -180,23 +180,23 @@ func (b *badDisk) ReadAt(p []byte, off int64) (int, error) {
 	return b.Reader.ReadAt(p, off)
 }
 
-// Where a part of the file cannot be read, the rest is played.
+// If a part of the file cannot be read, the rest is played.
 func TestJournalUnreadable(t *testing.T) {
 	var text []byte
 	var begins []int
 	for n := range 40 {
 		begins = append(begins, len(text))
-		text = append(text, lineOf(t, noteNo(n))...)
+		text = append(text, lineOf(t, numbered(n))...)
 	}
 	bad := &badDisk{bytes.NewReader(text), 2 * sector, 2*sector + 10}
 	var got, want []string
-	_, err := readLines(&sturdy{bad}, 0, int64(len(text)), -1, func(_ []byte, list []note, _ bool) {
+	_, err := readLines(&zeroUnreadable{bad}, 0, int64(len(text)), -1, func(_ []byte, list []note, _ bool) {
 		for _, r := range list {
 			got = append(got, r.Name)
 		}
 	})
 	for n, begin := range begins {
-		if end := begin + len(lineOf(t, noteNo(n))) - 1; end <= 2*sector || begin >= 3*sector {
+		if end := begin + len(lineOf(t, numbered(n))) - 1; end <= 2*sector || begin >= 3*sector {
 			want = append(want, fmt.Sprint(n))
 		}
 	}
@@ -204,36 +204,35 @@ func TestJournalUnreadable(t *testing.T) {
 		t.Errorf("read %v, want %v, %v", got, want, err)
 	}
 	if _, err := readLines(bad, 0, int64(len(text)), -1, func([]byte, []note, bool) {}); err == nil || errors.Is(err, io.EOF) {
-		t.Errorf("without that: %v", err)
+		t.Errorf("without zeroUnreadable: %v", err)
 	}
 }
 
-// A marked record counts no longer than it is in the journal: not if it is dropped or
-// damaged.
+// A marked record counts only while it is in the journal: not if it is dropped or damaged.
 func TestMarked(t *testing.T) {
 	marked := note{Name: "marked", Text: strings.Repeat("x", 60), Mark: true}
 	rnd := rand.New(rand.NewPCG(1, 1))
 	t.Run("dropped", func(t *testing.T) {
-		j := journalIn(t, filepath.Join(t.TempDir(), "pending"))
-		j.mu.Lock() // as a write has it that does not end
+		j := openJournal(t, filepath.Join(t.TempDir(), "pending"))
+		j.mu.Lock() // as in a write that hangs
 		for n := range maxHeld {
-			j.queue(&appended[note]{record: noteNo(n)})
+			j.enqueue(&queued[note]{record: numbered(n)})
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		j.Append(ctx, marked)
 		j.mu.Unlock()
 		if j.dropped != 1 || j.Marked() != 0 {
-			t.Errorf("%d dropped, %d marked", j.dropped, j.Marked())
+			t.Errorf("%d dropped, want 1; %d marked, want 0", j.dropped, j.Marked())
 		}
 		j.Close()
 	})
 	t.Run("damaged", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "pending")
-		j := journalIn(t, path)
+		j := openJournal(t, path)
 		j.Append(t.Context(), marked)
 		if j.Marked() != 1 {
-			t.Error("it does not count")
+			t.Error("the marked record does not count")
 		}
 		f, err := os.OpenFile(path, os.O_RDWR, 0)
 		if err != nil {
@@ -242,7 +241,7 @@ func TestMarked(t *testing.T) {
 		f.WriteAt([]byte("?"), 30)
 		f.Close()
 		if got := playAll(t, j, rnd); len(got) != 0 || j.Marked() != 0 {
-			t.Errorf("%v, %d marked", got, j.Marked())
+			t.Errorf("played %v, %d marked, want none", got, j.Marked())
 		}
 		j.Close()
 	})

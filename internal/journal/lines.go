@@ -10,17 +10,17 @@ import (
 	"io"
 )
 
-// lastLine is where readLines ended.
+// lastLine says where readLines ended.
 type lastLine struct {
-	to      int64 // behind what was read
-	end     int64 // behind the last line that ends as lines do
-	records int   // of the line behind end, which does not
+	to      int64 // the offset after what was read
+	end     int64 // the offset after the last line that ends with a newline
+	records int   // how many whole records are after end, in a line without a newline
 }
 
-// readLines reads up to n lines of the journal (all if n is negative) between two
-// offsets, and yields each with the records in it: one if it is whole. If it is not
-// ok, some bytes of it are damaged, and the records are those that are whole all the
-// same: the damage may be of the end of a line.
+// readLines reads up to n lines of the journal (all if n is negative) between two offsets.
+// It yields each line with its records: one, if the line is whole. If ok is false, some
+// bytes of the line are damaged, and the list has the records that are whole all the same:
+// the damage may be of the newline.
 func readLines[R any](file io.ReaderAt, from, to int64, n int, yield func(line []byte, list []R, ok bool)) (lastLine, error) {
 	last := lastLine{to: from, end: from}
 	r := bufio.NewReader(io.NewSectionReader(file, from, to-from))
@@ -59,8 +59,8 @@ func parseLine[R any](line []byte) (r R, ok bool) {
 
 func checksum(text []byte) string { return fmt.Sprintf("%08x", crc32.ChecksumIEEE(text)) }
 
-// salvage finds the whole records in a damaged line: one byte in the place of a
-// line's end makes one line of two.
+// salvage finds the whole records in a damaged line: if a newline is damaged, two lines
+// become one.
 func salvage[R any](line []byte) (list []R) {
 	for at := 0; ; {
 		i := bytes.Index(line[at:], []byte(" {"))
@@ -81,13 +81,13 @@ func salvage[R any](line []byte) (list []R) {
 	}
 }
 
-// sturdy reads a file of which a part cannot be read: it has zeros there.
-type sturdy struct{ file io.ReaderAt }
+// zeroUnreadable reads a file, with zeros for the parts that cannot be read.
+type zeroUnreadable struct{ file io.ReaderAt }
 
-// sector is how much cannot be read where one byte cannot.
+// sector is how many bytes are skipped where one cannot be read.
 const sector = 512
 
-func (s *sturdy) ReadAt(p []byte, off int64) (n int, err error) {
+func (s *zeroUnreadable) ReadAt(p []byte, off int64) (n int, err error) {
 	for n < len(p) {
 		some := p[n:min(n+sector-int((off+int64(n))%sector), len(p))]
 		m, err := s.file.ReadAt(some, off+int64(n))

@@ -13,8 +13,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// What the database refuses fails alone: all beside it, in one batch, are decided,
-// recorded and noted, and the store is not taken for one that does not answer.
+// What the database refuses fails alone. All others in the batch are decided, recorded and
+// noted, and the store still counts as available.
 func TestRefusedAlone(t *testing.T) { storetest.EachEngine(t, testRefusedAlone) }
 
 func testRefusedAlone(t *testing.T) {
@@ -36,7 +36,7 @@ func testRefusedAlone(t *testing.T) {
 		case 7, 31:
 			a.MPxN = "poison"
 		case 44:
-			// Longer than an entry of an index, and of nothing that can be compressed.
+			// Too long for an index, and of text that cannot be compressed.
 			a.MPxN = noise(60_000)
 		}
 		wg.Go(func() {
@@ -65,12 +65,12 @@ func testRefusedAlone(t *testing.T) {
 		t.Errorf("%d notes of %d, %v", len(list), alerts, err)
 	}
 	if !s.DB.Available() {
-		t.Error("the store is said not to answer")
+		t.Error("the store counts as unavailable")
 	}
-	storetest.Eventually(t, "that they went forward is noted", func() bool { return s.Ledger.Pending() == 0 })
+	storetest.Eventually(t, "the refused alerts are noted as forwarded", func() bool { return s.Ledger.Pending() == 0 })
 	entries := storetest.Entries(t, s)
 	if len(entries) != alerts-failed {
-		t.Errorf("%d entries", len(entries))
+		t.Errorf("%d entries, want %d", len(entries), alerts-failed)
 	}
 	for i, e := range entries {
 		if e.Seq != int64(i+1) {
@@ -87,7 +87,7 @@ func noise(n int) string {
 	return b.String()
 }
 
-// However many notes wait, a retry meets the note of its first try.
+// However many notes wait, a retry finds the note of its first try.
 func TestRetryMeetsItsNote(t *testing.T) { storetest.EachEngine(t, testRetryMeetsItsNote) }
 
 func testRetryMeetsItsNote(t *testing.T) {
@@ -106,7 +106,7 @@ func testRetryMeetsItsNote(t *testing.T) {
 	<-recorded
 	for n := 0; n < notes; n += 97 {
 		if d := storetest.Decide(t, s, storetest.AD1(1, fmt.Sprint("alert ", n), storetest.T0)); d.Outcome != outage.Forwarded || !d.Retry {
-			t.Errorf("a retry overtook its note: %+v", d)
+			t.Errorf("a retry was decided before its note was there: %+v", d)
 		}
 	}
 	storetest.Eventually(t, "all are noted", func() bool {
@@ -115,7 +115,7 @@ func testRetryMeetsItsNote(t *testing.T) {
 	})
 }
 
-// A retry is the same id, hub and outage; another by one of these is another alert.
+// A retry has the same id, hub and outage. If one of these differs, it is another alert.
 func TestIdentity(t *testing.T) { storetest.EachEngine(t, testIdentity) }
 
 func testIdentity(t *testing.T) {
@@ -144,15 +144,15 @@ func testIdentity(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, d)
 		}
 	}
-	// One that goes forward after all corrects its own entry alone.
+	// An alert that goes forward after all corrects only its own entry.
 	s.Ledger.NoteForwarded(ledger.ForwardedNote{"id", storetest.Hub(2), other.OutageStart, storetest.T0, outage.ReasonStoreUnavailable})
 	storetest.Eventually(t, "it is corrected", func() bool { return storetest.Entries(t, s)[1].Outcome == outage.Forwarded })
 	if e := storetest.Entries(t, s); len(e) != 2 || e[0].Outcome != outage.Suppressed {
-		t.Errorf("%+v", e)
+		t.Errorf("the entries are %+v", e)
 	}
 }
 
-// A note that an earlier version wrote, without the outage's start, is of any.
+// A note of an earlier version, without the outage's start, matches any start.
 func TestNoteOfEarlierVersion(t *testing.T) { storetest.EachEngine(t, testNoteOfEarlierVersion) }
 
 func testNoteOfEarlierVersion(t *testing.T) {

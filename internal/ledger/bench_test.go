@@ -19,9 +19,9 @@ import (
 
 const benchHubs = 10_000
 
-// prepared opens stores on one database in which every hub has a window. second is another
-// way to the database, without a writer.
-func prepared(b *testing.B, nodes int, o func(*store.Options)) (list []*store.Store, second *sqldb.DB) {
+// prepare opens stores on one database in which every hub has a window. second opens the same
+// database without a writer.
+func prepare(b *testing.B, nodes int, o func(*store.Options)) (list []*store.Store, second *sqldb.DB) {
 	dir := b.TempDir()
 	for range nodes {
 		list = append(list, storetest.Open(b, dir, func(opts *store.Options) {
@@ -54,7 +54,7 @@ func benchAlert(i int) outage.Alert {
 	return storetest.AD1(i%benchHubs, outage.RequestID{Originator: storetest.Supplier, Target: storetest.Supplier, Counter: uint64(i)}.String(), storetest.T0.Add(time.Minute))
 }
 
-// send has alerts suppressed by many senders at once, spread over the stores.
+// send sends alerts from many senders at once to all stores, which suppress them.
 func send(b *testing.B, list []*store.Store, senders int) {
 	var next atomic.Int64
 	var wg sync.WaitGroup
@@ -76,8 +76,8 @@ func send(b *testing.B, list []*store.Store, senders int) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "alerts/s")
 }
 
-// suppress does in one transaction what decides a batch of n alerts, with nothing around it: in
-// one round trip, where that counts.
+// suppress decides a batch of n alerts with the bare statements, in one transaction, and in one
+// round trip on PostgreSQL.
 func suppress(ctx context.Context, db *sqldb.DB, rows string, n int) error {
 	return db.InTx(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		err := tx.LaterRows(ctx, func(rows sqldb.Rows) error {
@@ -93,7 +93,7 @@ func suppress(ctx context.Context, db *sqldb.DB, rows string, n int) error {
 	})
 }
 
-// benchRows is the parameter of decideSQL for some alerts.
+// benchRows returns the parameter of decideSQL for some alerts.
 func benchRows(from, n int) string {
 	rows := []byte("[")
 	for i := from; i < from+n; i++ {
@@ -106,10 +106,10 @@ func benchRows(from, n int) string {
 	return string(append(rows, ']'))
 }
 
-// BenchmarkSuppress compares durable suppressions through the store, on one node
-// and where the engine allows it on three, by many senders at once, with the bare
-// statement in batches of the same size on the same tables. Run with
-// -benchtime=20000x; they alternate, so that a noisy machine wrongs none.
+// BenchmarkSuppress compares durable suppressions through the store with the bare statement in
+// batches of the same size on the same tables. Many senders use one node, or three if the engine
+// allows it. Run it with -benchtime=20000x. The two alternate, so that other load on the machine
+// affects both.
 func BenchmarkSuppress(b *testing.B) {
 	nodes := []int{1}
 	if storetest.OnPostgres(b) {
@@ -120,7 +120,7 @@ func BenchmarkSuppress(b *testing.B) {
 			for _, n := range nodes {
 				var batches, decisions atomic.Int64
 				b.Run(fmt.Sprintf("nodes=%d/senders=%d/round=%d", n, senders, round), func(b *testing.B) {
-					list, _ := prepared(b, n, func(o *store.Options) {
+					list, _ := prepare(b, n, func(o *store.Options) {
 						o.OnDecided = func(n int, _ error) {
 							batches.Add(1)
 							decisions.Add(int64(n))
@@ -133,7 +133,7 @@ func BenchmarkSuppress(b *testing.B) {
 				})
 				size := max(1, int(decisions.Load()/max(1, batches.Load())))
 				b.Run(fmt.Sprintf("bare/batch=%d/round=%d", size, round), func(b *testing.B) {
-					_, bare := prepared(b, 1, func(*store.Options) {})
+					_, bare := prepare(b, 1, func(*store.Options) {})
 					b.ResetTimer()
 					for i := 0; i < b.N; i += size {
 						n := min(size, b.N-i)

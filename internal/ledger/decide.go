@@ -18,39 +18,38 @@ import (
 // A decision waits for the writer.
 type decision struct {
 	alert  outage.Alert
-	shadow bool   // it is to be forwarded whatever is decided
-	row    []byte // its row of decideSQL's parameter
+	shadow bool   // the alert is forwarded whatever is decided
+	row    []byte // its row in decideSQL's parameter
 	state  atomic.Int32
 	done   chan struct{}
 	result Decision
 	err    error
 }
 
-// Decision is what Decide answers. Entry is the alert's entry in the
-// suppression log; its sequence number is 0 when there is none.
+// Decision is the result of Decide. Entry is the alert's entry in the suppression log; its
+// sequence number is 0 if there is none.
 type Decision struct {
 	outage.Decision
 	Entry outage.Entry
-	// Retry says that the alert had been decided before.
+	// Retry says that the alert was decided before.
 	Retry bool
 }
 
-// The states of a decision. It is abandoned when its alert has gone forward.
+// The states of a decision. It is abandoned when Decide has stopped waiting for it.
 const (
 	waiting int32 = iota
 	decided
 	abandoned
 )
 
-// decideSQL decides a batch of alerts and logs those that are suppressed: it
-// inserts an entry for each alert whose hub has an open window and which has
-// not been decided before, and returns the entries. Its parameter is a JSON
-// array of rows as appendRow writes them.
+// decideSQL decides a batch of alerts, and logs those that are suppressed: it inserts an entry
+// for each alert whose hub has an open window and that was not decided before, and returns the
+// entries. Its parameter is a JSON array of rows that appendRow writes.
 //
-// An alert that is in the batch twice is taken once. Of several open windows the
-// earliest to begin counts. One outage may be told to several users, so an entry
-// is repeated in the window if its outage is not the first of it; where that is in
-// the batch too, repeatedSQL finds out.
+// An alert that is in the batch twice gets one entry. Of several open windows, the one that
+// starts first counts. An entry is repeated if its outage is not the first one in its window:
+// so several alerts of the first outage, to several users, are not repeated. If the first
+// outage is in the same batch, repeatedSQL marks the others.
 const decideSQL = `
 WITH alert AS MATERIALIZED (
     SELECT key AS ord, value->>0 AS id, value->>1 AS code, CAST(value->>2 AS BIGINT) AS chf, value->>3 AS mpxn,
@@ -77,10 +76,9 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
 FROM hit WHERE pick = 1
 RETURNING ` + entryColumns
 
-// repeatedSQL marks those of the new entries that are repeated in their window, and
-// returns their numbers. It is run behind decideSQL where the batch has several alerts
-// of a hub: to find out for all in one statement would cost every alert a tenth of its
-// time.
+// repeatedSQL marks the new entries that are repeated in their window, and returns their
+// numbers. It runs after decideSQL if the batch has several alerts of a hub. In decideSQL itself
+// this would cost every alert a tenth of its time.
 const repeatedSQL = `UPDATE suppression SET repeated = 1 WHERE seq > (SELECT value FROM counter WHERE name = 'suppression') AND repeated = 0 AND outage_start <>
     (SELECT s.outage_start FROM suppression s WHERE s.esme = suppression.esme AND s.activation_id = suppression.activation_id ORDER BY s.seq LIMIT 1)
 RETURNING seq`
@@ -97,19 +95,19 @@ func severalOfAHub(ds []*decision) bool {
 	return len(hubs) < len(ds)
 }
 
-// markRepeated takes over what repeatedSQL returned.
+// markRepeated marks the entries whose numbers repeatedSQL returned.
 func markRepeated(list []outage.Entry, seqs []int64) {
 	for i := range list {
 		list[i].Repeated = list[i].Repeated || slices.Contains(seqs, list[i].Seq)
 	}
 }
 
-// countSQL moves the counter on to the last entry. It is run in the transaction
-// of decideSQL, behind all that asks for it.
+// countSQL sets the counter to the last entry. It runs in the transaction of decideSQL, after
+// all statements that read the counter.
 const countSQL = `UPDATE counter SET value = (SELECT max(seq) FROM suppression)
 WHERE name = 'suppression' AND value < (SELECT max(seq) FROM suppression)`
 
-// appendRow appends the alert's row of decideSQL's parameter.
+// appendRow appends the alert's row for decideSQL's parameter.
 func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time.Duration) []byte {
 	d, valid := outage.DistributorOf(a.MPxN)
 	number := func(v int64) { b = strconv.AppendInt(append(b, ','), v, 10) }
@@ -136,16 +134,15 @@ func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time
 	return append(b, ']')
 }
 
-// Decide decides on an AD1 and, when a window is open, logs it with the given
-// outcome (Suppressed, or Shadow), in one transaction with the decision. It
-// returns only after the commit. An alert that was decided before gets the
-// same decision, whatever has become of its window; one that was forwarded
-// stays forwarded. With the outcome Shadow one that was suppressed goes forward,
-// and its entry is corrected.
+// Decide decides on an AD1. If a window is open, it logs the alert with the given outcome
+// (Suppressed or Shadow), in one transaction with the decision. It returns after the commit. An
+// alert that was decided before gets the same decision, whatever has happened to its window; one
+// that was forwarded stays forwarded. With the outcome Shadow, an alert that was suppressed
+// before goes forward, and its entry is corrected.
 //
-// If the store fails, or ctx ends first, the alert is to be forwarded: the
-// error is then sqldb.ErrUnavailable, the journal holds that fact, and an entry that
-// was or will be committed is corrected to outcome forwarded.
+// If the store fails, or ctx ends first, the caller must forward the alert. The error is then
+// sqldb.ErrUnavailable, the journal holds that fact, and an entry that was or will be committed
+// is corrected to the outcome forwarded.
 func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (Decision, error) {
 	if why, ok := l.waiting.of(&a); ok {
 		return forwarded(why, true), nil
@@ -159,7 +156,7 @@ func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outc
 			err = d.err
 		case <-ctx.Done():
 			if d.state.Swap(abandoned) == decided {
-				<-d.done // it came in the same instant
+				<-d.done // it was decided at the same instant
 				err = d.err
 			} else {
 				err = fmt.Errorf("%w: %w", sqldb.ErrUnavailable, context.Cause(ctx))
@@ -173,7 +170,7 @@ func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outc
 	return Decision{}, err
 }
 
-// rowsOf is decideSQL's parameter for decisions.
+// rowsOf returns decideSQL's parameter for some decisions.
 func rowsOf(ds []*decision) string {
 	rows := make([]byte, 0, 256*len(ds))
 	for i, d := range ds {
@@ -182,15 +179,15 @@ func rowsOf(ds []*decision) string {
 	return string(append(rows, ']'))
 }
 
-// writeDecisions decides a batch in a transaction. If all decisions of the last batch were
-// suppressions, it asks for those alone, so that the batch goes with its commit in one
-// packet: a lone alert across a network then takes little longer than a lone commit. What is
-// not suppressed needs another transaction then.
+// writeDecisions decides a batch in a transaction. If all alerts of the last batch were
+// suppressed, it runs only the statements for suppressed alerts, so that the batch and its commit
+// go in one packet: across a network a single alert then takes little longer than a commit. An
+// alert that is not suppressed then needs another transaction.
 func (l *Ledger) writeDecisions(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
-	l.trip = nil
-	if l.oneTrip && l.opts.BeforeCommit == nil {
-		l.trip = new([]outage.Entry)
-		return l.suppress(ctx, tx, ds, l.trip)
+	l.expected = nil
+	if l.expectSuppressed && l.opts.BeforeCommit == nil {
+		l.expected = new([]outage.Entry)
+		return l.suppress(ctx, tx, ds, l.expected)
 	}
 	if err := l.decideBatch(ctx, tx, ds); err != nil {
 		return err
@@ -201,30 +198,29 @@ func (l *Ledger) writeDecisions(ctx context.Context, tx sqldb.Tx, ds []*decision
 	return nil
 }
 
-// undecided says which decisions need another transaction after a commit.
+// undecided returns the decisions that need another transaction after a commit.
 func (l *Ledger) undecided(ds []*decision) (done, left []*decision) {
-	if l.trip == nil {
+	if l.expected == nil {
 		return ds, nil
 	}
-	done, left = takeEntries(ds, *l.trip)
-	l.trip, l.oneTrip = nil, len(left) == 0
+	done, left = matchEntries(ds, *l.expected)
+	l.expected, l.expectSuppressed = nil, len(left) == 0
 	return done, left
 }
 
-// decided tells who waits for decisions that they are committed, or are not.
-func (l *Ledger) decided(ds []*decision, err error) {
+// decisionsDone ends the wait for decisions, which are committed or have failed.
+func (l *Ledger) decisionsDone(ds []*decision, err error) {
 	if l.opts.OnDecided != nil {
 		l.opts.OnDecided(len(ds), err)
 	}
 	for _, d := range ds {
 		d.err = err
-		d.state.Store(decided) // if it was abandoned, nobody looks any more
+		d.state.Store(decided) // if it was abandoned, nobody reads this
 		close(d.done)
 	}
 }
 
-// suppress logs those of some alerts that are to be suppressed. The list of their entries is
-// filled by the commit at the latest.
+// suppress logs the alerts that are to be suppressed. After the commit, list has their entries.
 func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list *[]outage.Entry) error {
 	err := tx.LaterRows(ctx, func(rows sqldb.Rows) (err error) {
 		*list, err = scanEntries(rows, nil)
@@ -246,7 +242,7 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 	return tx.Later(ctx, countSQL)
 }
 
-// decideBatch decides a batch.
+// decideBatch decides all alerts of a batch.
 func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
 	list, err := scanEntries(tx.Query(ctx, decideSQL, rowsOf(ds)))
 	if err != nil {
@@ -264,20 +260,20 @@ func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) e
 			return err
 		}
 	}
-	_, rest := takeEntries(ds, list)
-	l.oneTrip = l.db.Remote() && len(rest) == 0
+	_, rest := matchEntries(ds, list)
+	l.expectSuppressed = l.db.Remote() && len(rest) == 0
 	return l.decideRest(ctx, tx, rest)
 }
 
-// alertKey is what tells an alert from others: a ResponseID may be used again.
-// Only AD1s are decided, so the alert's code is not in it.
+// alertKey identifies an alert, since a ResponseID may be used again. Only AD1s are decided, so
+// it does not have the alert's code.
 type alertKey struct {
 	id    string
 	chf   outage.DeviceID
 	start int64 // of the outage, in microseconds; noStart in a note of an earlier version
 }
 
-// noStart stands for the start of an outage that is not known: any is the same.
+// noStart says that the start of an outage is not known. It matches any start.
 const (
 	noStart      = math.MinInt64 + 1
 	unknownStart = "-9223372036854775807" // in SQL
@@ -298,24 +294,23 @@ func (f *ForwardedNote) start() int64 {
 	return f.OutageStart.UnixMicro()
 }
 
-// takeEntries gives new entries to the decisions that they are of, and returns
-// the others.
-func takeEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
+// matchEntries gives each new entry to its decision. rest are the decisions without an entry.
+func matchEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
 	entries := make(map[alertKey]outage.Entry, len(list))
 	for _, e := range list {
 		entries[keyOfEntry(&e)] = e
 	}
-	told := make(map[alertKey]bool, len(list))
+	seen := make(map[alertKey]bool, len(list))
 	for _, d := range ds {
 		key := keyOfAlert(&d.alert)
 		e, ok := entries[key]
-		if !ok || d.shadow && e.Outcome == outage.Suppressed { // made by another in the batch, before the switch was turned
+		if !ok || d.shadow && e.Outcome == outage.Suppressed { // the entry of another try in the batch, before the switch was changed
 			rest = append(rest, d)
 			continue
 		}
 		// An alert that is in the batch twice is decided once.
-		retry := told[key] || sqldb.Micros(d.alert.Received) != sqldb.Micros(e.Received)
-		told[key] = told[key] || !retry
+		retry := seen[key] || sqldb.Micros(d.alert.Received) != sqldb.Micros(e.Received)
+		seen[key] = seen[key] || !retry
 		d.result = suppressed(e, retry)
 		decided = append(decided, d)
 	}
@@ -330,9 +325,8 @@ func forwarded(why outage.Reason, retry bool) Decision {
 	return Decision{Decision: outage.Decision{Outcome: outage.Forwarded, Reason: why}, Retry: retry}
 }
 
-// decideRest finds out why alerts got no new entry: they were forwarded before,
-// they have an entry, or no window is open. It notes those that are forwarded
-// for the first time.
+// decideRest finds out why alerts got no new entry: they were forwarded before, they have an
+// entry, or no window is open. It notes the alerts that are forwarded for the first time.
 func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) error {
 	if len(rest) == 0 {
 		return nil
@@ -388,12 +382,12 @@ func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) 
 		}
 		decision, _ := outage.Decide(acts[a.CHF], a.Received)
 		if decision.Outcome != outage.Forwarded {
-			// decideSQL found no open window, and the rules find one.
+			// decideSQL found no open window, but the rules find one.
 			l.log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
 			decision.Reason = outage.ReasonStoreUnavailable
 		}
 		d.result = forwarded(decision.Reason, false)
-		was[key] = forwarded(decision.Reason, true) // it may be in the batch twice
+		was[key] = forwarded(decision.Reason, true) // the alert may be in the batch twice
 		notes = append(notes, ForwardedNote{a.ID, a.CHF, a.OutageStart, a.Received, decision.Reason})
 	}
 	return errors.Join(l.insertForwarded(ctx, tx, notes), l.correct(ctx, tx, corrections...))
@@ -403,7 +397,7 @@ func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) 
 type ForwardedNote struct {
 	AlertID     string          `json:"alert_id"`
 	CHF         outage.DeviceID `json:"chf_id"`
-	OutageStart time.Time       `json:"outage_start,omitzero"` // zero in what an earlier version wrote
+	OutageStart time.Time       `json:"outage_start,omitzero"` // zero in notes of an earlier version
 	Received    time.Time       `json:"received_at"`
 	Reason      outage.Reason   `json:"reason"`
 }
@@ -426,14 +420,13 @@ func (l *Ledger) insertForwarded(ctx context.Context, tx sqldb.Tx, list []Forwar
 		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
 }
 
-// correct notes alerts that went forward, and corrects the entries of those that
-// have one. A report that has the entry already says so later, by the
-// correction.
+// correct notes alerts that went forward, and corrects their entries, if they have any. If a
+// report has the entry already, a later report has the correction.
 func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote) error {
 	var rows []byte
 	for _, f := range list {
-		if !l.db.Remote() && !l.MayHold(f.CHF) {
-			continue // a hub that this node does not know has no entries; other nodes may be ahead of it
+		if !l.db.Remote() && !l.MayHaveWindow(f.CHF) {
+			continue // no entries: a single node knows all hubs that have entries
 		}
 		rows = append(append(rows, "[,"[min(len(rows), 1)]), '[')
 		rows = append(sqldb.AppendText(rows, f.AlertID), ',')
@@ -455,6 +448,6 @@ func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote
 	return l.insertForwarded(ctx, tx, list)
 }
 
-// corrected says which entry s a row of correct is of; one without a start is of
-// an earlier version's journal.
+// corrected is the condition that s is the entry of a row of correct. A row without a start is
+// from the journal of an earlier version.
 const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + unknownStart + `)`

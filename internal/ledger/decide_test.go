@@ -62,21 +62,21 @@ func testEvidence(t *testing.T) {
 	}
 }
 
-// Of the outages of one window all but the first are repeated, also within a batch;
-// one that is told to several users is not.
+// Of the outages in one window all except the first are repeated, also within a batch. Several
+// alerts of the first outage, to several users, are not repeated.
 func TestRepeatedInABatch(t *testing.T) { storetest.EachEngine(t, testRepeatedInABatch) }
 
 func testRepeatedInABatch(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	s.Ledger.Record(t.Context(), storetest.OnDemand(2, 1, storetest.T0))
-	storetest.Decide(t, s, storetest.AD1(1, "alone", storetest.T0)) // from now on PostgreSQL's committer expects suppressions
+	storetest.Decide(t, s, storetest.AD1(1, "alone", storetest.T0)) // from now on, on PostgreSQL, the ledger expects suppressed alerts
 	free := storetest.HoldWriter(t, s)
-	type told struct {
-		hub, minutes int // when the outage began
+	type sent struct {
+		hub, minutes int // minutes: when the outage began
 		repeated     bool
 	}
-	list := []told{{1, -3, false}, {2, -3, false}, {2, -2, true}, {2, -3, false}, {2, -1, true}}
+	list := []sent{{1, -3, false}, {2, -3, false}, {2, -2, true}, {2, -3, false}, {2, -1, true}}
 	got := make([]ledger.Decision, len(list))
 	var wg sync.WaitGroup
 	for i, x := range list {
@@ -99,8 +99,8 @@ func testRepeatedInABatch(t *testing.T) {
 func TestBatch(t *testing.T) { storetest.EachEngine(t, testBatch) }
 
 func testBatch(t *testing.T) {
-	// A batch with the same alert twice, two of one hub, one without a window:
-	// held back behind a slow transaction so that they form one batch.
+	// A batch with the same alert twice, two alerts of one hub, and one without a window. They
+	// wait for a slow transaction, so that they form one batch.
 	var batches []int
 	s := storetest.Open(t, t.TempDir(), func(o *store.Options) {
 		o.OnDecided = func(n int, _ error) {
@@ -145,10 +145,10 @@ func TestSameAlertSameDecision(t *testing.T) { storetest.EachEngine(t, testSameA
 
 func testSameAlertSameDecision(t *testing.T) {
 	dir := t.TempDir()
-	s := storetest.Lead(t, storetest.Open(t, dir))
+	s := storetest.MakeLeader(t, storetest.Open(t, dir))
 	s.Ledger.Record(t.Context(), storetest.FutureDated(1, 1, storetest.T0, storetest.T0.Add(time.Hour)))
-	// Forwarded before the window, and again within it; known only as a note,
-	// and again once the hub has a window.
+	// One alert is forwarded before the window, and sent again within it. Another has only a
+	// note, and is sent again when the hub has a window.
 	if d := storetest.Decide(t, s, storetest.AD1(1, "early", storetest.T0)); d.Reason != outage.ReasonWindowNotBegun {
 		t.Fatal(d)
 	}
@@ -171,14 +171,14 @@ func testSameAlertSameDecision(t *testing.T) {
 		if n := len(storetest.Entries(t, s)); n != 1 {
 			t.Fatalf("%d entries", n)
 		}
-		// The same after a restart, and after the window has been housekept.
+		// The same after a restart, and after housekeeping has deleted the window.
 		s.Close()
-		s = storetest.Lead(t, storetest.Open(t, dir))
+		s = storetest.MakeLeader(t, storetest.Open(t, dir))
 		if h, err := s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(1000 * time.Hour), LogBefore: storetest.T0.Add(-time.Hour)}); err != nil || h.Entries+h.Notes > 0 {
 			t.Fatal(h, err)
 		}
-		if !s.Ledger.MayHold(storetest.Hub(1)) {
-			t.Error("a hub with a log entry is not asked for")
+		if !s.Ledger.MayHaveWindow(storetest.Hub(1)) {
+			t.Error("a hub with a log entry is not in the set")
 		}
 	}
 }
@@ -195,7 +195,7 @@ func testRecordRetry(t *testing.T) {
 	if r := s.Ledger.Record(t.Context(), second); !r.Repeated {
 		t.Fatal("the same message opened a second window")
 	}
-	// One try refused, the other accepted, in either order: the window stands.
+	// One try is refused, the other accepted, in either order: the window is in force.
 	s.Ledger.RecordAnswer(t.Context(), second, outage.Withdrawn)
 	if d := storetest.Decide(t, s, storetest.AD1(1, "refused", storetest.T0.Add(21*time.Minute))); d.Reason != outage.ReasonWindowWithdrawn {
 		t.Fatal(d)
@@ -208,14 +208,14 @@ func testRecordRetry(t *testing.T) {
 	if d := storetest.Decide(t, s, storetest.AD1(1, "still", storetest.T0.Add(23*time.Minute))); d.Outcome != outage.Suppressed {
 		t.Fatal(d)
 	}
-	// Refused, and sent again: a window from then on.
+	// A request that is refused and sent again has a window from then on.
 	s.Ledger.Record(t.Context(), storetest.OnDemand(2, 1, storetest.T0))
 	s.Ledger.RecordAnswer(t.Context(), storetest.OnDemand(2, 1, storetest.T0), outage.Withdrawn)
 	again := storetest.OnDemand(2, 1, storetest.T0.Add(time.Hour))
 	if r := s.Ledger.Record(t.Context(), again); r.Repeated {
-		t.Fatal("a refused request stands in the way of its retry")
+		t.Fatal("the retry of a refused request has no window")
 	}
-	// A late answer to the first try changes nothing of the second.
+	// A late answer to the first try does not change the second.
 	s.Ledger.RecordAnswer(t.Context(), storetest.OnDemand(2, 1, storetest.T0), outage.Withdrawn)
 	if d := storetest.Decide(t, s, storetest.AD1(2, "again", storetest.T0.Add(89*time.Minute))); d.Outcome != outage.Suppressed {
 		t.Fatal(d)

@@ -13,36 +13,36 @@ import (
 	"quell/internal/sqldb"
 )
 
-// LastCorrection is the number of the last correction, 0 if there is none.
+// LastCorrection returns the number of the last correction; 0 if there is none.
 func LastCorrection(ctx context.Context, q sqldb.Querier) (no int64, err error) {
 	err = q.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM correction`).Scan(&no)
 	return no, err
 }
 
-// FirstEntry is the number of the first entry that the log has, or of the next if it has
-// none.
+// FirstEntry returns the number of the first entry in the log, or of the next entry if the log
+// is empty.
 func FirstEntry(ctx context.Context, q sqldb.Querier) (seq int64, err error) {
 	err = q.QueryRow(ctx, `SELECT coalesce(min(seq), (SELECT value + 1 FROM counter WHERE name = 'suppression')) FROM suppression`).Scan(&seq)
 	return seq, err
 }
 
-// FirstReceived is when the first entry that the log has was received; the zero time if it
-// has none.
+// FirstReceived returns when the first entry in the log was received; the zero time if the log
+// is empty.
 func FirstReceived(ctx context.Context, q sqldb.Querier) (time.Time, error) {
 	var at int64
 	err := q.QueryRow(ctx, `SELECT coalesce((SELECT received_at FROM suppression WHERE seq = (SELECT min(seq) FROM suppression)), 0)`).Scan(&at)
 	return sqldb.Instant(at), err
 }
 
-// Corrections returns the entries with numbers below one that have a correction with a
-// number above after, up to last, as they are now.
+// Corrections returns the entries with seq < below that have a correction with after < id ≤
+// last, as they are now.
 func Corrections(ctx context.Context, q sqldb.Querier, after, last, below int64) ([]outage.Entry, error) {
 	return scanEntries(q.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq IN
 		(SELECT seq FROM correction WHERE id > ? AND id <= ? AND seq < ?) ORDER BY seq`, after, last, below))
 }
 
-// CorrectionsAfter returns up to limit corrections with numbers above one, in order, and the
-// entries with sequence numbers up to last that they are of, as they are now.
+// CorrectionsAfter returns the numbers of up to limit corrections with numbers above no, in
+// order; and by that number the corrected entries with seq ≤ last, as they are now.
 func (l *Ledger) CorrectionsAfter(ctx context.Context, no, last int64, limit int) (numbers []int64, of map[int64]outage.Entry, err error) {
 	type key struct{ no, seq int64 }
 	rows, err := l.db.Query(ctx, `SELECT id, seq FROM correction WHERE id > ? ORDER BY id LIMIT ?`, no, limit)
@@ -72,25 +72,25 @@ func (l *Ledger) CorrectionsAfter(ctx context.Context, no, last int64, limit int
 	return numbers, of, nil
 }
 
-// entrySpan is how many sequence numbers are read at once, and entryReads how many such
-// reads are under way.
+// entrySpan is how many sequence numbers one query reads, and entryReads how many such queries
+// run at once.
 const (
 	entrySpan  = 5000
 	entryReads = 2
 )
 
-// asOf is entryColumns with the outcome that an entry had before corrections with numbers
-// above one.
-var asOf = strings.Replace(entryColumns, ` outcome,`, fmt.Sprintf(` CASE WHEN outcome = '%s' AND EXISTS (SELECT 1 FROM correction c
+// entryColumnsAsOf is entryColumns with the outcome that an entry had before the corrections
+// with numbers above its parameter.
+var entryColumnsAsOf = strings.Replace(entryColumns, ` outcome,`, fmt.Sprintf(` CASE WHEN outcome = '%s' AND EXISTS (SELECT 1 FROM correction c
 	WHERE c.seq = suppression.seq AND c.id > ?) THEN '%s' ELSE outcome END,`, outage.Forwarded, outage.Suppressed), 1)
 
-// EntriesAsOf reads the entries with sequence numbers from first to last in order, each with
-// the outcome that it had after the correction with a number. If some are not there any
-// more, it says so by an error.
+// EntriesAsOf reads the entries with sequence numbers from first to last, in order, each with
+// the outcome that it had after the correction with the given number. It yields an error if an
+// entry is not there any more.
 func (l *Ledger) EntriesAsOf(ctx context.Context, first, last, correction int64) iter.Seq2[outage.Entry, error] {
 	return func(yield func(outage.Entry, error) bool) {
 		next := first
-		for e, err := range l.entries(ctx, asOf, []any{correction}, first, last, "") {
+		for e, err := range l.entries(ctx, entryColumnsAsOf, []any{correction}, first, last, "") {
 			if err == nil && e.Seq != next {
 				err = fmt.Errorf("entry %d is not there any more", next)
 			}
@@ -105,14 +105,14 @@ func (l *Ledger) EntriesAsOf(ctx context.Context, first, last, correction int64)
 	}
 }
 
-// EntriesBetween reads the entries with sequence numbers from first to last, in
-// order. While the caller uses some, the next are read.
+// EntriesBetween reads the entries with sequence numbers from first to last, in order. While the
+// caller uses some, the next are read.
 func (l *Ledger) EntriesBetween(ctx context.Context, first, last int64) iter.Seq2[outage.Entry, error] {
 	return l.entries(ctx, entryColumns, nil, first, last, "")
 }
 
-// EntriesReceived reads the entries received in [from, to), in the order of
-// their sequence numbers; a zero time is no bound. It looks through the whole log.
+// EntriesReceived reads the entries received in [from, to), in the order of their sequence
+// numbers. A zero time is no bound. It reads the whole log.
 func (l *Ledger) EntriesReceived(ctx context.Context, from, to time.Time) iter.Seq2[outage.Entry, error] {
 	first, end := int64(math.MinInt64), int64(math.MaxInt64)
 	if !from.IsZero() {
@@ -124,8 +124,8 @@ func (l *Ledger) EntriesReceived(ctx context.Context, from, to time.Time) iter.S
 	return l.entries(ctx, entryColumns, nil, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", first, end)
 }
 
-// entries reads columns, which may have parameters, of a stretch of the log, under
-// a further condition.
+// entries reads columns of the entries from first to last for which cond is true. values are the
+// parameters of columns, args those of cond.
 func (l *Ledger) entries(ctx context.Context, columns string, values []any, first, last int64, cond string, args ...any) iter.Seq2[outage.Entry, error] {
 	type result struct {
 		list []outage.Entry
@@ -139,7 +139,7 @@ func (l *Ledger) entries(ctx context.Context, columns string, values []any, firs
 		}
 		next, last := max(first, least), min(last, most)
 		ctx, cancel := context.WithCancel(ctx)
-		defer cancel() // ends the reads that nobody waits for any more
+		defer cancel() // ends the queries that nobody waits for any more
 		var reads []chan result
 		for next <= last || len(reads) > 0 {
 			for ; next <= last && len(reads) < entryReads; next += entrySpan {

@@ -11,7 +11,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// Whatever is looked for in the log is found by an index.
+// Entries are found by an index, whatever the filter is.
 func TestEntriesByIndex(t *testing.T) { storetest.EachEngine(t, testEntriesByIndex) }
 
 func testEntriesByIndex(t *testing.T) {
@@ -45,10 +45,10 @@ func testEntriesFound(t *testing.T) {
 			ids = append(ids, e.AlertID)
 		}
 		if want := []string{"1 3", "1 2", "1 1"}; err != nil || !slices.Equal(ids, want) {
-			t.Errorf("by %s: %v %v", what, ids, err)
+			t.Errorf("by %s: %v, want %v (%v)", what, ids, want, err)
 		}
 	}
 	if list, err := s.Ledger.Entries(t.Context(), ledger.Filter{}, 3); err != nil || len(list) != 0 {
-		t.Errorf("by nothing: %v %v", list, err)
+		t.Errorf("by an empty filter: %v %v", list, err)
 	}
 }

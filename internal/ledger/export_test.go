@@ -20,22 +20,22 @@ var EntriesQuery = entriesQuery
 // Followed is how far a node has followed the others.
 type Followed = followed
 
-// At is the last activation that is known, and whether nothing is to be read once more.
-func (f *Followed) At() (last int64, done bool) { return f.last, f.again == f.until }
+// At returns the last activation that is known, and whether nothing has to be read once more.
+func (f *Followed) At() (last int64, done bool) { return f.last, f.rereadFrom == f.rereadTo }
 
-// FollowFrom is Follow with a place of its own.
+// FollowFrom is Follow from a given place.
 func (l *Ledger) FollowFrom(ctx context.Context, at *Followed) (more bool, err error) {
 	return l.follow(ctx, at)
 }
 
-// FollowedTo is the last activation that is followed.
+// FollowedTo returns the last activation that is known.
 func (l *Ledger) FollowedTo() int64 { return l.followed.last }
 
-// DecisionsWaiting and FailuresWaiting are how many wait for the writer.
+// DecisionsWaiting and FailuresWaiting return how many wait for the writer.
 func (l *Ledger) DecisionsWaiting() int { return l.decisions.Waiting() }
 func (l *Ledger) FailuresWaiting() int  { return l.failed.Waiting() }
 
-// AddHub and RemoveHub change the set of hubs, as another node may have.
+// AddHub and RemoveHub change the set of hubs.
 func (l *Ledger) AddHub(chf outage.DeviceID)    { l.hubs.Add(chf) }
 func (l *Ledger) RemoveHub(chf outage.DeviceID) { l.hubs.Remove(chf) }
 
@@ -44,5 +44,5 @@ func (l *Ledger) RememberActivation(ctx context.Context, a outage.Activation) {
 	l.remember(ctx, record{Activation: &a})
 }
 
-// EntryRow is the row of an alert in the parameter of DecideSQL.
+// EntryRow returns the row of an alert in the parameter of DecideSQL.
 func EntryRow(a *outage.Alert) []byte { return appendRow(nil, a, outage.Suppressed, 0) }

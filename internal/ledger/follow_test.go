@@ -8,8 +8,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// Where the newest activation is not there any more, a node reads all once more: a
-// page at a time, and after what is new.
+// If the newest activation is gone, a node reads all activations once more: a page at a time,
+// beside what is new.
 func TestFollowedInPages(t *testing.T) { storetest.OnlyPostgres(t, testFollowedInPages) }
 
 func testFollowedInPages(t *testing.T) {
@@ -19,7 +19,7 @@ func testFollowedInPages(t *testing.T) {
 		SELECT 'r' || n, '', '', 0, '', n, %d + n, 0, 0, 0, '', 0 FROM generate_series(%d, %d) AS n`
 	storetest.Script(t, s, fmt.Sprintf(insert, int64(storetest.Hub(0)), 1, rows))
 	var at ledger.Followed
-	steps := func() (n int) {
+	pages := func() (n int) {
 		t.Helper()
 		for more := true; more; n++ {
 			var err error
@@ -29,23 +29,23 @@ func testFollowedInPages(t *testing.T) {
 		}
 		return n
 	}
-	if n := steps(); n != rows/ledger.FillPage+1 || last(&at) != rows || s.Ledger.Hubs() != rows {
-		t.Errorf("%d steps to the activation %d, %d hubs", n, last(&at), s.Ledger.Hubs())
+	if n := pages(); n != rows/ledger.FillPage+1 || last(&at) != rows || s.Ledger.Hubs() != rows {
+		t.Errorf("%d pages to the activation %d, %d hubs", n, last(&at), s.Ledger.Hubs())
 	}
 	storetest.Script(t, s, fmt.Sprintf("DELETE FROM activation WHERE id = %d", rows))
-	s.Ledger.RemoveHub(storetest.Hub(5)) // as another had this number
-	if more, err := s.Ledger.FollowFrom(t.Context(), &at); err != nil || !more || last(&at) != rows-1 || !s.Ledger.MayHold(storetest.Hub(5)) {
-		t.Errorf("the first page again: %v %v %+v", more, err, at)
+	s.Ledger.RemoveHub(storetest.Hub(5)) // as if another activation had this number
+	if more, err := s.Ledger.FollowFrom(t.Context(), &at); err != nil || !more || last(&at) != rows-1 || !s.Ledger.MayHaveWindow(storetest.Hub(5)) {
+		t.Errorf("the first page once more: %v %v %+v", more, err, at)
 	}
 	storetest.Script(t, s, fmt.Sprintf(insert, int64(storetest.Hub(0)), 2*rows, 2*rows))
-	if more, err := s.Ledger.FollowFrom(t.Context(), &at); err != nil || !more || !s.Ledger.MayHold(storetest.Hub(2*rows)) {
-		t.Errorf("what is new waits for what is old: %v %v", more, err)
+	if more, err := s.Ledger.FollowFrom(t.Context(), &at); err != nil || !more || !s.Ledger.MayHaveWindow(storetest.Hub(2*rows)) {
+		t.Errorf("a new activation waits for the old ones: %v %v", more, err)
 	}
-	if n := steps(); n > 3 || !done(&at) {
-		t.Errorf("%d more steps, %+v", n, at)
+	if n := pages(); n > 3 || !done(&at) {
+		t.Errorf("%d more pages, %+v", n, at)
 	}
-	if n := steps(); n != 1 {
-		t.Errorf("%d steps when there is nothing", n)
+	if n := pages(); n != 1 {
+		t.Errorf("%d pages when there is nothing new", n)
 	}
 }
 

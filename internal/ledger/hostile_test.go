@@ -13,7 +13,7 @@ import (
 	"quell/internal/windows"
 )
 
-// A request that was one too many is the same message when it is sent again.
+// A request that was one too many counts as the same message when it is sent again.
 func TestTooManyRetried(t *testing.T) { storetest.EachEngine(t, testTooManyRetried) }
 
 func testTooManyRetried(t *testing.T) {
@@ -32,7 +32,7 @@ func testTooManyRetried(t *testing.T) {
 	}
 }
 
-// A hub whose clock is not set says 1970: that is a start like any other.
+// A hub whose clock is not set says 1970. That is a start like any other.
 func TestOutageOf1970(t *testing.T) { storetest.EachEngine(t, testOutageOf1970) }
 
 func testOutageOf1970(t *testing.T) {
@@ -49,7 +49,7 @@ func testOutageOf1970(t *testing.T) {
 	if d := storetest.Decide(t, s, first); d.Outcome != outage.Suppressed || !d.Retry {
 		t.Errorf("a retry: %+v", d)
 	}
-	// Nor does the note of one correct the entry of another.
+	// The note of one alert does not correct the entry of another.
 	s.Ledger.Record(t.Context(), storetest.OnDemand(2, 1, storetest.T0))
 	storetest.Decide(t, s, storetest.AD1(2, "y", storetest.T0.Add(time.Minute)))
 	note := storetest.Noted(2, "y", storetest.T0.Add(time.Hour), outage.ReasonSwitchedOff)
@@ -63,8 +63,8 @@ func testOutageOf1970(t *testing.T) {
 	}
 }
 
-// A failure that is seen while one attempt was refused and another is not answered
-// yet counts for both.
+// If an activation fails while one attempt is refused and another has no answer yet, the
+// failure counts for both.
 func TestFailedWhileWithdrawn(t *testing.T) { storetest.EachEngine(t, testFailedWhileWithdrawn) }
 
 func testFailedWhileWithdrawn(t *testing.T) {
@@ -77,19 +77,19 @@ func testFailedWhileWithdrawn(t *testing.T) {
 	s.Ledger.RecordAnswer(t.Context(), again, outage.Withdrawn)
 	s.Ledger.Fail(windows.Failed{Request: first.RequestID, Why: "DCC alert N12"})
 	s.Ledger.RecordAnswer(t.Context(), first, outage.Accepted)
-	for i, at := range []time.Duration{time.Minute, 11 * time.Minute} { // its own, and what it replaced
+	for i, at := range []time.Duration{time.Minute, 11 * time.Minute} { // in its own window, and in the one that it replaced
 		if d := storetest.Decide(t, s, storetest.AD1(1, fmt.Sprint(i), storetest.T0.Add(at))); d.Outcome != outage.Forwarded {
 			t.Errorf("after %s: %+v", at, d)
 		}
 	}
 }
 
-// A cancellation that was withdrawn while an earlier request was recorded late, and is
-// accepted after all, is kept as long as that one.
+// A cancellation is withdrawn while an earlier request is recorded late, and is accepted after
+// that. It is kept as long as the earlier request.
 func TestKeptWhileWithdrawn(t *testing.T) { storetest.EachEngine(t, testKeptWhileWithdrawn) }
 
 func testKeptWhileWithdrawn(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	cancel := storetest.OnDemand(1, 2, storetest.T0.Add(2*time.Minute))
 	cancel.Order, cancel.Start, cancel.End = outage.Order{Kind: outage.Cancellation}, time.Time{}, time.Time{}
 	s.Ledger.Record(t.Context(), cancel)
@@ -98,7 +98,7 @@ func testKeptWhileWithdrawn(t *testing.T) {
 	s.Ledger.Record(t.Context(), late)
 	s.Ledger.RecordAnswer(t.Context(), cancel, outage.Accepted)
 	if h, err := s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(400 * time.Hour)}); err != nil || h.Activations != 0 {
-		t.Errorf("%+v %v", h, err)
+		t.Errorf("housekeeping: %+v %v", h, err)
 	}
 	s.Ledger.RecordAnswer(t.Context(), late, outage.Uncertain)
 	s.Ledger.RecordAnswer(t.Context(), late, outage.Accepted)
@@ -107,7 +107,7 @@ func testKeptWhileWithdrawn(t *testing.T) {
 	}
 }
 
-// A failure is not lost among those of other requests, however many wait.
+// The failure of a tracked request is not lost, however many failures of other requests wait.
 func TestManyFailures(t *testing.T) { storetest.EachEngine(t, testManyFailures) }
 
 func testManyFailures(t *testing.T) {
@@ -120,17 +120,17 @@ func testManyFailures(t *testing.T) {
 	}
 	s.Ledger.Fail(windows.Failed{Request: a.RequestID, Why: "DCC alert N12"})
 	free()
-	storetest.Eventually(t, "all are looked at", func() bool { return s.Ledger.FailuresWaiting() == 0 })
+	storetest.Eventually(t, "all are written", func() bool { return s.Ledger.FailuresWaiting() == 0 })
 	if err := s.DB.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if d := storetest.Decide(t, s, storetest.AD1(1, "x", storetest.T0.Add(time.Minute))); d.Outcome != outage.Forwarded {
-		t.Errorf("its failure was seen: %+v", d)
+		t.Errorf("the window of a failed activation is open: %+v", d)
 	}
 }
 
-// In shadow a retry goes forward also where it is decided together with its first
-// try, which came before.
+// In shadow a retry goes forward, also if it is decided in one batch with its first try from
+// before.
 func TestShadowInOneBatch(t *testing.T) { storetest.EachEngine(t, testShadowInOneBatch) }
 
 func testShadowInOneBatch(t *testing.T) {
@@ -138,13 +138,13 @@ func testShadowInOneBatch(t *testing.T) {
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	free := storetest.HoldWriter(t, s)
 	ask := func(n int, at time.Duration, outcome outage.Outcome) chan ledger.Decision {
-		told := make(chan ledger.Decision, 1)
+		decided := make(chan ledger.Decision, 1)
 		go func() {
 			d, _ := s.Ledger.Decide(t.Context(), storetest.AD1(1, "x", storetest.T0.Add(at)), outcome, 0)
-			told <- d
+			decided <- d
 		}()
 		storetest.Eventually(t, "it waits", func() bool { return s.Ledger.DecisionsWaiting() == n })
-		return told
+		return decided
 	}
 	first := ask(1, time.Minute, outage.Suppressed)
 	second := ask(2, 2*time.Minute, outage.Shadow)
@@ -156,12 +156,12 @@ func testShadowInOneBatch(t *testing.T) {
 		t.Errorf("in shadow: %+v", d)
 	}
 	if e := storetest.Entries(t, s); len(e) != 1 || e[0].Outcome != outage.Forwarded {
-		t.Errorf("%+v", e)
+		t.Errorf("the entries are %+v", e)
 	}
 }
 
-// What decides, records and answers costs no more where one ResponseID or one meter
-// has a long history.
+// Deciding, recording and answers cost no more if one ResponseID or one meter has a long
+// history.
 func TestLongHistories(t *testing.T) { storetest.EachEngine(t, testLongHistories) }
 
 func testLongHistories(t *testing.T) {
@@ -183,7 +183,7 @@ func testLongHistories(t *testing.T) {
 	}
 	const columns = `request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing, keep_until`
 	at := func(n int) time.Time { return storetest.T0.Add(time.Duration(n+1) * time.Millisecond) }
-	// Hub 1 and meter 1 have no history, the others one of each kind.
+	// Hub 1 and meter 1 have no history. The others have one of each kind.
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	rows("forwarded", "alert_id, chf, outage_start, received_at, reason", func(n int) string {
 		return fmt.Sprintf("('used again', %d, %d, %d, 'no-window')", int64(storetest.Hub(1000+n)), sqldb.Micros(at(n)), sqldb.Micros(storetest.T0))

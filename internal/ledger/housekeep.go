@@ -12,32 +12,31 @@ import (
 // housekeepBatch is how many rows one transaction deletes: few, since decisions wait for it.
 const housekeepBatch = 250
 
-// Deleted is how many rows of each kind Housekeep has deleted.
+// Deleted says how many rows of each kind Housekeep has deleted.
 type Deleted struct {
 	Activations, Entries, Notes, Untracked int
 }
 
 // Limits says what Housekeep may delete.
 type Limits struct {
-	// Requests that were received, and whose windows have been over, since before this
-	// instant, and so were those of all earlier requests of the same meter: what a request
-	// has closed must not open again. And requests that were not tracked, received before it.
+	// Requests that were received before this instant and whose windows were over by then, if
+	// the same is true of all earlier requests of the meter: what a request has closed must not
+	// open again. Also requests that were not tracked, received before this instant.
 	WindowsBefore time.Time
 	// Log entries and notes of forwarded alerts received before this instant.
 	LogBefore time.Time
-	// Up to which entry, and up to which correction, all are safe elsewhere.
+	// The last entry and the last correction up to which all are safe elsewhere.
 	Entry, Correction int64
 	// Check is called in each transaction before anything is deleted. Its error ends
 	// housekeeping.
 	Check func(ctx context.Context, tx sqldb.Tx) error
 }
 
-// Housekeep deletes what is old, but no entry, and no correction, that is not safe elsewhere.
-// It works in small transactions behind what is urgent, until nothing is left to do or ctx
-// ends.
+// Housekeep deletes what is old, except entries and corrections that are not safe elsewhere. It
+// works in small transactions, after what is urgent, until nothing is left to do or ctx ends.
 //
-// The last activation stays as long as it has entries, and the last correction stays: SQLite
-// would give their numbers out again, and what is known by such a number would be of another.
+// The last activation is kept as long as it has entries, and the last correction is kept always.
+// SQLite would give their numbers to others, and references would then point to those.
 func (l *Ledger) Housekeep(ctx context.Context, m Limits) (h Deleted, err error) {
 	fromEarlier, corrections := 0, 0
 	for _, step := range []struct {
@@ -58,7 +57,7 @@ func (l *Ledger) Housekeep(ctx context.Context, m Limits) (h Deleted, err error)
 		}},
 		{&h.Notes, statement(`DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
 			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)`, sqldb.Micros(m.LogBefore), housekeepBatch)},
-		// Those of entries that an earlier version deleted, and the last of then.
+		// Corrections of entries that an earlier version deleted, and a last one that was kept.
 		{&corrections, statement(`DELETE FROM correction WHERE id IN (SELECT id FROM correction
 			WHERE seq < coalesce((SELECT min(seq) FROM suppression), (SELECT value + 1 FROM counter WHERE name = 'suppression'))
 			AND id < (SELECT max(id) FROM correction) ORDER BY seq LIMIT ?1)`, housekeepBatch)},
@@ -73,11 +72,11 @@ func (l *Ledger) Housekeep(ctx context.Context, m Limits) (h Deleted, err error)
 	return h, err
 }
 
-// A step is one transaction of housekeeping. It says how many rows it deleted, and of which
-// hubs, where nothing else may be left of these.
+// A step is one transaction of housekeeping. It returns how many rows it deleted, and hubs that
+// may have nothing left.
 type step func(ctx context.Context, tx sqldb.Tx) (n int, hubs []int64, err error)
 
-// statement is a step that deletes no request and no entry.
+// statement returns a step that deletes neither requests nor entries.
 func statement(query string, args ...any) step {
 	return func(ctx context.Context, tx sqldb.Tx) (int, []int64, error) {
 		n, err := tx.Exec(ctx, query, args...)
@@ -85,10 +84,10 @@ func statement(query string, args ...any) step {
 	}
 }
 
-// purgeEntries deletes old entries, and their corrections. It goes along them in the
-// order in which they were received, and passes over those that are to be kept.
+// purgeEntries deletes old entries, and their corrections. It goes through the entries in the
+// order in which they were received, and skips those that must be kept.
 func (l *Ledger) purgeEntries(ctx context.Context, m Limits) (deleted int, err error) {
-	from := [2]int64{-1 << 63, 0} // when it was received, and its number
+	from := [2]int64{-1 << 63, 0} // when the last entry was received, and its number
 	for n := housekeepBatch; n == housekeepBatch; {
 		rows, err := l.db.Query(ctx, `SELECT received_at, seq FROM suppression
 			WHERE received_at < ? AND (received_at, seq) > (?, ?) ORDER BY received_at, seq LIMIT ?`, sqldb.Micros(m.LogBefore), from[0], from[1], housekeepBatch)
@@ -106,12 +105,12 @@ func (l *Ledger) purgeEntries(ctx context.Context, m Limits) (deleted int, err e
 		if len(old) == 0 {
 			continue
 		}
-		few, err := l.purge(ctx, m, func(ctx context.Context, tx sqldb.Tx) (int, []int64, error) {
+		purged, err := l.purge(ctx, m, func(ctx context.Context, tx sqldb.Tx) (int, []int64, error) {
 			hubs, err := sqldb.Numbers(tx.Query(ctx, `DELETE FROM suppression WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?1))
 				AND NOT EXISTS (SELECT 1 FROM correction c WHERE c.seq = suppression.seq AND c.id > ?2) RETURNING chf`, sqldb.Column(old), m.Correction))
 			return len(hubs), hubs, err
 		})
-		if deleted += few; err != nil {
+		if deleted += purged; err != nil {
 			return deleted, err
 		}
 		if _, err := l.purge(ctx, m, statement(`DELETE FROM correction WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?1))
@@ -122,7 +121,7 @@ func (l *Ledger) purgeEntries(ctx context.Context, m Limits) (deleted int, err e
 	return deleted, nil
 }
 
-// purge runs one step, and forgets the hubs of which nothing is left to ask for.
+// purge runs one step, and forgets the hubs that have nothing left.
 func (l *Ledger) purge(ctx context.Context, m Limits, do step) (n int, err error) {
 	type purged struct {
 		rows int
@@ -147,8 +146,8 @@ func (l *Ledger) removeHubs(list []outage.DeviceID) {
 	}
 }
 
-// nothingLeft says which of some hubs have neither an activation nor an entry. Where other nodes
-// may record an activation of a hub, it says none: see Prune.
+// nothingLeft returns those of some hubs that have neither an activation nor an entry. It returns
+// none if other nodes may record activations: see Prune.
 func (l *Ledger) nothingLeft(ctx context.Context, tx sqldb.Tx, hubs []int64) (gone []outage.DeviceID, err error) {
 	if l.db.Remote() {
 		return nil, nil

@@ -14,8 +14,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// kept says which entries are left.
-func kept(t *testing.T, s *store.Store) (list []int64) {
+// entriesLeft returns the numbers of the entries that are left.
+func entriesLeft(t *testing.T, s *store.Store) (list []int64) {
 	t.Helper()
 	for _, e := range storetest.Entries(t, s) {
 		list = append(list, e.Seq)
@@ -30,57 +30,57 @@ func housekeep(t *testing.T, s *store.Store, l store.Limits) {
 	}
 }
 
-func confirmed(t *testing.T, s *store.Store, no int64) {
+func confirm(t *testing.T, s *store.Store, no int64) {
 	t.Helper()
 	if err := s.Reports.SetDelivery(t.Context(), report.Delivery{Report: no, Stream: report.Consolidated, Remote: "esi", State: report.StateConfirmed, At: storetest.T0, Tries: 1}); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// correctEntry has the alert of an entry go forward after all.
+// correctEntry makes the alert of an entry go forward after all.
 func correctEntry(t *testing.T, s *store.Store, id string) {
 	t.Helper()
 	s.Ledger.NoteForwarded(storetest.Noted(1, id, storetest.T0, outage.ReasonStoreUnavailable))
-	if err := s.DB.Ping(t.Context()); err != nil { // the note is in the same batch, or in one before
+	if err := s.DB.Ping(t.Context()); err != nil { // the note is in the same batch, or in an earlier one
 		t.Fatal(err)
 	}
 }
 
-// An entry is kept until its correction is in a report that is confirmed, too: else
-// that report could not be written.
+// An entry is also kept until its correction is in a confirmed report. Otherwise that report
+// could not be written.
 func TestHousekeepKeepsUnreportedCorrections(t *testing.T) {
 	storetest.EachEngine(t, testHousekeepKeepsUnreportedCorrections)
 }
 
 func testHousekeepKeepsUnreportedCorrections(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	storetest.LogN(t, s, 3)
 	l := store.Limits{LogBefore: storetest.T0.Add(time.Hour), Remotes: []string{"esi"}}
 	remotes := func(c *report.CutOptions) { c.Remotes = map[string]string{"esi": report.Consolidated} }
 	expect := func(what string, want ...int64) {
 		t.Helper()
 		housekeep(t, s, l)
-		if got := kept(t, s); !slices.Equal(got, want) {
+		if got := entriesLeft(t, s); !slices.Equal(got, want) {
 			t.Errorf("%s: entries %v are left, want %v", what, got, want)
 		}
 	}
 	storetest.WriteReport(t, s, 3, remotes)
 	correctEntry(t, s, "alert1") // the second
 	expect("nothing is confirmed", 1, 2, 3)
-	confirmed(t, s, 1)
+	confirm(t, s, 1)
 	expect("the correction is in no report", 2)
 	r := storetest.CutUpTo(t, s, 3, remotes)
-	expect("its report is not written", 2)
+	expect("the report of the correction is not written", 2)
 	r.Files[0].SHA256 = "00"
 	if err := s.Reports.Written(t.Context(), r.No, r.Files, storetest.T0); err != nil {
 		t.Fatal(err)
 	}
-	expect("its report is not confirmed", 2)
+	expect("the report of the correction is not confirmed", 2)
 	if list, err := s.Reports.Corrections(t.Context(), r); err != nil || len(list) != 1 || list[0].AlertID != "alert1" {
 		t.Errorf("the report's corrections: %v %v", list, err)
 	}
-	confirmed(t, s, 2)
-	expect("all confirmed")
+	confirm(t, s, 2)
+	expect("all is confirmed")
 
 	// A later correction is in a later report, though the earlier ones are deleted.
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 2, storetest.T0))
@@ -89,18 +89,18 @@ func testHousekeepKeepsUnreportedCorrections(t *testing.T) {
 	correctEntry(t, s, "late")
 	r = storetest.CutUpTo(t, s, 4, remotes)
 	if list, err := s.Reports.Corrections(t.Context(), r); err != nil || len(list) != 1 || list[0].AlertID != "late" {
-		t.Errorf("the corrections of the report after: %v %v", list, err)
+		t.Errorf("the corrections of the next report: %v %v", list, err)
 	}
 }
 
-// Entries that were received later, as one reading of a wrong clock makes them, do
-// not keep the old ones behind them.
-func TestHousekeepPassesLaterEntries(t *testing.T) {
-	storetest.EachEngine(t, testHousekeepPassesLaterEntries)
+// Entries with a later time of receipt, as a wrong clock may give them, do not stop the old
+// entries after them from being deleted.
+func TestHousekeepSkipsLaterEntries(t *testing.T) {
+	storetest.EachEngine(t, testHousekeepSkipsLaterEntries)
 }
 
-func testHousekeepPassesLaterEntries(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+func testHousekeepSkipsLaterEntries(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	const later, old = 2*ledger.HousekeepBatch + 1, 3
 	for n := range later + old {
@@ -115,19 +115,19 @@ func testHousekeepPassesLaterEntries(t *testing.T) {
 	if err != nil || h.Entries != old {
 		t.Errorf("deleted %+v %v", h, err)
 	}
-	if got := kept(t, s); len(got) != later || got[0] != 1 || got[later-1] != later {
-		t.Errorf("left are %v", got)
+	if got := entriesLeft(t, s); len(got) != later || got[0] != 1 || got[later-1] != later {
+		t.Errorf("entries %v are left", got)
 	}
 }
 
-// The number of an activation is not given out again: what was logged in the window of
-// one is not of another.
-func TestNumbersAreNotGivenOutAgain(t *testing.T) {
-	storetest.EachEngine(t, testNumbersAreNotGivenOutAgain)
+// The id of an activation is not given to another one: otherwise the entries of its window
+// would count as entries of another window.
+func TestNumbersAreNotReused(t *testing.T) {
+	storetest.EachEngine(t, testNumbersAreNotReused)
 }
 
-func testNumbersAreNotGivenOutAgain(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+func testNumbersAreNotReused(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	storetest.Decide(t, s, storetest.AD1(1, "a", storetest.T0))
 	housekeep(t, s, store.Limits{WindowsBefore: storetest.T0.Add(time.Hour)})
@@ -137,12 +137,12 @@ func testNumbersAreNotGivenOutAgain(t *testing.T) {
 	}
 }
 
-// Old reports, their deliveries, and old events go; but not what the reports that are
-// kept, or the next one, name or begin with.
+// Old reports, their deliveries, and old events are deleted; but not those that the remaining
+// reports, or the next one, name or begin with.
 func TestHousekeepReports(t *testing.T) { storetest.EachEngine(t, testHousekeepReports) }
 
 func testHousekeepReports(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	rows := func(table string) (list []int64) {
 		t.Helper()
 		key := map[string]string{"report": "no", "report_file": "report_no", "delivery": "report_no", "event": "id"}[table]
@@ -162,7 +162,7 @@ func testHousekeepReports(t *testing.T) {
 		}
 	}
 	at := storetest.T0
-	turn := func(to outage.Switch) {
+	set := func(to outage.Switch) {
 		t.Helper()
 		at = at.Add(time.Second)
 		if _, err := s.Ledger.SetSwitch(t.Context(), to, "somebody", "why", at); err != nil {
@@ -171,32 +171,32 @@ func testHousekeepReports(t *testing.T) {
 	}
 	storetest.LogN(t, s, 6)
 	for n := int64(1); n <= 6; n++ {
-		turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2]) // event n, in report n
+		set([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2]) // event n, in report n
 		storetest.WriteReport(t, s, n, func(c *report.CutOptions) {
 			c.At = storetest.T0.Add(time.Duration(n) * time.Hour)
 			c.Remotes = map[string]string{"esi": report.Consolidated}
 			if c.SkipEmpty = true; n == 2 {
-				c.Streams = []string{"12"} // its last file
+				c.Streams = []string{"12"} // report 2 has the last file of this stream
 			}
 		})
 		if n != 5 {
-			confirmed(t, s, n)
+			confirm(t, s, n)
 		}
 	}
 	all := []int64{1, 2, 3, 4, 5, 6}
-	log := storetest.T0.Add(-time.Hour) // nothing of the log is old
+	log := storetest.T0.Add(-time.Hour) // no entry is old
 	expect("the log has all entries", store.Limits{LogBefore: log, ReportsBefore: storetest.T0.Add(time.Hour * 24), Remotes: []string{"esi"}}, all, all, all)
 	log = storetest.T0.Add(24 * time.Hour)
 	expect("no report is old", store.Limits{LogBefore: log, ReportsBefore: storetest.T0, Remotes: []string{"esi"}}, all, all, all)
-	// The fourth comes before the first that is not confirmed; the second has the last
+	// The fourth comes before the first report that is not confirmed. The second has the last
 	// file of its stream.
 	expect("one is not confirmed", store.Limits{LogBefore: log, ReportsBefore: log, Remotes: []string{"esi"}}, []int64{2, 4, 5, 6}, []int64{2, 4, 5, 6}, []int64{4, 5, 6})
-	confirmed(t, s, 5)
+	confirm(t, s, 5)
 	expect("all is confirmed", store.Limits{LogBefore: log, ReportsBefore: log, Remotes: []string{"esi"}}, []int64{2, 5, 6}, []int64{2, 5, 6}, []int64{5, 6})
 
 	next := storetest.CutUpTo(t, s, 6, func(c *report.CutOptions) { c.Streams = []string{"12"} })
 	if f := next.Files[1]; f.Stream != "12" || f.Previous != 2 {
-		t.Errorf("the stream goes on with %+v", f)
+		t.Errorf("the next file of the stream is %+v", f)
 	}
 	last, err := s.Reports.Report(t.Context(), 6)
 	if err != nil {
@@ -204,7 +204,7 @@ func testHousekeepReports(t *testing.T) {
 	}
 	for _, r := range []report.Report{last, next} {
 		if state, changes, err := s.Reports.Events(t.Context(), r); err != nil || len(state) != 1 || len(changes) != int(7-r.No) {
-			t.Errorf("report %d begins with %v and tells of %v %v", r.No, state, changes, err)
+			t.Errorf("report %d begins with %v and has changes %v %v", r.No, state, changes, err)
 		}
 	}
 }
@@ -212,7 +212,7 @@ func testHousekeepReports(t *testing.T) {
 func TestHousekeep(t *testing.T) { storetest.EachEngine(t, testHousekeep) }
 
 func testHousekeep(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	const n = ledger.HousekeepBatch + 10
 	for i := range n {
 		s.Ledger.Record(t.Context(), storetest.OnDemand(i, 1, storetest.T0))
@@ -230,27 +230,27 @@ func testHousekeep(t *testing.T) {
 		t.Fatalf("%+v %v", h, err)
 	}
 	h, err = s.Housekeep(t.Context(), store.Limits{WindowsBefore: over.Add(time.Microsecond), LogBefore: storetest.T0})
-	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Activations: n + 1}}) { // the cancellation, too, which came after a window
+	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Activations: n + 1}}) { // also the cancellation, which came after a window
 		t.Fatalf("%+v %v", h, err)
 	}
 	storetest.Prune(t, s)
-	for i, want := range []bool{true /* has an entry */, false, true /* waits */, false} {
-		if got := s.Ledger.MayHold(storetest.Hub(i)); got != want {
-			t.Errorf("MayHold(hub %d) = %v", i, got)
+	for i, want := range []bool{true /* has an entry */, false, true /* its window is pending */, false} {
+		if got := s.Ledger.MayHaveWindow(storetest.Hub(i)); got != want {
+			t.Errorf("MayHaveWindow(hub %d) = %v", i, got)
 		}
 	}
 	logged := store.Limits{WindowsBefore: storetest.T0, LogBefore: storetest.T0.Add(time.Microsecond)}
 	h, err = s.Housekeep(t.Context(), logged)
-	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Notes: n}}) || !s.Ledger.MayHold(storetest.Hub(0)) {
+	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Notes: n}}) || !s.Ledger.MayHaveWindow(storetest.Hub(0)) {
 		t.Fatalf("an entry that is in no report: %+v %v", h, err)
 	}
 	storetest.WriteReport(t, s, 1)
 	h, err = s.Housekeep(t.Context(), logged)
 	storetest.Prune(t, s)
-	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Entries: 1}}) || s.Ledger.MayHold(storetest.Hub(0)) {
+	if err != nil || h != (store.Housekeeping{Deleted: ledger.Deleted{Entries: 1}}) || s.Ledger.MayHaveWindow(storetest.Hub(0)) {
 		t.Fatalf("%+v %v", h, err)
 	}
-	// Numbers go on where they were.
+	// The next number follows the last one.
 	s.Ledger.Record(t.Context(), storetest.OnDemand(0, 9, storetest.T0))
 	if d := storetest.Decide(t, s, storetest.AD1(0, "b", storetest.T0)); d.Entry.Seq != 2 {
 		t.Errorf("sequence %d after housekeeping", d.Entry.Seq)

@@ -15,7 +15,7 @@ import (
 	"quell/internal/windows"
 )
 
-// One damaged line loses no other, and is there to be looked at.
+// If one line is damaged, no other is lost. The damaged line is kept for a person to read.
 func TestDamagedRecordIsSetAside(t *testing.T) { storetest.EachEngine(t, testDamagedRecordIsSetAside) }
 
 func testDamagedRecordIsSetAside(t *testing.T) {
@@ -41,11 +41,11 @@ func testDamagedRecordIsSetAside(t *testing.T) {
 	}
 	aside, err := os.ReadFile(filepath.Join(dir, "pending.damaged"))
 	if err != nil || bytes.Count(aside, []byte("\n")) != 1 || !bytes.Contains(text, aside) {
-		t.Errorf("set aside: %q %v", aside, err)
+		t.Errorf("set aside is %q %v", aside, err)
 	}
 }
 
-// A record that has no form in the file is not lost, nor is any other.
+// A record that cannot be written to the file is not lost, nor is any other.
 func TestJournalRecordUnwritable(t *testing.T) { storetest.EachEngine(t, testJournalRecordUnwritable) }
 
 func testJournalRecordUnwritable(t *testing.T) {
@@ -57,7 +57,7 @@ func testJournalRecordUnwritable(t *testing.T) {
 	s.Ledger.RememberActivation(t.Context(), late)
 	s.Ledger.RememberForwarded(t.Context(), storetest.Noted(1, "b", storetest.T0, outage.ReasonStoreUnavailable))
 	if s.Ledger.Pending() != 3 {
-		t.Errorf("%d records", s.Ledger.Pending())
+		t.Errorf("%d records are pending, want 3", s.Ledger.Pending())
 	}
 	release()
 	storetest.Eventually(t, "played", func() bool { return s.Ledger.Pending() == 0 })
@@ -69,11 +69,11 @@ func testJournalRecordUnwritable(t *testing.T) {
 	}
 }
 
-// An activation whose hub is not known makes any hub one that may have a window no longer than
-// it is in the journal: not if it is refused.
-func TestUnresolvedIsTakenBack(t *testing.T) { storetest.EachEngine(t, testUnresolvedIsTakenBack) }
+// While an activation with an unknown hub is in the journal, any hub may have a window. That
+// ends when the database refuses the activation.
+func TestUnresolvedRefused(t *testing.T) { storetest.EachEngine(t, testUnresolvedRefused) }
 
-func testUnresolvedIsTakenBack(t *testing.T) {
+func testUnresolvedRefused(t *testing.T) {
 	t.Run("refused", func(t *testing.T) {
 		s := storetest.Open(t, t.TempDir())
 		refuse := `CREATE TRIGGER refuse BEFORE INSERT ON activation BEGIN SELECT RAISE(FAIL, 'refused'); END`
@@ -82,17 +82,19 @@ func testUnresolvedIsTakenBack(t *testing.T) {
 		}
 		storetest.Script(t, s, refuse)
 		s.Ledger.RecordUnresolved(t.Context(), storetest.OnDemand(1, 1, storetest.T0), nil)
-		storetest.Eventually(t, "set aside", func() bool { return s.Ledger.Pending() == 0 })
-		if s.Ledger.MayHold(storetest.Hub(9)) {
-			t.Error("every hub may have a window")
+		storetest.Eventually(t, "the record is set aside", func() bool { return s.Ledger.Pending() == 0 })
+		if s.Ledger.MayHaveWindow(storetest.Hub(9)) {
+			t.Error("any hub may still have a window")
 		}
 	})
 }
 
-// While the journal cannot be written the store says so, and how much would be lost.
-func TestJournalInMemoryIsSaid(t *testing.T) { storetest.EachEngine(t, testJournalInMemoryIsSaid) }
+// While the journal cannot be written, Conditions says so, and how many records may be lost.
+func TestJournalInMemoryIsReported(t *testing.T) {
+	storetest.EachEngine(t, testJournalInMemoryIsReported)
+}
 
-func testJournalInMemoryIsSaid(t *testing.T) {
+func testJournalInMemoryIsReported(t *testing.T) {
 	var file storetest.JournalFile
 	s := storetest.Open(t, t.TempDir(), file.Use)
 	free := storetest.HoldWriter(t, s)
@@ -105,11 +107,11 @@ func testJournalInMemoryIsSaid(t *testing.T) {
 		t.Errorf("%d in memory, %d lost", held, lost)
 	}
 	if text := strings.Join(s.Conditions(), "\n"); !strings.Contains(text, "the journal cannot be written: 3 records are in memory only") {
-		t.Errorf("it says %q", text)
+		t.Errorf("Conditions says %q", text)
 	}
-	file.Mend()
+	file.Repair()
 	storetest.Eventually(t, "they are written", func() bool { held, _ := s.Ledger.JournalInMemory(); return held == 0 })
 	if text := strings.Join(s.Conditions(), "\n"); strings.Contains(text, "cannot be written") {
-		t.Errorf("it still says %q", text)
+		t.Errorf("Conditions still says %q", text)
 	}
 }

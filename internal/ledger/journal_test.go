@@ -18,9 +18,9 @@ import (
 	"quell/internal/windows"
 )
 
-// stalled opens a store whose first batch of decisions stops before its
-// commit, until release is called.
-func stalled(t *testing.T, dir string) (s *store.Store, reached chan struct{}, release func()) {
+// openStalled opens a store whose first batch of decisions stops before its commit, until
+// release is called.
+func openStalled(t *testing.T, dir string) (s *store.Store, reached chan struct{}, release func()) {
 	reached, gate := make(chan struct{}), make(chan struct{})
 	first := true
 	s = storetest.Open(t, dir, func(o *store.Options) {
@@ -39,20 +39,20 @@ func TestTimeoutAtTheWorstMoment(t *testing.T) { storetest.EachEngine(t, testTim
 
 func testTimeoutAtTheWorstMoment(t *testing.T) {
 	dir := t.TempDir()
-	s, reached, release := stalled(t, dir)
+	s, reached, release := openStalled(t, dir)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	_, err := s.Ledger.Decide(storetest.Short(t), storetest.AD1(1, "a", storetest.T0), outage.Suppressed, 0)
 	if !errors.Is(err, sqldb.ErrUnavailable) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal(err)
 	}
-	<-reached // the entry is written, its commit is to come
+	<-reached // the entry is written, but not committed
 	if s.Ledger.Pending() != 1 {
 		t.Fatalf("the journal holds %d records", s.Ledger.Pending())
 	}
 	release()
 	storetest.Eventually(t, "played", func() bool { return s.Ledger.Pending() == 0 })
 	if got := storetest.Outcomes(t, s)["a"]; got != outage.Forwarded {
-		t.Fatalf("the log says %s of an alert that was delivered", got)
+		t.Fatalf("the log says %s for an alert that was delivered", got)
 	}
 	if d := storetest.Decide(t, s, storetest.AD1(1, "a", storetest.T0.Add(time.Minute))); d.Outcome != outage.Forwarded || d.Reason != outage.ReasonStoreUnavailable {
 		t.Fatalf("its retry: %+v", d)
@@ -62,15 +62,15 @@ func testTimeoutAtTheWorstMoment(t *testing.T) {
 	}
 }
 
-// The process dies after the commit of a decision that was abandoned, before
-// its correction: the folder as it is then is what the next process finds.
+// The process is killed after the commit of a decision that was abandoned, and before its
+// correction. The next process finds the folder as it is then.
 func TestDeathBetweenCommitAndCorrection(t *testing.T) {
 	storetest.EachEngine(t, testDeathBetweenCommitAndCorrection)
 }
 
 func testDeathBetweenCommitAndCorrection(t *testing.T) {
 	dir := t.TempDir()
-	s, reached, release := stalled(t, dir)
+	s, reached, release := openStalled(t, dir)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	if _, err := s.Ledger.Decide(storetest.Short(t), storetest.AD1(1, "a", storetest.T0), outage.Suppressed, 0); err == nil {
 		t.Fatal("no time-out")
@@ -78,16 +78,16 @@ func testDeathBetweenCommitAndCorrection(t *testing.T) {
 	<-reached
 	journal, err := os.ReadFile(filepath.Join(dir, "pending"))
 	if err != nil || len(journal) == 0 {
-		t.Fatal("the alert went forward before the journal knew", err)
+		t.Fatal("the alert went forward before it was in the journal", err)
 	}
 	release()
 	storetest.Eventually(t, "committed and corrected", func() bool { return s.Ledger.Pending() == 0 })
 	s.Close()
-	// Undo the correction, as if it had not come to it.
+	// Undo the correction, as if it had not been made.
 	s = storetest.Open(t, dir)
 	storetest.Script(t, s, `UPDATE suppression SET outcome = 'suppressed'; DELETE FROM forwarded`)
 	s.Close()
-	for range 2 { // and played twice
+	for range 2 { // the second time it is played again
 		if err := os.WriteFile(filepath.Join(dir, "pending"), journal, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -112,15 +112,15 @@ func testStoreDown(t *testing.T) {
 	refused := storetest.OnDemand(2, 1, storetest.T0)
 	s.Ledger.Record(storetest.Short(t), refused)
 	s.Ledger.RecordAnswer(storetest.Short(t), refused, outage.Withdrawn)
-	if !s.Ledger.MayHold(storetest.Hub(1)) || !s.Ledger.MayHold(storetest.Hub(2)) {
-		t.Fatal("a remembered window does not count at once")
+	if !s.Ledger.MayHaveWindow(storetest.Hub(1)) || !s.Ledger.MayHaveWindow(storetest.Hub(2)) {
+		t.Fatal("a window in the journal does not count at once")
 	}
 	if _, err := s.Ledger.Decide(storetest.Short(t), storetest.AD1(1, "a", storetest.T0), outage.Suppressed, 0); !errors.Is(err, sqldb.ErrUnavailable) {
 		t.Fatal(err)
 	}
-	storetest.Eventually(t, "the store says that it is down", func() bool { return !s.DB.Available() })
+	storetest.Eventually(t, "the store counts as unavailable", func() bool { return !s.DB.Available() })
 	release()
-	// The very next decision knows what the journal knew.
+	// The next decision is made after the journal is played.
 	if d := storetest.Decide(t, s, storetest.AD1(1, "b", storetest.T0)); d.Outcome != outage.Suppressed {
 		t.Fatalf("%+v", d)
 	}
@@ -128,15 +128,15 @@ func testStoreDown(t *testing.T) {
 		t.Fatalf("the retry of a forwarded alert: %+v", d)
 	}
 	if d := storetest.Decide(t, s, storetest.AD1(2, "c", storetest.T0)); d.Reason != outage.ReasonWindowWithdrawn {
-		t.Fatalf("the refused one: %+v", d)
+		t.Fatalf("an alert in the window of the refused request: %+v", d)
 	}
 	if !s.DB.Available() || s.Ledger.Pending() != 0 {
-		t.Error("still down")
+		t.Error("the store still counts as unavailable, or the journal is not played")
 	}
 }
 
-// What the journal holds at a restart is played before the first decision, a
-// torn last line is cut off, and playing it twice changes nothing.
+// What the journal holds at a restart is played before the first decision. An incomplete last
+// line is removed. Playing the journal twice changes nothing.
 func TestJournalAcrossRestart(t *testing.T) { storetest.EachEngine(t, testJournalAcrossRestart) }
 
 func testJournalAcrossRestart(t *testing.T) {
@@ -147,9 +147,9 @@ func testJournalAcrossRestart(t *testing.T) {
 	refused := storetest.OnDemand(2, 1, storetest.T0)
 	s.Ledger.Record(storetest.Short(t), refused)
 	s.Ledger.RecordAnswer(storetest.Short(t), refused, outage.Withdrawn)
-	d, cancel := context.WithCancel(t.Context())
+	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	s.Ledger.RecordUnresolved(d, storetest.OnDemand(3, 1, storetest.T0), outage.Manufacturers{"Landis+Gyr"})
+	s.Ledger.RecordUnresolved(ended, storetest.OnDemand(3, 1, storetest.T0), outage.Manufacturers{"Landis+Gyr"})
 	text, err := os.ReadFile(filepath.Join(dir, "pending"))
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +167,8 @@ func testJournalAcrossRestart(t *testing.T) {
 		if d := storetest.Decide(t, s, storetest.AD1(1, "a", storetest.T0)); d.Outcome != outage.Suppressed {
 			t.Fatalf("start %d: %+v", i, d)
 		}
-		if s.Ledger.MayHold(storetest.Hub(9)) {
-			t.Error("the unresolved activation is still open")
+		if s.Ledger.MayHaveWindow(storetest.Hub(9)) {
+			t.Error("any hub may still have a window")
 		}
 		after, err := s.Windows.Activations(t.Context(), windows.Filter{CHF: storetest.Hub(1), ESME: storetest.Meter(2), RequestID: storetest.OnDemand(3, 1, storetest.T0).RequestID}, 10)
 		if err != nil || len(after) != 2 || i > 0 && (before[0] != after[0] || before[1] != after[1]) {
@@ -196,11 +196,11 @@ func testJournalUnwritable(t *testing.T) {
 		t.Fatalf("%+v", d)
 	}
 	if s.Ledger.Pending() != 0 {
-		t.Error("still held")
+		t.Error("the journal is not played")
 	}
 }
 
-// A record that the store refuses must not stand in the way of the others.
+// A record that the store refuses does not stop the others from being played.
 func TestJournalRecordRefused(t *testing.T) { storetest.EachEngine(t, testJournalRecordRefused) }
 
 func testJournalRecordRefused(t *testing.T) {
@@ -222,12 +222,12 @@ func testJournalRecordRefused(t *testing.T) {
 		t.Fatal(list, err)
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "pending.refused")); err != nil || len(text) == 0 {
-		t.Fatal("not set aside", err)
+		t.Fatal("the refused record is not set aside", err)
 	}
 }
 
-// A database that is not whole, as one that is being restored, refuses all
-// records alike: none is set aside, and all are played when it is whole again.
+// A database that is not whole, such as one that is being restored, refuses all records. None
+// is set aside, and all are played when it is whole again.
 func TestJournalMeetsRestore(t *testing.T) { storetest.EachEngine(t, testJournalMeetsRestore) }
 
 func testJournalMeetsRestore(t *testing.T) {
@@ -240,8 +240,8 @@ func testJournalMeetsRestore(t *testing.T) {
 		}
 		s.Ledger.RememberForwarded(t.Context(), storetest.Noted(1, table, storetest.T0, outage.ReasonStoreUnavailable))
 		s.Ledger.RememberActivation(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
-		storetest.Eventually(t, "the store says that it is down", func() bool { return !s.DB.Available() })
-		time.Sleep(500 * time.Millisecond) // for all of them to be tried
+		storetest.Eventually(t, "the store counts as unavailable", func() bool { return !s.DB.Available() })
+		time.Sleep(500 * time.Millisecond) // until all of them were tried
 		if s.Ledger.Pending() == 0 {
 			t.Errorf("without the table %s the journal was played", table)
 		}
@@ -257,11 +257,11 @@ func testJournalMeetsRestore(t *testing.T) {
 		t.Error(list, err)
 	}
 	if text, err := os.ReadFile(filepath.Join(dir, "pending.refused")); err == nil {
-		t.Errorf("set aside: %s", text)
+		t.Errorf("records are set aside: %s", text)
 	}
 }
 
-// What the database is too slow to play in one transaction is played in several.
+// If the database is too slow to play the records in one transaction, several are used.
 func TestJournalMeetsSlowness(t *testing.T) { storetest.OnlyPostgres(t, testJournalMeetsSlowness) }
 
 func testJournalMeetsSlowness(t *testing.T) {
@@ -279,7 +279,7 @@ func testJournalMeetsSlowness(t *testing.T) {
 	storetest.Eventually(t, "played", func() bool { return s.Ledger.Pending() == 0 })
 }
 
-// A disk that hangs holds up nobody, however many records wait for it.
+// Nobody waits for a disk that hangs, however many records there are for it.
 func TestJournalHangs(t *testing.T) { storetest.EachEngine(t, testJournalHangs) }
 
 func testJournalHangs(t *testing.T) {
@@ -301,7 +301,7 @@ func testJournalHangs(t *testing.T) {
 	storetest.Eventually(t, "nobody waits", func() bool { return waits.Load() == 0 })
 	unlock()
 	release()
-	storetest.Eventually(t, "all of it is played", func() bool {
+	storetest.Eventually(t, "all records are played", func() bool {
 		list, err := s.Ledger.ForwardedAlerts(t.Context(), ledger.Filter{CHF: storetest.Hub(1)}, records)
 		return err == nil && len(list) == records
 	})
@@ -323,8 +323,8 @@ func testCloseIsGraceful(t *testing.T) {
 	}
 }
 
-// The store comes back between a record's play and the question whether it
-// answers: that is no refusal.
+// Records that cannot be played because the database is locked are not refused: they are
+// played when it is unlocked.
 func TestJournalRecordMeetsLock(t *testing.T) { storetest.EachEngine(t, testJournalRecordMeetsLock) }
 
 func testJournalRecordMeetsLock(t *testing.T) {
@@ -332,9 +332,7 @@ func testJournalRecordMeetsLock(t *testing.T) {
 	s := storetest.Open(t, dir)
 	release := storetest.HoldWriteLock(t, dir)
 	s.Ledger.RememberActivation(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
-	// Whoever writes waits a second for the lock: two plays fail, and the
-	// question that follows has its answer.
-	time.Sleep(2500 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond) // the writer waits a second for the lock: two tries fail
 	release()
 	if d := storetest.Decide(t, s, storetest.AD1(1, "a", storetest.T0)); d.Outcome != outage.Suppressed {
 		t.Errorf("%+v", d)

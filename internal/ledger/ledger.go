@@ -22,20 +22,20 @@ type Options struct {
 	// OpenJournal opens that file, as journal.Options.OpenFile.
 	OpenJournal func(path string) (journal.File, error)
 
-	// Device returns what the inventory says of a device, nil if it does not know it, and
-	// whether it is in the device list.
+	// Device returns what the inventory says of a device, nil if it does not know the device;
+	// and whether the device is in the device list.
 	Device func(ctx context.Context, q sqldb.Querier, id outage.DeviceID) (d *outage.Device, listed bool, err error)
 
-	// OnDecided, if it is set, is called with the number of decisions of a transaction and its
-	// error, before anybody is told them.
+	// OnDecided, if it is set, is called with the number of decisions in a transaction and its
+	// error, before Decide returns any of them.
 	OnDecided func(n int, err error)
 	// BeforeCommit, for tests of the worst moment, is called when a batch of decisions is
-	// complete but not committed.
+	// complete, but not committed.
 	BeforeCommit func()
 }
 
-// Ledger is the ledger of one node. Its methods may be called from any goroutine, but for
-// those that say otherwise.
+// Ledger is the ledger of one node. Its methods may be called from any goroutine, except where
+// they say otherwise.
 type Ledger struct {
 	db      *sqldb.DB
 	windows *windows.Windows
@@ -43,11 +43,11 @@ type Ledger struct {
 	log     *slog.Logger
 
 	hubs   hubs.Set
-	filled chan struct{} // closed when the set has all hubs; until then any may have a window
+	filled chan struct{} // closed when the set has all hubs; until then any hub may have a window
 
-	journal *journal.Journal[record]
-	atOnce  int // records that are played in one transaction; the writer's
-	// lastReceipt is that of the last request in the journal when it was opened.
+	journal   *journal.Journal[record]
+	playBatch int // how many records the next transaction plays; only the writer uses it
+	// lastReceipt is the last time of receipt of the requests in the journal at the start.
 	lastReceipt time.Time
 
 	decisions *sqldb.Lane[*decision]
@@ -55,39 +55,39 @@ type Ledger struct {
 	failed    *sqldb.Lane[windows.Failed]
 	untracked *sqldb.Lane[windows.Untracked]
 	waiting   waitingNotes
-	// How many were lost since that was last said, since too many waited.
+	// How many were lost because too many waited, since the last log line about it.
 	lostNotes, lostFailed, lostUntracked atomic.Int64
 
-	// oneTrip is the guess that all decisions of a batch will be suppressions: those of the
-	// last batch were. trip has the entries of the batch that was written on that guess.
-	// Both are the writer's.
-	oneTrip bool
-	trip    *[]outage.Entry
+	// expectSuppressed says that all alerts of the next batch are expected to be suppressed,
+	// as those of the last batch were. expected has the entries of a batch that was written
+	// so. Only the writer uses both.
+	expectSuppressed bool
+	expected         *[]outage.Entry
 
-	sw       position
+	sw       switchState
 	followed followed
 }
 
-// Open opens the journal. What it holds counts at once on this node: its windows, and a
-// switch that was turned off. Lanes are added to the database, which must not be started.
+// Open opens the journal. What it holds counts on this node at once: its windows, and a switch
+// that was turned off. Open adds lanes to the database, whose writer must not be started yet.
 func Open(db *sqldb.DB, w *windows.Windows, opts Options) (*Ledger, error) {
-	l := &Ledger{db: db, windows: w, opts: opts, log: opts.Log, filled: make(chan struct{}), atOnce: playChunk, waiting: waitingNotes{reasons: map[alertKey]outage.Reason{}}}
+	l := &Ledger{db: db, windows: w, opts: opts, log: opts.Log, filled: make(chan struct{}), playBatch: maxPlayBatch, waiting: waitingNotes{reasons: map[alertKey]outage.Reason{}}}
 	var err error
 	l.journal, err = journal.Open(journal.Options[record]{Path: opts.Journal, Log: opts.Log, OpenFile: opts.OpenJournal,
-		Marked: func(r record) bool { return r.Unresolved }, Found: l.found})
+		Marked: func(r record) bool { return r.Unresolved }, Found: l.loadRecord})
 	if err != nil {
 		return nil, err
 	}
 	l.notes = sqldb.NewLane(db, sqldb.LaneOptions[ForwardedNote]{Max: maxNotes, Early: true, Write: l.writeNotes, Done: l.notesDone})
 	l.failed = sqldb.NewLane(db, sqldb.LaneOptions[windows.Failed]{Max: maxNotes, Write: windows.Fail, Done: l.failedDone})
 	l.untracked = sqldb.NewLane(db, sqldb.LaneOptions[windows.Untracked]{Write: w.NoteUntracked, Done: l.untrackedDone})
-	l.decisions = sqldb.NewLane(db, sqldb.LaneOptions[*decision]{Write: l.writeDecisions, Left: l.undecided, Done: l.decided,
+	l.decisions = sqldb.NewLane(db, sqldb.LaneOptions[*decision]{Write: l.writeDecisions, Left: l.undecided, Done: l.decisionsDone,
 		Gone: func(d *decision) bool { return d.state.Load() == abandoned }})
 	return l, nil
 }
 
-// found takes over a record that the journal has at the start.
-func (l *Ledger) found(r record) {
+// loadRecord takes over a record that the journal has at the start.
+func (l *Ledger) loadRecord(r record) {
 	switch {
 	case r.Activation != nil:
 		if r.Activation.Received.After(l.lastReceipt) {
@@ -97,13 +97,13 @@ func (l *Ledger) found(r record) {
 			l.hubs.Add(r.Activation.CHF)
 		}
 	case r.Switch != nil:
-		l.sw.turn(outage.SwitchOff)
+		l.sw.set(outage.SwitchOff)
 		l.sw.keepOff()
 	}
 }
 
-// Load reads the switch, and how far the requests have got. It is called by the writer when
-// the schema is up to date, before anything else.
+// Load reads the switch, and the id of the last request. The writer calls it when the schema is
+// up to date, before anything else.
 func (l *Ledger) Load(ctx context.Context) error {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()
@@ -112,17 +112,17 @@ func (l *Ledger) Load(ctx context.Context) error {
 		return err
 	}
 	if sw != "" {
-		l.sw.follow(sw, l.sw.turned()) // the journal may know better
+		l.sw.follow(sw, l.sw.changeCount()) // unless the journal has a later change
 	}
 	return l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&l.followed.last)
 }
 
-// fillPage is how many rows Fill reads at once: a database across a network, and its
-// statement_timeout, may not allow a look through a whole log.
+// fillPage is how many rows Fill reads at once: a database across a network, or its
+// statement_timeout, may not allow a query over a whole log.
 const fillPage = 10_000
 
-// Fill reads the hubs that have windows or log entries, and tries again while the database
-// does not answer, until it has all or ctx ends.
+// Fill reads the hubs that have windows or log entries, until it has all or ctx ends. It retries
+// while the database does not answer.
 func (l *Ledger) Fill(ctx context.Context) {
 	for _, from := range []struct{ table, key string }{{"activation", "id"}, {"suppression", "seq"}} {
 		last, failing := int64(0), false
@@ -146,7 +146,8 @@ func (l *Ledger) Fill(ctx context.Context) {
 	close(l.filled)
 }
 
-// addHubs adds the hubs of the rows behind the key last, and moves that on.
+// addHubs adds the hubs of a page of rows after the key last, and sets last to the end of the
+// page.
 func (l *Ledger) addHubs(ctx context.Context, table, key string, last *int64) (n int, err error) {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()
@@ -168,12 +169,12 @@ func (l *Ledger) addHubs(ctx context.Context, table, key string, last *int64) (n
 // Filled is closed when Fill has read all hubs.
 func (l *Ledger) Filled() <-chan struct{} { return l.filled }
 
-// Close closes the journal. The database is closed before.
+// Close closes the journal. Close the database first.
 func (l *Ledger) Close() { l.journal.Close() }
 
-// MayHold reports whether an alert of the hub must be put to Decide. If not, the hub has no
-// window that this node knows of: the alert is to be forwarded and noted.
-func (l *Ledger) MayHold(chf outage.DeviceID) bool {
+// MayHaveWindow reports whether an alert of the hub needs a call of Decide. If it does not, this
+// node knows no window of the hub: forward the alert, and call NoteForwarded.
+func (l *Ledger) MayHaveWindow(chf outage.DeviceID) bool {
 	if l.hubs.Has(chf) || l.journal.Marked() > 0 {
 		return true
 	}
@@ -185,19 +186,18 @@ func (l *Ledger) MayHold(chf outage.DeviceID) bool {
 	}
 }
 
-// Hubs is how many hubs the database is asked about.
+// Hubs returns how many hubs are in the set.
 func (l *Ledger) Hubs() int { return l.hubs.Len() }
 
-// Pending is how many records the journal holds that the database does not.
+// Pending returns how many records of the journal are not in the database yet.
 func (l *Ledger) Pending() int { return l.journal.Pending() }
 
-// JournalInMemory is how many records of the journal are in memory only, since its file
-// cannot be written, and how many were lost since the start, since there was no room for
-// them either.
+// JournalInMemory returns how many records of the journal are in memory only because its file
+// cannot be written; and how many were lost since the start, because memory had no room either.
 func (l *Ledger) JournalInMemory() (held, lost int) {
 	held, lost, err := l.journal.Failing()
 	if err == nil {
-		held = 0 // they are on their way
+		held = 0 // they are being written
 	}
 	return held, lost
 }
@@ -217,9 +217,8 @@ func (l *Ledger) Conditions() (list []string) {
 	return list
 }
 
-// LastReceipt is when the last request was received that this node has recorded, as far as
-// that can be told: the zero time where other nodes record too, whose clocks are held to the
-// database's.
+// LastReceipt returns when this node received the last request that it has recorded. It returns
+// the zero time if other nodes record too: their clocks are compared with the database's.
 func (l *Ledger) LastReceipt(ctx context.Context) (time.Time, error) {
 	if l.db.Remote() {
 		return time.Time{}, nil
@@ -232,8 +231,8 @@ func (l *Ledger) LastReceipt(ctx context.Context) (time.Time, error) {
 	return sqldb.Instant(at), nil
 }
 
-// waitingNotes are the notes that are not in the database yet: the retry of an alert must not
-// overtake the note of its first try.
+// waitingNotes are the notes that are not in the database yet. With them the retry of an alert
+// finds the note of its first try.
 type waitingNotes struct {
 	mu      sync.Mutex // guards reasons
 	reasons map[alertKey]outage.Reason
@@ -263,9 +262,9 @@ func (w *waitingNotes) of(a *outage.Alert) (why outage.Reason, ok bool) {
 // maxNotes limits the notes that wait while the database is busy; about 20 MB.
 const maxNotes = 100_000
 
-// NoteForwarded remembers that an alert was forwarded without being asked about, so that its
-// retry is forwarded too; if it has an entry, that is corrected. It does not wait: an alert
-// that is put to Decide later finds the note.
+// NoteForwarded notes that an alert was forwarded without a call of Decide, so that its retry is
+// forwarded too. If the alert has an entry, the entry is corrected. It does not wait: later calls
+// of Decide find the note.
 func (l *Ledger) NoteForwarded(f ForwardedNote) {
 	l.waiting.add(&f)
 	if !l.notes.Add(f) {
@@ -278,10 +277,10 @@ func (l *Ledger) writeNotes(ctx context.Context, tx sqldb.Tx, list []ForwardedNo
 	return l.correct(ctx, tx, list...)
 }
 
-// notesDone puts notes that the database did not take into the journal.
+// notesDone puts notes into the journal if the database failed.
 func (l *Ledger) notesDone(list []ForwardedNote, err error) {
 	if n := l.lostNotes.Swap(0); n > 0 {
-		l.log.Error("forwarded alerts were not noted, their retries will be decided anew", "alerts", n)
+		l.log.Error("forwarded alerts were not noted, their retries will be decided again", "alerts", n)
 	}
 	if err != nil && !l.db.Refuses(err) {
 		records := make([]record, len(list))
@@ -293,8 +292,8 @@ func (l *Ledger) notesDone(list []ForwardedNote, err error) {
 	l.waiting.remove(list...)
 }
 
-// Prune forgets hubs that have neither an activation nor a log entry any more: another node's
-// housekeeping may have deleted them. While the journal holds windows it is not done.
+// Prune forgets hubs that no longer have an activation or a log entry: another node's
+// housekeeping may have deleted them. While the journal holds records, it does nothing.
 func (l *Ledger) Prune(ctx context.Context) (done bool, err error) {
 	if l.Pending() > 0 {
 		return false, nil

@@ -18,36 +18,35 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// What the store is, told without a database, a queue or a journal: the state
-// of one hub, on which each operation acts at once. The rules are package
-// outage's.
+// hubState models the store, without a database, a queue or a journal: it is the state of one
+// hub, and each operation takes effect at once. The rules are those of package outage.
 type hubState struct {
 	acts    []outage.Activation // in order of recording
-	decided map[string]told
-	seq     int64 // the last that was given out to this hub
+	decided map[string]reply
+	seq     int64 // the last number of an entry of this hub
 }
 
-// told is what the sender of an alert was told, and the request whose window
-// made it so.
-type told struct {
+// reply is the decision that the sender of an alert gets, and the request whose window was the
+// reason for it.
+type reply struct {
 	outage.Decision
 	Request string
 }
 
-// operation is what is asked of the store.
+// operation is one call of the store.
 type operation struct {
-	kind     string // record, settle, decide, correct
+	kind     string // record, recordAnswer, decide, correct
 	hub      int
 	act      outage.Activation
 	accepted bool
 	alert    outage.Alert
 }
 
-// answer is what it answered. A lost one takes effect at some time, unseen.
+// answer is the result of an operation. If it is lost, the operation takes effect at some time.
 type answer struct {
 	lost     bool
 	repeated bool
-	told     told
+	reply    reply
 	retry    bool
 	seq      int64
 }
@@ -64,16 +63,16 @@ func (h hubState) do(op operation, a answer) (bool, hubState) {
 			h.acts = append(slices.Clone(h.acts), act)
 		}
 		return a.lost || a.repeated == repeated, h
-	case "settle":
-		return true, h.settle(&op.act, op.accepted)
+	case "recordAnswer":
+		return true, h.recordAnswer(&op.act, op.accepted)
 	case "correct":
 		if was, ok := h.decided[op.alert.ID]; !ok || was.Outcome == outage.Suppressed {
-			h.tell(op.alert.ID, told{outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonStoreUnavailable}, ""})
+			h.setReply(op.alert.ID, reply{outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonStoreUnavailable}, ""})
 		}
 		return true, h
 	}
 	if was, ok := h.decided[op.alert.ID]; ok {
-		return a.lost || a.retry && a.told == was, h
+		return a.lost || a.retry && a.reply == was, h
 	}
 	meters := map[outage.DeviceID][]outage.Activation{}
 	for _, a := range h.acts {
@@ -86,29 +85,29 @@ func (h hubState) do(op operation, a answer) (bool, hubState) {
 		acts = append(acts, of...)
 	}
 	d, w := outage.Decide(acts, op.alert.Received)
-	want := told{d, ""}
+	want := reply{d, ""}
 	if d.Outcome == outage.Suppressed {
 		want.Request = w.RequestID.String()
 	}
-	h.tell(op.alert.ID, want)
+	h.setReply(op.alert.ID, want)
 	if a.lost {
 		return true, h
 	}
 	inOrder := want.Request == "" || a.seq > h.seq
 	h.seq = max(h.seq, a.seq)
-	return !a.retry && a.told == want && inOrder, h
+	return !a.retry && a.reply == want && inOrder, h
 }
 
-func (h *hubState) tell(id string, t told) {
+func (h *hubState) setReply(id string, r reply) {
 	h.decided = maps.Clone(h.decided)
 	if h.decided == nil {
-		h.decided = map[string]told{}
+		h.decided = map[string]reply{}
 	}
-	h.decided[id] = t
+	h.decided[id] = r
 }
 
-// settle takes the answer to an attempt: of the latest that is not younger.
-func (h hubState) settle(act *outage.Activation, accepted bool) hubState {
+// recordAnswer applies the next hop's answer to the latest attempt that is not later than act.
+func (h hubState) recordAnswer(act *outage.Activation, accepted bool) hubState {
 	of := -1
 	for i, b := range h.acts {
 		if b.SameMessage(act) && !b.Received.After(act.Received) && (of < 0 || !b.Received.Before(h.acts[of].Received)) {
@@ -125,12 +124,12 @@ func (h hubState) settle(act *outage.Activation, accepted bool) hubState {
 	}
 	for i, b := range h.acts {
 		if i != of && b.SameMessage(act) && b.State == outage.Accepted {
-			return h // another attempt stands
+			return h // another attempt was accepted
 		}
 	}
 	for i, b := range h.acts {
 		if i != of && b.SameMessage(act) && b.State == outage.Unanswered {
-			h.acts[i].State = outage.Withdrawn // it repeats the one that was accepted
+			h.acts[i].State = outage.Withdrawn // it repeats the attempt that was accepted
 		}
 	}
 	h.acts[of].State = outage.Accepted
@@ -157,12 +156,12 @@ var sequential = porcupine.Model{
 	},
 }
 
-// history is what was asked and answered, and when.
+// history has the operations, their answers and their times.
 type history struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the next fields
 	ops  []porcupine.Operation
-	lost []int // of ops, those that take effect before the journals are empty
-	gone int   // answers that were lost
+	lost []int // indexes of the operations that take effect before the journals are empty
+	gone int   // how many answers were lost
 }
 
 func (h *history) add(client int, op operation, began time.Time, a answer) {
@@ -172,8 +171,8 @@ func (h *history) add(client int, op operation, began time.Time, a answer) {
 	if a.lost {
 		h.gone++
 		if op.kind == "decide" {
-			// It was decided, or not: that is as if it had been after it was
-			// noted as forwarded, which is certain.
+			// It may have been decided or not. Both are the same as a decision after the
+			// note that the alert went forward, and that note is certain.
 			h.lost = append(h.lost, len(h.ops))
 			h.ops = append(h.ops, o)
 			op.kind = "correct"
@@ -184,15 +183,15 @@ func (h *history) add(client int, op operation, began time.Time, a answer) {
 	h.ops = append(h.ops, o)
 }
 
-// settled says that all that was lost has taken effect by now.
-func (h *history) settled() {
+// applyLost says that all operations whose answers were lost have taken effect by now.
+func (h *history) applyLost() {
 	for _, i := range h.lost {
 		h.ops[i].Return = time.Now().UnixNano()
 	}
 	h.lost = nil
 }
 
-// count is how many operations were answered or lost so far, and how many lost.
+// count returns how many operations have ended so far, and how many of their answers were lost.
 func (h *history) count() (ops, lost int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -202,9 +201,9 @@ func (h *history) count() (ops, lost int) {
 const (
 	// wait is how long a client waits for an answer.
 	wait = 500 * time.Millisecond
-	// enough answers are lost when each client has lost five or so. What is lost
-	// may take effect at any later time: with many of them, as on a machine that
-	// stands still, all orders cannot be tried.
+	// enough is how many answers may be lost: about five for each client. An operation whose
+	// answer is lost may take effect at any later time. With many of them, as on a machine that
+	// hangs, there are too many orders to try.
 	enough = 30
 )
 
@@ -221,12 +220,12 @@ func (h *history) client(t *testing.T, s *store.Store, client, hubs, n int, rnd 
 		if rnd.IntN(3) > 0 {
 			op.kind, op.alert = "decide", storetest.AD1(op.hub, fmt.Sprintf("hub %d alert %d", op.hub, rnd.IntN(12)), at)
 			d, err := s.Ledger.Decide(ctx, op.alert, outage.Suppressed, 0)
-			h.add(client, op, began, answer{lost: err != nil, told: told{d.Decision, d.Entry.RequestID}, retry: d.Retry, seq: d.Entry.Seq})
+			h.add(client, op, began, answer{lost: err != nil, reply: reply{d.Decision, d.Entry.RequestID}, retry: d.Retry, seq: d.Entry.Seq})
 			cancel()
 			continue
 		}
-		// The counter says what the request asks for, so that a second one of the
-		// same counter is the same message.
+		// The counter decides what the request asks for, so that two requests with the same
+		// counter are the same message.
 		counter := rnd.Uint64N(6)
 		op.kind = "record"
 		switch id := 10*op.hub + int(counter%2); counter / 2 {
@@ -242,7 +241,7 @@ func (h *history) client(t *testing.T, s *store.Store, client, hubs, n int, rnd 
 		r := s.Ledger.Record(ctx, op.act)
 		h.add(client, op, began, answer{lost: r.Remembered, repeated: r.Repeated})
 		if rnd.IntN(2) == 0 {
-			op.kind, op.accepted = "settle", rnd.IntN(2) == 0
+			op.kind, op.accepted = "recordAnswer", rnd.IntN(2) == 0
 			began = time.Now()
 			state := outage.Withdrawn
 			if op.accepted {
@@ -255,10 +254,10 @@ func (h *history) client(t *testing.T, s *store.Store, client, hubs, n int, rnd 
 	}
 }
 
-// Several senders record, settle and decide at once, on several nodes where the
-// engine allows it, while the database is locked and connections are broken.
-// What they are told is what one of them would be told by a store that does one
-// thing after the other, each between its question and its answer.
+// Several senders record requests, record answers and decide at once, on several nodes if the
+// engine allows it, while the database is locked and connections break. The results are the same
+// as those of a store that does one operation after the other, each between its call and its
+// return.
 func TestLinearizable(t *testing.T) {
 	nodes, rounds := 1, 7
 	if storetest.OnPostgres(t) {
@@ -295,7 +294,7 @@ func TestLinearizable(t *testing.T) {
 			if database != "" && round%2 == 0 {
 				storetest.BreakConnections(t, database)
 			} else {
-				// The senders wait until it is taken: else they may be through before.
+				// The senders wait until the lock is taken. Otherwise they may be done before.
 				h.mu.Lock()
 				release := storetest.HoldWriteLock(t, dirs[0])
 				h.mu.Unlock()
@@ -307,22 +306,22 @@ func TestLinearizable(t *testing.T) {
 		for _, s := range list {
 			storetest.Eventually(t, "the journal is played", func() bool { return s.Ledger.Pending() == 0 && s.DB.Ping(t.Context()) == nil })
 		}
-		h.settled()
+		h.applyLost()
 		lost += h.gone
-		// All of them once more, when nothing goes on: what is remembered.
+		// All alerts once more, when nothing else runs, to see what the store has kept.
 		for n := range hubs {
 			for alert := range 12 {
 				op := operation{kind: "decide", hub: n, alert: storetest.AD1(n, fmt.Sprintf("hub %d alert %d", n, alert), storetest.T0.Add(29*time.Minute))}
 				began := time.Now()
 				d := storetest.Decide(t, list[alert%nodes], op.alert)
-				h.add(clients, op, began, answer{told: told{d.Decision, d.Entry.RequestID}, retry: d.Retry, seq: d.Entry.Seq})
+				h.add(clients, op, began, answer{reply: reply{d.Decision, d.Entry.RequestID}, retry: d.Retry, seq: d.Entry.Seq})
 			}
 		}
 		switch porcupine.CheckOperationsTimeout(sequential, h.ops, time.Minute) {
 		case porcupine.Illegal:
 			t.Errorf("round %d: not linearizable, %d operations, %d answers lost", round, len(h.ops), h.gone)
 		case porcupine.Unknown:
-			t.Errorf("round %d: too hard to tell, %d answers lost", round, h.gone)
+			t.Errorf("round %d: not decided within a minute, %d answers lost", round, h.gone)
 		}
 		for i, e := range storetest.Entries(t, list[0]) {
 			if e.Seq != int64(i+1) {
@@ -339,7 +338,7 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-// until waits until the history is as far, or done.
+// until waits until the history is far enough, or done is closed.
 func (h *history) until(done <-chan struct{}, far func(ops, lost int) bool) {
 	for !far(h.count()) {
 		select {

@@ -8,10 +8,10 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// What is read in pages at the start is all there is.
-func TestLoad(t *testing.T) { storetest.EachEngine(t, testLoad) }
+// The start reads all hubs and the last activation, page by page.
+func TestLoadInPages(t *testing.T) { storetest.EachEngine(t, testLoadInPages) }
 
-func testLoad(t *testing.T) {
+func testLoadInPages(t *testing.T) {
 	dir := t.TempDir()
 	s := storetest.Open(t, dir)
 	storetest.LogN(t, s, 1) // hub 1

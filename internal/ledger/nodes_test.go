@@ -21,14 +21,14 @@ import (
 	"quell/internal/windows"
 )
 
-// What one node records, another knows.
+// What one node records, the others know.
 func TestNodesFollowEachOther(t *testing.T) { storetest.OnlyPostgres(t, testNodesFollowEachOther) }
 
 func testNodesFollowEachOther(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	a, b := list[0], list[1]
 	a.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
-	storetest.Eventually(t, "the other node knows the window", func() bool { return b.Ledger.MayHold(storetest.Hub(1)) })
+	storetest.Eventually(t, "the other node knows the window", func() bool { return b.Ledger.MayHaveWindow(storetest.Hub(1)) })
 	if d := storetest.Decide(t, b, storetest.AD1(1, "x", storetest.T0)); d.Outcome != outage.Suppressed || d.Entry.Seq != 1 {
 		t.Errorf("%+v", d)
 	}
@@ -39,7 +39,7 @@ func testNodesFollowEachOther(t *testing.T) {
 		t.Fatal(err)
 	}
 	storetest.Eventually(t, "the other node knows the switch", func() bool { return b.Ledger.Switch() == outage.SwitchOff })
-	// A node that does not know the hub corrects its entry all the same.
+	// A node that does not know the hub corrects the entry all the same.
 	b.Ledger.RemoveHub(storetest.Hub(1))
 	b.Ledger.NoteForwarded(storetest.Noted(1, "x", storetest.T0, outage.ReasonNoWindow))
 	if err := b.DB.Ping(t.Context()); err != nil {
@@ -50,8 +50,8 @@ func testNodesFollowEachOther(t *testing.T) {
 	}
 }
 
-// A node that cannot read says so, once, and still hears of the switch where it
-// tells of itself.
+// A node that cannot read requests logs that once. It still learns of the switch with its
+// heartbeat.
 func TestFollowingFails(t *testing.T) { storetest.OnlyPostgres(t, testFollowingFails) }
 
 func testFollowingFails(t *testing.T) {
@@ -63,35 +63,36 @@ func testFollowingFails(t *testing.T) {
 		o.Database, o.Log = database, slog.New(slog.NewTextHandler(&log, nil))
 	})
 	b.Cluster.SetSettings(map[string]string{"window": "30m"})
-	storetest.Eventually(t, "it tells of itself", func() bool { return len(b.Cluster.Nodes()) == 1 })
+	storetest.Eventually(t, "it sends heartbeats", func() bool { return len(b.Cluster.Nodes()) == 1 })
 	storetest.Script(t, a, `ALTER TABLE activation RENAME TO elsewhere`)
 	if _, err := a.Ledger.SetSwitch(t.Context(), outage.SwitchShadow, "alice", "a reason", storetest.T0); err != nil {
 		t.Fatal(err)
 	}
 	storetest.Eventually(t, "it knows the switch", func() bool { return b.Ledger.Switch() == outage.SwitchShadow })
-	time.Sleep(500 * time.Millisecond) // two looks
+	time.Sleep(500 * time.Millisecond) // it tries to follow twice
 	if n := strings.Count(log.String(), "cannot be followed"); n != 1 {
-		t.Errorf("it says %d times that it cannot follow", n)
+		t.Errorf("it logs %d times that it cannot follow", n)
 	}
 }
 
-// Where the database tells nobody of changes, as behind a pooler, nodes find
-// them by asking.
-func TestNodesFollowUntold(t *testing.T) { storetest.OnlyPostgres(t, testNodesFollowUntold) }
+// If the database sends no notification, as behind a pooler, nodes find changes by polling.
+func TestNodesFollowByPolling(t *testing.T) { storetest.OnlyPostgres(t, testNodesFollowByPolling) }
 
-func testNodesFollowUntold(t *testing.T) {
+func testNodesFollowByPolling(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	storetest.Script(t, list[0], fmt.Sprintf(`INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 		VALUES ('x', '', '', 0, '', 0, %d, 0, 0, 0, '', 0); INSERT INTO setting (name, value) VALUES ('switch', 'shadow')`, int64(storetest.Hub(1))))
 	for _, s := range list {
-		storetest.Eventually(t, "the node knows the window and the switch", func() bool { return s.Ledger.MayHold(storetest.Hub(1)) && s.Ledger.Switch() == outage.SwitchShadow })
+		storetest.Eventually(t, "the node knows the window and the switch", func() bool {
+			return s.Ledger.MayHaveWindow(storetest.Hub(1)) && s.Ledger.Switch() == outage.SwitchShadow
+		})
 	}
 }
 
-// What the database refuses by its content is not asked for again and again.
-func TestRefusedTurn(t *testing.T) { storetest.OnlyPostgres(t, testRefusedTurn) }
+// A change of the switch that the database refuses is not tried again and again.
+func TestRefusedSwitch(t *testing.T) { storetest.OnlyPostgres(t, testRefusedSwitch) }
 
-func testRefusedTurn(t *testing.T) {
+func testRefusedSwitch(t *testing.T) {
 	var failed atomic.Int32
 	s := storetest.Open(t, t.TempDir(), func(o *store.Options) {
 		o.OnCommit = func(_ time.Duration, err error) {
@@ -106,8 +107,7 @@ func testRefusedTurn(t *testing.T) {
 	}
 }
 
-// A node that was told of a turn of the switch does not go back to what it read
-// before.
+// A node that has changed the switch does not go back to a value that it read before.
 func TestSwitchStays(t *testing.T) { storetest.OnlyPostgres(t, testSwitchStays) }
 
 func testSwitchStays(t *testing.T) {
@@ -131,17 +131,17 @@ func testSwitchStays(t *testing.T) {
 			t.Fatal(err)
 		}
 		for began := time.Now(); time.Since(began) < 3*time.Millisecond; {
-			if is := s.Ledger.Switch(); is != to {
-				t.Fatalf("turn %d: the switch was turned %s, and is %s", n, to, is)
+			if got := s.Ledger.Switch(); got != to {
+				t.Fatalf("change %d: the switch was set to %s, and is %s", n, to, got)
 			}
 		}
 	}
-	if text := log.String(); strings.Contains(text, "turned on another node") {
-		t.Errorf("it takes its own turns for another's:\n%.200s", text)
+	if text := log.String(); strings.Contains(text, "changed on another node") {
+		t.Errorf("it takes its own changes for another node's:\n%.200s", text)
 	}
 }
 
-// Whatever the database's default, a decision that had to wait sees what was
+// Whatever the database's default isolation is, a decision that had to wait sees what was
 // committed meanwhile.
 func TestIsolation(t *testing.T) { storetest.OnlyPostgres(t, testIsolation) }
 
@@ -165,13 +165,13 @@ func testIsolation(t *testing.T) {
 	if _, err := tx.Exec(fmt.Sprintf(`SELECT pg_advisory_xact_lock(%d)`, storetest.WriterLock)); err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan ledger.Decision, 1)
+	decided := make(chan ledger.Decision, 1)
 	go func() {
 		d, err := s.Ledger.Decide(t.Context(), storetest.AD1(1, "x", storetest.T0), outage.Suppressed, 0)
 		if err != nil {
 			t.Error(err)
 		}
-		told <- d
+		decided <- d
 	}()
 	storetest.Eventually(t, "the decision waits", func() (waits bool) {
 		tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_locks l JOIN pg_database d ON d.oid = l.database
@@ -184,13 +184,13 @@ func testIsolation(t *testing.T) {
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}
-	if d := <-told; d.Outcome != outage.Forwarded {
+	if d := <-decided; d.Outcome != outage.Forwarded {
 		t.Errorf("the window was withdrawn, and the alert is %s", d.Outcome)
 	}
 }
 
-// What decides is planned for tables of any size: rows are looked up by an index
-// even where the tables are small, or were when they were last counted.
+// The statements that decide have plans for tables of any size. They find rows by an index, even
+// if the tables are small, or were small when the planner's statistics were made.
 func TestPlan(t *testing.T) { storetest.OnlyPostgres(t, testPlan) }
 
 func testPlan(t *testing.T) {
@@ -218,8 +218,8 @@ func testPlan(t *testing.T) {
 	}
 }
 
-// Several nodes decide at once: numbers have no gap, and an alert that comes to
-// two of them gets one entry and one decision.
+// Several nodes decide at once. Numbers have no gap, and an alert that comes to two of them has
+// one entry and one decision.
 func TestNodesDecideAtOnce(t *testing.T) { storetest.OnlyPostgres(t, testNodesDecideAtOnce) }
 
 func testNodesDecideAtOnce(t *testing.T) {
@@ -231,7 +231,7 @@ func testNodesDecideAtOnce(t *testing.T) {
 	for _, s := range list {
 		storetest.Eventually(t, "all windows are known", func() bool { return s.Ledger.Hubs() == hubs })
 	}
-	var mu sync.Mutex // guards what follows
+	var mu sync.Mutex // guards got
 	got := map[string][]ledger.Decision{}
 	var wg sync.WaitGroup
 	for i, s := range list {
@@ -266,7 +266,7 @@ func testNodesDecideAtOnce(t *testing.T) {
 	entries := storetest.Entries(t, list[0])
 	for i, e := range entries {
 		if e.Seq != int64(i+1) {
-			t.Errorf("entry %d is number %d", i+1, e.Seq)
+			t.Errorf("entry %d has number %d", i+1, e.Seq)
 		}
 	}
 	if len(entries) != alerts || fresh != alerts {
@@ -274,13 +274,13 @@ func testNodesDecideAtOnce(t *testing.T) {
 	}
 }
 
-// A window that an import moves to another hub is known there on other nodes too.
+// If an import moves a window to another hub, other nodes know it there too.
 func TestNodesFollowMoves(t *testing.T) { storetest.OnlyPostgres(t, testNodesFollowMoves) }
 
 func testNodesFollowMoves(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	list[0].Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
-	storetest.Eventually(t, "the window is known", func() bool { return list[1].Ledger.MayHold(storetest.Hub(1)) })
+	storetest.Eventually(t, "the window is known", func() bool { return list[1].Ledger.MayHaveWindow(storetest.Hub(1)) })
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" +
 		storetest.Meter(1).String() + ",ESME,SMETS2,Landis+Gyr,E470," + storetest.Hub(7).String() + ",\n")}}
 	if _, err := list[0].Devices.ImportInventory(t.Context(), "a test", storetest.T0, func() (f devices.File, err error) {
@@ -293,14 +293,14 @@ func testNodesFollowMoves(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, s := range list {
-		storetest.Eventually(t, "the new hub is known", func() bool { return s.Ledger.MayHold(storetest.Hub(7)) })
+		storetest.Eventually(t, "the new hub is known", func() bool { return s.Ledger.MayHaveWindow(storetest.Hub(7)) })
 		if d := storetest.Decide(t, s, storetest.AD1(7, fmt.Sprint("new ", i), storetest.T0)); d.Outcome != outage.Suppressed {
 			t.Errorf("node %d: %+v", i, d)
 		}
 		if d := storetest.Decide(t, s, storetest.AD1(1, fmt.Sprint("old ", i), storetest.T0)); d.Outcome != outage.Forwarded {
 			t.Errorf("node %d, the old hub: %+v", i, d)
 		}
-		// Also what is recorded now by one who read the inventory before.
+		// Also a request that names the old hub, since its caller read the inventory before.
 		s.Ledger.Record(t.Context(), storetest.OnDemand(1, uint64(10+i), storetest.T0.Add(time.Minute)))
 	}
 	acts, err := list[0].Windows.Activations(t.Context(), windows.Filter{CHF: storetest.Hub(1)}, 10)
@@ -309,12 +309,12 @@ func testNodesFollowMoves(t *testing.T) {
 	}
 }
 
-// A hub that was housekept on another node is forgotten here.
+// A node forgets a hub whose windows were deleted by another node's housekeeping.
 func TestPrune(t *testing.T) { storetest.OnlyPostgres(t, testPrune) }
 
 func testPrune(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
-	a := storetest.Lead(t, list[0])
+	a := storetest.MakeLeader(t, list[0])
 	a.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	a.Ledger.Record(t.Context(), storetest.OnDemand(2, 2, storetest.T0.Add(time.Hour)))
 	for _, s := range list {
@@ -325,29 +325,29 @@ func testPrune(t *testing.T) {
 	}
 	for _, s := range list {
 		storetest.Prune(t, s)
-		if s.Ledger.MayHold(storetest.Hub(1)) || !s.Ledger.MayHold(storetest.Hub(2)) {
-			t.Errorf("hub 1: %v, hub 2: %v", s.Ledger.MayHold(storetest.Hub(1)), s.Ledger.MayHold(storetest.Hub(2)))
+		if s.Ledger.MayHaveWindow(storetest.Hub(1)) || !s.Ledger.MayHaveWindow(storetest.Hub(2)) {
+			t.Errorf("may have a window: hub 1 %v, hub 2 %v", s.Ledger.MayHaveWindow(storetest.Hub(1)), s.Ledger.MayHaveWindow(storetest.Hub(2)))
 		}
 	}
 }
 
-// A stale index costs a suppression at worst: a node that has not heard of a
-// window forwards, and one that still has a hub in its index that has none asks
-// the store, and forwards.
-func TestStaleIndex(t *testing.T) { storetest.OnlyPostgres(t, testStaleIndex) }
+// A set of hubs that is out of date costs a suppression at worst. A node that does not know a
+// window yet forwards the alert. A node whose set still has a hub without a window asks the
+// store, and forwards the alert.
+func TestStaleHubs(t *testing.T) { storetest.OnlyPostgres(t, testStaleHubs) }
 
-func testStaleIndex(t *testing.T) {
+func testStaleHubs(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	a, b := list[0], list[1]
 	act := storetest.OnDemand(1, 1, storetest.T0)
 	a.Ledger.Record(t.Context(), act)
-	storetest.Eventually(t, "the window is known", func() bool { return b.Ledger.MayHold(storetest.Hub(1)) })
-	a.Ledger.RecordAnswer(t.Context(), act, outage.Withdrawn) // refused: b is not told
+	storetest.Eventually(t, "the window is known", func() bool { return b.Ledger.MayHaveWindow(storetest.Hub(1)) })
+	a.Ledger.RecordAnswer(t.Context(), act, outage.Withdrawn) // b still has the hub in its set
 	if d := storetest.Decide(t, b, storetest.AD1(1, "x", storetest.T0)); d.Outcome != outage.Forwarded {
 		t.Errorf("withdrawn on another node: %+v", d)
 	}
 	a.Ledger.Record(t.Context(), storetest.OnDemand(2, 2, storetest.T0))
 	if d := storetest.Decide(t, b, storetest.AD1(2, "y", storetest.T0)); d.Outcome != outage.Suppressed {
-		t.Errorf("asked before it has heard of it: %+v", d)
+		t.Errorf("asked before it has followed: %+v", d)
 	}
 }

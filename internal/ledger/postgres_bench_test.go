@@ -23,7 +23,7 @@ func needPostgres(b *testing.B) {
 	}
 }
 
-// connect is a connection of one's own to the database.
+// connect opens another connection to the database.
 func connect(b *testing.B, db *sqldb.DB) *pgx.Conn {
 	var name string
 	if err := db.QueryRow(b.Context(), `SELECT current_database()`).Scan(&name); err != nil {
@@ -42,12 +42,11 @@ func percentile(list []time.Duration, p float64) float64 {
 	return list[int(float64(len(list)-1)*p)].Seconds() * 1e3
 }
 
-// BenchmarkLone compares, in turn, the latency of one suppressed alert with
-// nobody else there, that of the bare statement, and that of one insert of a row
-// of the same size that is committed by itself.
+// BenchmarkLone compares, in turn, the latency of a single suppressed alert, of the bare
+// statement, and of one committed insert of a row of the same size. Nothing else runs.
 func BenchmarkLone(b *testing.B) {
 	needPostgres(b)
-	list, bare := prepared(b, 1, func(*store.Options) {})
+	list, bare := prepare(b, 1, func(*store.Options) {})
 	s, pg := list[0], connect(b, bare)
 	if _, err := pg.Exec(b.Context(), `CREATE TABLE lone (id TEXT PRIMARY KEY, row TEXT)`); err != nil {
 		b.Fatal(err)
@@ -81,29 +80,29 @@ func BenchmarkLone(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-// BenchmarkFollow is how long after an activation was recorded on one node
-// another one knows its hub: told by the database, or asking it.
+// BenchmarkFollow measures how long after an activation was recorded on one node another node
+// knows its hub: notified by the database, or by polling.
 func BenchmarkFollow(b *testing.B) {
 	needPostgres(b)
-	for _, told := range []bool{true, false} {
-		b.Run(fmt.Sprintf("told=%v", told), func(b *testing.B) {
-			list, _ := prepared(b, 2, func(*store.Options) {})
+	for _, notified := range []bool{true, false} {
+		b.Run(fmt.Sprintf("notified=%v", notified), func(b *testing.B) {
+			list, _ := prepare(b, 2, func(*store.Options) {})
 			storetest.Eventually(b, "all windows are known", func() bool { return list[1].Ledger.Hubs() == benchHubs })
 			var lag []time.Duration
 			for i := 0; b.Loop(); i++ {
 				n := benchHubs + i
-				if told {
+				if notified {
 					list[0].Ledger.Record(b.Context(), storetest.OnDemand(n, 1, storetest.T0))
 				} else {
 					storetest.Script(b, list[0], fmt.Sprintf(`INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 						VALUES ('%d', '', '', 0, '', 0, %d, 0, 0, 0, '', 0)`, n, int64(storetest.Hub(n))))
 				}
 				began := time.Now()
-				for !list[1].Ledger.MayHold(storetest.Hub(n)) {
+				for !list[1].Ledger.MayHaveWindow(storetest.Hub(n)) {
 					time.Sleep(50 * time.Microsecond)
 				}
 				lag = append(lag, time.Since(began))
-				time.Sleep(time.Duration(i*7%251) * time.Millisecond) // any moment of the pause between two looks
+				time.Sleep(time.Duration(i*7%251) * time.Millisecond) // spreads the next one over the time between two polls
 			}
 			b.ReportMetric(percentile(lag, 0.5), "ms-p50")
 			b.ReportMetric(percentile(lag, 0.99), "ms-p99")
@@ -112,12 +111,12 @@ func BenchmarkFollow(b *testing.B) {
 	}
 }
 
-// BenchmarkCounter is what it costs that numbers come from a row which one
-// transaction at a time may move, by several connections at once: beside the same
-// with a sequence of the database, which leaves gaps.
+// BenchmarkCounter compares numbers from a counter row, which one transaction at a time may
+// change, with numbers from a sequence of the database, which leaves gaps. Several connections
+// write at once.
 func BenchmarkCounter(b *testing.B) {
 	needPostgres(b)
-	_, bare := prepared(b, 1, func(*store.Options) {})
+	_, bare := prepare(b, 1, func(*store.Options) {})
 	setup := connect(b, bare)
 	if _, err := setup.Exec(b.Context(), `CREATE SEQUENCE seq; CREATE TABLE numbered (seq BIGINT PRIMARY KEY, row TEXT)`); err != nil {
 		b.Fatal(err)

@@ -12,8 +12,8 @@ import (
 const entryColumns = `seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
 	request_id, mode, window_start, window_end, throttled_sequence, throttled_count, outcome, started_before, repeated`
 
-// scanEntries scans into plain types, for which database/sql needs no reflection:
-// reports read entries by the million.
+// scanEntries scans into plain types, for which database/sql needs no reflection, since reports
+// read millions of entries.
 func scanEntries(rows sqldb.Rows, err error) ([]outage.Entry, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, e *outage.Entry) error {
 		var chf, esme, outageStart, received, start, end int64
@@ -54,8 +54,8 @@ func scanForwarded(rows sqldb.Rows, err error) ([]ForwardedNote, error) {
 	})
 }
 
-// Filter says which records are looked for. They match any of its fields that
-// are set; where none is set, or none applies, nothing is found.
+// Filter selects entries and notes that match any of its fields that are set. If no field that
+// applies is set, it selects nothing.
 type Filter struct {
 	CHF, ESME outage.DeviceID
 	MPxN      string
@@ -63,42 +63,41 @@ type Filter struct {
 	AlertID   string
 }
 
-// EntriesAfter returns up to limit entries of the suppression log with a
-// sequence number greater than after, in order.
+// EntriesAfter returns up to limit entries of the suppression log with seq > after, in order.
 func (l *Ledger) EntriesAfter(ctx context.Context, after int64, limit int) ([]outage.Entry, error) {
 	list, err := scanEntries(l.db.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq > ? ORDER BY seq LIMIT ?`, after, limit))
 	return list, sqldb.Unavailable(err)
 }
 
-// Entries returns up to limit entries of a hub, a meter, an MPxN, a request or
-// an alert, the latest first.
+// Entries returns up to limit entries of a hub, a meter, an MPxN, a request or an alert, the
+// latest first.
 func (l *Ledger) Entries(ctx context.Context, f Filter, limit int) ([]outage.Entry, error) {
 	query, args := entriesQuery(f, limit)
 	list, err := scanEntries(l.db.Query(ctx, query, args...))
 	return list, sqldb.Unavailable(err)
 }
 
-// entriesQuery finds the entries by an index each, those of a request by its meter's.
-// That they are not in order of the bare number keeps the database from going
-// through the log from its end.
+// entriesQuery has one part for each field of the filter, so that each part uses an index; the
+// entries of a request are found by that of its meter. "seq + 0" keeps the database from reading
+// the log from its end instead.
 func entriesQuery(f Filter, limit int) (query string, args []any) {
 	query = `SELECT ` + entryColumns + ` FROM suppression WHERE seq IN (SELECT 0 AS seq`
-	one := func(set bool, cond string, values ...any) {
+	add := func(set bool, cond string, values ...any) {
 		if set {
 			query += ` UNION ALL SELECT seq FROM (SELECT seq FROM suppression WHERE ` + cond + ` ORDER BY seq + 0 DESC LIMIT ?) AS found`
 			args = append(append(args, values...), limit)
 		}
 	}
-	one(f.CHF != 0, "chf = ?", int64(f.CHF))
-	one(f.ESME != 0, "esme = ?", int64(f.ESME))
-	one(f.MPxN != "", "mpxn = ?", f.MPxN)
-	one(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
-	one(f.AlertID != "", "alert_id = ?", f.AlertID)
+	add(f.CHF != 0, "chf = ?", int64(f.CHF))
+	add(f.ESME != 0, "esme = ?", int64(f.ESME))
+	add(f.MPxN != "", "mpxn = ?", f.MPxN)
+	add(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
+	add(f.AlertID != "", "alert_id = ?", f.AlertID)
 	return query + `) ORDER BY seq DESC LIMIT ?`, append(args, limit)
 }
 
-// ForwardedAlerts returns up to limit alerts that went forward, by hub or
-// alert, the latest first.
+// ForwardedAlerts returns up to limit notes of alerts that went forward, by hub or alert, the
+// latest first.
 func (l *Ledger) ForwardedAlerts(ctx context.Context, f Filter, limit int) ([]ForwardedNote, error) {
 	list, err := scanForwarded(l.db.Query(ctx, `SELECT `+forwardedColumns+` FROM forwarded WHERE chf = ?1 AND chf <> 0 OR alert_id = ?2 AND alert_id <> ''
 		ORDER BY received_at DESC LIMIT ?3`, int64(f.CHF), f.AlertID, limit))

@@ -8,26 +8,26 @@ import (
 	"quell/internal/windows"
 )
 
-// Recorded is what Record answers.
+// Recorded is the result of Record.
 type Recorded struct {
 	windows.Recorded
-	// Remembered says that the database did not answer, and that the journal holds the
-	// activation.
+	// Remembered says that the database did not answer, and that the activation is in the
+	// journal.
 	Remembered bool
 }
 
 // Record makes an activation durable, and works out which windows of its meter are in force
 // now. It returns after the commit. If the database fails or ctx ends first, the activation
-// counts at once on this node, and is written to the journal; the request is forwarded all
-// the same. It never fails.
+// counts on this node at once, and is written to the journal, so that the request can be
+// forwarded all the same. It never fails.
 //
-// The window is on the hub that the inventory names when it is recorded.
+// The window is on the hub that the inventory has for the meter when it is recorded.
 func (l *Ledger) Record(ctx context.Context, a outage.Activation) Recorded {
 	return l.record(ctx, a, false)
 }
 
-// RecordClosing records an activation that may open no window, if there is any window of its
-// meter that it may have to close. It is otherwise as Record.
+// RecordClosing is Record for an activation that may open no window. It records nothing if the
+// meter has no window that it may have to close.
 func (l *Ledger) RecordClosing(ctx context.Context, a outage.Activation) Recorded {
 	return l.record(ctx, a, true)
 }
@@ -44,15 +44,15 @@ func (l *Ledger) record(ctx context.Context, a outage.Activation, closing bool) 
 	return Recorded{Recorded: r}
 }
 
-// RecordUnresolved remembers an activation in the journal when the inventory cannot be asked
-// whether its meter is tracked. That is found out when the database answers again; until then
-// any hub may have a window.
+// RecordUnresolved puts an activation into the journal when the inventory does not say whether
+// its meter is tracked. That is looked up when the database answers again. Until then any hub
+// may have a window.
 func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers) {
 	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: l.Switch() == ""})
 }
 
-// RecordAnswer records the next hop's answer to an attempt, as windows.RecordAnswer does. If
-// the database does not answer, it is remembered in the journal.
+// RecordAnswer records the next hop's answer to an attempt, as windows.RecordAnswer does. If the
+// database does not answer, it puts the answer into the journal, and returns true.
 func (l *Ledger) RecordAnswer(ctx context.Context, a outage.Activation, answer outage.State) (remembered bool) {
 	err := l.db.Do(ctx, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error { return l.windows.RecordAnswer(ctx, tx, &a, answer) })
 	if err != nil {
@@ -61,7 +61,7 @@ func (l *Ledger) RecordAnswer(ctx context.Context, a outage.Activation, answer o
 	return err != nil
 }
 
-// eligible finds out whether a journaled activation may open a window.
+// eligible finds out whether an activation from the journal may open a window.
 func (l *Ledger) eligible(ctx context.Context, tx sqldb.Tx, r *record) (a outage.Activation, opens bool, err error) {
 	a = *r.Activation
 	if r.Closing {
@@ -97,7 +97,7 @@ func (l *Ledger) Fail(f windows.Failed) {
 	}
 }
 
-// failedDone puts failures that the database did not take into the journal.
+// failedDone puts failures into the journal if the database failed.
 func (l *Ledger) failedDone(list []windows.Failed, err error) {
 	if n := l.lostFailed.Swap(0); n > 0 {
 		l.log.Error("failures of activations were not noted, their windows may be open", "failures", n)
@@ -111,8 +111,8 @@ func (l *Ledger) failedDone(list []windows.Failed, err error) {
 	}
 }
 
-// NoteUntracked has it kept that an 11.3 was not tracked. It does not wait, and what the
-// database does not take is lost: the audit trail has it.
+// NoteUntracked notes that an 11.3 was not tracked. It does not wait. If the database fails, the
+// note is lost; the audit trail has the request.
 func (l *Ledger) NoteUntracked(u windows.Untracked) {
 	if !l.untracked.Add(u) {
 		l.lostUntracked.Add(1)
@@ -123,11 +123,11 @@ func (l *Ledger) untrackedDone(list []windows.Untracked, err error) {
 	if err != nil {
 		l.lostUntracked.Add(int64(len(list)))
 	} else if lost := l.lostUntracked.Swap(0); lost > 0 {
-		l.log.Warn("11.3s that were not tracked were not kept, the audit trail has them", "requests", lost)
+		l.log.Warn("11.3s that were not tracked could not be noted, the audit trail has them", "requests", lost)
 	}
 }
 
-// PrepareMove is windows.PrepareMove. What move returns is called after the commit.
+// PrepareMove is windows.PrepareMove. move returns then, which is called after the commit.
 func (l *Ledger) PrepareMove(ctx context.Context, im windows.InventoryImport) (move func(ctx context.Context, tx sqldb.Tx) (then func(), err error), err error) {
 	prepared, err := l.windows.PrepareMove(ctx, im)
 	return func(ctx context.Context, tx sqldb.Tx) (func(), error) {

@@ -13,125 +13,124 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Switch is the feature switch in force on this node; "" if it was never turned,
-// or while the database has not been reached.
+// Switch returns the switch in force on this node; "" if it was never set, or while the
+// database has not been reached.
 func (l *Ledger) Switch() outage.Switch {
-	sw, _ := l.sw.is.Load().(outage.Switch)
+	sw, _ := l.sw.value.Load().(outage.Switch)
 	return sw
 }
 
-// position is the switch as this node knows it.
-type position struct {
-	is atomic.Value // outage.Switch
+// switchState is the switch as this node knows it.
+type switchState struct {
+	value atomic.Value // outage.Switch
 
-	mu      sync.Mutex // guards what follows, and writing the above
-	turns   int        // here, or followed; and what was kept here is in the store
-	turning int        // turns here that are under way
-	kept    bool       // it was turned off here, and the store does not know that yet
+	mu       sync.Mutex // guards the next fields, and writing value
+	changes  int        // how often it was changed, on this node or on others, or keptOff ended
+	changing int        // how many changes on this node have begun and not ended
+	keptOff  bool       // it was turned off on this node, and the store does not have that yet
 }
 
-// begin says that the switch is being turned here, until end is called: what is
-// read in the store meanwhile may be that.
-func (p *position) begin() (end func()) {
+// beginChange says that this node is changing the switch, until end is called. A value that is
+// read in the store meanwhile may be that change.
+func (s *switchState) beginChange() (end func()) {
 	add := func(n int) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.turning += n
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changing += n
 	}
 	add(1)
 	return func() { add(-1) }
 }
 
-func (p *position) turn(to outage.Switch) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.turns++
-	p.is.Store(to)
+func (s *switchState) set(to outage.Switch) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.changes++
+	s.value.Store(to)
 }
 
-func (p *position) turned() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.turns
+func (s *switchState) changeCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
 }
 
-// follow takes over what was read in the store, unless the switch is being turned
-// here, or the store does not know yet that it was, or there were more turns since
-// the reading began: what was read may then be older.
-func (p *position) follow(to outage.Switch, turns int) (was outage.Switch, followed bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	was, _ = p.is.Load().(outage.Switch)
-	if to == was || turns != p.turns || p.turning > 0 || p.kept {
+// follow takes over the value that was read in the store. changes is what changeCount returned
+// before the store was read. follow does nothing if the value may be out of date: the switch
+// was changed since, this node is changing it, or the store does not have its last change.
+func (s *switchState) follow(to outage.Switch, changes int) (was outage.Switch, followed bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was, _ = s.value.Load().(outage.Switch)
+	if to == was || changes != s.changes || s.changing > 0 || s.keptOff {
 		return was, false
 	}
-	p.turns++
-	p.is.Store(to)
+	s.changes++
+	s.value.Store(to)
 	return was, true
 }
 
-// keepOff has the switch stay off, whatever the store says, until told is called with
-// nothing left to tell it.
-func (p *position) keepOff() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.kept = true
+// keepOff makes the switch stay off on this node, whatever the store says, until storeHasAll
+// ends that.
+func (s *switchState) keepOff() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keptOff = true
 }
 
-// told says that the store knows all that the journal had for it, if that is so. What was
-// read before is over.
-func (p *position) told(all func() bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.kept && all() {
-		p.kept = false
-		p.turns++
+// storeHasAll ends keepOff if all reports that the store has everything from the journal. What
+// was read before that is too old to follow.
+func (s *switchState) storeHasAll(all func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.keptOff && all() {
+		s.keptOff = false
+		s.changes++
 	}
 }
 
-// ErrHereOnly says that the switch is off on this node, and that the store, and with it
-// the other nodes, will be told when it answers.
+// ErrHereOnly says that the switch is off on this node only. When the store answers, quell
+// writes that to the store, and the other nodes follow.
 var ErrHereOnly = errors.New("off on this node only, until the store answers")
 
-// SetSwitch turns the switch. It is kept, with who, when and why, before it
-// comes into force, on this node when SetSwitch returns and on others when they
-// look next. The error is sqldb.ErrUnavailable
-// if the store does not say within seconds that it is done; it may be all the same.
+// SetSwitch changes the switch. The store has the change, with who, when and why, before it is
+// in force: on this node when SetSwitch returns, and on others when they follow. The error is
+// sqldb.ErrUnavailable if the store does not confirm the change within seconds; the change may
+// be made all the same.
 //
-// Off is in force on this node at once. If the store does not take it within
-// offTime, the journal has it, and the error is ErrHereOnly: that is safe, since
-// alerts go forward.
+// Off is in force on this node at once. If the store does not take it within offTimeout, it is
+// in the journal, and the error is ErrHereOnly. That is safe, since alerts go forward.
 func (l *Ledger) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
-	defer l.sw.begin()()
+	defer l.sw.beginChange()()
 	e := events.Event{At: at, Who: sqldb.Text(who), What: "switch", New: string(to), Why: sqldb.Text(why)}
 	if to == outage.SwitchOff {
 		return l.switchOff(ctx, e)
 	}
-	return l.keepSwitch(ctx, e)
+	return l.storeSwitch(ctx, e)
 }
 
-// keepSwitch has the store keep a change of the switch.
-func (l *Ledger) keepSwitch(ctx context.Context, e events.Event) (outage.Switch, error) {
-	return sqldb.Write(ctx, l.db, sqldb.Surely, func(ctx context.Context, tx sqldb.Tx) (old outage.Switch, err error) {
+// storeSwitch writes a change of the switch to the store.
+func (l *Ledger) storeSwitch(ctx context.Context, e events.Event) (outage.Switch, error) {
+	return sqldb.Write(ctx, l.db, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (old outage.Switch, err error) {
 		return l.writeSwitch(ctx, tx, e)
 	},
-		func(outage.Switch) { l.sw.turn(outage.Switch(e.New)) })
+		func(outage.Switch) { l.sw.set(outage.Switch(e.New)) })
 }
 
-// offTime is how long the store is waited for where the switch is off here already.
-const offTime = time.Second
+// offTimeout limits the wait for the store when the switch is already off on this node.
+const offTimeout = time.Second
 
 func (l *Ledger) switchOff(ctx context.Context, e events.Event) (outage.Switch, error) {
 	here := l.Switch()
-	l.sw.turn(outage.SwitchOff)
-	ask, cancel := context.WithTimeout(ctx, offTime)
+	l.sw.set(outage.SwitchOff)
+	limited, cancel := context.WithTimeout(ctx, offTimeout)
 	defer cancel()
-	old, err := l.keepSwitch(ask, e)
+	old, err := l.storeSwitch(limited, e)
 	switch {
 	case err == nil:
 		return old, nil
 	case l.db.Refuses(err):
-		l.sw.turn(here) // it would be refused later, too
+		l.sw.set(here) // the store would refuse it later too
 		return "", err
 	}
 	l.remember(ctx, record{Switch: &e})
@@ -139,15 +138,15 @@ func (l *Ledger) switchOff(ctx context.Context, e events.Event) (outage.Switch, 
 	return here, fmt.Errorf("%w: %w", ErrHereOnly, err)
 }
 
-// writeSwitch turns the switch within the committer's transaction, unless it was done
-// by the same event, and says how it was.
+// writeSwitch changes the switch in a transaction, unless the same event has done so before. It
+// returns the value before the change.
 func (l *Ledger) writeSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) (old outage.Switch, err error) {
 	before, done, err := events.Find(ctx, tx, e)
 	if err != nil {
 		return "", err
 	}
 	if done {
-		return outage.Switch(before.Old), nil // the answer was lost
+		return outage.Switch(before.Old), nil // the answer of an earlier try was lost
 	}
 	if old, err = ReadSwitch(ctx, tx); err != nil {
 		return "", err
@@ -159,8 +158,7 @@ func (l *Ledger) writeSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) (
 	return old, errors.Join(events.Insert(ctx, tx, e), tx.Notify(ctx))
 }
 
-// playSwitch turns the switch as the journal says, unless another node has turned it
-// since: its operator had the last word.
+// playSwitch changes the switch as the journal says, unless another node has changed it later.
 func (l *Ledger) playSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) error {
 	if l.db.Remote() {
 		later, err := events.After(ctx, tx, e.What, e.At)
@@ -168,7 +166,7 @@ func (l *Ledger) playSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) er
 			return err
 		}
 		if later {
-			l.log.Warn("the switch was turned off on this node while the store was away, and on another since: that counts", "who", e.Who, "at", e.At)
+			l.log.Warn("the switch was turned off on this node while the store did not answer, and changed on another node since; the later change counts", "who", e.Who, "at", e.At)
 			return nil
 		}
 	}
@@ -176,13 +174,13 @@ func (l *Ledger) playSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) er
 	return err
 }
 
-// FirstSwitch turns the switch if it was never turned.
+// FirstSwitch sets the switch if it was never set.
 func (l *Ledger) FirstSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) error {
 	if l.Switch() != "" {
 		return nil
 	}
-	defer l.sw.begin()()
-	_, err := sqldb.Write(ctx, l.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (is outage.Switch, err error) {
+	defer l.sw.beginChange()()
+	_, err := sqldb.Write(ctx, l.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (now outage.Switch, err error) {
 		n, err := tx.Exec(ctx, `INSERT INTO setting (name, value) VALUES ('switch', ?) ON CONFLICT DO NOTHING`, string(to))
 		if err != nil {
 			return "", err
@@ -191,11 +189,11 @@ func (l *Ledger) FirstSwitch(ctx context.Context, to outage.Switch, who, why str
 			return ReadSwitch(ctx, tx)
 		}
 		return to, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
-	}, l.sw.turn)
+	}, l.sw.set)
 	return err
 }
 
-// ReadSwitch reads the switch that the store has, "" if it has none.
+// ReadSwitch returns the switch that the store has; "" if it has none.
 func ReadSwitch(ctx context.Context, q sqldb.Querier) (sw outage.Switch, err error) {
 	err = q.QueryRow(ctx, `SELECT value FROM setting WHERE name = 'switch'`).Scan((*string)(&sw))
 	if errors.Is(err, sqldb.ErrNoRows) {

@@ -31,8 +31,8 @@ func switchEvents(t *testing.T, s *store.Store) (list []events.Event) {
 	return list
 }
 
-// Off is in force on the node while the store is away, whatever that says, and comes to
-// be in the store: after a restart too, and once.
+// While the store does not answer, off is in force on the node, whatever the store has. The
+// store gets it later, once, also after a restart.
 func TestSwitchOffWithoutStore(t *testing.T) { storetest.EachEngine(t, testSwitchOffWithoutStore) }
 
 func testSwitchOffWithoutStore(t *testing.T) {
@@ -50,14 +50,14 @@ func testSwitchOffWithoutStore(t *testing.T) {
 	if err != nil || !strings.Contains(string(text), "an emergency") {
 		t.Fatalf("the journal is %q %v", text, err)
 	}
-	time.Sleep(500 * time.Millisecond) // two looks // the database can be read, and says on
+	time.Sleep(500 * time.Millisecond) // the node reads the database twice, which says on
 	if s.Ledger.Switch() != outage.SwitchOff {
-		t.Error("it is on again")
+		t.Error("the switch is on again")
 	}
 	release()
 	expect := func(what string, s *store.Store) {
 		t.Helper()
-		storetest.Eventually(t, what+": the store is told", func() bool {
+		storetest.Eventually(t, what+": the store has the change", func() bool {
 			sw, err := ledger.ReadSwitch(t.Context(), s.DB)
 			return err == nil && sw == outage.SwitchOff && s.Ledger.Pending() == 0
 		})
@@ -71,7 +71,7 @@ func testSwitchOffWithoutStore(t *testing.T) {
 			t.Errorf("%s: %d events, the switch is %s", what, n, s.Ledger.Switch())
 		}
 	}
-	expect("the store is back", s)
+	expect("the store answers", s)
 	s.Close()
 
 	fresh := t.TempDir()
@@ -79,13 +79,13 @@ func testSwitchOffWithoutStore(t *testing.T) {
 	if _, err := s.Ledger.SetSwitch(t.Context(), outage.SwitchOn, "alice", "a start", storetest.T0); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 { // and played twice
+	for range 2 { // the second time it is played again
 		s.Close()
 		if err := os.WriteFile(filepath.Join(fresh, "pending"), text, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if s = storetest.Open(t, fresh); s.Ledger.Switch() != outage.SwitchOff {
-			t.Error("after a restart it is on")
+			t.Error("after a restart the switch is on")
 		}
 		expect("a restart", s)
 	}
@@ -93,18 +93,18 @@ func testSwitchOffWithoutStore(t *testing.T) {
 	if _, err := s.Ledger.SetSwitch(t.Context(), outage.SwitchOn, "alice", "it is over", storetest.T0.Add(3*time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(500 * time.Millisecond) // two looks
+	time.Sleep(500 * time.Millisecond) // the node reads the database twice
 	if s.Ledger.Switch() != outage.SwitchOn {
-		t.Error("it is off again")
+		t.Error("the switch is off again")
 	}
 }
 
 // A later change of the switch on another node counts.
-func TestSwitchOffThenTurnedElsewhere(t *testing.T) {
-	storetest.OnlyPostgres(t, testSwitchOffThenTurnedElsewhere)
+func TestSwitchOffThenChangedElsewhere(t *testing.T) {
+	storetest.OnlyPostgres(t, testSwitchOffThenChangedElsewhere)
 }
 
-func testSwitchOffThenTurnedElsewhere(t *testing.T) {
+func testSwitchOffThenChangedElsewhere(t *testing.T) {
 	database := storetest.Database(t, t.TempDir())
 	first := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = database })
 	if _, err := first.Ledger.SetSwitch(t.Context(), outage.SwitchShadow, "alice", "it is over", storetest.T0.Add(time.Hour)); err != nil {
@@ -120,8 +120,8 @@ func testSwitchOffThenTurnedElsewhere(t *testing.T) {
 		o.Database, o.Log = database, slog.New(slog.NewTextHandler(&log, nil))
 	})
 	storetest.Eventually(t, "it follows", func() bool { return s.Ledger.Pending() == 0 && s.Ledger.Switch() == outage.SwitchShadow })
-	time.Sleep(500 * time.Millisecond) // two looks
-	if first.Ledger.Switch() != outage.SwitchShadow || len(switchEvents(t, s)) != 1 || !strings.Contains(log.String(), "that counts") {
+	time.Sleep(500 * time.Millisecond) // the nodes read the database twice
+	if first.Ledger.Switch() != outage.SwitchShadow || len(switchEvents(t, s)) != 1 || !strings.Contains(log.String(), "the later change counts") {
 		t.Errorf("the switch is %s, %v\n%s", first.Ledger.Switch(), switchEvents(t, s), log.String())
 	}
 }
@@ -150,7 +150,7 @@ func testSwitch(t *testing.T) {
 		t.Fatalf("%+v %v", list, err)
 	}
 	storetest.HoldWriteLock(t, dir)
-	// Any position but off, which TestSwitchOffWithoutStore is about.
+	// Any value except off, which TestSwitchOffWithoutStore tests.
 	if _, err := s.Ledger.SetSwitch(storetest.Short(t), outage.SwitchOn, "alice", "because", storetest.T0); !errors.Is(err, sqldb.ErrUnavailable) || errors.Is(err, ledger.ErrHereOnly) || s.Ledger.Switch() != outage.SwitchShadow {
 		t.Fatalf("without the store: %v, switch %s", err, s.Ledger.Switch())
 	}

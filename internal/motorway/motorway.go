@@ -154,7 +154,7 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 // decideAlert decides on an AD1 that was read.
 func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
-	if !m.Ledger.MayHold(o.CHF) {
+	if !m.Ledger.MayHaveWindow(o.CHF) {
 		if !m.Cluster.Following() {
 			// Another node may have recorded a window.
 			m.Metrics.FailOpen.WithLabelValues("store-error").Inc()
@@ -210,7 +210,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 // store. If the alert may have an entry that says suppressed, the note is durable before
 // the alert is forwarded.
 func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reason) {
-	if m.Ledger.MayHold(p.Message.Outage.CHF) {
+	if m.Ledger.MayHaveWindow(p.Message.Outage.CHF) {
 		m.Ledger.RememberForwarded(ctx, p.forwarded(r))
 		return
 	}

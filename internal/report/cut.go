@@ -1,10 +1,10 @@
-// Package report keeps the register of reports: which part of the suppression log each has,
-// its files, and how far each file has got on its way to the remotes.
+// Package report keeps the register of reports: which part of the suppression log is in each
+// report, its files, and how far each file is on its way to the remotes.
 //
 // A report is fixed by one row: the first and last entry, event and correction in it. What is
-// written and delivered afterwards is a function of that row. So every step may be repeated
-// after a crash: see package reporter. An entry whose outcome is corrected after its report
-// was cut is in the next report as a correction.
+// written and delivered later is a function of that row. So every step may be repeated after a
+// crash: see package reporter. If an entry is corrected after its report was cut, the next
+// report has the correction.
 package report
 
 import (
@@ -22,26 +22,25 @@ import (
 	"quell/internal/sqldb"
 )
 
-// ErrStale says that a report was cut in between.
+// ErrStale says that another report was cut since the caller read the last one.
 var ErrStale = errors.New("another report was cut in between")
 
-// ErrNoReport says that there is no report of a number.
+// ErrNoReport says that there is no report with a number, or no such file in it.
 var ErrNoReport = errors.New("no such report")
 
-// Consolidated is the stream of files that have every distributor's entries.
-// Any other stream is of one distributor.
+// Consolidated is the stream of files with the entries of all distributors. Any other stream
+// is of one distributor.
 const Consolidated = "consolidated"
 
-// Report says what is in one report. It is complete when the report is cut, but
-// for what becomes of its files.
+// Report says what is in one report. Cut fixes all of it, except for the state of its files.
 type Report struct {
-	No       int64     `json:"number"` // from 1, no gaps
+	No       int64     `json:"number"` // from 1; no gaps, unless an operator gave a higher next number
 	SystemID string    `json:"system_id"`
 	Cause    Cause     `json:"cause"`
-	Start    time.Time `json:"period_start"` // the end of the period before
+	Start    time.Time `json:"period_start"` // the end of the previous period
 	End      time.Time `json:"period_end"`
 	CutAt    time.Time `json:"cut_at"`
-	FirstSeq int64     `json:"first_sequence"` // one more than the last of the report before
+	FirstSeq int64     `json:"first_sequence"` // one more than the last of the previous report
 	LastSeq  int64     `json:"last_sequence"`  // FirstSeq - 1 if it has no entries
 
 	Switch     outage.Switch `json:"switch"`             // when it was cut
@@ -53,10 +52,10 @@ type Report struct {
 	lastEvent, lastCorrection int64
 }
 
-// LastCorrection is the number of the last correction in the report, or before it.
+// LastCorrection returns the number of the last correction in the report, or before it.
 func (r Report) LastCorrection() int64 { return r.lastCorrection }
 
-// LastEvent is the number of the last event in the report, or before it.
+// LastEvent returns the number of the last event in the report, or before it.
 func (r Report) LastEvent() int64 { return r.lastEvent }
 
 // Cause is why a report was cut.
@@ -64,35 +63,34 @@ type Cause string
 
 const (
 	CauseTime  Cause = "time"  // report.every had passed
-	CauseSize  Cause = "size"  // its file would have become larger than report.max_bytes
+	CauseSize  Cause = "size"  // the file would otherwise become larger than report.max_bytes
 	CauseAsked Cause = "asked" // by command
 )
 
-// File is one file of a report. Size and SHA256 are zero until it is
-// written.
+// File is one file of a report. Size and SHA256 are zero until it is written.
 type File struct {
 	Report     int64      `json:"-"`
 	Stream     string     `json:"stream"`
 	Name       string     `json:"name"`
-	Start      time.Time  `json:"period_start"` // the end of the period of the stream's file before
-	Previous   int64      `json:"previous"`     // the number of the stream's report before; 0 if there is none
+	Start      time.Time  `json:"period_start"` // the end of the period of the stream's previous file
+	Previous   int64      `json:"previous"`     // the number of the stream's previous report; 0 if there is none
 	Records    int64      `json:"records"`
 	Size       int64      `json:"size"`
 	SHA256     string     `json:"sha256"`
 	Deliveries []Delivery `json:"deliveries"`
 }
 
-// State is how far a file has got on its way to a remote.
+// State says how far a file is on its way to a remote.
 type State string
 
 const (
 	StateCut       State = "cut"       // fixed, not written
 	StateWritten   State = "written"   // durable in the data folder
-	StateSent      State = "sent"      // all of it at the remote, under a temporary name
-	StateConfirmed State = "confirmed" // stands at the remote under its name, checked
+	StateSent      State = "sent"      // the whole file is at the remote, under a temporary name
+	StateConfirmed State = "confirmed" // the file is at the remote under its own name, and checked
 )
 
-// Delivery is how far one file has got to one remote.
+// Delivery says how far one file is on its way to one remote.
 type Delivery struct {
 	Report int64     `json:"-"`
 	Stream string    `json:"-"`
@@ -105,36 +103,36 @@ type Delivery struct {
 
 // CutOptions say what Cut fixes.
 type CutOptions struct {
-	After    int64 // the number of the report before; 0 if there is none
+	After    int64 // the number of the previous report; 0 if there is none
 	SystemID string
 	Cause    Cause
-	Start    time.Time // of the period, if there is no report before
+	Start    time.Time // of the period, if there is no previous report
 	End      time.Time // of the period; not before its start
 	At       time.Time
 	LastSeq  int64
-	// LastCorrection is the last correction in the report, by Report.LastCorrection; those
-	// after it are of the next. 0: all that there are; negative: no more than before.
+	// LastCorrection is the last correction in the report; the next report has the later
+	// ones. 0: all that there are; negative: none after those of the previous report.
 	LastCorrection int64
-	// LastEvent is the same for events, by Report.LastEvent.
+	// LastEvent is the same for events.
 	LastEvent int64
 	Window    time.Duration
-	// SkipEmpty leaves out what would have no records: files of distributors,
-	// and, unless it was asked for, the report.
+	// SkipEmpty leaves out what would have no records: files of distributors; and the whole
+	// report, unless its cause is CauseAsked.
 	SkipEmpty bool
-	// Streams are, beside the consolidated one, those that have entries in this
-	// report; nil if there are to be no others.
+	// Streams are the other streams with entries in this report, beside the consolidated one;
+	// nil if the report has only the consolidated file.
 	Streams []string
 	// Remotes says which remote takes which stream.
 	Remotes map[string]string
-	// Name makes the name of a file.
+	// Name returns the name of a file.
 	Name func(r Report, f File) string
 }
 
-// Cut fixes what is in the next report, in one transaction. The report's number
-// is 0 if it would be empty and was left out. The error is ErrStale if c.After is
-// not the last report, or else sqldb.ErrUnavailable.
-func (g *Register) Cut(ctx context.Context, c CutOptions) (Report, error) {
-	return sqldb.Write(ctx, g.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (Report, error) {
+// Cut fixes what is in the next report, in one transaction. The number of the returned report
+// is 0 if the report would be empty and was left out. The error is ErrStale if c.After is not
+// the last report; otherwise sqldb.ErrUnavailable.
+func (reg *Register) Cut(ctx context.Context, c CutOptions) (Report, error) {
+	return sqldb.Write(ctx, reg.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (Report, error) {
 		last, err := lastReport(ctx, tx)
 		if err != nil {
 			return Report{}, err
@@ -142,11 +140,11 @@ func (g *Register) Cut(ctx context.Context, c CutOptions) (Report, error) {
 		if last.No != c.After {
 			return Report{}, sqldb.Unchanged(ErrStale)
 		}
-		return g.cut(ctx, tx, c, last)
+		return reg.cut(ctx, tx, c, last)
 	})
 }
 
-func (g *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Report) (Report, error) {
+func (reg *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Report) (Report, error) {
 	sw, err := ledger.ReadSwitch(ctx, tx)
 	if err != nil {
 		return Report{}, err
@@ -163,7 +161,7 @@ func (g *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Repo
 	if r.End.Before(r.Start) {
 		r.End = r.Start // the clock was set back
 	}
-	// The log may have lost its beginning to housekeeping before there were reports.
+	// Housekeeping may have deleted the start of the log before the first report.
 	if last.No == 0 {
 		if r.FirstSeq, err = ledger.FirstEntry(ctx, tx); err != nil {
 			return r, err
@@ -190,15 +188,15 @@ func (g *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Repo
 	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
 		return Report{}, nil
 	}
-	if err := g.insertReport(ctx, tx, r); err != nil {
+	if err := reg.insertReport(ctx, tx, r); err != nil {
 		return r, err
 	}
-	streams, err := g.streams(ctx, tx, c, last, r)
+	streams, err := reg.streams(ctx, tx, c, last, r)
 	if err != nil {
 		return r, err
 	}
 	for _, stream := range streams {
-		f, err := g.cutFile(ctx, tx, c, r, stream)
+		f, err := reg.cutFile(ctx, tx, c, r, stream)
 		if err != nil {
 			return r, err
 		}
@@ -207,7 +205,7 @@ func (g *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Repo
 	return r, nil
 }
 
-func (g *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) error {
+func (reg *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) error {
 	_, err := tx.Exec(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
 		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.No, r.SystemID, string(r.Cause), sqldb.Micros(r.Start), sqldb.Micros(r.End), sqldb.Micros(r.CutAt), r.FirstSeq, r.LastSeq,
@@ -215,8 +213,8 @@ func (g *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) erro
 	return err
 }
 
-// streams says which files a report has, the consolidated one first.
-func (g *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, last, r Report) ([]string, error) {
+// streams returns the streams that have files in a report, the consolidated one first.
+func (reg *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, last, r Report) ([]string, error) {
 	if c.Streams == nil {
 		return []string{Consolidated}, nil
 	}
@@ -228,13 +226,13 @@ func (g *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, last,
 	for _, e := range corrected {
 		streams = append(streams, e.Stream())
 	}
-	// Whoever had files before goes on to have them, and whoever is waited for
-	// has them from the beginning, so that no silence is ambiguous.
+	// A stream that had files before has one in each report; a stream that a remote takes has
+	// one from the first report on. So a missing file always means that something is wrong.
 	if !c.SkipEmpty || r.lastEvent > last.lastEvent {
 		for _, stream := range c.Remotes {
 			streams = append(streams, stream)
 		}
-		// From one to the next in the index: there are few, in many rows.
+		// Goes from one stream to the next in the index: there are few, in many rows.
 		had, err := sqldb.Texts(tx.Query(ctx, `WITH RECURSIVE had (stream) AS (SELECT min(stream) FROM report_file
 			UNION ALL SELECT (SELECT min(f.stream) FROM report_file f WHERE f.stream > had.stream) FROM had WHERE had.stream IS NOT NULL)
 			SELECT stream FROM had WHERE stream IS NOT NULL`))
@@ -248,7 +246,7 @@ func (g *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, last,
 	return append([]string{Consolidated}, streams...), nil
 }
 
-func (g *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Report, stream string) (File, error) {
+func (reg *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Report, stream string) (File, error) {
 	f := File{Report: r.No, Stream: stream, Start: r.Start}
 	var start int64
 	err := tx.QueryRow(ctx, `SELECT f.report_no, r.period_end FROM report_file f JOIN report r ON r.no = f.report_no
@@ -260,12 +258,12 @@ func (g *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Rep
 		return f, err
 	}
 	if f.Previous > 0 {
-		gap, err := g.withoutStreams(ctx, tx, f.Previous, r)
+		gap, err := reg.withoutStreams(ctx, tx, f.Previous, r)
 		if err != nil {
 			return f, err
 		}
 		if gap.After(f.Start) && stream != Consolidated {
-			f.Start = gap // the file must not claim a time whose entries are in none of its stream
+			f.Start = gap // the file must not cover a time whose entries are in no file of its stream
 		}
 	}
 	f.Name = c.Name(r, f)
@@ -278,7 +276,7 @@ func (g *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Rep
 			continue
 		}
 		d := Delivery{Report: r.No, Stream: stream, Remote: remote, State: StateCut, At: r.CutAt}
-		if err := g.insertDelivery(ctx, tx, d); err != nil {
+		if err := reg.insertDelivery(ctx, tx, d); err != nil {
 			return f, err
 		}
 		f.Deliveries = append(f.Deliveries, d)
@@ -286,10 +284,9 @@ func (g *Register) cutFile(ctx context.Context, tx sqldb.Tx, c CutOptions, r Rep
 	return f, nil
 }
 
-// withoutStreams is the end of the last report between one and r that has entries,
-// and no file but the consolidated one: per_distributor was off. It is the zero time
-// if there is none.
-func (g *Register) withoutStreams(ctx context.Context, tx sqldb.Tx, previous int64, r Report) (time.Time, error) {
+// withoutStreams returns the end of the last report between previous and r that has entries and
+// only the consolidated file, since per_distributor was off; the zero time if there is none.
+func (reg *Register) withoutStreams(ctx context.Context, tx sqldb.Tx, previous int64, r Report) (time.Time, error) {
 	if previous+1 >= r.No {
 		return time.Time{}, nil
 	}
@@ -302,16 +299,16 @@ func (g *Register) withoutStreams(ctx context.Context, tx sqldb.Tx, previous int
 	return sqldb.Instant(end.Int64), nil
 }
 
-func (g *Register) insertDelivery(ctx context.Context, tx sqldb.Tx, d Delivery) error {
+func (reg *Register) insertDelivery(ctx context.Context, tx sqldb.Tx, d Delivery) error {
 	_, err := tx.Exec(ctx, `INSERT INTO delivery (remote, report_no, stream, state, at) VALUES (?1, ?2, ?3, ?4, ?5)
 		ON CONFLICT (remote, report_no, stream) DO UPDATE SET state = ?4, at = ?5, error = ''`, d.Remote, d.Report, d.Stream, string(d.State), sqldb.Micros(d.At))
 	return err
 }
 
-// Written records that files of a report are durable in this node's data folder.
-// One that was written before is the same.
-func (g *Register) Written(ctx context.Context, no int64, files []File, at time.Time) error {
-	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+// Written records that files of a report are durable in this node's data folder. It does not
+// change the record of a file that was written before: a file written again is the same.
+func (reg *Register) Written(ctx context.Context, no int64, files []File, at time.Time) error {
+	return reg.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		for _, f := range files {
 			if err := tx.Later(ctx, `UPDATE report_file SET records = ?, size = ?, sha256 = ? WHERE stream = ? AND report_no = ? AND sha256 = ''`,
 				f.Records, f.Size, f.SHA256, f.Stream, no); err != nil {
@@ -324,11 +321,11 @@ func (g *Register) Written(ctx context.Context, no int64, files []File, at time.
 	})
 }
 
-// SetDelivery records how far a delivery has got. Its tries become what they
-// are in d. The error may be cluster.ErrNotLeader.
-func (g *Register) SetDelivery(ctx context.Context, d Delivery) error {
-	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
-		if err := g.leader(ctx, tx); err != nil {
+// SetDelivery records the state, tries and error of a delivery. The error may be
+// cluster.ErrNotLeader.
+func (reg *Register) SetDelivery(ctx context.Context, d Delivery) error {
+	return reg.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		if err := reg.checkLeader(ctx, tx); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, `UPDATE delivery SET state = ?, at = ?, tries = ?, error = ? WHERE remote = ? AND report_no = ? AND stream = ?`,
@@ -337,23 +334,22 @@ func (g *Register) SetDelivery(ctx context.Context, d Delivery) error {
 	})
 }
 
-// DropDeliveries forgets deliveries to a remote that are not confirmed and are of
-// other streams than the one that it takes: it took another when they were cut. It
-// says how many. The error may be cluster.ErrNotLeader.
-func (g *Register) DropDeliveries(ctx context.Context, remote, stream string) (int64, error) {
-	return sqldb.Write(ctx, g.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int64, error) {
-		if err := g.leader(ctx, tx); err != nil {
+// DropDeliveries forgets deliveries to a remote that are not confirmed and not of the stream
+// that the remote takes: it took another stream when they were cut. It returns how many. The
+// error may be cluster.ErrNotLeader.
+func (reg *Register) DropDeliveries(ctx context.Context, remote, stream string) (int64, error) {
+	return sqldb.Write(ctx, reg.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int64, error) {
+		if err := reg.checkLeader(ctx, tx); err != nil {
 			return 0, err
 		}
 		return tx.Exec(ctx, `DELETE FROM delivery WHERE remote = ? AND state <> 'confirmed' AND stream <> ?`, remote, stream)
 	})
 }
 
-// Redeliver has the file of a stream in a report delivered to a remote again,
-// or for the first time. The error is ErrNoReport if the report has no such
-// file.
-func (g *Register) Redeliver(ctx context.Context, no int64, stream, remote string, at time.Time) error {
-	return g.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+// Redeliver makes the file of a stream in a report be delivered to a remote, again or for the
+// first time. The error is ErrNoReport if the report has no such file.
+func (reg *Register) Redeliver(ctx context.Context, no int64, stream, remote string, at time.Time) error {
+	return reg.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		var sum string
 		err := tx.QueryRow(ctx, `SELECT sha256 FROM report_file WHERE stream = ? AND report_no = ?`, stream, no).Scan(&sum)
 		if errors.Is(err, sqldb.ErrNoRows) {
@@ -366,6 +362,6 @@ func (g *Register) Redeliver(ctx context.Context, no int64, stream, remote strin
 		if sum == "" {
 			d.State = StateCut
 		}
-		return g.insertDelivery(ctx, tx, d)
+		return reg.insertDelivery(ctx, tx, d)
 	})
 }

@@ -2,5 +2,5 @@ package report
 
 import "context"
 
-// Before is before, for the tests in package report_test.
-func (g *Register) Before(ctx context.Context, r Report) (Report, error) { return g.before(ctx, r) }
+// Before gives the tests in package report_test the method before.
+func (reg *Register) Before(ctx context.Context, r Report) (Report, error) { return reg.before(ctx, r) }

@@ -8,7 +8,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// Reports are cut by one of several at a time, each entry once.
+// Several nodes cut reports at once. Each entry is in one report.
 func TestNodesCut(t *testing.T) { storetest.OnlyPostgres(t, testNodesCut) }
 
 func testNodesCut(t *testing.T) {

@@ -17,13 +17,13 @@ import (
 type Register struct {
 	db     *sqldb.DB
 	ledger *ledger.Ledger
-	// leader fails with cluster.ErrNotLeader in a transaction of a node that is not the leader.
-	leader func(ctx context.Context, tx sqldb.Tx) error
+	// checkLeader is cluster.Cluster.CheckLeader.
+	checkLeader func(ctx context.Context, tx sqldb.Tx) error
 }
 
-// NewRegister is the register of a database.
+// NewRegister returns the register of a database.
 func NewRegister(db *sqldb.DB, l *ledger.Ledger, c *cluster.Cluster) *Register {
-	return &Register{db: db, ledger: l, leader: c.CheckLeader}
+	return &Register{db: db, ledger: l, checkLeader: c.CheckLeader}
 }
 
 const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us`
@@ -37,8 +37,8 @@ func scanReports(rows sqldb.Rows, err error) ([]Report, error) {
 	})
 }
 
-// lastReport returns the report before the one that is cut next, without its
-// files; its number is 0 if there is none.
+// lastReport returns the last report that was cut, without its files; its number is 0 if there
+// is none.
 func lastReport(ctx context.Context, q sqldb.Querier) (Report, error) {
 	list, err := scanReports(q.Query(ctx, `SELECT `+reportColumns+` FROM report ORDER BY no DESC LIMIT 1`))
 	if err != nil || len(list) == 0 {
@@ -47,22 +47,21 @@ func lastReport(ctx context.Context, q sqldb.Querier) (Report, error) {
 	return list[0], nil
 }
 
-// Last returns the last report that was cut, without its files; its
-// number is 0 if there is none.
-func (g *Register) Last(ctx context.Context) (Report, error) {
-	r, err := lastReport(ctx, g.db)
+// Last is lastReport in the store. The error is sqldb.ErrUnavailable.
+func (reg *Register) Last(ctx context.Context) (Report, error) {
+	r, err := lastReport(ctx, reg.db)
 	return r, sqldb.Unavailable(err)
 }
 
-// List returns up to limit reports with numbers below before, the latest
-// first, each with its files and what became of them.
-func (g *Register) List(ctx context.Context, before int64, limit int) ([]Report, error) {
-	return g.withFiles(ctx, `WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit)
+// List returns up to limit reports with numbers below before, the latest first, each with its
+// files and their deliveries.
+func (reg *Register) List(ctx context.Context, before int64, limit int) ([]Report, error) {
+	return reg.withFiles(ctx, `WHERE no < ? ORDER BY no DESC LIMIT ?`, before, limit)
 }
 
 // Report returns one report with its files; the error may be ErrNoReport.
-func (g *Register) Report(ctx context.Context, no int64) (Report, error) {
-	list, err := g.List(ctx, no+1, 1)
+func (reg *Register) Report(ctx context.Context, no int64) (Report, error) {
+	list, err := reg.List(ctx, no+1, 1)
 	if err != nil {
 		return Report{}, err
 	}
@@ -72,30 +71,29 @@ func (g *Register) Report(ctx context.Context, no int64) (Report, error) {
 	return list[0], nil
 }
 
-// Unwritten returns the reports whose files are not all written, the oldest
-// first.
-func (g *Register) Unwritten(ctx context.Context) ([]Report, error) {
-	return g.withFiles(ctx, `WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '') ORDER BY no LIMIT 100`)
+// Unwritten returns up to 100 reports whose files are not all written, the oldest first.
+func (reg *Register) Unwritten(ctx context.Context) ([]Report, error) {
+	return reg.withFiles(ctx, `WHERE no IN (SELECT report_no FROM report_file WHERE sha256 = '') ORDER BY no LIMIT 100`)
 }
 
 // withFiles returns the reports of a query, each with its files.
-func (g *Register) withFiles(ctx context.Context, query string, args ...any) ([]Report, error) {
-	list, err := scanReports(g.db.Query(ctx, `SELECT `+reportColumns+` FROM report `+query, args...))
+func (reg *Register) withFiles(ctx context.Context, query string, args ...any) ([]Report, error) {
+	list, err := scanReports(reg.db.Query(ctx, `SELECT `+reportColumns+` FROM report `+query, args...))
 	for i := range list {
 		if err == nil {
-			list[i].Files, err = g.reportFiles(ctx, list[i].No)
+			list[i].Files, err = reg.reportFiles(ctx, list[i].No)
 		}
 	}
 	return list, sqldb.Unavailable(err)
 }
 
-func (g *Register) reportFiles(ctx context.Context, no int64) ([]File, error) {
-	files, err := scanFiles(g.db.Query(ctx, `SELECT `+fileColumns+` FROM report_file
+func (reg *Register) reportFiles(ctx context.Context, no int64) ([]File, error) {
+	files, err := scanFiles(reg.db.Query(ctx, `SELECT `+fileColumns+` FROM report_file
 		WHERE report_no = ? ORDER BY stream <> '`+Consolidated+`', stream`, no))
 	if err != nil {
 		return nil, err
 	}
-	deliveries, err := scanDeliveries(g.db.Query(ctx, `SELECT `+deliveryColumns+` FROM delivery WHERE report_no = ? ORDER BY remote`, no))
+	deliveries, err := scanDeliveries(reg.db.Query(ctx, `SELECT `+deliveryColumns+` FROM delivery WHERE report_no = ? ORDER BY remote`, no))
 	for i := range files {
 		files[i].Deliveries = []Delivery{}
 		for _, d := range deliveries {
@@ -118,10 +116,10 @@ func scanFiles(rows sqldb.Rows, err error) ([]File, error) {
 	})
 }
 
-// File returns the file of a stream in a report, without its deliveries.
-// The error may be ErrNoReport.
-func (g *Register) File(ctx context.Context, no int64, stream string) (File, error) {
-	list, err := scanFiles(g.db.Query(ctx, `SELECT `+fileColumns+` FROM report_file WHERE report_no = ? AND stream = ?`, no, stream))
+// File returns the file of a stream in a report, without its deliveries. The error may be
+// ErrNoReport.
+func (reg *Register) File(ctx context.Context, no int64, stream string) (File, error) {
+	list, err := scanFiles(reg.db.Query(ctx, `SELECT `+fileColumns+` FROM report_file WHERE report_no = ? AND stream = ?`, no, stream))
 	if err != nil {
 		return File{}, sqldb.Unavailable(err)
 	}
@@ -142,19 +140,18 @@ func scanDeliveries(rows sqldb.Rows, err error) ([]Delivery, error) {
 	})
 }
 
-// Undelivered returns up to limit deliveries to a remote that are not confirmed, of
-// files of a stream that are written, of reports with numbers above after, the
-// oldest first.
-func (g *Register) Undelivered(ctx context.Context, remote, stream string, after int64, limit int) ([]Delivery, error) {
-	list, err := scanDeliveries(g.db.Query(ctx, `SELECT `+deliveryColumns+` FROM delivery
+// Undelivered returns up to limit deliveries to a remote that are not confirmed, the oldest
+// first: of written files of a stream, in reports with numbers above after.
+func (reg *Register) Undelivered(ctx context.Context, remote, stream string, after int64, limit int) ([]Delivery, error) {
+	list, err := scanDeliveries(reg.db.Query(ctx, `SELECT `+deliveryColumns+` FROM delivery
 		WHERE remote = ? AND state <> 'confirmed' AND state <> 'cut' AND stream = ? AND report_no > ? ORDER BY report_no LIMIT ?`, remote, stream, after, limit))
 	return list, sqldb.Unavailable(err)
 }
 
-// Disposable returns those of some files' names whose period ended before an
-// instant and which no remote in use waits for.
-func (g *Register) Disposable(ctx context.Context, names []string, before time.Time, remotes []string) ([]string, error) {
-	list, err := sqldb.Texts(g.db.Query(ctx, `SELECT f.name FROM report_file f JOIN report r ON r.no = f.report_no
+// Disposable returns those of some file names whose period ended before an instant, and which
+// no remote in use waits for.
+func (reg *Register) Disposable(ctx context.Context, names []string, before time.Time, remotes []string) ([]string, error) {
+	list, err := sqldb.Texts(reg.db.Query(ctx, `SELECT f.name FROM report_file f JOIN report r ON r.no = f.report_no
 		WHERE r.period_end < ?1 AND f.sha256 <> '' AND f.name IN (SELECT value->>0 FROM json_each(?2)) AND NOT EXISTS (SELECT 1 FROM delivery d
 			WHERE d.report_no = f.report_no AND d.stream = f.stream AND d.state <> 'confirmed' AND d.remote IN (SELECT value->>0 FROM json_each(?3)))`,
 		sqldb.Micros(before), sqldb.Column(names), sqldb.Column(remotes)))
@@ -165,13 +162,13 @@ func (g *Register) Disposable(ctx context.Context, names []string, before time.T
 type Waiting struct {
 	Remote string
 	Files  int
-	Oldest time.Time // when the oldest was cut
-	Report int64     // the oldest
+	Oldest time.Time // when the oldest of their reports was cut
+	Report int64     // the number of the oldest report
 }
 
-// Waiting returns what waits for each remote that anything waits for.
-func (g *Register) Waiting(ctx context.Context) ([]Waiting, error) {
-	rows, err := g.db.Query(ctx, `SELECT d.remote, count(*), min(r.cut_at), min(r.no) FROM delivery d JOIN report r ON r.no = d.report_no
+// Waiting says how many files wait for each remote that has any waiting.
+func (reg *Register) Waiting(ctx context.Context) ([]Waiting, error) {
+	rows, err := reg.db.Query(ctx, `SELECT d.remote, count(*), min(r.cut_at), min(r.no) FROM delivery d JOIN report r ON r.no = d.report_no
 		WHERE d.state <> 'confirmed' GROUP BY d.remote ORDER BY d.remote`)
 	list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, w *Waiting) error {
 		var oldest int64
@@ -182,14 +179,14 @@ func (g *Register) Waiting(ctx context.Context) ([]Waiting, error) {
 	return list, sqldb.Unavailable(err)
 }
 
-// LogBegan is when the first thing happened that a first report can speak of; the zero time
-// if nothing has.
-func (g *Register) LogBegan(ctx context.Context) (time.Time, error) {
-	first, err := ledger.FirstReceived(ctx, g.db)
+// LogStart returns the time of the first entry or event that the first report can have; the
+// zero time if there is none.
+func (reg *Register) LogStart(ctx context.Context) (time.Time, error) {
+	first, err := ledger.FirstReceived(ctx, reg.db)
 	if err != nil {
 		return time.Time{}, sqldb.Unavailable(err)
 	}
-	event, err := events.First(ctx, g.db)
+	event, err := events.FirstAt(ctx, reg.db)
 	if first.IsZero() || !event.IsZero() && event.Before(first) {
 		first = event
 	}
@@ -199,50 +196,50 @@ func (g *Register) LogBegan(ctx context.Context) (time.Time, error) {
 // inReports are the kinds of events that reports have.
 var inReports = []string{"switch", "devices", "windows", "reports"}
 
-// Events returns what a report says of the switch and the device list: for each, the event
-// that had put it in force when the report begins, if there is one, and what has changed from
-// then on, in order; which windows were closed by hand; and where the numbers of reports went
-// on after a database was put back.
-func (g *Register) Events(ctx context.Context, r Report) (state, changes []events.Event, err error) {
-	before, err := g.before(ctx, r)
+// Events returns the events of a report. state has, for the switch and for the device list, the
+// event that put it into force before the report begins, if there is one. changes has the
+// events in the report, in order: changes of the switch and of the device list, windows closed
+// by hand, and a next report number that an operator gave after a restore.
+func (reg *Register) Events(ctx context.Context, r Report) (state, changes []events.Event, err error) {
+	before, err := reg.before(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	if state, err = events.AsOf(ctx, g.db, []string{"switch", "devices"}, before.lastEvent); err != nil {
+	if state, err = events.LastOfEach(ctx, reg.db, []string{"switch", "devices"}, before.lastEvent); err != nil {
 		return nil, nil, sqldb.Unavailable(err)
 	}
-	changes, err = events.Between(ctx, g.db, inReports, before.lastEvent, r.lastEvent, math.MaxInt32)
+	changes, err = events.Between(ctx, reg.db, inReports, before.lastEvent, r.lastEvent, math.MaxInt32)
 	return state, changes, sqldb.Unavailable(err)
 }
 
-// EventsAfter returns up to limit events that reports have, with numbers above one, in order.
-func (g *Register) EventsAfter(ctx context.Context, id int64, limit int) ([]events.Event, error) {
-	list, err := events.Between(ctx, g.db, inReports, id, math.MaxInt64, limit)
+// EventsAfter returns up to limit events that reports have, with numbers above id, in order.
+func (reg *Register) EventsAfter(ctx context.Context, id int64, limit int) ([]events.Event, error) {
+	list, err := events.Between(ctx, reg.db, inReports, id, math.MaxInt64, limit)
 	return list, sqldb.Unavailable(err)
 }
 
-// before returns the report before r.
-func (g *Register) before(ctx context.Context, r Report) (Report, error) {
+// before returns the report before r. The error is ErrNoReport if it was deleted.
+func (reg *Register) before(ctx context.Context, r Report) (Report, error) {
 	if r.No <= 1 {
 		return Report{}, nil
 	}
-	list, err := scanReports(g.db.Query(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT 1`, r.No))
+	list, err := scanReports(reg.db.Query(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT 1`, r.No))
 	if err != nil {
 		return Report{}, sqldb.Unavailable(err)
 	}
 	if len(list) == 0 || list[0].LastSeq != r.FirstSeq-1 {
-		return Report{}, fmt.Errorf("%w: that before %d", ErrNoReport, r.No)
+		return Report{}, fmt.Errorf("%w: the one before %d", ErrNoReport, r.No)
 	}
 	return list[0], nil
 }
 
-// Corrections returns the entries of earlier reports that were corrected since the report
-// before r was cut, as they are now.
-func (g *Register) Corrections(ctx context.Context, r Report) ([]outage.Entry, error) {
-	before, err := g.before(ctx, r)
+// Corrections returns the entries of earlier reports whose corrections are in report r, as they
+// are now.
+func (reg *Register) Corrections(ctx context.Context, r Report) ([]outage.Entry, error) {
+	before, err := reg.before(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	list, err := ledger.Corrections(ctx, g.db, before.lastCorrection, r.lastCorrection, r.FirstSeq)
+	list, err := ledger.Corrections(ctx, reg.db, before.lastCorrection, r.lastCorrection, r.FirstSeq)
 	return list, sqldb.Unavailable(err)
 }

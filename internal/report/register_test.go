@@ -20,7 +20,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// Each entry is in one report, in order, and reports join without a gap.
+// Each entry is in one report, in order, and there is no gap between reports.
 func TestCut(t *testing.T) { storetest.EachEngine(t, testCut) }
 
 func testCut(t *testing.T) {
@@ -30,7 +30,7 @@ func testCut(t *testing.T) {
 	for i, last := range []int64{3, 3, 6, 7} {
 		r := storetest.CutUpTo(t, s, last)
 		if r.No != int64(i+1) {
-			t.Errorf("report %d is number %d", i+1, r.No)
+			t.Errorf("report %d has number %d", i+1, r.No)
 		}
 		for _, e := range storetest.EntriesIn(t, s, r) {
 			seqs = append(seqs, e.Seq)
@@ -50,14 +50,13 @@ func testCut(t *testing.T) {
 	if last, _ := s.Reports.Last(t.Context()); last.No != 4 {
 		t.Errorf("the last report is %d", last.No)
 	}
-	// A clock that was set back makes no period that ends before it begins.
+	// If the clock was set back, the period does not end before it starts.
 	if r := storetest.CutUpTo(t, s, 7, func(c *report.CutOptions) { c.End = storetest.T0 }); r.End.Before(r.Start) {
 		t.Errorf("period from %v to %v", r.Start, r.End)
 	}
 }
 
-// A report keeps showing outcomes as they were when it was cut; the next one
-// has the correction.
+// A report always has outcomes as they were when it was cut. The next one has the correction.
 func TestCorrectionAfterCut(t *testing.T) { storetest.EachEngine(t, testCorrectionAfterCut) }
 
 func testCorrectionAfterCut(t *testing.T) {
@@ -86,7 +85,7 @@ func testCorrectionAfterCut(t *testing.T) {
 	}
 	second := storetest.CutUpTo(t, s, 3)
 	if got := outcomes(second); !slices.Equal(got, []outage.Outcome{outage.Forwarded}) {
-		t.Errorf("an entry that was corrected before its first report: %v", got)
+		t.Errorf("an entry that was corrected before its report was cut: %v", got)
 	}
 	third := storetest.CutUpTo(t, s, 3)
 	for _, c := range []struct {
@@ -110,13 +109,13 @@ func testCorrectionAfterCut(t *testing.T) {
 	}
 }
 
-// A correction that comes while a report is read does not get into it.
+// A correction that is made while a report is read does not get into it.
 func TestCorrectionWhileRead(t *testing.T) { storetest.EachEngine(t, testCorrectionWhileRead) }
 
 func testCorrectionWhileRead(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	storetest.LogN(t, s, 1)
-	const entries = 3*5000 + 1 // of which the last is not read before the first is used
+	const entries = 3*5000 + 1 // so many that the last is not read before the first is used
 	const others = `alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at, activation_id, request_id, mode, window_start, window_end, outcome, started_before, repeated`
 	storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < %d)
 		INSERT INTO suppression (seq, alert_id, %s) SELECT i, 'alert' || CAST(i - 1 AS TEXT), %s FROM n JOIN suppression ON seq = 1;
@@ -136,22 +135,22 @@ func testCorrectionWhileRead(t *testing.T) {
 	}
 }
 
-// What stood at a report's beginning and what changed in it are told, each
-// change in one report.
+// A report has the state of the switch when it begins, and the changes in it. Each change is in
+// one report.
 func TestReportEvents(t *testing.T) { storetest.EachEngine(t, testReportEvents) }
 
 func testReportEvents(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
-	turn := func(to outage.Switch) {
+	set := func(to outage.Switch) {
 		if _, err := s.Ledger.SetSwitch(t.Context(), to, "alice", "why "+string(to), storetest.T0); err != nil {
 			t.Fatal(err)
 		}
 	}
-	turn(outage.SwitchOn)
+	set(outage.SwitchOn)
 	first := storetest.CutUpTo(t, s, 0)
 	second := storetest.CutUpTo(t, s, 0)
-	turn(outage.SwitchOff)
-	turn(outage.SwitchShadow)
+	set(outage.SwitchOff)
+	set(outage.SwitchShadow)
 	third := storetest.CutUpTo(t, s, 0)
 	if third.Switch != outage.SwitchShadow || second.Switch != outage.SwitchOn {
 		t.Errorf("switch %s, then %s", second.Switch, third.Switch)
@@ -173,8 +172,8 @@ func testReportEvents(t *testing.T) {
 	}
 }
 
-// A distributor has files from its first entry on, or from the beginning if a
-// remote waits for them.
+// A distributor has files from its first entry on, or from the first report on if a remote
+// takes them.
 func TestStreams(t *testing.T) { storetest.EachEngine(t, testStreams) }
 
 func testStreams(t *testing.T) {
@@ -212,13 +211,12 @@ func testStreams(t *testing.T) {
 		deliveries int
 	}{{storetest.T0.Add(4 * time.Hour), 1}, {storetest.T0.Add(3 * time.Hour), 0}, {storetest.T0.Add(4 * time.Hour), 0}, {storetest.T0.Add(4 * time.Hour), 1}} {
 		if f := r.Files[i]; !f.Start.Equal(want.start) || len(f.Deliveries) != want.deliveries {
-			t.Errorf("%s begins %v with %d deliveries, want %+v", f.Stream, f.Start, len(f.Deliveries), want)
+			t.Errorf("%s starts at %v with %d deliveries, want %+v", f.Stream, f.Start, len(f.Deliveries), want)
 		}
 	}
 }
 
-// A turn of the switch is told to every distributor, also where empty files are
-// left out.
+// A change of the switch is in a file for every distributor, even if empty files are left out.
 func TestStreamsOfChanges(t *testing.T) { storetest.EachEngine(t, testStreamsOfChanges) }
 
 func testStreamsOfChanges(t *testing.T) {
@@ -231,20 +229,20 @@ func testStreamsOfChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	if r := storetest.CutUpTo(t, s, 0, skip()); len(r.Files) != 2 || r.Files[1].Stream != "12" {
-		t.Errorf("files of a report with a turn of the switch: %+v", r.Files)
+		t.Errorf("files of a report with a change of the switch: %+v", r.Files)
 	}
 	if r := storetest.CutUpTo(t, s, 0, skip()); len(r.Files) != 1 {
-		t.Errorf("files of a report with nothing: %+v", r.Files)
+		t.Errorf("files of an empty report: %+v", r.Files)
 	}
 }
 
-// An entry stays until every remote in use that is to have it has it.
+// An entry is kept until every remote in use that takes it has confirmed it.
 func TestHousekeepKeepsUnreported(t *testing.T) {
 	storetest.EachEngine(t, testHousekeepKeepsUnreported)
 }
 
 func testHousekeepKeepsUnreported(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	storetest.LogN(t, s, 4)
 	remotes := func(c *report.CutOptions) {
 		c.Remotes = map[string]string{"esi": report.Consolidated, "old": report.Consolidated}
@@ -273,27 +271,27 @@ func testHousekeepKeepsUnreported(t *testing.T) {
 	storetest.WriteReport(t, s, 1, remotes)
 	storetest.WriteReport(t, s, 2, remotes)
 	r := storetest.CutUpTo(t, s, 3, remotes)
-	expect("nothing confirmed", housekeep("esi"), 1, 2, 3, 4)
+	expect("nothing is confirmed", housekeep("esi"), 1, 2, 3, 4)
 	confirm(1, "esi")
-	expect("the first confirmed, but not by old", housekeep("esi", "old"), 1, 2, 3, 4)
-	expect("the first confirmed, old no more in use", housekeep("esi"), 2, 3, 4)
+	expect("the first is confirmed, but not by old", housekeep("esi", "old"), 1, 2, 3, 4)
+	expect("the first is confirmed, old is no longer in use", housekeep("esi"), 2, 3, 4)
 	confirm(2, "esi")
-	expect("the third not written", housekeep(), 3, 4)
+	expect("the third is not written", housekeep(), 3, 4)
 	for e, err := range s.Ledger.EntriesAsOf(t.Context(), r.FirstSeq, r.LastSeq, r.LastCorrection()) {
 		if err != nil || e.Seq != 3 {
 			t.Errorf("entry %d %v", e.Seq, err)
 		}
 	}
 	confirm(3, "esi")
-	expect("cut, not written", housekeep("esi"), 3, 4)
+	expect("the third is cut, not written", housekeep("esi"), 3, 4)
 	r.Files[0].SHA256 = "00"
 	if err := s.Reports.Written(t.Context(), 3, r.Files, storetest.T0); err != nil {
 		t.Fatal(err)
 	}
-	expect("all written and confirmed", housekeep("esi"), 4)
+	expect("all are written and confirmed", housekeep("esi"), 4)
 	for _, err := range s.Ledger.EntriesAsOf(t.Context(), r.FirstSeq, r.LastSeq, r.LastCorrection()) {
 		if err == nil {
-			t.Error("a report whose entries are gone has entries")
+			t.Error("entries are read of a report whose entries were deleted")
 		}
 	}
 }
@@ -301,7 +299,7 @@ func testHousekeepKeepsUnreported(t *testing.T) {
 func TestRedeliver(t *testing.T) { storetest.EachEngine(t, testRedeliver) }
 
 func testRedeliver(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	storetest.WriteReport(t, s, 0, func(c *report.CutOptions) { c.Remotes = map[string]string{"esi": report.Consolidated} })
 	undelivered := func(remote string) int {
 		list, err := s.Reports.Undelivered(t.Context(), remote, report.Consolidated, 0, 10)
@@ -335,7 +333,7 @@ func testRedeliver(t *testing.T) {
 	}
 }
 
-// Reading stops with its caller, and leaves nothing behind.
+// Reading stops when its caller stops, or when its context ends.
 func TestEntriesBetween(t *testing.T) { storetest.EachEngine(t, testEntriesBetween) }
 
 func testEntriesBetween(t *testing.T) {
@@ -351,11 +349,12 @@ func testEntriesBetween(t *testing.T) {
 		last = err
 	}
 	if last == nil {
-		t.Error("a reading that was cut short says nothing of it")
+		t.Error("a read whose context ended yields no error")
 	}
 }
 
-// Who gives up waiting reads nothing that the committer may still write.
+// A caller that gives up waiting does not read what the writer may still write: the race
+// detector would find it.
 func TestGivenUpTasks(t *testing.T) { storetest.EachEngine(t, testGivenUpTasks) }
 
 func testGivenUpTasks(t *testing.T) {
@@ -370,14 +369,14 @@ func testGivenUpTasks(t *testing.T) {
 	}
 }
 
-// Whoever gives up waiting does not touch what the transaction writes, which
-// comes later: the race detector looks.
+// A caller that gives up waiting does not use what the transaction writes later: the race
+// detector would find it.
 func TestGivenUp(t *testing.T) { storetest.EachEngine(t, testGivenUp) }
 
 func testGivenUp(t *testing.T) {
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 	held := make(chan struct{})
-	// Not until a channel says so: that would have one wait for the other.
+	// It sleeps rather than wait for a channel, which would order the two for the race detector.
 	go s.DB.Do(t.Context(), sqldb.Urgent, func(context.Context, sqldb.Tx) error { close(held); time.Sleep(300 * time.Millisecond); return nil })
 	<-held
 	var wg sync.WaitGroup
@@ -385,7 +384,7 @@ func testGivenUp(t *testing.T) {
 		"cut": func(ctx context.Context) error {
 			r, err := s.Reports.Cut(ctx, report.CutOptions{SystemID: "test", Start: storetest.T0, End: storetest.T0, Name: func(report.Report, report.File) string { return "file" }})
 			if r.No != 0 {
-				t.Errorf("%+v", r)
+				t.Errorf("a cut that failed returns %+v", r)
 			}
 			return err
 		},
@@ -421,10 +420,11 @@ func testGivenUp(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	time.Sleep(time.Second) // by then all of it has run, and nobody has asked whether
+	time.Sleep(time.Second) // until all transactions have run; to wait for them would order the two
 }
 
-// A zero time is no bound: what was received while the clock was a year ahead is read too.
+// A zero time is no bound: an entry that was received while the clock was 30 years ahead is read
+// too.
 func TestEntriesReceived(t *testing.T) { storetest.EachEngine(t, testEntriesReceived) }
 
 func testEntriesReceived(t *testing.T) {

@@ -334,7 +334,7 @@ func (r *Reporter) begin(ctx context.Context) error {
 		return err
 	}
 	if last.No == 0 {
-		if last.End, err = r.Register.LogBegan(ctx); err != nil {
+		if last.End, err = r.Register.LogStart(ctx); err != nil {
 			return err
 		}
 		if last.End.IsZero() {

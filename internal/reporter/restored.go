@@ -214,7 +214,7 @@ func (r *Reporter) Resume(ctx context.Context, next int64, who, why string) erro
 		return fmt.Errorf("%w: %w", ErrResume, err)
 	}
 	d.Entries = entriesOf(paths)
-	if err := r.Register.TakeBack(ctx, d); err != nil {
+	if err := r.Register.Recover(ctx, d); err != nil {
 		return err
 	}
 	r.strangers.forget()

@@ -175,7 +175,7 @@ func TestVerifyDamage(t *testing.T) {
 		}, 0, 1, `version "2"`},
 		"something behind the trailer": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { return append(l, l[3]) })
-		}, 0, 8, "a record D behind a record T"},
+		}, 0, 8, "a record D after a record T"},
 		"a truncated tail": {func(t *testing.T, whole []string) {
 			edit(t, whole[4], func(l []string) []string { return l[:len(l)-1] })
 		}, 4, 0, "its end is missing"},
@@ -200,7 +200,7 @@ func TestVerifyDamage(t *testing.T) {
 				return l
 			})
 			whole[1] = filepath.Join(filepath.Dir(whole[2]), other)
-		}, 1, 1, "the number 2 a second time"},
+		}, 1, 1, "the report number 2 is there twice"},
 		"forged with care": {func(t *testing.T, whole []string) {
 			forge(t, whole[2], func(l []string) []string { l[4] = strings.Replace(l[4], "suppressed", "forwarded", 1); return l })
 		}, 3, 1, "was changed: its SHA-256 is"},
@@ -209,7 +209,7 @@ func TestVerifyDamage(t *testing.T) {
 				l[0] = strings.Replace(l[0], ",13,15,", ",14,15,", 1)
 				return append(l[:3], l[4:]...)
 			})
-		}, 4, 1, "its entries begin with 14, those before it end with 12"},
+		}, 4, 1, "its entries begin with 14, but those of the file before end with 12"},
 		"a beginning that is none": {func(t *testing.T, whole []string) {
 			for _, path := range whole[:4] {
 				os.Remove(path)

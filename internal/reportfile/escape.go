@@ -8,48 +8,47 @@ import (
 	"unicode/utf8"
 )
 
-// Texts that others chose (an MPxN, the reason of a turn of the switch) are
-// written so that no spreadsheet runs them, and so that each record is one line:
+// Texts that others chose (an MPxN, the reason for a change of the switch) are written so that
+// no spreadsheet runs them as formulas, and so that each record is one line:
 //
 //   - A backslash is \\, a control character is \n, \r, \t or \uXXXX.
-//   - Where a spreadsheet might begin a cell (at the beginning, and behind any of
-//     comma, semicolon, bar and double quote, whatever blanks are between), an
-//     apostrophe is put before each of = + - @, their full-width forms, and
-//     before an apostrophe, so that none of them begins a cell.
+//   - A spreadsheet may start a cell at the beginning of a text, and after a comma, a semicolon,
+//     a bar or a double quote, also with blanks after these. There an apostrophe is put before
+//     = + - @, their full-width forms and an apostrophe, so that none of them starts a cell.
 //
-// unescapeText undoes it.
+// unescapeText is the inverse.
 
-// plain reports whether a text needs nothing: most are ids.
-func plain(s string) bool {
+// needsNoEscape reports whether a text stays as it is. Most texts do: they are ids.
+func needsNoEscape(s string) bool {
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c >= 0x80, c < ' ', c == 0x7f, c == '\\', c == ',', c == ';', c == '|', c == '"', c == ' ':
 			return false
-		case i == 0 && begins(rune(c)):
+		case i == 0 && startsFormula(rune(c)):
 			return false
 		}
 	}
 	return true
 }
 
-// begins reports whether a spreadsheet may take what begins with r as a
-// formula; an apostrophe counts, to tell ours from others.
-func begins(r rune) bool { return strings.ContainsRune("=+-@'＝＋－＠＇", r) }
+// startsFormula reports whether a spreadsheet may take a cell that starts with r for a formula.
+// An apostrophe counts too, so that unescapeText can tell ours from others.
+func startsFormula(r rune) bool { return strings.ContainsRune("=+-@'＝＋－＠＇", r) }
 
-// separates reports whether some spreadsheet may begin a cell behind r.
-func separates(r rune) bool { return strings.ContainsRune(",;|\"", r) }
+// separatesCells reports whether a spreadsheet may start a cell after r.
+func separatesCells(r rune) bool { return strings.ContainsRune(",;|\"", r) }
 
 func escapeText(s string) string {
-	if plain(s) {
+	if needsNoEscape(s) {
 		return s
 	}
 	var b strings.Builder
 	start := true // of a cell
 	for _, r := range s {
-		if start && begins(r) {
+		if start && startsFormula(r) {
 			b.WriteByte('\'')
 		}
-		start = separates(r) || start && (r == ' ' || r == '\u00a0')
+		start = separatesCells(r) || start && (r == ' ' || r == '\u00a0')
 		switch {
 		case r == '\\':
 			b.WriteString(`\\`)
@@ -62,7 +61,7 @@ func escapeText(s string) string {
 		case control(r):
 			fmt.Fprintf(&b, `\u%04x`, r)
 		default:
-			b.WriteRune(r) // what is no UTF-8 becomes U+FFFD
+			b.WriteRune(r) // bytes that are not UTF-8 become U+FFFD
 		}
 	}
 	return b.String()
@@ -73,10 +72,10 @@ func control(r rune) bool { return r < ' ' || 0x7f <= r && r < 0xa0 || r == '\u2
 
 var errEscape = errors.New("a text that is not written as the format says")
 
-// unescapeText gives back what escapeText was given. The error says that escapeText did not
-// write the text.
+// unescapeText is the inverse of escapeText. The error says that escapeText did not write the
+// text.
 func unescapeText(s string) (string, error) {
-	if plain(s) {
+	if needsNoEscape(s) {
 		return s, nil
 	}
 	var b strings.Builder
@@ -86,13 +85,13 @@ func unescapeText(s string) (string, error) {
 		i += n
 		if start && r == '\'' {
 			r, n = utf8.DecodeRuneInString(s[i:])
-			if i += n; !begins(r) {
+			if i += n; !startsFormula(r) {
 				return "", errEscape
 			}
-		} else if start && begins(r) || control(r) {
+		} else if start && startsFormula(r) || control(r) {
 			return "", errEscape
 		}
-		start = separates(r) || start && (r == ' ' || r == '\u00a0')
+		start = separatesCells(r) || start && (r == ' ' || r == '\u00a0')
 		if r == '\\' {
 			var err error
 			if r, n, err = unescape(s[i:]); err != nil {
@@ -105,7 +104,7 @@ func unescapeText(s string) (string, error) {
 	return b.String(), nil
 }
 
-// unescape reads what follows a backslash.
+// unescape reads the character after a backslash.
 func unescape(s string) (r rune, n int, err error) {
 	if s == "" {
 		return 0, 0, errEscape

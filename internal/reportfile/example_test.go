@@ -14,7 +14,7 @@ func ExampleVerify() {
 	}
 	chains, err := reportfile.Verify(files, nil)
 	if err != nil {
-		fmt.Println("not sound:", err)
+		fmt.Println("a fault:", err)
 		return
 	}
 	for _, c := range chains {

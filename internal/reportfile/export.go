@@ -19,11 +19,11 @@ type Format string
 
 const (
 	CSV     Format = "csv"     // the columns of report files, with their names in the first line
-	JSONL   Format = "jsonl"   // a line for each entry, as the API gives it
+	JSONL   Format = "jsonl"   // a line for each entry, as in the API
 	Parquet Format = "parquet" // typed columns of the same names; instants in microseconds, UTC
 )
 
-// ErrFormat says that a text names no format.
+// ErrFormat says that a text is not the name of a format.
 var ErrFormat = errors.New("not csv, jsonl or parquet")
 
 // ParseFormat reads a format; the error is ErrFormat.
@@ -35,12 +35,12 @@ func ParseFormat(s string) (Format, error) {
 	return "", fmt.Errorf("%q: %w", s, ErrFormat)
 }
 
-// ContentType is the format's media type.
+// ContentType returns the format's media type.
 func (f Format) ContentType() string {
 	return map[Format]string{CSV: "text/csv; charset=utf-8; header=present", JSONL: "application/jsonl", Parquet: "application/vnd.apache.parquet"}[f]
 }
 
-// Export writes entries. It streams: what it needs of memory does not grow with their number.
+// Export writes entries. It streams: its memory does not grow with their number.
 func Export(w io.Writer, f Format, entries iter.Seq2[outage.Entry, error]) error {
 	switch f {
 	case CSV:
@@ -86,7 +86,7 @@ func exportJSONL(out io.Writer, entries iter.Seq2[outage.Entry, error]) error {
 	return nil
 }
 
-// row is an entry as Parquet has it.
+// row is an entry in Parquet.
 type row struct {
 	Sequence    int64     `parquet:"sequence,delta"`
 	AlertID     string    `parquet:"alert_id"`

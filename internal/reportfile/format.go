@@ -1,5 +1,5 @@
-// Package reportfile is the files that the suppression log leaves as: their format, how they are
-// written, read and verified; and exports of the log for analysts.
+// Package reportfile writes, reads and verifies report files, which take the suppression log to
+// others. It also exports the log for analysts.
 //
 // docs/report-format.md describes the files.
 package reportfile
@@ -20,15 +20,15 @@ import (
 	"quell/internal/report"
 )
 
-// The format's name and version stand in every file. Version changes whenever a
-// reader of files would have to.
+// The name and version of the format are in every file. The version changes if a reader of the
+// files would have to change.
 const (
 	formatName    = "POAS"
 	formatVersion = "1"
 )
 
-// columns names the fields of the records D and C. Every other record is filled
-// up to as many fields, since a CSV file has as many in each (RFC 4180, 2).
+// columns are the names of the fields of D and C records. Every other record gets empty fields
+// to have as many: all records of a CSV file must have the same number (RFC 4180, section 2).
 var columns = []string{
 	"record", "sequence", "alert_id", "alert_code", "chf_id", "esme_id", "mpxn", "mpxn_valid", "distributor", "outage_start", "received_at",
 	"request_id", "mode", "window_start", "window_end", "throttled_sequence_id", "throttled_count", "outcome",
@@ -39,13 +39,13 @@ var columns = []string{
 const (
 	recordHeader     = "H"
 	recordNames      = "record" // the names of the columns
-	recordSwitch     = "S"      // what stands or changes of the switch and the device list; windows closed by hand
+	recordSwitch     = "S"      // an event: of the switch, the device list, windows or reports
 	recordCorrection = "C"      // an entry of an earlier report, as it is now
 	recordEntry      = "D"
 	recordTrailer    = "T"
 )
 
-// What an S record tells: what stands when the report begins, or a change.
+// An S record has a value that is in force when the report begins, or a change.
 const (
 	standing = "standing"
 	changed  = "change"
@@ -58,7 +58,7 @@ type Header struct {
 	Stream            string // report.Consolidated, a distributor's id, or outage.UnknownDistributor
 	Start, End, CutAt time.Time
 	FirstSeq, LastSeq int64  // of the whole report; LastSeq is FirstSeq-1 if it has no entries
-	PreviousName      string // of the file of this stream before; "" if there is none
+	PreviousName      string // the name of the previous file of this stream; "" if there is none
 	PreviousSHA256    string
 	DeviceList        string // SHA-256
 	Window            time.Duration
@@ -66,12 +66,12 @@ type Header struct {
 	Cause             report.Cause
 }
 
-// timeLayout is how instants are written: UTC, with milliseconds.
+// timeLayout is the format of instants: UTC, with milliseconds.
 const timeLayout = "2006-01-02T15:04:05.000Z"
 
-// FormatTime writes an instant by timeLayout. Package time takes three times as
-// long, and a record has five of them; for years of other than four digits it
-// is asked.
+// FormatTime returns an instant in timeLayout; "" for the zero time. Package time takes three
+// times as long, and some records have five instants. It is only used for years that do not
+// have four digits.
 func FormatTime(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -100,9 +100,9 @@ func FormatTime(t time.Time) string {
 	return string(b[:])
 }
 
-// NameOf is a file's name. The consolidated file's is
-// POAS_<system id>_<period start>_<period end>_<report number>.csv; those of a
-// distributor have its id behind the number.
+// NameOf returns the name of a file. That of the consolidated file is
+// POAS_<system id>_<period start>_<period end>_<report number>.csv; that of a distributor's
+// file has the distributor's id after the number.
 func NameOf(system string, start, end time.Time, no int64, stream string) string {
 	const layout = "20060102T150405.000Z"
 	stamp := func(t time.Time) string { return strings.Replace(t.UTC().Format(layout), ".", "", 1) }
@@ -113,7 +113,7 @@ func NameOf(system string, start, end time.Time, no int64, stream string) string
 	return n + ".csv"
 }
 
-// Name is what the name of a file says.
+// Name is the name of a report file, and its parts.
 type Name struct {
 	Text, System, Stream string
 	Report               int64
@@ -133,8 +133,8 @@ func ParseName(name string) (f Name, ok bool) {
 	return f, err == nil
 }
 
-// Writer writes one file: the header, then events, corrections and entries, each of them in
-// order, then Close.
+// Writer writes one file: call Header, then Event, Correction and Entry for all events,
+// corrections and entries, in this order, then Close.
 type Writer struct {
 	out    io.Writer
 	csv    *csv.Writer
@@ -145,24 +145,24 @@ type Writer struct {
 	entries, corrections, events int64
 }
 
-// NewWriter writes a file to out.
+// NewWriter returns a Writer that writes a file to out.
 func NewWriter(out io.Writer) *Writer {
 	w := &Writer{out: out, sum: sha256.New(), fields: make([]string, 0, len(columns))}
-	w.csv = csv.NewWriter(counted{w})
+	w.csv = csv.NewWriter(counting{w})
 	w.csv.UseCRLF = true
 	return w
 }
 
-// counted counts and sums what passes.
-type counted struct{ *Writer }
+// counting counts the bytes that are written, and adds them to the SHA-256.
+type counting struct{ *Writer }
 
-func (c counted) Write(p []byte) (int, error) {
+func (c counting) Write(p []byte) (int, error) {
 	c.sum.Write(p)
 	c.size += int64(len(p))
 	return c.out.Write(p)
 }
 
-// record writes the fields, filled up.
+// record writes the fields, and empty ones up to the number of columns.
 func (w *Writer) record(fields ...string) error {
 	w.fields = append(w.fields[:0], fields...)
 	for len(w.fields) < len(columns) {
@@ -182,7 +182,8 @@ func (w *Writer) Header(h *Header) error {
 	return w.record(columns...)
 }
 
-// Event writes an S record, of an event that came before the report or is in it.
+// Event writes an S record. before says that the event came before the report, and is in force
+// when it begins.
 func (w *Writer) Event(e events.Event, before bool) error {
 	kind := changed
 	if before {
@@ -228,16 +229,16 @@ func (w *Writer) Close() (sum string, err error) {
 	return hex.EncodeToString(w.sum.Sum(nil)), nil
 }
 
-// Entries is how many D records were written.
+// Entries returns how many D records were written.
 func (w *Writer) Entries() int64 { return w.entries }
 
-// Size is how many bytes were written.
+// Size returns how many bytes were written.
 func (w *Writer) Size() int64 {
 	w.csv.Flush()
 	return w.size
 }
 
-// trailer writes the trailer; sum is the SHA-256 of all before it.
+// trailer writes the trailer. sum is the SHA-256 of all bytes before it.
 func (w *Writer) trailer(sum string) error {
 	if err := w.record(recordTrailer, number(w.entries), number(w.corrections), number(w.events), sum); err != nil {
 		return err

@@ -37,29 +37,29 @@ func TestEscape(t *testing.T) {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 		if back, err := unescapeText(got); back != text || err != nil {
-			t.Errorf("%q comes back as %q %v", text, back, err)
+			t.Errorf("%q is unescaped to %q %v", text, back, err)
 		}
 	}
 	for _, text := range []string{"=1", "a,=1", "'a", `\`, `\x`, `\u0041`, "a\nb", `\u00`} {
 		if back, err := unescapeText(text); err == nil {
-			t.Errorf("%q is read as %q", text, back)
+			t.Errorf("%q is unescaped to %q, want an error", text, back)
 		}
 	}
 }
 
-// Whatever a text is, no cell that a spreadsheet may make of it begins as a
-// formula does, and the text comes back.
+// Whatever a text is, no cell that a spreadsheet may make of it starts like a formula, and
+// unescapeText returns the text.
 func TestEscapeAnything(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		text := reportfiletest.Texts().Draw(t, "text")
 		a := escapeText(text)
 		if back, err := unescapeText(a); err != nil || back != text {
-			t.Fatalf("%q was %q, comes back %q %v", a, text, back, err)
+			t.Fatalf("%q is escaped to %q, and that is unescaped to %q %v", text, a, back, err)
 		}
 		if strings.ContainsFunc(a, control) {
 			t.Fatalf("%q has a control character", a)
 		}
-		for _, cell := range strings.FieldsFunc(a, separates) {
+		for _, cell := range strings.FieldsFunc(a, separatesCells) {
 			cell = strings.TrimLeft(cell, " \u00a0")
 			if cell != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(cell)[0]) {
 				t.Fatalf("%q has the cell %q", a, cell)
@@ -88,7 +88,7 @@ func someEntry(t *rapid.T, seq int64) outage.Entry {
 	return e
 }
 
-// A file says what it was written from, whatever that is.
+// A file that is read has what was written, whatever that was.
 func TestFileRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		type contents struct {

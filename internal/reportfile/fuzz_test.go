@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// Whatever bytes a file has, reading it ends without a panic; and a file that is taken
-// for sound is so to its last byte, and has as many entries as it has records D.
+// Whatever bytes a file has, reading it ends without a panic. If Read finds no fault, the size
+// and the SHA-256 are of all bytes, and there are as many entries as D records.
 func FuzzRead(f *testing.F) {
 	golden, err := filepath.Glob("testdata/golden/*.csv")
 	if err != nil || len(golden) == 0 {
@@ -36,10 +36,10 @@ func FuzzRead(f *testing.F) {
 		}
 		sum := sha256.Sum256(text)
 		if file.Size != int64(len(text)) || file.SHA256 != hex.EncodeToString(sum[:]) {
-			t.Errorf("%d bytes with the sum %s are taken for %d with %s", len(text), hex.EncodeToString(sum[:]), file.Size, file.SHA256)
+			t.Errorf("%d bytes with the sum %s are read as %d with %s", len(text), hex.EncodeToString(sum[:]), file.Size, file.SHA256)
 		}
 		if n := strings.Count("\n"+string(text), "\nD,"); int64(n) != entries || entries != file.Entries {
-			t.Errorf("%d records D, %d entries were read, and it says %d", n, entries, file.Entries)
+			t.Errorf("%d D records, %d entries were read, and File says %d", n, entries, file.Entries)
 		}
 	})
 }

@@ -18,10 +18,10 @@ import (
 	"quell/internal/report"
 )
 
-// Fault is what is wrong with a file, and where.
+// Fault says what is wrong with a file, and where.
 type Fault struct {
 	File string
-	Line int // 0 if it is the file as a whole
+	Line int // 0 if the fault is of the whole file
 	Err  error
 }
 
@@ -37,31 +37,30 @@ func (f *Fault) Unwrap() error { return f.Err }
 // Record is one S, C or D record of a file; exactly one pointer is set.
 type Record struct {
 	Event      *events.Event // its ID is not in the file
-	Standing   bool          // the event had come before the report
-	Correction *outage.Entry
-	Entry      *outage.Entry // valid until the next record
+	Standing   bool          // the event came before the report
+	Correction *outage.Entry // valid until the next record, as is Entry
+	Entry      *outage.Entry
 }
 
-// File is what a file says that was read to its end, and found to be sound in
-// itself.
+// File is the result of reading a whole file without a fault.
 type File struct {
 	Header  Header
-	Name    string // by its header
+	Name    string // that its header implies
 	Entries int64
 	Size    int64
 	SHA256  string
 
-	streams map[string]*part // of each distributor
-	events  uint64           // sum of the records S
+	streams map[string]*part // the part of each distributor
+	events  uint64           // sum of the S records
 }
 
-// part is what a file has of one distributor.
+// part is the part of a file that is of one distributor.
 type part struct {
 	entries int64
-	sum     uint64 // of the records C and E, in order
+	sum     uint64 // of the C and D records, in order
 }
 
-// seed is that of the sums by which files of one report are compared.
+// seed is the seed of the sums that compare the files of one report.
 var seed = maphash.MakeSeed()
 
 // add adds a record to a sum.
@@ -76,7 +75,7 @@ func add(sum uint64, fields []string) uint64 {
 	return h.Sum64()
 }
 
-// part is what was read of one distributor so far.
+// part returns the part of a distributor that was read so far.
 func (f *File) part(stream string) *part {
 	p, ok := f.streams[stream]
 	if !ok {
@@ -86,9 +85,8 @@ func (f *File) part(stream string) *part {
 	return p
 }
 
-// Read reads a file and checks all that it says of itself. It passes each of
-// its records to yield, if that is not nil. The error is a *Fault of the given
-// name, or one of reading.
+// Read reads a file, and checks it by itself. It calls yield with each S, C and D record, if
+// yield is not nil. The error is a *Fault with the given name, or one of reading.
 func Read(name string, r io.ReadSeeker, yield func(Record)) (*File, error) {
 	p := &parser{name: name, csv: csv.NewReader(r), yield: yield, file: &File{streams: map[string]*part{}}}
 	p.csv.FieldsPerRecord = len(columns)
@@ -96,7 +94,7 @@ func Read(name string, r io.ReadSeeker, yield func(Record)) (*File, error) {
 	if err := p.records(); err != nil {
 		return nil, err
 	}
-	return p.file, p.sums(r)
+	return p.file, p.checkSum(r)
 }
 
 type parser struct {
@@ -105,18 +103,18 @@ type parser struct {
 	yield func(Record)
 	file  *File
 
-	fields []string // of the record that is read
-	stage  int      // index in stages of the last record
-	at     int64    // offset of the record that is read
-	next   int64    // the sequence number that is due, or the least that may come
+	fields []string // of the current record
+	stage  int      // of the last record: its index in order
+	at     int64    // offset of the current record
+	due    int64    // the sequence number that is due, or the least that may come
 	entry  outage.Entry
 
 	corrections, events int64
-	err                 error // the first of a field of this record
+	err                 error // the first error of a field of the current record
 }
 
-// stages is the order of records; those that may repeat are S, C and D.
-var stages = []string{"", recordHeader, recordNames, recordSwitch, recordCorrection, recordEntry, recordTrailer}
+// order is the order of records. S, C and D records may repeat.
+var order = []string{"", recordHeader, recordNames, recordSwitch, recordCorrection, recordEntry, recordTrailer}
 
 func (p *parser) fault(format string, args ...any) error {
 	line, _ := p.csv.FieldPos(0)
@@ -131,7 +129,7 @@ func (p *parser) records() error {
 		var syntax *csv.ParseError
 		switch {
 		case err == io.EOF:
-			if p.stage == len(stages)-1 {
+			if p.stage == len(order)-1 {
 				return nil
 			}
 			return &Fault{p.name, 0, errors.New("ends without a trailer: its end is missing")}
@@ -152,15 +150,15 @@ func (p *parser) records() error {
 
 func (p *parser) record() error {
 	kind := p.fields[0]
-	stage := slices.Index(stages, kind)
+	stage := slices.Index(order, kind)
 	repeats := kind == recordSwitch || kind == recordCorrection || kind == recordEntry
 	switch {
 	case stage <= 0:
 		return p.fault("a record of the unknown kind %q", kind)
 	case stage < p.stage, stage == p.stage && !repeats:
-		return p.fault("a record %s behind a record %s", kind, stages[p.stage])
+		return p.fault("a record %s after a record %s", kind, order[p.stage])
 	case p.stage < 2 && stage != p.stage+1:
-		return p.fault("a record %s where %s is due", kind, stages[p.stage+1])
+		return p.fault("a record %s where %s is due", kind, order[p.stage+1])
 	}
 	p.stage = stage
 	switch kind {
@@ -205,10 +203,10 @@ func (p *parser) header() error {
 		FirstSeq: p.number(9), LastSeq: p.number(10), PreviousName: p.fields[11], PreviousSHA256: p.fields[12], DeviceList: p.fields[13],
 		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16])}
 	if p.err == nil && h.LastSeq < h.FirstSeq-1 {
-		return p.fault("entries %d to %d", h.FirstSeq, h.LastSeq)
+		return p.fault("the header says entries %d to %d", h.FirstSeq, h.LastSeq)
 	}
 	p.file.Name = NameOf(h.System, h.Start, h.End, h.Report, h.Stream)
-	p.next = h.FirstSeq
+	p.due = h.FirstSeq
 	return nil
 }
 
@@ -216,7 +214,7 @@ func (p *parser) event() {
 	p.events++
 	e := events.Event{What: p.fields[2], At: p.time(3), New: p.text(4), Old: p.text(5), Who: p.text(6), Why: p.text(7)}
 	if kind := p.fields[1]; kind != standing && kind != changed {
-		p.bad(1, fmt.Errorf("neither %s nor %s", standing, changed))
+		p.fieldError(1, fmt.Errorf("neither %s nor %s", standing, changed))
 	}
 	p.yieldRecord(Record{Event: &e, Standing: p.fields[1] == standing})
 }
@@ -227,16 +225,16 @@ func (p *parser) logEntry() error {
 	switch {
 	case p.err != nil:
 		return nil
-	case e.Seq < p.next:
-		return p.fault("entry %d where %d is due: it is out of order, or a second time", e.Seq, p.next)
-	case h.Stream == report.Consolidated && e.Seq > p.next:
-		return p.fault("entry %d where %d is due: entries are missing", e.Seq, p.next)
+	case e.Seq < p.due:
+		return p.fault("entry %d where %d is due: it is out of order, or there twice", e.Seq, p.due)
+	case h.Stream == report.Consolidated && e.Seq > p.due:
+		return p.fault("entry %d where %d is due: entries are missing", e.Seq, p.due)
 	case e.Seq > h.LastSeq:
 		return p.fault("entry %d, where the header says that %d is the last", e.Seq, h.LastSeq)
 	case h.Stream != report.Consolidated && h.Stream != e.Stream():
 		return p.fault("an entry of distributor %s in a file of %s", e.Stream(), h.Stream)
 	}
-	p.next = e.Seq + 1
+	p.due = e.Seq + 1
 	p.file.Entries++
 	part := p.file.part(e.Stream())
 	part.entries++
@@ -246,22 +244,22 @@ func (p *parser) logEntry() error {
 }
 
 func (p *parser) entryRecord() *outage.Entry {
-	p.entry = outage.Entry{Seq: p.number(1), AlertID: p.text(2), AlertCode: p.text(3), CHF: p.device(4), ESME: p.device(5), MPxN: p.text(6), MPxNValid: p.truth(7),
+	p.entry = outage.Entry{Seq: p.number(1), AlertID: p.text(2), AlertCode: p.text(3), CHF: p.device(4), ESME: p.device(5), MPxN: p.text(6), MPxNValid: p.bool(7),
 		Distributor: p.fields[8], OutageStart: p.time(9), Received: p.time(10), RequestID: p.fields[11], Mode: outage.Kind(p.fields[12]),
-		WindowStart: p.time(13), WindowEnd: p.time(14), Outcome: outage.Outcome(p.fields[17]), StartedBefore: p.truth(18), Repeated: p.truth(19)}
+		WindowStart: p.time(13), WindowEnd: p.time(14), Outcome: outage.Outcome(p.fields[17]), StartedBefore: p.bool(18), Repeated: p.bool(19)}
 	p.entry.Throttled = outage.Throttled{SequenceID: p.count(15), Count: p.count(16)}
 	switch p.entry.Outcome {
 	case outage.Suppressed, outage.Shadow, outage.Forwarded:
 	default:
-		p.bad(17, errors.New("not an outcome"))
+		p.fieldError(17, errors.New("not an outcome"))
 	}
 	return &p.entry
 }
 
 func (p *parser) trailer() error {
 	h := &p.file.Header
-	if h.Stream == report.Consolidated && p.next <= h.LastSeq {
-		return p.fault("the trailer where entry %d is due: entries are missing", p.next)
+	if h.Stream == report.Consolidated && p.due <= h.LastSeq {
+		return p.fault("the trailer where entry %d is due: entries are missing", p.due)
 	}
 	for i, n := range []int64{p.file.Entries, p.corrections, p.events} {
 		if says := p.number(i + 1); p.err == nil && says != n {
@@ -273,8 +271,8 @@ func (p *parser) trailer() error {
 	return nil
 }
 
-// sums checks the trailer's sum, and sums the whole file.
-func (p *parser) sums(r io.ReadSeeker) error {
+// checkSum checks the sum in the trailer, and computes that of the whole file.
+func (p *parser) checkSum(r io.ReadSeeker) error {
 	if _, err := r.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
@@ -285,8 +283,7 @@ func (p *parser) sums(r io.ReadSeeker) error {
 	if got := hex.EncodeToString(sum.Sum(nil)); got != p.file.SHA256 {
 		return &Fault{p.name, 0, fmt.Errorf("was changed: the SHA-256 of its records is %s, its trailer says %s", got, p.file.SHA256)}
 	}
-	// The trailer stands for all but itself, so it must be to the byte what it
-	// is to be.
+	// The sum is of all bytes except the trailer's own, so each byte of the trailer is compared.
 	var want bytes.Buffer
 	w := NewWriter(&want)
 	w.entries, w.corrections, w.events = p.file.Entries, p.corrections, p.events
@@ -306,8 +303,8 @@ func (p *parser) sums(r io.ReadSeeker) error {
 	return nil
 }
 
-// bad keeps the first error of a field.
-func (p *parser) bad(field int, err error) {
+// fieldError keeps the first error of a field in the current record.
+func (p *parser) fieldError(field int, err error) {
 	if p.err == nil {
 		p.err = fmt.Errorf("field %d, %q: %w", field+1, p.fields[field], err)
 	}
@@ -316,7 +313,7 @@ func (p *parser) bad(field int, err error) {
 func (p *parser) number(i int) int64 {
 	n, err := strconv.ParseInt(p.fields[i], 10, 64)
 	if err != nil || n < 0 {
-		p.bad(i, errors.New("not a number"))
+		p.fieldError(i, errors.New("not a number"))
 	}
 	return n
 }
@@ -327,7 +324,7 @@ func (p *parser) count(i int) *uint32 {
 	}
 	n, err := strconv.ParseUint(p.fields[i], 10, 32)
 	if err != nil {
-		p.bad(i, errors.New("not a number"))
+		p.fieldError(i, errors.New("not a number"))
 	}
 	v := uint32(n)
 	return &v
@@ -336,7 +333,7 @@ func (p *parser) count(i int) *uint32 {
 func (p *parser) seconds(i int) time.Duration {
 	v, err := strconv.ParseFloat(p.fields[i], 64)
 	if err != nil || v < 0 {
-		p.bad(i, errors.New("not a number of seconds"))
+		p.fieldError(i, errors.New("not a number of seconds"))
 	}
 	return time.Duration(v * float64(time.Second)).Round(time.Microsecond)
 }
@@ -347,15 +344,15 @@ func (p *parser) time(i int) time.Time {
 	}
 	t, err := time.Parse(timeLayout, p.fields[i])
 	if err != nil {
-		p.bad(i, errors.New("not a time"))
+		p.fieldError(i, errors.New("not a time"))
 	}
 	return t
 }
 
-func (p *parser) truth(i int) bool {
+func (p *parser) bool(i int) bool {
 	v := p.fields[i]
 	if v != "true" && v != "false" {
-		p.bad(i, errors.New("neither true nor false"))
+		p.fieldError(i, errors.New("neither true nor false"))
 	}
 	return v == "true"
 }
@@ -363,7 +360,7 @@ func (p *parser) truth(i int) bool {
 func (p *parser) device(i int) outage.DeviceID {
 	id, err := outage.ParseDeviceID(p.fields[i])
 	if err != nil {
-		p.bad(i, err)
+		p.fieldError(i, err)
 	}
 	return id
 }
@@ -371,7 +368,7 @@ func (p *parser) device(i int) outage.DeviceID {
 func (p *parser) text(i int) string {
 	s, err := unescapeText(p.fields[i])
 	if err != nil {
-		p.bad(i, err)
+		p.fieldError(i, err)
 	}
 	return s
 }

@@ -12,27 +12,27 @@ import (
 	"quell/internal/report"
 )
 
-// Chain is what was found of the files of one stream.
+// Chain says what Verify found of the files of one stream.
 type Chain struct {
 	System, Stream string
 	First, Last    int64  // report numbers
-	Complete       bool   // it begins with the stream's first file
-	Before         string // else the name of the file before it
+	Complete       bool   // it starts with the stream's first file
+	Before         string // if not, the name of the file before it
 	Files          int
 	Entries        int64
-	Gaps           int // periods that a distributor's files leave out, since there were none of it then
+	Gaps           int // periods without files of a distributor, since none were written then
 	Newest         Header
 }
 
-// Verify checks report files by themselves alone: each one in itself, how they
-// follow each other, also where the system's id was changed, and those of
-// distributors against the consolidated ones. read is told how many bytes were read
-// each time, if it is not nil. The error is the first *Fault, or one of reading.
+// Verify checks report files by themselves: each file alone, how they follow each other (also
+// after a change of the system's id), and files of distributors against the consolidated ones.
+// If read is not nil, it is called with the number of bytes of each read. The error is the
+// first *Fault, or one of reading.
 //
-// What no look at files alone can find: that the newest files of all chains are
-// missing; that the newest file was written anew, with its trailer, by somebody who
-// left the later ones out; and that an empty newest file of a distributor is missing.
-// What a receiver has noted of a file's name and SHA-256 finds these.
+// Files alone do not show that the newest files of all chains are missing; that somebody has
+// written the newest file again, with its trailer, and removed the later ones; and that an
+// empty newest file of a distributor is missing. If a receiver has noted the name and SHA-256
+// of each file, that shows them.
 func Verify(paths []string, read func(n int)) ([]Chain, error) {
 	var files []located
 	for _, path := range paths {
@@ -45,7 +45,7 @@ func Verify(paths []string, read func(n int)) ([]Chain, error) {
 		}
 		files = append(files, located{f, path, ""})
 	}
-	log := logsOf(files)
+	log := findLogs(files)
 	for i := range files {
 		files[i].log = log(files[i].Header.System)
 	}
@@ -62,7 +62,7 @@ func Verify(paths []string, read func(n int)) ([]Chain, error) {
 			}
 			chains = append(chains, Chain{System: f.Header.System, Stream: f.Header.Stream, First: f.Header.Report,
 				Complete: f.Header.PreviousName == "", Before: f.Header.PreviousName})
-		} else if err := follows(&files[i-1], &f); err != nil {
+		} else if err := checkFollows(&files[i-1], &f); err != nil {
 			return nil, &Fault{f.path, 1, err}
 		}
 		c := &chains[len(chains)-1]
@@ -76,13 +76,13 @@ func Verify(paths []string, read func(n int)) ([]Chain, error) {
 		c.Files++
 		c.Entries += f.Entries
 	}
-	return chains, sameEntries(files)
+	return chains, checkDistributors(files)
 }
 
-// logsOf finds out which systems are of one log: where a file names one of another
-// system as the file before it, the system's id was changed. The function says of a
-// system which log it is of, by the name of one of its systems.
-func logsOf(files []located) func(system string) string {
+// findLogs finds out which systems are of one log. If a file names a file of another system as
+// the one before it, the system's id was changed. The returned function gives the log of a
+// system, which is named after one of its systems.
+func findLogs(files []located) func(system string) string {
 	joined := map[string]string{}
 	find := func(s string) string {
 		for joined[s] != "" {
@@ -99,7 +99,7 @@ func logsOf(files []located) func(system string) string {
 	return find
 }
 
-// systemOf is the system in the name of a file, "" if there is none.
+// systemOf returns the system in the name of a file; "" if there is none.
 func systemOf(name string) string {
 	if parts := strings.Split(name, "_"); len(parts) > 4 && parts[0] == formatName {
 		return parts[1]
@@ -113,6 +113,7 @@ type located struct {
 	log  string
 }
 
+// ConsolidatedFirst compares streams: the consolidated one comes first.
 func ConsolidatedFirst(a, b string) int {
 	rank := func(s string) int {
 		if s == report.Consolidated {
@@ -123,13 +124,12 @@ func ConsolidatedFirst(a, b string) int {
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a, b))
 }
 
-// follows says why b is not the file of its stream that was written next after
-// a.
-func follows(a, b *located) error {
+// checkFollows returns an error unless b is the next file of its stream after a.
+func checkFollows(a, b *located) error {
 	x, y := &a.Header, &b.Header
 	switch {
 	case x.Report == y.Report:
-		return fmt.Errorf("the number %d a second time, after %s", y.Report, a.path)
+		return fmt.Errorf("the report number %d is there twice, here and in %s", y.Report, a.path)
 	case x.Stream == report.Consolidated && y.Report == x.Report+2:
 		return fmt.Errorf("report %d is missing before it", x.Report+1)
 	case x.Stream == report.Consolidated && y.Report > x.Report+2:
@@ -139,19 +139,20 @@ func follows(a, b *located) error {
 	case y.PreviousSHA256 != a.SHA256:
 		return fmt.Errorf("the file before it, %s, was changed: its SHA-256 is %s, and was %s", a.path, a.SHA256, y.PreviousSHA256)
 	case y.Start.Before(x.End), x.Stream == report.Consolidated && y.Start.After(x.End):
-		return fmt.Errorf("its period begins at %s, that before it ends at %s", FormatTime(y.Start), FormatTime(x.End))
+		return fmt.Errorf("its period begins at %s, but the one before ends at %s", FormatTime(y.Start), FormatTime(x.End))
 	case y.FirstSeq <= x.LastSeq:
-		return fmt.Errorf("its entries begin with %d, those before it end with %d", y.FirstSeq, x.LastSeq)
+		return fmt.Errorf("its entries begin with %d, but those of the file before end with %d", y.FirstSeq, x.LastSeq)
 	case x.Stream == report.Consolidated && y.FirstSeq != x.LastSeq+1:
-		return fmt.Errorf("its entries begin with %d, those before it end with %d", y.FirstSeq, x.LastSeq)
+		return fmt.Errorf("its entries begin with %d, but those of the file before end with %d", y.FirstSeq, x.LastSeq)
 	}
 	return nil
 }
 
-// sameEntries checks the files of distributors against the consolidated files that
-// are there: each has what its report's has of the distributor, and no report has
-// entries of the distributor that its files leave out without saying so.
-func sameEntries(files []located) error {
+// checkDistributors checks the files of distributors against the consolidated files that are
+// given. Each must have the same records of the distributor as the consolidated file of its
+// report. If the distributor's files leave out a report that has entries of it, their periods
+// must show that.
+func checkDistributors(files []located) error {
 	var whole []located // of the log, in order
 	for i := 0; i < len(files); {
 		chain := files[i:]
@@ -162,7 +163,7 @@ func sameEntries(files []located) error {
 		if chain[0].Header.Stream == report.Consolidated {
 			whole = chain // it comes first
 		} else if len(whole) > 0 && whole[0].log == chain[0].log {
-			if err := sameParts(whole, chain); err != nil {
+			if err := checkDistributor(whole, chain); err != nil {
 				return err
 			}
 		}
@@ -170,8 +171,8 @@ func sameEntries(files []located) error {
 	return nil
 }
 
-// sameParts checks one distributor's chain.
-func sameParts(whole, chain []located) error {
+// checkDistributor checks one distributor's chain.
+func checkDistributor(whole, chain []located) error {
 	stream := chain[0].Header.Stream
 	for _, w := range whole {
 		want, report := w.part(stream), w.Header.Report
@@ -186,11 +187,11 @@ func sameParts(whole, chain []located) error {
 			case have.sum != want.sum, f.events != w.events:
 				return &Fault{f.path, 0, fmt.Errorf("contradicts %s: the records are not the same", w.path)}
 			}
-		case want.entries == 0, at == 0: // what came before the first is said by the chain
+		case want.entries == 0, at == 0: // the chain says that reports before its first are missing
 		case at == len(chain):
 			return &Fault{w.path, 0, fmt.Errorf("has %d entries of distributor %s, whose files end with report %d: a later one is missing, or none are written any more (per_distributor)",
 				want.entries, stream, chain[at-1].Header.Report)}
-		case chain[at].Header.Start.Before(w.Header.End): // and so says that there were none
+		case chain[at].Header.Start.Before(w.Header.End): // its period says that there were no entries
 			return &Fault{chain[at].path, 1, fmt.Errorf("its period begins at %s, but %s has %d entries of distributor %s that are in none of its files",
 				FormatTime(chain[at].Header.Start), w.path, want.entries, stream)}
 		}
@@ -198,8 +199,8 @@ func sameParts(whole, chain []located) error {
 	return nil
 }
 
-// ReadFile reads the file of a path, as Read does. read is told how many bytes were read each
-// time, if it is not nil.
+// ReadFile reads the file at a path, as Read does. If read is not nil, it is called with the
+// number of bytes of each read.
 func ReadFile(path string, read func(int)) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -209,7 +210,7 @@ func ReadFile(path string, read func(int)) (*File, error) {
 	return Read(path, &progress{f, read}, nil)
 }
 
-// progress reads a file, and tells how much of it is read the first time.
+// progress reads a file, and calls read until Seek is called.
 type progress struct {
 	*os.File
 	read func(int)
@@ -224,13 +225,12 @@ func (p *progress) Read(b []byte) (int, error) {
 }
 
 func (p *progress) Seek(offset int64, whence int) (int64, error) {
-	p.read = nil // what follows is read a second time
+	p.read = nil // later reads are of bytes that were read before
 	return p.File.Seek(offset, whence)
 }
 
-// List lists the report files that paths name: files as they are, and of a
-// folder those whose names begin as those of report files do. size is that of
-// them all.
+// List returns the files that paths name; for a folder, the files in it whose names begin like
+// those of report files. size is that of all files together.
 func List(paths []string) (files []string, size int64, err error) {
 	seen := map[string]bool{}
 	for _, path := range paths {
@@ -264,12 +264,12 @@ func List(paths []string) (files []string, size int64, err error) {
 	return files, size, nil
 }
 
-// In lists the files of a folder whose names begin as those of report files do.
+// In returns the files of a folder whose names begin like those of report files.
 func In(dir string) ([]string, error) {
 	return filepath.Glob(filepath.Join(escapeGlob(dir), formatName+"_*.csv"))
 }
 
-// Unfinished lists the files of a folder that were being written.
+// Unfinished returns the files of a folder that are not written to their end.
 func Unfinished(dir string) ([]string, error) {
 	return filepath.Glob(filepath.Join(escapeGlob(dir), formatName+"_*.tmp"))
 }

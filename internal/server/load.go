@@ -147,7 +147,7 @@ func (s *Server) loadFiles(ctx context.Context, cfg *config.Config) error {
 	}
 	if digest, err = s.loader.files.digest(ctx, cfg.Inventory); err == nil {
 		err = s.importFiles(ctx, "inventory", cfg.Inventory, digest, func(next func() (devices.File, error)) (devices.Import, error) {
-			return s.store.Devices.ImportInventory(ctx, importer, s.store.Cluster.Now(), next, devices.Careful)
+			return s.store.Devices.ImportInventory(ctx, importer, s.store.Cluster.Now(), next, devices.RefuseShrinking)
 		})
 	}
 	return s.faults.note(ctx, s.log, "inventory", err)
@@ -162,7 +162,7 @@ func (s *Server) loadList(ctx context.Context, cfg *config.Config, digest string
 			if err != nil {
 				return devices.Import{}, err
 			}
-			return s.store.Devices.ImportList(ctx, importer, s.store.Cluster.Now(), f, devices.Careful)
+			return s.store.Devices.ImportList(ctx, importer, s.store.Cluster.Now(), f, devices.RefuseShrinking)
 		})
 	}
 	if _, size := devices.Builtin(); size == 0 {

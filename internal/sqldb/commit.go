@@ -7,15 +7,14 @@ import (
 	"time"
 )
 
-// maxUrgent is how many transactions of what is urgent may come one after the other
-// while a background task waits; a batch that has begun then, of two transactions, is
-// ended.
+// maxUrgent is how many urgent transactions may follow each other while a background
+// task waits. A batch that needs several transactions is finished first.
 const maxUrgent = 6
 
 // A batch is what one transaction writes.
 type batch struct {
 	parts      []part
-	background bool // its one task is of the background
+	background bool // it is one background task
 }
 
 func (b *batch) size() (n int) {
@@ -36,7 +35,7 @@ func (b *batch) halves() (first, second batch) {
 	return first, second
 }
 
-// left is what the lanes say needs another transaction.
+// left returns what needs another transaction, as the lanes say.
 func (b *batch) left() (rest batch) {
 	for _, p := range b.parts {
 		if left := p.left(); left != nil {
@@ -46,9 +45,9 @@ func (b *batch) left() (rest batch) {
 	return rest
 }
 
-// writeLoop is the writer. While Prepare has something left, or the database is away, it
-// tries again by itself, with growing pauses up to two seconds, each a half longer or
-// shorter by chance: when a database is back, its nodes come one after the other.
+// writeLoop is the writer. While Prepare has something left to do, or the database does
+// not answer, it tries again, with pauses that grow to two seconds. Each is up to a half
+// shorter or longer at random, so that nodes do not all return to a database at once.
 func (db *DB) writeLoop(ctx context.Context) {
 	defer close(db.stopped)
 	pause := 100 * time.Millisecond
@@ -69,11 +68,11 @@ func (db *DB) writeLoop(ctx context.Context) {
 				return
 			}
 		}
-		more, _ = db.writeNext(context.WithoutCancel(ctx)) // who waits gets the error
+		more, _ = db.writeNext(context.WithoutCancel(ctx)) // those who wait get the error
 	}
 }
 
-// writeNext commits the next batch. If Prepare fails before, all that waits fails.
+// writeNext commits the next batch. If Prepare.First fails, all that waits fails.
 func (db *DB) writeNext(ctx context.Context) (more bool, err error) {
 	if err := db.prepare.First(ctx); err != nil {
 		db.giveUp(err)
@@ -96,7 +95,7 @@ func (db *DB) giveUp(err error) {
 	}
 }
 
-// drain commits what waits when the database is closed, and refuses what comes later.
+// drain commits what waits when the database is closed, and refuses later changes.
 func (db *DB) drain() {
 	db.queue.close()
 	ctx := context.Background()
@@ -106,14 +105,14 @@ func (db *DB) drain() {
 			return
 		}
 	}
-	// What those have left who did not wait for the last batch.
+	// Callers that gave up during the last batch may have left work for First.
 	if db.prepare.First(ctx) == nil && db.prepare.Last != nil {
 		db.prepare.Last(ctx)
 	}
 }
 
-// commit commits a batch as one transaction. What the database refuses fails alone: the
-// batch is then committed in halves.
+// commit commits a batch as one transaction. If the database refuses something in it, the
+// halves are committed one after the other, until what is refused fails alone.
 func (db *DB) commit(ctx context.Context, b batch) {
 	if b.size() == 0 {
 		return
@@ -145,17 +144,17 @@ func (db *DB) commit(ctx context.Context, b batch) {
 	db.commit(ctx, left)
 }
 
-// finish says what became of a batch.
+// finish reports the result of a batch to those who wait for it, and logs a failure.
 func (db *DB) finish(b batch, err error) {
 	switch {
 	case db.Refuses(err):
 		db.log.Error("the store refuses what it is asked to keep", "error", err)
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case err != nil:
-		db.fails(err)
+		db.setTrouble(err)
 		err = fmt.Errorf("%w: %w", ErrUnavailable, err)
 	case b.size() > 0:
-		db.answers("the store answers again")
+		db.ClearTrouble("the store answers again")
 	}
 	for _, p := range b.parts {
 		p.done(err)

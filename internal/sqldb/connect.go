@@ -12,12 +12,11 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// parsePostgres reads the address of a database, as libpq would with the
-// variables of the environment. Of several hosts the one that takes writes is
-// meant, unless target_session_attrs says something else. Unless connect_timeout
-// does, all of them are tried within remoteTimeout, so that one which is silent
-// leaves time for the others and for a transaction. A name counts as one host,
-// however many addresses it has.
+// parsePostgres reads the address of a database as libpq does, with the variables of the
+// environment. Of several hosts it uses the one that takes writes, unless
+// target_session_attrs says something else. Unless connect_timeout is set, all hosts are
+// tried within remoteTimeout, so that one that is silent leaves time for the others and
+// for a transaction. A name counts as one host, however many addresses it has.
 func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -32,7 +31,7 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 			port uint16
 		}
 		hosts := map[host]bool{{config.Host, config.Port}: true}
-		for _, f := range config.Fallbacks { // of one host too: with TLS, and without
+		for _, f := range config.Fallbacks { // one host may be in it twice: with TLS, and without
 			hosts[host{f.Host, f.Port}] = true
 		}
 		config.ConnectTimeout = remoteTimeout / time.Duration(len(hosts)+1)
@@ -41,16 +40,16 @@ func parsePostgres(address string) (*pgx.ConnConfig, error) {
 	return config, nil
 }
 
-// CheckAddress says what is wrong with the address of a PostgreSQL database, as
-// far as that can be told without reaching it.
+// CheckAddress says what is wrong with the address of a PostgreSQL database, as far as
+// that is known without connecting to it.
 func CheckAddress(address string) error {
 	_, err := parsePostgres(address)
 	return err
 }
 
-// openPostgres opens a database. The connections that read let statements be
-// described, but prepare none: behind a pooler, each transaction may be on
-// another connection of the server.
+// openPostgres opens a database. The connections that read have statements described, but
+// do not prepare them: behind a pooler, each transaction may be on another connection of
+// the server.
 func openPostgres(address string) (conn, *readers, error) {
 	config, err := parsePostgres(address)
 	if err != nil {
@@ -84,21 +83,20 @@ func (d dialer) Close() error {
 	return nil
 }
 
-// isPooled reports whether a connection goes to a pooler: one that tells another
-// process id than the server does. Transactions may then be on several
-// connections of the server, which know neither each other's prepared
-// statements nor who listens.
+// isPooled reports whether a connection goes to a pooler: it gives another process id than
+// the server does. Transactions may then be on several connections of the server, which
+// share neither prepared statements nor LISTEN.
 func isPooled(ctx context.Context, conn *pgx.Conn) (bool, error) {
 	var pid uint32
 	err := conn.QueryRow(ctx, "SELECT pg_backend_pid()", pgx.QueryExecModeExec).Scan(&pid)
 	return pid != conn.PgConn().PID(), err
 }
 
-// denied reports whether the server answered and does not let us in, which waiting will
-// not change.
+// denied reports whether the server answered that quell has no access. Waiting will not
+// change that.
 func denied(err error) bool {
-	switch class, _ := answerOf(err); class {
-	case "28", "3D", "42": // not this user, no such database; no right to, or not the SQL of quell's versions
+	switch class, _ := sqlState(err); class {
+	case "28", "3D", "42": // wrong user; no such database; no right, or tables of another version of quell
 		return true
 	}
 	return false

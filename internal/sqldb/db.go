@@ -10,7 +10,7 @@ import (
 )
 
 // ErrUnavailable says that the database did not answer in time, or answered with an
-// error. What it was asked to do may or may not have happened.
+// error. The change that it was asked to make may or may not have been made.
 var ErrUnavailable = errors.New("the store is not available")
 
 // Unavailable wraps the error of a read in ErrUnavailable; nil stays nil.
@@ -24,7 +24,7 @@ func Unavailable(err error) error {
 // Options are what Open needs to know.
 type Options struct {
 	Path    string // the file of a SQLite database, created if it is missing
-	Address string // of a PostgreSQL database; if it is empty, the database is SQLite's
+	Address string // of a PostgreSQL database; empty for SQLite
 	Log     *slog.Logger
 
 	// OnCommit, if it is set, is called after each transaction of the writer with the
@@ -32,8 +32,8 @@ type Options struct {
 	OnCommit func(took time.Duration, err error)
 }
 
-// DB is a database. Its methods may be called from any goroutine, but for those
-// that say otherwise.
+// DB is a database. Its methods may be called from any goroutine, except where they say
+// otherwise.
 type DB struct {
 	opts   Options
 	log    *slog.Logger
@@ -43,7 +43,7 @@ type DB struct {
 	queue   queue
 	trouble atomic.Pointer[error] // why the last transaction failed; nil if it did not
 	ready   atomic.Bool
-	// urgent is how many transactions the writer has run since the last in the background.
+	// urgent is how many transactions the writer has run since the last background task.
 	urgent int
 
 	prepare Prepare
@@ -52,8 +52,8 @@ type DB struct {
 	closing sync.Once
 }
 
-// Open prepares to use a database. It does not connect: the first who asks does.
-// Nothing is written until Start is called.
+// Open prepares to use a database. It does not connect: the first query or transaction
+// does. Nothing is written until Start is called.
 func Open(opts Options) (*DB, error) {
 	db := &DB{opts: opts, log: opts.Log}
 	if db.log == nil {
@@ -72,15 +72,15 @@ func Open(opts Options) (*DB, error) {
 	return db, nil
 }
 
-// Prepare is what the writer does besides what it is asked for. It runs on the writer,
-// which may call InTx.
+// Prepare is work of the writer besides the changes that it gets. It runs on the writer,
+// and may call InTx.
 type Prepare struct {
-	// First runs before each transaction of what waits: that is newer than what First
-	// does. While it fails, all that waits gets ErrUnavailable, and First is tried again.
+	// First runs before each batch, and does what is older than that batch. While it
+	// fails, all changes that wait get ErrUnavailable, and First is tried again.
 	First func(ctx context.Context) error
 	// Pending reports whether First has something left to do.
 	Pending func() bool
-	// Last runs when the database is closed, after all that waited.
+	// Last runs when the database is closed, after all changes that waited.
 	Last func(ctx context.Context)
 }
 
@@ -91,7 +91,7 @@ func (db *DB) Start(p Prepare) {
 	go db.writeLoop(run)
 }
 
-// Stop commits what waits, and refuses what comes later. Reading goes on.
+// Stop commits what waits, and refuses later changes. Reads still work.
 func (db *DB) Stop() {
 	if db.stopped != nil {
 		db.stop()
@@ -108,16 +108,16 @@ func (db *DB) Close() {
 	})
 }
 
-// Remote reports whether the database is across a network, and other nodes may use
-// it too: connections break, and may hang, so that each transaction has a time limit.
+// Remote reports whether the database is across a network, where other nodes may use it
+// too. Connections may break or hang there, so each transaction has a time limit.
 func (db *DB) Remote() bool { return db.reader.engine.remote }
 
-// Refuses reports whether an error is about the values that a statement has, and not
-// about the connection or the state of the database.
+// Refuses reports whether an error is about the values in a statement, and not about the
+// connection or the state of the database.
 func (db *DB) Refuses(err error) bool { return db.reader.engine.refuses(err) }
 
-// Denies reports whether the database answered and does not let this user in, or has
-// another schema than this program's: waiting will not change that.
+// Denies reports whether the database answered that this user may not connect, or has
+// another schema than this program: waiting will not change that.
 func (db *DB) Denies(err error) bool { return denied(err) }
 
 // Bounded gives a context the time limit of a transaction, if the database is across a
@@ -136,23 +136,23 @@ func (db *DB) QueryRow(ctx context.Context, q string, args ...any) Row {
 	return db.reader.QueryRow(ctx, q, args...)
 }
 
-// Ready says that the schema is up to date: from now on the database is available
-// unless a transaction fails. Connections that read are kept from now on.
-func (db *DB) Ready() {
+// SetReady says that the schema is up to date. From now on the database is available
+// unless a transaction fails, and idle connections for reading are kept.
+func (db *DB) SetReady() {
 	db.reader.SetMaxIdleConns(maxReaders)
 	db.ready.Store(true)
-	db.answers("the store answers again")
+	db.ClearTrouble("the store answers again")
 }
 
-// Reconnect ends the connection that writes; the next transaction makes another. The
-// database may be another by then, as one that was put back from a backup. Only the
+// Reconnect ends the connection that writes; the next transaction makes a new one. That
+// may find another database, such as one that was restored from a backup. Only the
 // writer may call it.
 func (db *DB) Reconnect() { db.conn.close() }
 
 // Available reports whether the database is ready and the last transaction succeeded.
 func (db *DB) Available() bool { return db.ready.Load() && db.Trouble() == nil }
 
-// Trouble is why the last transaction failed, nil if it did not.
+// Trouble returns why the last transaction failed; nil if it did not.
 func (db *DB) Trouble() error {
 	if err := db.trouble.Load(); err != nil {
 		return *err
@@ -160,20 +160,17 @@ func (db *DB) Trouble() error {
 	return nil
 }
 
-// fails notes that the database does not answer.
-func (db *DB) fails(err error) {
+// setTrouble notes that the database does not answer.
+func (db *DB) setTrouble(err error) {
 	if db.trouble.Swap(&err) == nil {
 		db.log.Error("the store does not answer, alerts are forwarded", "error", err)
 	}
 }
 
-// answers notes that it does.
-func (db *DB) answers(text string, args ...any) {
+// ClearTrouble notes that a transaction succeeded. It logs the text if the one before
+// failed. Prepare.First calls it for its own transactions.
+func (db *DB) ClearTrouble(text string, args ...any) {
 	if db.trouble.Swap(nil) != nil {
 		db.log.Info(text, args...)
 	}
 }
-
-// Answers notes that a transaction of Prepare.First succeeded. text is logged if those
-// before it failed.
-func (db *DB) Answers(text string, args ...any) { db.answers(text, args...) }

@@ -21,5 +21,5 @@ func (db *DB) ReadNothing(ctx context.Context, q string) error {
 	return err
 }
 
-// InBackground is how many tasks of the background wait.
-func (db *DB) InBackground() int { return db.queue.background.Waiting() }
+// BackgroundWaiting returns how many background tasks wait.
+func (db *DB) BackgroundWaiting() int { return db.queue.background.Waiting() }

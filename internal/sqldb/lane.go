@@ -5,24 +5,24 @@ import (
 	"sync"
 )
 
-// maxBatch is how many values of a lane one transaction writes at most, so that the
-// first of many need not wait for them all.
+// maxBatch is how many values of a lane one transaction writes at most, so that the first
+// of many does not have to wait for all of them.
 const maxBatch = 1000
 
-// MaxWaiting is how many values of a lane may wait while the database hangs, where the
-// lane sets no other limit; some 20 MB at most.
+// MaxWaiting is how many values of a lane may wait while the database hangs, unless the
+// lane sets another limit. They take about 20 MB at most.
 const MaxWaiting = 20_000
 
-// LaneOptions say what becomes of the values of a lane.
+// LaneOptions say how the values of a lane are written.
 type LaneOptions[T any] struct {
 	Max   int  // how many may wait; MaxWaiting if it is 0
-	Early bool // they are written before the changes of Write, not after
-	// Write writes values in a transaction. It is called again with a part of them if the
-	// database refuses some.
+	Early bool // the values are written before the changes of Write, not after them
+	// Write writes values in a transaction. If the database refuses some, it is called
+	// again with parts of them.
 	Write func(ctx context.Context, tx Tx, list []T) error
 	// Done is called when the transaction is over. The error wraps ErrUnavailable.
 	Done func(list []T, err error)
-	// Gone, if it is set, reports whether nobody waits for a value any more: it is dropped.
+	// Gone, if it is set, reports whether nobody waits for a value any more; it is dropped.
 	Gone func(T) bool
 	// Left, if it is set, is called after a commit, before Done. It divides the values
 	// into those that are done, and those that need another transaction.
@@ -36,8 +36,8 @@ type Lane[T any] struct {
 	waiting []T // guarded by queue.mu
 }
 
-// NewLane adds a lane to a database that is not started. In a transaction lanes are
-// written in the order in which they were added.
+// NewLane adds a lane to a database whose writer is not started. In a transaction, lanes
+// are written in the order in which they were added.
 func NewLane[T any](db *DB, opts LaneOptions[T]) *Lane[T] {
 	l := newLane(&db.queue, opts)
 	if opts.Early {
@@ -55,8 +55,8 @@ func newLane[T any](q *queue, opts LaneOptions[T]) *Lane[T] {
 	return &Lane[T]{LaneOptions: opts, queue: q}
 }
 
-// Add puts a value in line. It reports false if the line is full, or the database
-// closed. It does not wait.
+// Add adds a value to the lane, and does not wait. It returns false if the lane is full or
+// the database is closed.
 func (l *Lane[T]) Add(v T) bool {
 	l.queue.mu.Lock()
 	ok := !l.queue.closed && len(l.waiting) < l.Max
@@ -68,7 +68,7 @@ func (l *Lane[T]) Add(v T) bool {
 	return ok
 }
 
-// Waiting is how many values wait.
+// Waiting returns how many values wait.
 func (l *Lane[T]) Waiting() int {
 	l.queue.mu.Lock()
 	defer l.queue.mu.Unlock()
@@ -79,7 +79,7 @@ func (l *Lane[T]) Waiting() int {
 type queue struct {
 	wake chan struct{} // holds a token when something may wait
 
-	mu          sync.Mutex // guards closed, and what waits in the lanes
+	mu          sync.Mutex // guards closed, and the values that wait in the lanes
 	closed      bool
 	first, last []lane
 	tasks       *Lane[*task]
@@ -113,22 +113,22 @@ func (q *queue) wakeUp() {
 	}
 }
 
-// Wake has the writer look at once: Prepare has something to do.
+// Wake makes the writer run at once, when Prepare has something to do.
 func (db *DB) Wake() { db.queue.wakeUp() }
 
-// lanes are those of what is urgent, in the order in which they are written.
+// lanes returns the urgent lanes, in the order in which they are written.
 func (q *queue) lanes() []lane {
 	list := append(make([]lane, 0, 8), q.first...)
 	return append(append(list, q.tasks), q.last...)
 }
 
-// take returns the next batch: all that is urgent up to the limit; or if there is
-// nothing, or if it is its turn, one background task.
-func (q *queue) take(turn bool) (b batch, more bool) {
+// take returns the next batch: everything urgent, up to maxBatch of each lane; or one
+// background task, if nothing urgent waits or background asks for a task first.
+func (q *queue) take(background bool) (b batch, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	lanes := q.lanes()
-	if !turn || q.background.empty() {
+	if !background || q.background.empty() {
 		for _, l := range lanes {
 			if p := l.take(maxBatch); p != nil {
 				b.parts = append(b.parts, p)
@@ -147,14 +147,14 @@ func (q *queue) take(turn bool) (b batch, more bool) {
 	return b, more
 }
 
-// close refuses what comes from now on.
+// close makes the lanes refuse values from now on.
 func (q *queue) close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true
 }
 
-// A lane is a Lane of any type. queue.mu is held.
+// A lane is a Lane of any type. Callers hold queue.mu.
 type lane interface {
 	empty() bool
 	take(n int) part // nil if nothing waits

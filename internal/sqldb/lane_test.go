@@ -14,8 +14,9 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// started is a database with one table, named written, whose rows are numbers.
-func started(t *testing.T, change func(o *sqldb.Options), lanes func(db *sqldb.DB)) *sqldb.DB {
+// openStarted opens and starts a database with one table, named written, whose rows are
+// numbers.
+func openStarted(t *testing.T, change func(o *sqldb.Options), lanes func(db *sqldb.DB)) *sqldb.DB {
 	t.Helper()
 	dir := t.TempDir()
 	o := sqldb.Options{Path: filepath.Join(dir, "test.db"), Address: storetest.Database(t, dir)}
@@ -30,7 +31,7 @@ func started(t *testing.T, change func(o *sqldb.Options), lanes func(db *sqldb.D
 	if err := db.Migrate(t.Context(), fstest.MapFS{"migrations/1.sql": {Data: []byte(`CREATE TABLE written (id INTEGER PRIMARY KEY, n INTEGER NOT NULL UNIQUE)`)}}); err != nil {
 		t.Fatal(err)
 	}
-	db.Ready()
+	db.SetReady()
 	if lanes != nil {
 		lanes(db)
 	}
@@ -42,16 +43,16 @@ func write(ctx context.Context, tx sqldb.Tx, list []int64) error {
 	return tx.Later(ctx, `INSERT INTO written (n) SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)`, sqldb.Column(list))
 }
 
-// However much is urgent, one transaction in ten at least is of the background while any
-// waits.
+// While a background task waits, at least one transaction in ten is one, however much is
+// urgent.
 func TestBackground(t *testing.T) { storetest.EachEngine(t, testBackground) }
 
 func testBackground(t *testing.T) {
 	var db *sqldb.DB
 	var lane *sqldb.Lane[int64]
-	var mu sync.Mutex // guards what follows
+	var mu sync.Mutex // guards the variables of the next line
 	next, most, row, urgent := int64(0), 0, 0, true
-	db = started(t, func(o *sqldb.Options) {
+	db = openStarted(t, func(o *sqldb.Options) {
 		o.OnCommit = func(time.Duration, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -59,13 +60,13 @@ func testBackground(t *testing.T) {
 			case lane == nil:
 			case !urgent:
 				row = 0
-			case db.InBackground() > 0:
+			case db.BackgroundWaiting() > 0:
 				row++
 				most = max(most, row)
 			}
 			if urgent = true; lane != nil && next < 5000 {
 				next++
-				lane.Add(next) // something urgent waits whenever the writer looks
+				lane.Add(next) // so something urgent always waits
 			}
 		}
 	}, func(db *sqldb.DB) {
@@ -91,26 +92,26 @@ func testBackground(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if most >= 10 || most == 0 || next >= 5000 {
-		t.Errorf("of %d transactions, up to %d in a row without one of the background, though some waited", next, most)
+		t.Errorf("%d transactions, up to %d in a row without a background task, though some waited", next, most)
 	}
 }
 
-// What the database refuses fails alone, whichever lane it is in; all else in the batch is
-// committed, in order, and each is told so once.
+// A value that the database refuses fails alone, whichever lane it is in. The rest of the
+// batch is committed, in order. Done is called once for each value.
 func TestRefusedIsFound(t *testing.T) { storetest.EachEngine(t, testRefusedIsFound) }
 
 func testRefusedIsFound(t *testing.T) {
 	var first, last *sqldb.Lane[int64]
-	told := map[int64]error{}
-	var mu sync.Mutex // guards told
+	results := map[int64]error{}
+	var mu sync.Mutex // guards results
 	done := func(list []int64, err error) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, n := range list {
-			if _, twice := told[n]; twice {
-				t.Errorf("%d is told twice", n)
+			if _, twice := results[n]; twice {
+				t.Errorf("Done is called twice for %d", n)
 			}
-			told[n] = err
+			results[n] = err
 		}
 	}
 	null := func(ctx context.Context, tx sqldb.Tx, list []int64) error {
@@ -119,7 +120,7 @@ func testRefusedIsFound(t *testing.T) {
 		}
 		return write(ctx, tx, list)
 	}
-	db := started(t, nil, func(db *sqldb.DB) {
+	db := openStarted(t, nil, func(db *sqldb.DB) {
 		last = sqldb.NewLane(db, sqldb.LaneOptions[int64]{Write: null, Done: done})
 		first = sqldb.NewLane(db, sqldb.LaneOptions[int64]{Write: null, Done: done, Early: true})
 	})
@@ -142,13 +143,13 @@ func testRefusedIsFound(t *testing.T) {
 	}
 	db.Stop()
 	for n := range int64(40) {
-		if err := told[n]; (err != nil) != (n == 7) || n == 7 && (!db.Refuses(err) || !errors.Is(err, sqldb.ErrUnavailable)) {
+		if err := results[n]; (err != nil) != (n == 7) || n == 7 && (!db.Refuses(err) || !errors.Is(err, sqldb.ErrUnavailable)) {
 			t.Errorf("%d: %v", n, err)
 		}
 	}
 	got, err := sqldb.Numbers(db.Query(t.Context(), `SELECT n FROM written ORDER BY id`))
 	var want []int64
-	for _, from := range []int64{1, 0} { // the lane that is early comes first
+	for _, from := range []int64{1, 0} { // the early lane comes first
 		for n := from; n < 40; n += 2 {
 			if n != 7 {
 				want = append(want, n)
@@ -156,12 +157,12 @@ func testRefusedIsFound(t *testing.T) {
 		}
 	}
 	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("written %v %v", got, err)
+		t.Errorf("the table has %v %v, want %v", got, err, want)
 	}
 	if db.Trouble() != nil {
-		t.Error("a refusal is taken for a database that does not answer")
+		t.Error("after a refusal, the database counts as unavailable")
 	}
 	if last.Add(1) {
-		t.Error("something is taken after the end")
+		t.Error("a lane takes a value after Stop")
 	}
 }

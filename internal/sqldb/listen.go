@@ -10,17 +10,17 @@ import (
 // ServerTime is SQL for the clock of a PostgreSQL server, in microseconds since 1970.
 const ServerTime = `CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)`
 
-// Listen puts a token into the channel, if there is room, each time that a transaction
-// with Tx.Notify is committed by any node, until ctx ends. It connects again when the
-// connection breaks. It returns at once where notifications cannot come: from SQLite,
-// and through a pooler, where it would wait in vain.
+// Listen puts a token into the channel, if there is room, each time that any node commits
+// a transaction with Tx.Notify, until ctx ends. It connects again when the connection
+// breaks. It returns at once where there are no notifications: with SQLite, and through a
+// pooler.
 func (db *DB) Listen(ctx context.Context, notified chan<- struct{}) {
 	if !db.Remote() {
 		return
 	}
 	config, err := parsePostgres(db.opts.Address)
 	if err != nil {
-		return // Open has read it
+		return // cannot happen: Open has parsed the address
 	}
 	for ctx.Err() == nil {
 		pooled, err := listenOnce(ctx, config, notified)
@@ -28,7 +28,7 @@ func (db *DB) Listen(ctx context.Context, notified chan<- struct{}) {
 			return
 		}
 		if err != nil {
-			db.log.Debug("the database sends no notifications of changes; it is asked", "error", err)
+			db.log.Debug("the database sends no notifications of changes; it is polled", "error", err)
 		}
 		select {
 		case <-time.After(time.Second):

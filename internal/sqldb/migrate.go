@@ -8,19 +8,19 @@ import (
 	"time"
 )
 
-// migrationTimeout bounds a migration: it may have to index large tables. Where other
-// nodes run, they end one that holds the writer's lock for longer than stuckAfter.
+// migrationTimeout bounds a migration, which may have to index large tables. If other
+// nodes run, they end a migration that holds the writer's lock for longer than stuckAfter.
 const migrationTimeout = 10 * time.Minute
 
-// Migrate runs the migrations that the database has not seen, files named
-// migrations/*.sql in order of their names, each in a transaction with the record that
-// it ran. Only the writer may call it.
+// Migrate runs the migrations that this database has not had yet: the files
+// migrations/*.sql, in order of their names. Each runs in one transaction with the record
+// that it ran. Only the writer may call it.
 func (db *DB) Migrate(ctx context.Context, files fs.FS) error {
 	err := db.InTx(ctx, func(ctx context.Context, tx Tx) error {
 		if err := tx.Script(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, at TEXT NOT NULL)`); err != nil {
 			return err
 		}
-		// As a version of November 2026 named them.
+		// The names that a version of November 2026 gave them.
 		return tx.Later(ctx, `UPDATE migration SET name = replace(name, 'migrations/sqlite/', 'migrations/') WHERE name LIKE 'migrations/sqlite/%'`)
 	})
 	if err != nil {
@@ -48,21 +48,21 @@ func (db *DB) migrateOne(ctx context.Context, name, text string) error {
 	return db.inTx(ctx, func(ctx context.Context, tx Tx) error {
 		n, err := tx.Exec(ctx, `INSERT INTO migration (name, at) VALUES (?, CAST(CURRENT_TIMESTAMP AS TEXT)) ON CONFLICT DO NOTHING`, name)
 		if n == 0 || err != nil {
-			return err // it ran before
+			return err // without an error, it ran before
 		}
 		return tx.Script(ctx, db.reader.engine.schema(text))
 	})
 }
 
-// Migrated are the names of the migrations that the database has seen, in order.
+// Migrated returns the names of the migrations that the database has had, in order.
 func (db *DB) Migrated(ctx context.Context) ([]string, error) {
 	return Texts(db.Query(ctx, `SELECT name FROM migration ORDER BY name`))
 }
 
-// sections are the parts of a migration that are for one engine alone.
+// sections matches the lines that say which engine the next part of a migration is for.
 var sections = regexp.MustCompile(`(?m)^-- for (sqlite|postgres|both)\n`)
 
-// sectionsFor leaves out of a migration what is for another engine.
+// sectionsFor returns a migration without the parts for another engine.
 func sectionsFor(engine, migration string) (text string) {
 	at, of := 0, "both"
 	for _, m := range append(sections.FindAllStringSubmatchIndex(migration, -1), []int{len(migration), 0, 0, 0}) {

@@ -17,9 +17,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// A node's machine dies in the middle of what it sends, with the writer's lock in
-// its hands: the server waits for the rest, and would for hours. The other nodes
-// do not.
+// A node's machine fails while it sends a statement and holds the writer's lock. The
+// server would wait for the rest for hours. The other nodes do not wait so long.
 func TestDeadWriter(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
@@ -35,12 +34,12 @@ func TestDeadWriter(t *testing.T) {
 		defer cancel()
 		return other.DB.Ping(ctx) == nil
 	}
-	storetest.Eventually(t, "the lock is held", func() bool { return !check() })
+	storetest.Eventually(t, "the failed node holds the lock", func() bool { return !check() })
 	storetest.Eventually(t, "the other node writes", check)
 }
 
-// Whoever holds the writer's lock is cut off, but not a commit that waits for a
-// standby, of which nobody must hear before.
+// A node that holds the writer's lock is disconnected. But not one whose commit waits for
+// a standby: nobody may see that commit before it is on the standby.
 func TestEndHolders(t *testing.T) {
 	server := storetest.Start(t)
 	dir := t.TempDir()
@@ -65,7 +64,7 @@ func TestEndHolders(t *testing.T) {
 		return waits
 	})
 	if n, err := s.DB.EndHolders(t.Context(), 0); n != 0 || err != nil {
-		t.Errorf("%d were cut off, %v", n, err)
+		t.Errorf("a commit waits for a standby: %d were disconnected, %v", n, err)
 	}
 	set("")
 	storetest.Eventually(t, "it is committed", func() bool { return s.Ledger.Pending() == 0 && s.DB.Ping(t.Context()) == nil })
@@ -78,16 +77,15 @@ func TestEndHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n, err := s.DB.EndHolders(t.Context(), time.Hour); n != 0 || err != nil {
-		t.Errorf("one that has just begun: %d were cut off, %v", n, err)
+		t.Errorf("the holder has just begun: %d were disconnected, %v", n, err)
 	}
 	if n, err := s.DB.EndHolders(t.Context(), 0); n != 1 || err != nil {
-		t.Errorf("%d were cut off, %v", n, err)
+		t.Errorf("%d were disconnected, want 1, %v", n, err)
 	}
 }
 
-// A host of the address takes connections and says nothing, as one behind a dead
-// machine does: the others are reached in time, by those too who wait less long
-// than that takes.
+// A host in the address takes connections and says nothing, like one on a failed machine.
+// The others are reached in time, also by readers that wait for less time than that takes.
 func TestSilentHost(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

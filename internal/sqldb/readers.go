@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// engine is what differs between the databases, besides their connections that write.
+// engine is what differs between SQLite and PostgreSQL, apart from the connection that
+// writes.
 type engine struct {
 	bind   func(query string) string
 	schema func(migration string) string
-	// refuses reports whether an error is about the values that a statement has.
+	// refuses reports whether an error is about the values in a statement.
 	refuses func(err error) bool
 	remote  bool
 }
@@ -18,11 +19,11 @@ type engine struct {
 // remoteTimeout bounds a transaction across a network.
 const remoteTimeout = 5 * time.Second
 
-// readTimeout bounds a question across a network, where its asker sets no shorter
-// time: one may look through a whole log. A connection that hangs is one of few.
+// readTimeout bounds a query across a network, unless its caller sets a shorter time. A
+// query may read a whole log; but a connection that hangs is one of only a few.
 const readTimeout = time.Minute
 
-// bounded sets a time limit for what is asked across a network.
+// bounded sets a time limit if the database is across a network.
 func (e *engine) bounded(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if !e.remote {
 		return ctx, func() {}
@@ -39,8 +40,8 @@ type readers struct {
 	engine *engine
 }
 
-// newReaders reads through db. It keeps no idle connection yet: a file may be replaced
-// before it could be opened at all. See DB.Ready.
+// newReaders reads through db. It keeps no idle connection before DB.SetReady: until then
+// the file of the database may be replaced.
 func newReaders(db *sql.DB, e *engine) *readers {
 	db.SetMaxOpenConns(maxReaders)
 	db.SetMaxIdleConns(-1)
@@ -62,7 +63,7 @@ func (r *readers) QueryRow(ctx context.Context, q string, args ...any) Row {
 	return &boundedRow{r.DB.QueryRowContext(ctx, r.engine.bind(q), args...), cancel}
 }
 
-// boundedRows are rows that must be closed before their time is over.
+// boundedRows are rows of a query with a time limit, which ends when they are closed.
 type boundedRows struct {
 	*sql.Rows
 	cancel context.CancelFunc

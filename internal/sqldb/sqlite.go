@@ -24,7 +24,7 @@ var sqlite = engine{bind: same, schema: sqliteSchema, refuses: func(err error) b
 	if !errors.As(err, &e) {
 		return false
 	}
-	switch e.Code() & 0xff { // the rest is a detail
+	switch e.Code() & 0xff { // the primary result code
 	case sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_MISMATCH:
 		return true
 	}
@@ -39,9 +39,9 @@ type sqliteConn struct {
 	statements map[string]*sql.Stmt
 }
 
-// openSQLite prepares to use the database of a data folder, whose file is opened when
-// it is needed. The connection that writes waits for a lock of another program (a
-// backup, a curious shell) for a second, then the batch fails and alerts go forward.
+// openSQLite prepares to use the database of a data folder, and opens its file when it is
+// needed. The connection that writes waits one second for a lock of another program (a
+// backup, an open shell). Then the batch fails, and alerts go forward.
 func openSQLite(path string) (conn, *readers, error) {
 	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)", "query_only(1)", "cache_size(-16384)"))
 	if err != nil {
@@ -50,8 +50,8 @@ func openSQLite(path string) (conn, *readers, error) {
 	return &sqliteConn{path: path}, newReaders(db, &sqlite), nil
 }
 
-// join opens the file, if it is not open.
-func (w *sqliteConn) join(ctx context.Context) error {
+// connect opens the file, if it is not open.
+func (w *sqliteConn) connect(ctx context.Context) error {
 	if w.conn != nil {
 		return nil
 	}
@@ -71,7 +71,7 @@ func (w *sqliteConn) join(ctx context.Context) error {
 	return nil
 }
 
-// dsn is SQLite's name of a database.
+// dsn returns the name under which the driver opens a database file.
 func dsn(path string, pragmas ...string) string {
 	q := url.Values{"_txlock": {"immediate"}}
 	for _, p := range pragmas {
@@ -81,18 +81,17 @@ func dsn(path string, pragmas ...string) string {
 }
 
 func (w *sqliteConn) begin(ctx context.Context) error {
-	if err := w.join(ctx); err != nil {
+	if err := w.connect(ctx); err != nil {
 		return err
 	}
 	return w.Later(ctx, "BEGIN IMMEDIATE")
 }
 
-// maxPrepared bounds the statements that are kept compiled: the text of nearly all is
-// constant.
+// maxPrepared bounds the compiled statements that are kept. Nearly all texts are constant.
 const maxPrepared = 128
 
-// prepared is the statement of a text, compiled once: that takes a third of the time
-// of a lone decision, and half of that of recording a request.
+// prepared returns the compiled statement of a text. Each is compiled once, since that
+// takes a third of the time of a single decision, and half of that of recording a request.
 func (w *sqliteConn) prepared(ctx context.Context, q string) (*sql.Stmt, error) {
 	if stmt := w.statements[q]; stmt != nil {
 		return stmt, nil
@@ -169,7 +168,7 @@ func (w *sqliteConn) QueryRow(ctx context.Context, q string, args ...any) Row {
 func (w *sqliteConn) close() {
 	if w.conn != nil {
 		for _, stmt := range w.statements {
-			stmt.Close() // else SQLite leaves the connection open, and the -wal beside the file
+			stmt.Close() // otherwise SQLite keeps the connection open, and leaves the -wal file
 		}
 		w.conn.Close()
 		w.db.Close()
@@ -177,9 +176,9 @@ func (w *sqliteConn) close() {
 	}
 }
 
-// makePrivate creates the file of a database, which SQLite would let others read, and
-// takes from others what they may read of one that is there. SQLite gives its -wal and
-// -shm the same mode.
+// makePrivate creates the file of a database so that nobody else may read it, which SQLite
+// would allow. If the file exists, others lose the right to read it. SQLite gives its -wal
+// and -shm the same mode.
 func makePrivate(path string) error {
 	f, err := datadir.Open(path, os.O_RDWR)
 	if err != nil {
@@ -196,8 +195,8 @@ func makePrivate(path string) error {
 	return nil
 }
 
-// Scratch opens an empty SQLite database for one connection, in a file of its own that
-// need not outlast a crash. What an earlier process left there is deleted.
+// Scratch opens an empty SQLite database for one connection, in a file of its own that is
+// not safe from a crash. What an earlier process left there is deleted.
 func Scratch(path string) (*sql.DB, error) {
 	os.Remove(path)
 	if err := makePrivate(path); err != nil {

@@ -15,13 +15,13 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// What comes from outside and is not UTF-8, or has a NUL, does not make the store
-// "not answer": PostgreSQL refuses such texts, and the transaction with them.
+// Texts from outside that are not UTF-8, or have a NUL, do not make the store
+// unavailable: PostgreSQL refuses such texts, and the whole transaction with them.
 func TestTextsFromOutside(t *testing.T) { storetest.EachEngine(t, testTextsFromOutside) }
 
 func testTextsFromOutside(t *testing.T) {
 	const bad, good = "caf\xe9 \x00 \xff", "caf\uFFFD \uFFFD \uFFFD"
-	s := storetest.Lead(t, storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Node = "host " + bad }))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Node = "host " + bad }))
 	storetest.LogN(t, s, 1)
 	r := storetest.WriteReport(t, s, 1, func(c *report.CutOptions) { c.Remotes = map[string]string{"esi": report.Consolidated} })
 	d := report.Delivery{Report: r.No, Stream: report.Consolidated, Remote: "esi", State: report.StateWritten, At: storetest.T0, Tries: 1, Error: bad + strings.Repeat("é", 1<<20)}
@@ -35,7 +35,7 @@ func testTextsFromOutside(t *testing.T) {
 	if text := r.Files[0].Deliveries[0].Error; !strings.HasPrefix(text, good) || len(text) > 2*sqldb.MaxText || !utf8.ValidString(text) {
 		t.Errorf("a remote's error of %d bytes: %.40q", len(text), text)
 	}
-	for range 2 { // the second finds the first
+	for range 2 { // the second finds the first, and changes nothing
 		if _, err := s.Ledger.SetSwitch(t.Context(), outage.SwitchOff, bad, bad, storetest.T0); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func testTextsFromOutside(t *testing.T) {
 	if _, err := s.Devices.ImportList(t.Context(), bad, storetest.T0, list[0]); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Devices.ImportInventory(t.Context(), bad, storetest.T0, func() (devices.File, error) { // who imports nothing
+	if _, err := s.Devices.ImportInventory(t.Context(), bad, storetest.T0, func() (devices.File, error) { // no file at all
 		return devices.File{}, io.EOF
 	}); err != nil {
 		t.Fatal(err)
@@ -59,6 +59,6 @@ func testTextsFromOutside(t *testing.T) {
 		}
 	}
 	if !s.DB.Available() {
-		t.Error("the store does not answer")
+		t.Error("the store is not available")
 	}
 }

@@ -6,28 +6,28 @@ import (
 	"errors"
 )
 
-// Querier asks. DB and Tx are queriers.
+// Querier reads. DB and Tx are queriers.
 //
-// The SQL is SQLite's, and is such that PostgreSQL understands it too: parameters are ?
-// or ?1, ?2, and an array of rows is one parameter, as Column makes it, that json_each
-// yields.
+// The SQL is written for SQLite, in a form that PostgreSQL understands too: parameters are
+// ? or ?1, ?2; and an array of rows is one parameter, made by Column, which json_each
+// reads.
 type Querier interface {
 	Query(ctx context.Context, query string, args ...any) (Rows, error)
 	QueryRow(ctx context.Context, query string, args ...any) Row
 }
 
-// Tx is a transaction of the writer. No other transaction of any node runs beside it.
+// Tx is a transaction of the writer. No other transaction of any node runs at that time.
 type Tx interface {
 	Querier
 	// Exec returns how many rows were changed.
 	Exec(ctx context.Context, query string, args ...any) (int64, error)
-	// Later is Exec for those who need no result: it may be sent with what comes after
-	// it, so that an error may come from that, or from the commit.
+	// Later is Exec for a caller that needs no result. It may be sent together with the
+	// next statement: then that one, or the commit, returns its error.
 	Later(ctx context.Context, query string, args ...any) error
-	// LaterRows is Later for a query: read is called with the rows when they come, and
-	// closes them.
+	// LaterRows is Later for a query: read is called with the rows when they arrive, and
+	// must close them.
 	LaterRows(ctx context.Context, read func(Rows) error, query string, args ...any) error
-	// Notify has the other nodes look at once, when the transaction is committed.
+	// Notify makes the other nodes follow at once, when the transaction is committed.
 	Notify(ctx context.Context) error
 	// Script runs a text of several statements.
 	Script(ctx context.Context, text string) error
@@ -37,11 +37,11 @@ type Tx interface {
 // commit or undo.
 type conn interface {
 	Tx
-	// begin begins a transaction beside which no other runs, of this node or another.
-	// It connects first if need be. An error may come from what comes after it.
+	// begin begins a transaction. No other runs at that time, of this node or another. It
+	// connects first if needed. The next statement may return its error.
 	begin(ctx context.Context) error
 	commit(ctx context.Context) error
-	// undo rolls back what may be under way.
+	// undo rolls back the transaction, if there still is one.
 	undo(ctx context.Context)
 	// close ends the connection. The next transaction makes another.
 	close()
@@ -63,8 +63,8 @@ type Row interface {
 // ErrNoRows says that a query has no row.
 var ErrNoRows = sql.ErrNoRows
 
-// Scan reads all rows of a query by one function, and closes them. It takes what Query
-// returns.
+// Scan reads each row of a query with the function one, and closes the rows. Its first
+// two arguments are what Query returns.
 func Scan[T any](rows Rows, err error, one func(Rows, *T) error) (list []T, _ error) {
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (r *firstRow) Scan(to ...any) error {
 	return r.Close()
 }
 
-// InTx runs f in a transaction. Only the writer may call it: in Prepare, or where no
+// InTx runs f in a transaction. Only the writer may call it, in Prepare; or anyone, if no
 // writer was started.
 func (db *DB) InTx(ctx context.Context, f func(ctx context.Context, tx Tx) error) error {
 	ctx, cancel := db.Bounded(ctx)
@@ -138,8 +138,8 @@ func (db *DB) inTx(ctx context.Context, f func(ctx context.Context, tx Tx) error
 	return err
 }
 
-// CopyFrom writes rows of a table of a PostgreSQL database by the way that is made for
-// many. Something else was sent in the transaction before.
+// CopyFrom writes rows of a table of a PostgreSQL database with COPY, which is made for
+// many rows. The transaction must have sent something else before.
 func CopyFrom(ctx context.Context, tx Tx, table string, columns []string, rows [][]any) error {
 	pg, ok := tx.(*postgresConn)
 	if !ok {

@@ -6,11 +6,12 @@ import (
 	"time"
 )
 
-// Precision is that of instants: one that is kept comes back truncated to it. Truncate
-// before you compare.
+// Precision is the precision of instants: the database truncates them to it. Truncate an
+// instant before you compare it with a stored one.
 const Precision = time.Microsecond
 
-// Micros is how an instant is kept: in microseconds since 1970, 0 for the zero time.
+// Micros returns an instant as it is stored: in microseconds since 1970, 0 for the zero
+// time.
 func Micros(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -18,7 +19,7 @@ func Micros(t time.Time) int64 {
 	return t.UnixMicro()
 }
 
-// Instant is the instant that Micros made a number of.
+// Instant is the inverse of Micros.
 func Instant(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}
@@ -26,7 +27,7 @@ func Instant(us int64) time.Time {
 	return time.UnixMicro(us).UTC()
 }
 
-// Bool is how a truth value is kept: as 0 or 1.
+// Bool returns a truth value as it is stored: as 0 or 1.
 func Bool(v bool) int {
 	if v {
 		return 1
@@ -34,13 +35,13 @@ func Bool(v bool) int {
 	return 0
 }
 
-// maxText is the longest text from outside that is kept where nobody else limits it, in
-// bytes: a server's page of an error can be long.
+// maxText is the longest text from outside that is stored, in bytes, if nothing else
+// limits it: the error page of a server can be long.
 const maxText = 4 << 10
 
-// Text makes of a text from outside (a remote's error, a file's name, what an operator's
-// machine calls itself) one that any engine keeps: PostgreSQL takes neither what is not
-// UTF-8 nor a NUL, and refuses the whole transaction.
+// Text turns a text from outside (a remote's error, a file's name, the name of an
+// operator's machine) into one that any engine can store. PostgreSQL refuses the whole
+// transaction if a text is not UTF-8 or has a NUL.
 func Text(s string) string {
 	if len(s) > maxText {
 		s = s[:maxText] + "…"
@@ -48,7 +49,7 @@ func Text(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// Column makes a JSON array of rows, each with one value, for json_each.
+// Column returns a JSON array of rows, each with one value, for json_each.
 func Column[T string | int64](values []T) string {
 	rows := make([][1]T, len(values))
 	for i, v := range values {

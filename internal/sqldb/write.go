@@ -15,20 +15,20 @@ const (
 	Urgent How = 0
 	// Background: behind what is urgent, in a transaction of its own.
 	Background How = 1 << (iota - 1)
-	// Surely: asked for again where the answer of the database was lost. The change finds
-	// out what it has done already, so that it is idempotent.
-	Surely
+	// Retry: if the database fails, the change is made again, for 10 s at most. An answer
+	// may have been lost, so the change must find out what it has done already.
+	Retry
 )
 
-// Write makes a change in a transaction of the writer, and returns its value when that
-// is committed. then is called with the value after the commit, before the next
-// transaction begins. The error is ErrUnavailable if the database fails, or if ctx ends
-// first: the change may then still be made.
+// Write makes a change in a transaction of the writer, and returns its value after the
+// commit. then is called with the value after the commit and before the next transaction
+// begins. The error is ErrUnavailable if the database fails, or if ctx ends first: the
+// change may then still be made.
 func Write[T any](ctx context.Context, db *DB, how How, change func(ctx context.Context, tx Tx) (T, error), then ...func(T)) (T, error) {
-	if how&Surely == 0 {
+	if how&Retry == 0 {
 		return writeOnce(ctx, db, how, change, then)
 	}
-	ctx, cancel := context.WithTimeout(ctx, sureFor)
+	ctx, cancel := context.WithTimeout(ctx, retryFor)
 	defer cancel()
 	for refused := false; ; {
 		v, err := writeOnce(ctx, db, how, change, then)
@@ -37,7 +37,7 @@ func Write[T any](ctx context.Context, db *DB, how How, change func(ctx context.
 		}
 		before := refused
 		if refused = db.Refuses(err); refused && before {
-			return v, err // once may be of something else in the transaction
+			return v, err // the first refusal may be of something else in the transaction
 		}
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -47,8 +47,8 @@ func Write[T any](ctx context.Context, db *DB, how How, change func(ctx context.
 	}
 }
 
-// sureFor limits how long a change is asked for again.
-const sureFor = 10 * time.Second
+// retryFor limits how long a change is retried.
+const retryFor = 10 * time.Second
 
 // Do is Write for a change that has no value.
 func (db *DB) Do(ctx context.Context, how How, change func(ctx context.Context, tx Tx) error) error {
@@ -56,14 +56,14 @@ func (db *DB) Do(ctx context.Context, how How, change func(ctx context.Context, 
 	return err
 }
 
-// Ping reports whether the database answers, by a transaction that changes nothing.
+// Ping returns nil if the database answers. It runs a transaction that changes nothing.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.Do(ctx, Urgent, func(context.Context, Tx) error { return nil })
 }
 
-// Unchanged wraps the error of a change that has changed nothing, and is no failure of
-// the database: what else is in its transaction is committed, and Write returns an
-// error that wraps err.
+// Unchanged wraps the error of a change that has changed nothing, and did not fail because
+// of the database. The rest of its transaction is committed, and Write returns an error
+// that wraps err.
 func Unchanged(err error) error { return &unchanged{err} }
 
 type unchanged struct{ error }
@@ -75,7 +75,7 @@ func isUnchanged(err error) bool {
 	return errors.As(err, &u)
 }
 
-// A task is a change that somebody waits for.
+// A task is a change whose caller waits for it.
 type task struct {
 	run  func(ctx context.Context, tx Tx) error
 	done func(err error) // called once, when the transaction is over
@@ -87,7 +87,7 @@ func writeOnce[T any](ctx context.Context, db *DB, how How, change func(ctx cont
 		err error
 	}
 	out := make(chan result, 1)
-	var r result // the writer's, until it is sent
+	var r result // only the writer uses it, until it is sent
 	t := &task{run: func(ctx context.Context, tx Tx) error {
 		r.v, r.err = change(ctx, tx)
 		if isUnchanged(r.err) {

@@ -47,7 +47,7 @@ func TestEveryLaneMoves(t *testing.T) { storetest.EachEngine(t, testEveryLaneMov
 
 func testEveryLaneMoves(t *testing.T) {
 	s, stop := steadily(t)
-	storetest.Lead(t, s)
+	storetest.MakeLeader(t, s)
 	var rows strings.Builder
 	rows.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
 	for n := range 3 * 250 {

@@ -75,7 +75,7 @@ func TestAnswerToCommitLost(t *testing.T) {
 		t.Errorf("cut again: %+v %v", r, err)
 	}
 	lost("housekeeping", func() {
-		if _, err := storetest.Lead(t, s).Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0}); err == nil {
+		if _, err := storetest.MakeLeader(t, s).Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0}); err == nil {
 			_, err = s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0})
 			if err != nil {
 				t.Errorf("housekeeping: %v", err)

@@ -60,7 +60,7 @@ func testStoreOfBeforeIdentity(t *testing.T) {
 	run(`UPDATE counter SET value = 1`)
 	run(fmt.Sprintf(`INSERT INTO forwarded (alert_id, chf, received_at, reason) VALUES ('note', %d, %d, 'no-window')`, int64(storetest.Hub(1)), sqldb.Micros(storetest.T0)))
 
-	s := storetest.Lead(t, storetest.Open(t, dir))
+	s := storetest.MakeLeader(t, storetest.Open(t, dir))
 	for _, c := range []struct {
 		id      string
 		outcome outage.Outcome

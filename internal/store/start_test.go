@@ -38,7 +38,7 @@ func testAskedWhileFilling(t *testing.T) {
 			t.Fatal(err)
 		}
 		said := strings.Join(s.Conditions(), "\n")
-		may := s.Ledger.MayHold(12345)
+		may := s.Ledger.MayHaveWindow(12345)
 		d, err := s.Ledger.Decide(t.Context(), storetest.AD1(1, fmt.Sprint(n), storetest.T0.Add(time.Minute)), outage.Suppressed, 0)
 		if err != nil || d.Outcome != outage.Suppressed {
 			t.Fatalf("%v %v", d, err)
@@ -50,7 +50,7 @@ func testAskedWhileFilling(t *testing.T) {
 			t.Errorf("while it is filled, a hub may have a window: %v; it says %q", may, said)
 		}
 		storetest.Eventually(t, "all hubs are known", s.Started)
-		if s.Ledger.MayHold(12345) || !s.Ledger.MayHold(storetest.Hub(1)) || s.Ledger.Hubs() != others+1 || len(s.Conditions()) > 0 {
+		if s.Ledger.MayHaveWindow(12345) || !s.Ledger.MayHaveWindow(storetest.Hub(1)) || s.Ledger.Hubs() != others+1 || len(s.Conditions()) > 0 {
 			t.Errorf("%d hubs, it says %q", s.Ledger.Hubs(), s.Conditions())
 		}
 		return

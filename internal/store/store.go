@@ -144,10 +144,10 @@ func Start(opts Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s.Devices = devices.New(s.DB, devices.Options{Dir: opts.Dir, Log: opts.Log, Moving: s.moving})
+	s.Devices = devices.New(s.DB, devices.Options{Dir: opts.Dir, Log: opts.Log, PrepareInventory: s.moveWindows})
 	s.Cluster = cluster.New(s.DB, cluster.Options{Name: opts.Node, Version: opts.Version, Now: opts.Now, Elapsed: opts.Elapsed, Log: opts.Log,
-		State: func() map[string]string { return map[string]string{"switch": string(s.Ledger.Switch())} },
-		Beat:  s.Ledger.ReadSwitch, Look: s.Ledger.Follow, Prune: s.Ledger.Prune})
+		State:       func() map[string]string { return map[string]string{"switch": string(s.Ledger.Switch())} },
+		OnHeartbeat: s.Ledger.ReadSwitch, Follow: s.Ledger.Follow, Prune: s.Ledger.Prune})
 	s.Reports = report.NewRegister(s.DB, s.Ledger, s.Cluster)
 	s.start()
 	return s, nil
@@ -175,8 +175,8 @@ func (s *Store) start() {
 	s.Cluster.Start(run, s.loaded)
 }
 
-// moving has windows follow their meters to other hubs.
-func (s *Store) moving(ctx context.Context, im devices.Import, staged *devices.Staged) (func(context.Context, sqldb.Tx) (func(), error), error) {
+// moveWindows makes windows follow their meters to other hubs.
+func (s *Store) moveWindows(ctx context.Context, im devices.Import, staged *devices.Staged) (func(context.Context, sqldb.Tx) (func(), error), error) {
 	return s.Ledger.PrepareMove(ctx, windows.InventoryImport{No: im.No, At: im.At, Rows: im.Rows, IDs: staged.IDs})
 }
 
@@ -234,7 +234,7 @@ func (s *Store) load(ctx context.Context) error {
 	if err != nil {
 		s.DB.Reconnect()
 	} else {
-		s.DB.Ready()
+		s.DB.SetReady()
 		close(s.loaded)
 	}
 	if !closed(s.tried) {

@@ -158,7 +158,7 @@ func openLive(ctx context.Context, dir string) (*source, error) {
 		db.Close()
 		return nil, err
 	}
-	db.Ready()
+	db.SetReady()
 	return &source{db, db.Close}, nil
 }
 
@@ -172,7 +172,7 @@ func openTarget(ctx context.Context, database string, log *slog.Logger) (*sqldb.
 		db.Close()
 		return nil, err
 	}
-	db.Ready()
+	db.SetReady()
 	return db, nil
 }
 

@@ -22,8 +22,8 @@ import (
 
 const otherSupplier = storetest.Supplier + 1
 
-// of is the activation as another supplier's.
-func of(from outage.DeviceID, a outage.Activation) outage.Activation {
+// sentBy returns the activation as a request of another supplier.
+func sentBy(from outage.DeviceID, a outage.Activation) outage.Activation {
 	a.RequestID.Originator = from
 	return a
 }
@@ -42,8 +42,8 @@ func windowEvents(t *testing.T, s *store.Store) (list []events.Event) {
 	return list
 }
 
-// Each way to say which windows closes those and no others, with one event; what is
-// over, or closed already, is not closed again.
+// Each way to select windows closes those and no others, with one event. Windows that are over
+// or closed are not closed again.
 func TestCloseWindows(t *testing.T) { storetest.EachEngine(t, testCloseWindows) }
 
 func testCloseWindows(t *testing.T) {
@@ -52,7 +52,7 @@ func testCloseWindows(t *testing.T) {
 		storetest.OnDemand(1, 1, storetest.T0.Add(-time.Hour)), // over
 		storetest.OnDemand(1, 2, storetest.T0),
 		storetest.FutureDated(1, 3, storetest.T0, storetest.T0.Add(5*time.Hour)),
-		of(otherSupplier, storetest.OnDemand(2, 1, storetest.T0)),
+		sentBy(otherSupplier, storetest.OnDemand(2, 1, storetest.T0)),
 		storetest.FutureDated(3, 1, storetest.T0, storetest.T0.Add(2*time.Hour)),
 	}
 	acts[3].CHF = storetest.Hub(1) // two meters on one hub, as in a block of flats
@@ -83,13 +83,13 @@ func testCloseWindows(t *testing.T) {
 		}
 		closed, was, err := s.Windows.Close(t.Context(), c.which, "alice", "no fault of theirs", now, 100)
 		if none := len(c.closes) == 0; none != errors.Is(err, windows.ErrNoWindows) || !none && err != nil || closed != len(c.closes) || len(was) != closed || len(before) != closed {
-			t.Errorf("%+v: closed %d %v: %v; there were %v", c.which, closed, was, err, before)
+			t.Errorf("%+v: closed %d %v: %v; in force were %v", c.which, closed, was, err, before)
 		}
 		var ids, want []string
 		for _, a := range was {
 			ids = append(ids, a.RequestID.String())
 			if !a.Standing {
-				t.Errorf("%+v: %+v", c.which, a)
+				t.Errorf("%+v: not as it was before: %+v", c.which, a)
 			}
 		}
 		for _, i := range c.closes {
@@ -103,14 +103,14 @@ func testCloseWindows(t *testing.T) {
 			if err != nil || len(list) != 1 {
 				t.Fatal(list, err)
 			}
-			is, closed := &list[0], slices.Contains(c.closes, i)
-			if closed != (is.State == outage.Closed) || closed == is.Standing || closed != (is.Why == "by alice: no fault of theirs") {
-				t.Errorf("%+v: %d is %+v", c.which, i, is)
+			got, closed := &list[0], slices.Contains(c.closes, i)
+			if closed != (got.State == outage.Closed) || closed == got.Standing || closed != (got.Why == "by alice: no fault of theirs") {
+				t.Errorf("%+v: activation %d is %+v", c.which, i, got)
 			}
 		}
 		if events := windowEvents(t, s); c.closes == nil && len(events) != 0 || c.closes != nil && (len(events) != 1 ||
 			events[0].New != c.says || events[0].Old != fmt.Sprint(len(c.closes)) || events[0].Who != "alice" || events[0].Why != "no fault of theirs" || !events[0].At.Equal(now)) {
-			t.Errorf("%+v: %+v", c.which, events)
+			t.Errorf("%+v: the events are %+v", c.which, events)
 		}
 		if _, _, err := s.Windows.Close(t.Context(), c.which, "alice", "again", now, 100); !errors.Is(err, windows.ErrNoWindows) {
 			t.Errorf("%+v, again: %v", c.which, err)
@@ -119,8 +119,8 @@ func testCloseWindows(t *testing.T) {
 	}
 }
 
-// A window that was closed by hand stays closed, whatever is answered, and whatever
-// is sent again or withdrawn; only another request opens one.
+// A window that was closed by hand stays closed, whatever the answers are, and whatever is
+// sent again or withdrawn. Only another request opens a window.
 func TestClosedStaysClosed(t *testing.T) { storetest.EachEngine(t, testClosedStaysClosed) }
 
 func testClosedStaysClosed(t *testing.T) {
@@ -129,7 +129,7 @@ func testClosedStaysClosed(t *testing.T) {
 	pending, next := storetest.FutureDated(1, 1, storetest.T0, storetest.T0.Add(time.Hour)), storetest.OnDemand(1, 2, storetest.T0.Add(time.Minute))
 	uncertain := storetest.OnDemand(1, 3, storetest.T0.Add(2*time.Minute))
 	s.Ledger.Record(t.Context(), pending)
-	s.Ledger.Record(t.Context(), next) // takes the place of the first, unless it is withdrawn
+	s.Ledger.Record(t.Context(), next) // supersedes the first, unless it is withdrawn
 	s.Ledger.Record(t.Context(), uncertain)
 	s.Ledger.RecordAnswer(t.Context(), uncertain, outage.Uncertain)
 	if d := storetest.Decide(t, s, storetest.AD1(1, "a", now)); d.Outcome != outage.Suppressed {
@@ -168,18 +168,18 @@ func testClosedStaysClosed(t *testing.T) {
 	}
 }
 
-// Many are closed in steps, each with an event that says how many; what was cut off
-// goes on when it is asked for again.
+// Many windows are closed in several transactions, each with an event that says how many. If
+// closing is interrupted, the next call closes the rest.
 func TestCloseManyWindows(t *testing.T) { storetest.EachEngine(t, testCloseManyWindows) }
 
 func testCloseManyWindows(t *testing.T) {
-	const n = 2*windows.CloseStep + 300
+	const n = 2*windows.CloseBatchSize + 300
 	var commits atomic.Int64
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	s := storetest.Open(t, t.TempDir(), func(o *store.Options) {
 		o.OnCommit = func(time.Duration, error) {
-			if commits.Add(1) == 3 { // of the last window's number, and of two steps
+			if commits.Add(1) == 3 { // the first reads the last id, then two batches
 				cancel()
 			}
 		}
@@ -196,14 +196,14 @@ func testCloseManyWindows(t *testing.T) {
 	now := storetest.T0.Add(time.Minute)
 	commits.Store(0)
 	closed, _, err := s.Windows.Close(ctx, windows.Which{All: true}, "alice", "why", now, 10)
-	if !errors.Is(err, sqldb.ErrUnavailable) || closed > 2*windows.CloseStep {
-		t.Errorf("cut off: %d %v", closed, err)
+	if !errors.Is(err, sqldb.ErrUnavailable) || closed > 2*windows.CloseBatchSize {
+		t.Errorf("interrupted: %d %v", closed, err)
 	}
 	if err := s.DB.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if events := windowEvents(t, s); len(events) != 2 {
-		t.Errorf("cut off: %+v", events)
+		t.Errorf("interrupted: the events are %+v", events)
 	}
 	s.Ledger.Record(t.Context(), storetest.OnDemand(n, 1, now))
 	closed, was, err := s.Windows.Close(t.Context(), windows.Which{All: true}, "alice", "again", now, 10)
@@ -219,17 +219,17 @@ func testCloseManyWindows(t *testing.T) {
 		sum += v
 	}
 	if sum != n+1 {
-		t.Errorf("the events say %d of %d", sum, n+1)
+		t.Errorf("by the events %d were closed, want %d", sum, n+1)
 	}
 	if list, err := s.Windows.InForce(t.Context(), windows.Which{All: true}, now, 10); err != nil || len(list) != 0 {
-		t.Errorf("%+v %v", list, err)
+		t.Errorf("still in force: %+v %v", list, err)
 	}
 }
 
-// The windows that are listed are the next to begin, and no more than are asked for.
-func TestWindows(t *testing.T) { storetest.EachEngine(t, testWindows) }
+// The windows in force are listed in order of their starts, and no more than the limit.
+func TestInForce(t *testing.T) { storetest.EachEngine(t, testInForce) }
 
-func testWindows(t *testing.T) {
+func testInForce(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	for i := range 20 {
 		s.Ledger.Record(t.Context(), storetest.FutureDated(i, 1, storetest.T0, storetest.T0.Add(time.Duration(1+i*7%20)*time.Hour)))
@@ -242,24 +242,23 @@ func testWindows(t *testing.T) {
 	}
 	for i, a := range list {
 		if want := storetest.T0.Add(time.Duration(i) * time.Hour); !a.Start.Equal(want) {
-			t.Errorf("%d begins at %s, not at %s", i, a.Start, want)
+			t.Errorf("window %d starts at %s, want %s", i, a.Start, want)
 		}
 	}
 }
 
-// The answer that windows are closed is lost: they come to be closed once, and that is
-// said.
+// The answer that windows are closed is lost. They are closed once, and Close returns them.
 func TestAnswerToCloseLost(t *testing.T) {
 	s, proxy := storetest.Losing(t)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	now := storetest.T0.Add(time.Minute)
-	proxy.LoseAnswer(storetest.CommitAnswer, 1) // the first is of the last window's number
+	proxy.LoseAnswer(storetest.CommitAnswer, 1) // the answer before that is for the last id
 	closed, was, err := s.Windows.Close(t.Context(), windows.Which{All: true}, "alice", "why", now, 10)
 	if err != nil || closed != 1 || len(was) != 1 || !proxy.LostAnswer() {
-		t.Errorf("%d %+v %v", closed, was, err)
+		t.Errorf("closed %d %+v, %v; the answer was lost: %v", closed, was, err, proxy.LostAnswer())
 	}
 	if events := windowEvents(t, s); len(events) != 1 || events[0].Old != "1" {
-		t.Errorf("%+v", events)
+		t.Errorf("the events are %+v", events)
 	}
 }
 
@@ -288,7 +287,7 @@ func testCloseWindowsOnAllNodes(t *testing.T) {
 	}
 }
 
-// A report tells that windows were closed, once, and does not take it for what is in
+// One report says that windows were closed. The next does not have that among the events in
 // force.
 func TestReportOfClosedWindows(t *testing.T) { storetest.EachEngine(t, testReportOfClosedWindows) }
 
@@ -307,8 +306,8 @@ func testReportOfClosedWindows(t *testing.T) {
 	}
 }
 
-// The windows of a hub, a meter or a request are found by an index of these, whatever
-// else is kept, and the next of all by their end.
+// The windows of a hub, a meter or a request are found by an index of these. The windows of
+// all are found by the index of their ends.
 func TestWindowsByIndex(t *testing.T) { storetest.EachEngine(t, testWindowsByIndex) }
 
 func testWindowsByIndex(t *testing.T) {

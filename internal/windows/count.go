@@ -9,29 +9,27 @@ import (
 	"quell/internal/sqldb"
 )
 
-// ErrCounting says that there are many windows, and that they have not been counted
-// yet.
+// ErrCounting says that there are many windows, and that they are not counted yet.
 var ErrCounting = errors.New("the windows are being counted")
 
-// windowCount is how many windows there are, as they were last counted.
+// windowCount is the last count of the windows.
 type windowCount struct {
-	mu            sync.Mutex // guards what follows
+	mu            sync.Mutex // guards the next fields
 	open, pending int
 	known         bool
 	counting      bool
-	due           time.Time // when they are counted again, if anybody asks
+	due           time.Time // when Counts may start the next count
 }
 
-// countPage is how many windows are counted by one question.
+// countPage is how many windows one query counts.
 const countPage = 10_000
 
-// countShare is the part of the time that counting may take: one hundredth.
+// countShare limits the time for counting to one part in countShare.
 const countShare = 100
 
-// Counts says how many windows are open at the instant now, and how many
-// stand and have not begun. If there are more than countPage, it says what was
-// counted last, and has them counted again behind it from time to time. The error
-// is sqldb.ErrUnavailable, or ErrCounting.
+// Counts returns how many windows are open at the instant now, and how many are pending. If
+// countPage or more are not over, it returns the last count, and starts a new count in the
+// background from time to time. The error is sqldb.ErrUnavailable, or ErrCounting.
 func (w *Windows) Counts(ctx context.Context, now time.Time) (open, pending int, err error) {
 	var rows int
 	if err = w.db.QueryRow(ctx, countSomeSQL, sqldb.Micros(now), countPage).Scan(&rows, &open, &pending); err != nil {

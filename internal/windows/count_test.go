@@ -11,8 +11,8 @@ import (
 	"quell/internal/windows"
 )
 
-// Windows are counted at once where they are few. Where they are many, nobody who
-// asks waits until they are counted.
+// A few windows are counted at once. If there are many, Counts does not wait until they are
+// counted.
 func TestWindowCounts(t *testing.T) { storetest.EachEngine(t, testWindowCounts) }
 
 func testWindowCounts(t *testing.T) {

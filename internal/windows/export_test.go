@@ -2,12 +2,12 @@ package windows
 
 // For the tests in package windows_test.
 const (
-	CloseStep    = closeStep
-	CountPage    = countPage
-	MaxWindows   = maxWindows
-	InForceSQL   = windowsSQL
-	CountSomeSQL = countSomeSQL
-	SmallMove    = smallMove
+	CloseBatchSize = closeBatchSize
+	CountPage      = countPage
+	MaxWindows     = maxWindows
+	InForceSQL     = windowsSQL
+	CountSomeSQL   = countSomeSQL
+	SmallMove      = smallMove
 )
 
 var UntrackedQuery = untrackedQuery

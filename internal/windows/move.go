@@ -8,21 +8,21 @@ import (
 	"quell/internal/sqldb"
 )
 
-// A window is on the hub of its meter, which alerts name. When an import of the
-// inventory says that a meter is on another hub, its windows that are not over move
-// there with it, in the transaction that puts the import into force: the old hub may
-// be in another home by then. A hub that is not known is nobody's.
+// A window is on the hub of its meter, since alerts name the hub. When an import of the
+// inventory puts a meter on another hub, its windows that are not over move to that hub too,
+// in the transaction that puts the import into force: the old hub may be in another home by
+// then. If the new hub is not known, its windows are on no hub.
 
-// onOther finds the windows of an import, ?1, that are not over at the instant ?2
-// and are on another hub than it says.
-const onOther = ` FROM activation a JOIN inventory d ON d.device_id = a.esme AND d.import_no = ?1 WHERE a.ends_at > ?2 AND a.chf <> d.chf`
+// onOtherHub selects the windows of meters in the import ?1 that are not over at the instant
+// ?2, and are on another hub than the import says.
+const onOtherHub = ` FROM activation a JOIN inventory d ON d.device_id = a.esme AND d.import_no = ?1 WHERE a.ends_at > ?2 AND a.chf <> d.chf`
 
-// smallMove finds them from the devices in ?3.
+// smallMove finds these windows for the devices in ?3.
 const smallMove = `SELECT a.id FROM (SELECT CAST(value->>0 AS BIGINT) AS id FROM json_each(?3)) AS h
 	CROSS JOIN activation a JOIN inventory d ON d.device_id = a.esme AND d.import_no = ?1 WHERE a.esme = h.id AND a.ends_at > ?2 AND a.chf <> d.chf`
 
-// smallImport is how many devices an import has at most that asks for the windows of its own
-// meters, and not for all there are.
+// smallImport is how many devices an import may have for smallMove. For a larger one all
+// windows are searched.
 const smallImport = 5000
 
 // An InventoryImport is an import of the inventory that is not in force yet.
@@ -30,27 +30,27 @@ type InventoryImport struct {
 	No   int64
 	At   time.Time
 	Rows int // devices
-	// IDs yields the devices, up to n at a time.
+	// IDs yields the ids of the devices, up to n at a time.
 	IDs func(ctx context.Context, n int, yield func([]int64) error) error
 }
 
-// Moved says which hubs windows have moved between.
+// Moved says from which hubs windows have moved, and to which: From[i] to To[i].
 type Moved struct {
 	From []int64
 	To   []outage.DeviceID
 }
 
-// PrepareMove finds the windows that an import of the inventory moves: so many may have to be
-// looked at that nothing should wait for it. move moves them, and those that were recorded
+// PrepareMove finds the windows that an import of the inventory moves. It may have to search
+// so many that nothing should wait for it. move moves them, and those that were recorded
 // since, in the transaction that puts the import into force.
 func (w *Windows) PrepareMove(ctx context.Context, im InventoryImport) (move func(ctx context.Context, tx sqldb.Tx) (Moved, error), err error) {
-	var upTo int64 // the last activation that was looked at
+	var upTo int64 // the last activation that is searched here
 	if err := w.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&upTo); err != nil {
 		return nil, err
 	}
 	var found []int64
 	if im.Rows > smallImport {
-		found, err = sqldb.Numbers(w.db.Query(ctx, `SELECT a.id`+onOther, im.No, sqldb.Micros(im.At)))
+		found, err = sqldb.Numbers(w.db.Query(ctx, `SELECT a.id`+onOtherHub, im.No, sqldb.Micros(im.At)))
 	} else {
 		err = im.IDs(ctx, smallImport, func(meters []int64) (err error) {
 			found, err = sqldb.Numbers(w.db.Query(ctx, smallMove, im.No, sqldb.Micros(im.At), sqldb.Column(meters)))

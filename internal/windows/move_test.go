@@ -11,7 +11,7 @@ import (
 	"quell/internal/windows"
 )
 
-// The windows that a small import moves are found from its devices.
+// The windows that a small import moves are found by its devices.
 func TestSmallMoveByIndex(t *testing.T) { storetest.EachEngine(t, testSmallMoveByIndex) }
 
 func testSmallMoveByIndex(t *testing.T) {

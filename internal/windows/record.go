@@ -8,22 +8,22 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Recorded is what Record answers.
+// Recorded is the result of Record.
 type Recorded struct {
-	// Hub is the hub that the window is on, 0 if that is not known or nothing was recorded.
+	// Hub is the hub of the window; 0 if it is not known, or nothing was recorded.
 	Hub outage.DeviceID
-	// Repeated says that the same message had been recorded before, and neither withdrawn nor
-	// failed: nothing changed. If its window was closed by hand, it stays closed.
+	// Repeated says that the same message was recorded before, and neither withdrawn nor
+	// failed. Nothing changed. If its window was closed by hand, it stays closed.
 	Repeated bool
-	// TooMany says that as many windows of the meter are in force as may be: it closed what was
-	// pending, and opened none.
+	// TooMany says that the meter has as many windows in force as it may have. The request
+	// closed what was pending, and opened none.
 	TooMany bool
-	// Nothing says that there was nothing to close: nothing was recorded.
+	// Nothing says that nothing was recorded, since there was nothing to close.
 	Nothing bool
 }
 
-// sameMessage is the condition, of the first four parameters, that a row is of a
-// message: it asks for the same, or it was kept as a closing.
+// sameMessage is the condition that a row is of a message, which parameters ?1 to ?4 name. The
+// row asks for the same, or it was recorded as a closing.
 const sameMessage = `request_id = ?1 AND form = ?2 AND (kind = ?3 AND execute_at = ?4 OR kind = 'closing')`
 
 func messageKey(a *outage.Activation) []any {
@@ -31,9 +31,9 @@ func messageKey(a *outage.Activation) []any {
 }
 
 // Record records an activation, and works out which windows of its meter are in force now. It
-// does nothing if the same message is recorded, or this very attempt is (the journal may be
-// played twice). A closing opens no window, and is recorded only if the meter has one that is
-// not over. The window is on the hub that the inventory names.
+// does nothing if the same message was recorded before, or the same attempt was (the journal
+// may be played twice). A closing opens no window, and is recorded only if the meter has a
+// window that is not over. The window is on the hub that the inventory has for the meter.
 func (w *Windows) Record(ctx context.Context, tx sqldb.Tx, a outage.Activation, closing bool) (r Recorded, err error) {
 	key := messageKey(&a)
 	if closing {
@@ -62,7 +62,7 @@ func (w *Windows) Record(ctx context.Context, tx sqldb.Tx, a outage.Activation, 
 	if err != nil {
 		return r, err
 	}
-	// Those that came after it, and were recorded before, are kept as long as it is.
+	// Requests that came after it, but were recorded before it, are kept as long as it is.
 	if err := tx.Later(ctx, `UPDATE activation SET keep_until = ?1 WHERE esme = ?2 AND (received_at > ?3 OR received_at = ?3 AND id > ?4)
 		AND received_at < ?1 AND state <> 'withdrawn' AND keep_until > 0 AND keep_until < ?1`, sqldb.Micros(a.End), int64(a.ESME), sqldb.Micros(a.Received), a.ID); err != nil {
 		return r, err
@@ -74,48 +74,48 @@ func (w *Windows) Record(ctx context.Context, tx sqldb.Tx, a outage.Activation, 
 	return r, tx.Notify(ctx)
 }
 
-// RecordAnswer records the next hop's answer to an attempt, which is Accepted, Withdrawn or
-// Uncertain: a, as it was recorded or found repeated. An activation is withdrawn, or
-// uncertain, unless another attempt was accepted. One that was accepted stays accepted,
-// whatever became of others.
+// RecordAnswer records the next hop's answer to an attempt: Accepted, Withdrawn or Uncertain.
+// a is the attempt as it was given to Record. An activation becomes withdrawn or uncertain
+// only if no other attempt was accepted. If one was accepted it stays accepted, whatever
+// happens to other attempts.
 func (w *Windows) RecordAnswer(ctx context.Context, tx sqldb.Tx, a *outage.Activation, answer outage.State) error {
-	// The latest attempt that is not younger than this answer. An answer to an
-	// attempt that repeated another settles that other.
+	// The latest recorded attempt up to this one. If this attempt repeated an earlier one, its
+	// answer counts for the earlier one.
 	rows, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation
 		WHERE `+sameMessage+` AND received_at <= ?5 ORDER BY received_at DESC, id DESC LIMIT 1`, append(messageKey(a), sqldb.Micros(a.Received))...))
 	if err != nil || len(rows) == 0 {
 		return err
 	}
-	is := &rows[0]
+	last := &rows[0]
 	switch {
-	case answer == outage.Accepted && is.State == outage.Unanswered:
-		return w.setState(ctx, tx, is.ID, answer)
-	case is.State == outage.Withdrawn && is.Why != "" && answer != outage.Withdrawn:
-		// It was delivered, perhaps, and did not run.
-		if err := w.setState(ctx, tx, is.ID, outage.Failed); err != nil {
+	case answer == outage.Accepted && last.State == outage.Unanswered:
+		return w.setState(ctx, tx, last.ID, answer)
+	case last.State == outage.Withdrawn && last.Why != "" && answer != outage.Withdrawn:
+		// It may have been delivered, and did not run: see Fail.
+		if err := w.setState(ctx, tx, last.ID, outage.Failed); err != nil {
 			return err
 		}
-		is.State = outage.Failed
-		_, err = w.resolveNew(ctx, tx, is)
+		last.State = outage.Failed
+		_, err = w.resolveNew(ctx, tx, last)
 		return err
-	case answer == outage.Accepted && (is.State == outage.Withdrawn || is.State == outage.Uncertain):
-		return w.revive(ctx, tx, is)
-	case answer == outage.Withdrawn && is.State == outage.Unanswered:
-		return errors.Join(w.setState(ctx, tx, is.ID, answer), w.resolveGone(ctx, tx, is))
-	case answer == outage.Uncertain && (is.State == outage.Unanswered || is.State == outage.Withdrawn):
-		if err := w.setState(ctx, tx, is.ID, answer); err != nil {
+	case answer == outage.Accepted && (last.State == outage.Withdrawn || last.State == outage.Uncertain):
+		return w.accept(ctx, tx, last)
+	case answer == outage.Withdrawn && last.State == outage.Unanswered:
+		return errors.Join(w.setState(ctx, tx, last.ID, answer), w.resolveWithdrawn(ctx, tx, last))
+	case answer == outage.Uncertain && (last.State == outage.Unanswered || last.State == outage.Withdrawn):
+		if err := w.setState(ctx, tx, last.ID, answer); err != nil {
 			return err
 		}
-		is.State = answer
-		_, err = w.resolveNew(ctx, tx, is)
+		last.State = answer
+		_, err = w.resolveNew(ctx, tx, last)
 		return err
 	}
-	return nil // another attempt was accepted, or it failed, or was closed by hand
+	return nil // another attempt was accepted; or it failed, or was closed by hand
 }
 
-// revive accepts an attempt that was withdrawn. If the same message was sent again
-// meanwhile, and is not answered, that is a repetition of this.
-func (w *Windows) revive(ctx context.Context, tx sqldb.Tx, a *outage.Activation) error {
+// accept accepts an attempt that was withdrawn or uncertain. If the same message was sent again
+// meanwhile, and has no answer yet, that attempt becomes a repetition of this one.
+func (w *Windows) accept(ctx context.Context, tx sqldb.Tx, a *outage.Activation) error {
 	others, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation
 		WHERE request_id = ? AND form = ? AND kind = ? AND execute_at = ? AND state IN ('unanswered', 'accepted', 'closed')`, messageKey(a)...))
 	if err != nil {
@@ -125,7 +125,7 @@ func (w *Windows) revive(ctx context.Context, tx sqldb.Tx, a *outage.Activation)
 		if others[i].State == outage.Accepted || others[i].State == outage.Closed {
 			return nil
 		}
-		if err := errors.Join(w.setState(ctx, tx, others[i].ID, outage.Withdrawn), w.resolveGone(ctx, tx, &others[i])); err != nil {
+		if err := errors.Join(w.setState(ctx, tx, others[i].ID, outage.Withdrawn), w.resolveWithdrawn(ctx, tx, &others[i])); err != nil {
 			return err
 		}
 	}
@@ -137,29 +137,30 @@ func (w *Windows) revive(ctx context.Context, tx sqldb.Tx, a *outage.Activation)
 	return err
 }
 
-// setState changes a state. One that was withdrawn was passed over when an earlier one
-// was recorded late: it is now kept as long as any of its meter.
+// setState changes the state of an attempt. Record does not extend keep_until of withdrawn
+// attempts: so one that was withdrawn is now kept as long as every request of its meter.
 func (w *Windows) setState(ctx context.Context, tx sqldb.Tx, id int64, to outage.State) error {
 	return tx.Later(ctx, `UPDATE activation SET state = ?1, keep_until = CASE WHEN state = 'withdrawn' AND keep_until > 0 THEN
 		(SELECT max(k) FROM (SELECT activation.keep_until AS k UNION ALL SELECT max(b.ends_at) FROM activation b WHERE b.esme = activation.esme) AS kept)
 		ELSE keep_until END WHERE id = ?2`, string(to), id)
 }
 
-// Failed says that the activation of a request did not run, and why.
+// Failed says that the firmware activation of a request did not run, and why.
 type Failed struct {
 	Request outage.RequestID `json:"request"`
 	Why     string           `json:"why"` // a few words
 }
 
-// Fail closes the windows of requests whose activation did not run, if any is known of them.
-// What a request had replaced stays replaced: the meter may have forgotten that.
+// Fail closes the windows of requests whose activation did not run. It ignores requests that
+// are not known. What a request had replaced stays replaced: the meter may have forgotten it.
 func Fail(ctx context.Context, tx sqldb.Tx, list []Failed) error {
 	for _, f := range list {
 		if err := tx.Later(ctx, `UPDATE activation SET state = 'failed', standing = 0, why = ? WHERE request_id = ? AND state IN ('unanswered', 'accepted', 'uncertain')`,
 			f.Why, f.Request.String()); err != nil {
 			return err
 		}
-		// An attempt that was refused may be accepted yet, where they overlap.
+		// If attempts overlap, one that is withdrawn now may still be accepted. The reason is
+		// kept for RecordAnswer.
 		if err := tx.Later(ctx, `UPDATE activation SET why = ? WHERE request_id = ? AND state = 'withdrawn'`, f.Why, f.Request.String()); err != nil {
 			return err
 		}

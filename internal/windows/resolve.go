@@ -8,23 +8,22 @@ import (
 	"quell/internal/sqldb"
 )
 
-// maxWindows is how many windows of one meter may stand at a time. A supplier that
-// sends one request after the other opens no more, so that the cost of recording
+// maxWindows is how many windows of one meter may be in force at a time. A supplier that
+// sends one request after the other opens no more than these, so that the cost of recording
 // does not grow with what it sends.
 const maxWindows = 50
 
-// resolvePage is how many requests are read at once to find the one that takes the
-// place of another.
+// resolvePage is how many requests are read at once to find the one that supersedes another.
 const resolvePage = 200
 
-// Which windows of a meter stand is outage.ResolveWindows over all of its requests. It
-// need not follow them all again for each: whether one stands depends on those
-// that came after it. So a request meets only the windows that stand and are not
-// over, and the first of those after it that takes its place; one that goes gives
-// back only what it had replaced.
+// outage.ResolveWindows says which windows of a meter are in force (standing), from all of its
+// requests. But whether one is in force depends only on the requests that came after it. So a
+// new request is compared only with the windows in force that are not over, and with later
+// requests until one supersedes it. When a request is withdrawn, only those that it had
+// superseded are worked out again.
 
-// resolveNew works out what stands now that a counts: it is new, or its state has
-// changed. If more than maxWindows stand then, it opens none.
+// resolveNew works out what is in force now that a counts: it is new, or its state has
+// changed. If the meter still has maxWindows others, a opens none.
 func (w *Windows) resolveNew(ctx context.Context, tx sqldb.Tx, a *outage.Activation) (tooMany bool, err error) {
 	open, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation
 		WHERE esme = ? AND ends_at > ? AND standing = 1 AND id <> ?`, int64(a.ESME), sqldb.Micros(a.Received), a.ID))
@@ -43,15 +42,15 @@ func (w *Windows) resolveNew(ctx context.Context, tx sqldb.Tx, a *outage.Activat
 		}
 	}
 	if tooMany = left >= maxWindows && a.HasWindow() && a.State.Opens(); tooMany {
-		// It stays the same message, with no window.
+		// It stays recorded as the same message, but has no window.
 		return true, tx.Later(ctx, `UPDATE activation SET starts_at = 0, ends_at = 0 WHERE id = ?`, a.ID)
 	}
 	return false, w.resolveOne(ctx, tx, a)
 }
 
-// resolveGone works out what stands now that a is withdrawn: each that it had
-// replaced stands again, unless another that came after it replaces it too.
-func (w *Windows) resolveGone(ctx context.Context, tx sqldb.Tx, a *outage.Activation) error {
+// resolveWithdrawn works out what is in force now that a is withdrawn: each window that a had
+// superseded, unless another later request supersedes it too.
+func (w *Windows) resolveWithdrawn(ctx context.Context, tx sqldb.Tx, a *outage.Activation) error {
 	if err := w.writeStanding(ctx, tx, a.ID, false, 0); err != nil {
 		return err
 	}
@@ -64,11 +63,10 @@ func (w *Windows) resolveGone(ctx context.Context, tx sqldb.Tx, a *outage.Activa
 	return err
 }
 
-// resolveOne works out whether b stands by itself, which is so unless one that came
-// after it takes its place.
+// resolveOne works out whether b is in force: it is, unless a later request supersedes it.
 func (w *Windows) resolveOne(ctx context.Context, tx sqldb.Tx, b *outage.Activation) error {
 	by := int64(0)
-	// What a Signed Pre-Command ordered is replaced while it is pending only.
+	// The window of a Signed Pre-Command can be superseded only while it is pending.
 	if from := *b; b.State.Opens() && b.HasWindow() && (b.Form == outage.ServiceRequest || b.Start.After(b.Received)) {
 		for n := resolvePage; n == resolvePage && by == 0; {
 			list, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation

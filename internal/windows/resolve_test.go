@@ -14,16 +14,17 @@ import (
 	"pgregory.net/rapid"
 )
 
-// For random requests of one meter, in any order of receipt, with answers and
-// failures in any order, and housekeeping at any time, what stands is what
-// outage.ResolveWindows says of all requests that there ever were, as far as it is not over.
-func TestSettleAgainstTheRules(t *testing.T) { storetest.EachEngine(t, testSettleAgainstTheRules) }
+// For random requests of one meter, in any order of receipt, with answers and failures in any
+// order, and housekeeping at any time: the windows in force are those that
+// outage.ResolveWindows finds from all requests that there ever were. Windows that are over
+// are not compared.
+func TestResolveAgainstTheRules(t *testing.T) { storetest.EachEngine(t, testResolveAgainstTheRules) }
 
-func testSettleAgainstTheRules(t *testing.T) {
+func testResolveAgainstTheRules(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		s := storetest.Lead(t, storetest.Open(t, t.TempDir()))
+		s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
 		defer s.Close()
-		all := map[int64]outage.Activation{} // also those that were housekept
+		all := map[int64]outage.Activation{} // also those that housekeeping deleted
 		now, over := storetest.T0, storetest.T0
 		var sent []outage.Activation
 		for n := range rapid.IntRange(1, 25).Draw(rt, "steps") {
@@ -46,7 +47,7 @@ func testSettleAgainstTheRules(t *testing.T) {
 				if o.Kind == outage.FutureDated {
 					o.At = now.Add(time.Duration(rapid.IntRange(-15, 200).Draw(rt, "at")) * time.Minute)
 				}
-				// As from a journal, or from another node: it may have come before others.
+				// As from a journal or another node: it may have arrived before others.
 				received := now.Add(-time.Duration(rapid.IntRange(0, 3).Draw(rt, "before")*rapid.IntRange(0, 10).Draw(rt, "minutes before")) * time.Minute)
 				if received.Before(over) {
 					received = now
@@ -80,14 +81,14 @@ func testSettleAgainstTheRules(t *testing.T) {
 			outage.ResolveWindows(acts)
 			for _, a := range acts {
 				if a.HasWindow() && a.End.After(now) && a.Standing != standing[a.ID] {
-					rt.Fatalf("step %d, at %s: activation %d stands: %v; by the rules: %v\n%s", n, now, a.ID, standing[a.ID], a.Standing, sayAll(acts))
+					rt.Fatalf("step %d, at %s: activation %d is in force: %v; by the rules: %v\n%s", n, now, a.ID, standing[a.ID], a.Standing, describe(acts))
 				}
 			}
 		}
 	})
 }
 
-func sayAll(acts []outage.Activation) (text string) {
+func describe(acts []outage.Activation) (text string) {
 	for _, a := range acts {
 		text += fmt.Sprintf("%d %s %s received %s, %s to %s, %s, superseded by %d\n", a.ID, a.Form, a.Order.Kind, a.Received.Format(time.TimeOnly),
 			a.Start.Format(time.TimeOnly), a.End.Format(time.TimeOnly), a.State, a.SupersededBy)
@@ -95,8 +96,8 @@ func sayAll(acts []outage.Activation) (text string) {
 	return text
 }
 
-// Three attempts of one request, in every order of sending and answering: it has a
-// window if any of them was accepted, and none if all were refused.
+// Three attempts of one request, with every answer, in every order of sending and answering:
+// the request has a window if any attempt was accepted, and no window otherwise.
 func TestAttempts(t *testing.T) { storetest.EachEngine(t, testAttempts) }
 
 func testAttempts(t *testing.T) {
@@ -147,22 +148,22 @@ func testAttempts(t *testing.T) {
 	}
 	try(nil, [3]bool{}, [3]bool{})
 	if request < 27*15 {
-		t.Errorf("%d histories", request)
+		t.Errorf("only %d histories", request)
 	}
 }
 
-// An 11.3 with nothing to close leaves nothing behind, also in the index.
+// A closing with nothing to close leaves nothing behind, nor in the set of hubs.
 func TestNothingToClose(t *testing.T) { storetest.EachEngine(t, testNothingToClose) }
 
 func testNothingToClose(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	for n := range 10 {
 		if r := s.Ledger.RecordClosing(t.Context(), storetest.OnDemand(n, 1, storetest.T0)); !r.Nothing {
-			t.Errorf("%+v", r)
+			t.Errorf("a closing with nothing to close: %+v", r)
 		}
 	}
 	if s.Ledger.Hubs() != 0 {
-		t.Errorf("%d hubs", s.Ledger.Hubs())
+		t.Errorf("the set has %d hubs", s.Ledger.Hubs())
 	}
 	s.Ledger.Record(t.Context(), storetest.FutureDated(1, 2, storetest.T0, storetest.T0.Add(time.Hour)))
 	if r := s.Ledger.RecordClosing(t.Context(), storetest.OnDemand(1, 1, storetest.T0)); r.Nothing || s.Ledger.Hubs() != 1 {
@@ -170,8 +171,8 @@ func testNothingToClose(t *testing.T) {
 	}
 }
 
-// A meter to which one request after the other is sent costs no more with each, and
-// its last word counts.
+// The cost of recording does not grow with the number of requests for a meter, and its last
+// request counts.
 func TestOneMeterManyRequests(t *testing.T) { storetest.EachEngine(t, testOneMeterManyRequests) }
 
 func testOneMeterManyRequests(t *testing.T) {
@@ -187,7 +188,7 @@ func testOneMeterManyRequests(t *testing.T) {
 		for n := range many - few {
 			s.Ledger.Record(t.Context(), act(meter, n))
 		}
-		// Beside a meter to which as many as stand at most were sent.
+		// To compare with: a meter with only as many requests as it may have windows.
 		for n := range windows.MaxWindows {
 			s.Ledger.Record(t.Context(), act(10+meter, n))
 		}
@@ -207,9 +208,9 @@ func testOneMeterManyRequests(t *testing.T) {
 	if d := storetest.Decide(t, s, storetest.AD1(1, "open", storetest.T0.Add(time.Hour))); d.Outcome != outage.Suppressed || d.Entry.RequestID != storetest.FutureDated(1, many-1, storetest.T0, storetest.T0).RequestID.String() {
 		t.Errorf("the last request does not count: %+v", d)
 	}
-	// One more of those that are over the bound opens nothing, and closes.
+	// A meter that has too many windows opens no more, but it can still close them.
 	if r := s.Ledger.Record(t.Context(), storetest.OnDemand(2, many, at(many))); !r.TooMany {
-		t.Errorf("%+v", r)
+		t.Errorf("one window too many: %+v", r)
 	}
 	cancel := storetest.FutureDated(1, many, at(many), storetest.T0)
 	cancel.Order, cancel.Start, cancel.End = outage.Order{Kind: outage.Cancellation}, time.Time{}, time.Time{}

@@ -20,8 +20,8 @@ type Untracked struct {
 	Reason    outage.Reason   `json:"reason"`
 }
 
-// NoteUntracked keeps that 11.3s were not tracked, for those who ask later. The hub is found
-// in the inventory.
+// NoteUntracked records that 11.3s were not tracked, for explanations later. The hub comes
+// from the inventory.
 func (w *Windows) NoteUntracked(ctx context.Context, tx sqldb.Tx, list []Untracked) error {
 	rows := make([]byte, 0, 200*len(list))
 	for i, u := range list {
@@ -38,8 +38,8 @@ func (w *Windows) NoteUntracked(ctx context.Context, tx sqldb.Tx, list []Untrack
 			FROM json_each(?)) AS u WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
 }
 
-// Untracked returns up to limit requests that were not tracked, of a hub, a meter or by
-// their id, the latest first.
+// Untracked returns up to limit requests that were not tracked, of a hub, a meter or an id,
+// the latest first.
 func (w *Windows) Untracked(ctx context.Context, f Filter, limit int) ([]Untracked, error) {
 	query, args := untrackedQuery(f, limit)
 	rows, err := w.db.Query(ctx, query, args...)
@@ -52,24 +52,25 @@ func (w *Windows) Untracked(ctx context.Context, f Filter, limit int) ([]Untrack
 	return list, sqldb.Unavailable(err)
 }
 
-// untrackedQuery finds them by an index each, those of a request by its meter's. It keeps
-// the database from going through all in their order.
+// untrackedQuery has one part for each field of the filter, so that each part uses an index; a
+// request is found by that of its meter. Otherwise the database would read all rows in order.
 func untrackedQuery(f Filter, limit int) (query string, args []any) {
 	const columns = `SELECT request_id, form, esme, chf, received_at, reason FROM untracked WHERE `
 	var parts []string
-	one := func(set bool, cond string, values ...any) {
+	add := func(set bool, cond string, values ...any) {
 		if set {
 			parts, args = append(parts, columns+cond), append(args, values...)
 		}
 	}
-	one(f.CHF != 0, "chf = ?", int64(f.CHF))
-	one(f.ESME != 0, "esme = ?", int64(f.ESME))
-	one(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
-	one(len(parts) == 0, "FALSE")
+	add(f.CHF != 0, "chf = ?", int64(f.CHF))
+	add(f.ESME != 0, "esme = ?", int64(f.ESME))
+	add(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
+	add(len(parts) == 0, "FALSE")
 	return `SELECT * FROM (` + strings.Join(parts, " UNION ") + `) AS found ORDER BY received_at DESC, request_id LIMIT ?`, append(args, limit)
 }
 
-// DeleteUntracked deletes up to limit requests received before an instant, and says how many.
+// DeleteUntracked deletes up to limit requests received before an instant, and returns how
+// many.
 func DeleteUntracked(ctx context.Context, tx sqldb.Tx, before time.Time, limit int) (int, error) {
 	n, err := tx.Exec(ctx, `DELETE FROM untracked WHERE (esme, received_at, request_id, form) IN (SELECT esme, received_at, request_id, form FROM untracked
 		WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)`, sqldb.Micros(before), limit)

@@ -24,7 +24,7 @@ func untracked(n int, counter uint64, received time.Time, reason outage.Reason) 
 
 func findUntracked(t *testing.T, s *store.Store, f windows.Filter) (reasons []string) {
 	t.Helper()
-	if err := s.DB.Ping(t.Context()); err != nil { // what was noted is in the same batch, or in one before
+	if err := s.DB.Ping(t.Context()); err != nil { // notes are written in the same batch, or in an earlier one
 		t.Fatal(err)
 	}
 	list, err := s.Windows.Untracked(t.Context(), f, 100)
@@ -37,13 +37,13 @@ func findUntracked(t *testing.T, s *store.Store, f windows.Filter) (reasons []st
 	return reasons
 }
 
-// Requests that were not tracked are found by their meter, its hub and their id, the
-// latest first, for as long as windows are kept.
+// Requests that were not tracked are found by meter, hub and id, the latest first, for as long
+// as windows are kept.
 func TestUntracked(t *testing.T) { storetest.EachEngine(t, testUntracked) }
 
 func testUntracked(t *testing.T) {
 	dir := t.TempDir()
-	s := storetest.Lead(t, storetest.Open(t, dir))
+	s := storetest.MakeLeader(t, storetest.Open(t, dir))
 	text := fmt.Sprintf("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n%s,ESME,SMETS2,Landis+Gyr,E470,%s,\n", storetest.Meter(1), storetest.Hub(1))
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
 	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (f devices.File, err error) {
@@ -57,7 +57,7 @@ func testUntracked(t *testing.T) {
 	}
 	s.Ledger.NoteUntracked(untracked(1, 7, storetest.T0, outage.ReasonNotListed))
 	s.Ledger.NoteUntracked(untracked(1, 8, storetest.T0.Add(time.Hour), outage.ReasonSwitchedOff))
-	s.Ledger.NoteUntracked(untracked(1, 8, storetest.T0.Add(time.Hour), outage.ReasonSwitchedOff)) // as from a batch whose answer was lost
+	s.Ledger.NoteUntracked(untracked(1, 8, storetest.T0.Add(time.Hour), outage.ReasonSwitchedOff)) // as after a batch whose answer was lost
 	s.Ledger.NoteUntracked(untracked(2, 7, storetest.T0, outage.ReasonUnknownDevice))
 	expect := func(what string, f windows.Filter, want ...string) {
 		t.Helper()
@@ -71,7 +71,7 @@ func testUntracked(t *testing.T) {
 	expect("unknown meter", windows.Filter{ESME: storetest.Meter(2)}, "7 unknown-device")
 	expect("nothing", windows.Filter{})
 	s.Close()
-	s = storetest.Lead(t, storetest.Open(t, dir))
+	s = storetest.MakeLeader(t, storetest.Open(t, dir))
 	expect("after a restart", windows.Filter{ESME: storetest.Meter(1)}, "8 switched-off", "7 not-listed")
 	h, err := s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Minute), LogBefore: storetest.T0.Add(-time.Hour)})
 	if err != nil || h.Untracked != 2 {
@@ -87,8 +87,8 @@ func testUntracked(t *testing.T) {
 	}
 }
 
-// While the store hangs, no more wait than may, nobody waits for them, and alerts are
-// decided when it is back.
+// While the store hangs, a limited number of notes wait, and nobody waits for them. Alerts are
+// decided when the store is back.
 func TestUntrackedIsBounded(t *testing.T) { storetest.EachEngine(t, testUntrackedIsBounded) }
 
 func testUntrackedIsBounded(t *testing.T) {
@@ -106,8 +106,8 @@ func testUntrackedIsBounded(t *testing.T) {
 	}
 }
 
-// A request that waited in the journal for the inventory, and turns out not to be
-// tracked, is kept too.
+// A request that waited in the journal for the inventory, and is then not tracked, is recorded
+// as untracked too.
 func TestUntrackedFromJournal(t *testing.T) { storetest.EachEngine(t, testUntrackedFromJournal) }
 
 func testUntrackedFromJournal(t *testing.T) {
@@ -119,6 +119,6 @@ func testUntrackedFromJournal(t *testing.T) {
 	s := storetest.Open(t, dir)
 	storetest.Eventually(t, "the journal is played", func() bool { return s.Ledger.Pending() == 0 })
 	if got := findUntracked(t, s, windows.Filter{ESME: storetest.Meter(1)}); len(got) != 1 || got[0] != "1 unknown-device" {
-		t.Errorf("%q", got)
+		t.Errorf("untracked: %q", got)
 	}
 }

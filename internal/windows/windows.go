@@ -1,18 +1,18 @@
-// Package windows keeps the requests (11.3) that meters were sent, and works out which windows
-// of a meter are in force.
+// Package windows keeps the requests (11.3) to meters, and works out which windows of a meter
+// are in force.
 //
 // A window is in force if its request may open one, and no later request has taken its place.
 // Package outage has the rules, as a function of all requests of a meter in order of arrival.
-// Whether a window is in force depends only on the requests that came after its own. So not all
-// have to be followed again for each: see resolve.go.
+// Whether a window is in force depends only on the requests that came after its own. So a new
+// request does not need all of them read again: see resolve.go.
 //
 // In doubt an alert is forwarded. So opening a window needs every condition, and closing one
-// needs none: a request that may not open a window, for whatever reason, is recorded as a
-// closing, if there is one of its meter to close. A request is kept as long as any earlier one
-// of its meter (keep_until), so that deleting it opens nothing again.
+// needs none. A request that may not open a window, for whatever reason, is recorded as a
+// closing, if its meter has a window to close. A request is kept as long as every earlier one
+// of its meter (keep_until), so that deleting it opens no window again.
 //
-// The database has one row for each attempt to send a request. The same message is one row,
-// unless it was withdrawn or failed and was sent again.
+// The database has one row for each attempt to send a request. A message that is repeated has
+// one row, unless it was withdrawn or failed before it was sent again.
 package windows
 
 import (
@@ -23,16 +23,16 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Windows are the requests and windows of a database. Methods that take a transaction are
-// called by the writer; the others from any goroutine.
+// Windows are the requests and windows of a database. Only the writer may call methods that
+// take a transaction; any goroutine may call the others.
 type Windows struct {
 	db    *sqldb.DB
 	hubOf func(meter string) string
 	count windowCount
 }
 
-// New knows the windows of a database. hubOf makes SQL for the hub of a meter, which is given
-// as SQL; it is NULL if the hub is not known.
+// New returns the windows of a database. hubOf returns SQL for the hub of a meter, which is
+// given as SQL; it must be NULL if the hub is not known.
 func New(db *sqldb.DB, hubOf func(meter string) string) *Windows {
 	return &Windows{db: db, hubOf: hubOf}
 }
@@ -54,30 +54,30 @@ func scanActivations(rows sqldb.Rows, err error) ([]outage.Activation, error) {
 	})
 }
 
-// Filter says which requests are looked for. They match any of its fields that are set; where
-// none is set, nothing is found.
+// Filter selects requests that match any of its fields that are set. If no field is set, it
+// selects nothing.
 type Filter struct {
 	CHF, ESME outage.DeviceID
 	RequestID outage.RequestID
 }
 
-// where is the condition of a query.
+// where returns the condition for a query.
 func (f *Filter) where() (cond string, args []any) {
 	cond = "FALSE"
-	one := func(set bool, text string, arg any) {
+	or := func(set bool, text string, arg any) {
 		if set {
 			cond += " OR " + text
 			args = append(args, arg)
 		}
 	}
-	one(f.CHF != 0, "chf = ?", int64(f.CHF))
-	one(f.ESME != 0, "esme = ?", int64(f.ESME))
-	one(f.RequestID != outage.RequestID{}, "request_id = ?", f.RequestID.String())
+	or(f.CHF != 0, "chf = ?", int64(f.CHF))
+	or(f.ESME != 0, "esme = ?", int64(f.ESME))
+	or(f.RequestID != outage.RequestID{}, "request_id = ?", f.RequestID.String())
 	return "(" + cond + ")", args
 }
 
-// Activations returns up to limit activations of a hub, a meter or a request,
-// the latest first.
+// Activations returns up to limit activations of a hub, a meter or a request, the latest
+// first.
 func (w *Windows) Activations(ctx context.Context, f Filter, limit int) ([]outage.Activation, error) {
 	cond, args := f.where()
 	list, err := scanActivations(w.db.Query(ctx, `SELECT `+activationColumns+` FROM activation WHERE `+cond+`
@@ -85,14 +85,15 @@ func (w *Windows) Activations(ctx context.Context, f Filter, limit int) ([]outag
 	return list, sqldb.Unavailable(err)
 }
 
-// reasonSQL finds what says why the alerts of some hubs are not suppressed: the
-// latest requests, and those whose windows are the last.
+// reasonSQL finds the activations of some hubs that explain why alerts are not suppressed:
+// the latest 50 requests, and the 50 windows in force that end last.
 const reasonSQL = `SELECT ` + activationColumns + ` FROM activation WHERE id IN (
 	SELECT a.id FROM (SELECT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h JOIN activation a ON a.id IN (
 		SELECT id FROM (SELECT id FROM activation l WHERE l.chf = h.chf ORDER BY l.received_at DESC LIMIT 50) AS latest
 		UNION SELECT id FROM (SELECT id FROM activation e WHERE e.chf = h.chf AND e.standing = 1 ORDER BY e.ends_at DESC LIMIT 50) AS last))`
 
-// OfHubs returns what says why alerts of some hubs are not suppressed, by hub.
+// OfHubs returns the activations of some hubs that explain why alerts are not suppressed, by
+// hub.
 func OfHubs(ctx context.Context, q sqldb.Querier, hubs []int64) (map[outage.DeviceID][]outage.Activation, error) {
 	list, err := scanActivations(q.Query(ctx, reasonSQL, sqldb.Column(hubs)))
 	of := map[outage.DeviceID][]outage.Activation{}
@@ -102,8 +103,8 @@ func OfHubs(ctx context.Context, q sqldb.Querier, hubs []int64) (map[outage.Devi
 	return of, err
 }
 
-// SetKeepUntil says of up to limit requests that an earlier version recorded how long they are
-// kept. It returns how many.
+// SetKeepUntil sets how long requests are kept that an earlier version of quell recorded
+// without that, for up to limit requests. It returns how many.
 func SetKeepUntil(ctx context.Context, tx sqldb.Tx, limit int) (int, error) {
 	n, err := tx.Exec(ctx, `UPDATE activation SET keep_until = (SELECT max(k) FROM (
 		SELECT max(b.ends_at) AS k FROM activation b WHERE b.esme = activation.esme
@@ -112,12 +113,12 @@ func SetKeepUntil(ctx context.Context, tx sqldb.Tx, limit int) (int, error) {
 	return int(n), err
 }
 
-// Delete deletes up to limit requests that were received, and whose windows have been over,
-// since before an instant, and so were those of all earlier requests of the same meter. It
-// returns their hubs.
+// Delete deletes up to limit requests that were received before an instant and whose windows
+// were over by then, if the same is true of all earlier requests of the meter. It returns
+// their hubs.
 //
-// The last request stays as long as it has log entries: SQLite would give its number out
-// again, and what is known by such a number would be of another.
+// The last request is kept as long as it has log entries. SQLite would give its number to
+// another request, and the entries would then point to that one.
 func Delete(ctx context.Context, tx sqldb.Tx, before time.Time, limit int) (hubs []int64, err error) {
 	return sqldb.Numbers(tx.Query(ctx, `DELETE FROM activation WHERE id IN (SELECT id FROM activation
 		WHERE keep_until > 0 AND keep_until < ?1 AND (id < (SELECT max(id) FROM activation)

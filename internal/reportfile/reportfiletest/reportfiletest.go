@@ -1,5 +1,5 @@
-// Package reportfiletest has, for tests, texts that are hard to write into report files, and what
-// every file must be.
+// Package reportfiletest has, for tests, texts that are hard to write into report files, and a
+// check of what every file must be.
 package reportfiletest
 
 import (
@@ -11,7 +11,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Texts are what others may choose: some of anything, and some of what is hard.
+// Texts returns a generator of texts that others may choose: any text, and texts of characters
+// that are hard to write.
 func Texts() *rapid.Generator[string] {
 	hard := rapid.StringOf(rapid.RuneFrom([]rune("=+-@'＝＋－＠＇,;|\" \\\r\n\t\u0000\u0085\u00a0\u2028aZ9é")))
 	return rapid.OneOf(rapid.String(), hard).Filter(utf8.ValidString)
@@ -19,10 +20,10 @@ func Texts() *rapid.Generator[string] {
 
 type fataler interface{ Fatalf(string, ...any) }
 
-// WellFormed checks what RFC 4180 and the format ask of every file.
+// WellFormed checks what RFC 4180 and the format require of every file.
 func WellFormed(t fataler, file []byte) {
 	if !utf8.Valid(file) {
-		t.Fatalf("no UTF-8")
+		t.Fatalf("not UTF-8")
 	}
 	lines := strings.SplitAfter(string(file), "\r\n")
 	if last := lines[len(lines)-1]; last != "" {

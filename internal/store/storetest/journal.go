@@ -30,7 +30,7 @@ func (f *JournalFile) Use(o *store.Options) {
 func (f *JournalFile) Break() { f.set(true) }
 
 // Mend undoes Break.
-func (f *JournalFile) Mend() { f.set(false) }
+func (f *JournalFile) Repair() { f.set(false) }
 
 func (f *JournalFile) set(broken bool) {
 	f.mu.Lock()

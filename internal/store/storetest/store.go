@@ -112,8 +112,8 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// Lead makes a node the leader, and waits until it is.
-func Lead(t testing.TB, s *store.Store) *store.Store {
+// MakeLeader makes a node the leader, and waits until it is.
+func MakeLeader(t testing.TB, s *store.Store) *store.Store {
 	t.Helper()
 	if !s.DB.Remote() {
 		return s // it always is

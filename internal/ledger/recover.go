@@ -11,17 +11,17 @@ import (
 	"quell/internal/sqldb"
 )
 
-// takeBackBatch is how many entries one transaction of TakeBack writes.
-const takeBackBatch = 250
+// recoverBatch is how many entries one transaction of RecoverEntries writes.
+const recoverBatch = 250
 
-// TakeBack takes over entries that were delivered in reports and are not in the log, as after
-// a database was put back from a backup. known is the number of the last entry that is in a
-// report which is known here, last that of the last entry that was delivered. An entry that
-// was logged since under one of the numbers between gets another, at the end of the log. It
-// may be called again where it failed.
-func (l *Ledger) TakeBack(ctx context.Context, known, last int64, entries iter.Seq2[outage.Entry, error]) error {
-	// From now on nothing is logged under a number that was delivered, and what was logged
-	// since the backup makes room, under negative numbers.
+// RecoverEntries adds entries that were delivered in reports and are not in the log, as after a
+// database was restored from a backup. known is the number of the last entry in a report that
+// the database has; last is that of the last entry that was delivered. An entry that was logged
+// since the backup under a number between these gets a new number, at the end of the log. If it
+// fails, it may be called again.
+func (l *Ledger) RecoverEntries(ctx context.Context, known, last int64, entries iter.Seq2[outage.Entry, error]) error {
+	// From now on nothing is logged under a number that was delivered. Entries that were logged
+	// since the backup get negative numbers for now.
 	if err := l.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		return tx.Later(ctx, `UPDATE counter SET value = ?1 WHERE name = 'suppression' AND value < ?1`, last)
 	}); err != nil {
@@ -35,30 +35,30 @@ func (l *Ledger) TakeBack(ctx context.Context, known, last int64, entries iter.S
 		if err != nil {
 			return err
 		}
-		if some = append(some, e); len(some) == takeBackBatch {
-			if err := l.takeEntries(ctx, some); err != nil {
+		if some = append(some, e); len(some) == recoverBatch {
+			if err := l.recoverAll(ctx, some); err != nil {
 				return err
 			}
 			some = nil
 		}
 	}
-	if err := l.takeEntries(ctx, some); err != nil {
+	if err := l.recoverAll(ctx, some); err != nil {
 		return err
 	}
 	return l.renumberAll(ctx, `seq < 0`, nil, func(_, next int64) int64 { return next })
 }
 
-// filePrecision is that of instants in the files of reports.
+// filePrecision is the precision of instants in report files.
 const filePrecision = time.Millisecond
 
-// takeEntries puts entries of reports that were delivered under their numbers.
-func (l *Ledger) takeEntries(ctx context.Context, list []outage.Entry) error {
+// recoverAll adds entries of delivered reports, under their numbers.
+func (l *Ledger) recoverAll(ctx context.Context, list []outage.Entry) error {
 	if len(list) == 0 {
 		return nil
 	}
 	_, err := sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) ([]outage.Entry, error) {
 		for _, e := range list {
-			if err := l.takeEntry(ctx, tx, e); err != nil {
+			if err := l.recoverEntry(ctx, tx, e); err != nil {
 				return nil, fmt.Errorf("entry %d: %w", e.Seq, err)
 			}
 		}
@@ -71,14 +71,14 @@ func (l *Ledger) takeEntries(ctx context.Context, list []outage.Entry) error {
 	return err
 }
 
-func (l *Ledger) takeEntry(ctx context.Context, tx sqldb.Tx, e outage.Entry) error {
-	there, err := scanEntries(tx.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ? AND chf = ?`, e.AlertID, int64(e.CHF)))
+func (l *Ledger) recoverEntry(ctx context.Context, tx sqldb.Tx, e outage.Entry) error {
+	known, err := scanEntries(tx.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE alert_id = ? AND chf = ?`, e.AlertID, int64(e.CHF)))
 	if err != nil {
 		return err
 	}
-	for _, t := range there {
-		if t.OutageStart.Truncate(filePrecision).Equal(e.OutageStart.Truncate(filePrecision)) { // it was in the backup, or a retry was logged since
-			return l.renumber(ctx, tx, t.Seq, e.Seq)
+	for _, k := range known {
+		if k.OutageStart.Truncate(filePrecision).Equal(e.OutageStart.Truncate(filePrecision)) { // it was in the backup, or a retry was logged since
+			return l.renumber(ctx, tx, k.Seq, e.Seq)
 		}
 	}
 	optional := func(v *uint32) any {
@@ -101,14 +101,14 @@ func (l *Ledger) renumber(ctx context.Context, tx sqldb.Tx, from, to int64) erro
 		tx.Later(ctx, `UPDATE suppression SET seq = ? WHERE seq = ?`, to, from))
 }
 
-// renumberAll gives other numbers to the entries to which cond applies, the first
-// logged first: what number says, which is told the entry's and the next that is free.
-// Where it takes that, it is taken.
+// renumberAll gives new numbers to the entries for which cond is true, in order of abs(seq). The
+// function number returns the new number, from the entry's number and the next free number.
+// If it returns the free one, the counter moves on.
 func (l *Ledger) renumberAll(ctx context.Context, cond string, args []any, number func(seq, next int64) int64) error {
-	for n := takeBackBatch; n == takeBackBatch; {
+	for n := recoverBatch; n == recoverBatch; {
 		var err error
 		n, err = sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
-			seqs, err := sqldb.Numbers(tx.Query(ctx, `SELECT seq FROM suppression WHERE `+cond+` ORDER BY abs(seq) LIMIT ?`, append(args, takeBackBatch)...))
+			seqs, err := sqldb.Numbers(tx.Query(ctx, `SELECT seq FROM suppression WHERE `+cond+` ORDER BY abs(seq) LIMIT ?`, append(args, recoverBatch)...))
 			if err != nil {
 				return 0, err
 			}

@@ -12,18 +12,18 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// What was delivered from a store that is lost takes the numbers that it had; what was
-// logged under them since gets others, and its corrections go with it.
-func TestTakeBack(t *testing.T) { storetest.EachEngine(t, testTakeBack) }
+// Entries that were delivered from a lost store get their old numbers back. Entries that were
+// logged under these numbers since get new ones, and their corrections go with them.
+func TestRecover(t *testing.T) { storetest.EachEngine(t, testRecover) }
 
-func testTakeBack(t *testing.T) {
+func testRecover(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	entry := func(id string) outage.Entry { return storetest.Decide(t, s, storetest.AD1(1, id, storetest.T0)).Entry }
 	entry("a")
 	entry("b")
 	at := storetest.T0.Add(time.Hour)
-	cutOf := func(after, last int64) report.Report {
+	cut := func(after, last int64) report.Report {
 		t.Helper()
 		r, err := s.Reports.Cut(t.Context(), report.CutOptions{After: after, SystemID: "quell", Cause: report.CauseAsked, End: at, At: at, LastSeq: last, Name: func(r report.Report, f report.File) string { return fmt.Sprint(r.No) }})
 		if err != nil {
@@ -31,9 +31,9 @@ func testTakeBack(t *testing.T) {
 		}
 		return r
 	}
-	cutOf(0, 2)
-	c := entry("c") // under a number that was delivered
-	d := entry("d") // the retry of one that was delivered
+	cut(0, 2)
+	c := entry("c") // has a number that was delivered
+	d := entry("d") // the retry of an alert that was delivered
 	s.Ledger.NoteForwarded(storetest.Noted(1, "c", storetest.T0, outage.ReasonStoreUnavailable))
 	storetest.Eventually(t, "it is corrected", func() bool { return storetest.Entries(t, s)[2].Outcome == outage.Forwarded })
 	var delivered []outage.Entry
@@ -55,7 +55,7 @@ func testTakeBack(t *testing.T) {
 			}
 		}
 	})
-	if err := s.Reports.TakeBack(t.Context(), report.Lost{Reports: []report.Report{r}, Entries: entries, Next: 5, Who: "a test", Why: "why"}); err != nil {
+	if err := s.Reports.Recover(t.Context(), report.Lost{Reports: []report.Report{r}, Entries: entries, Next: 5, Who: "a test", Why: "why"}); err != nil {
 		t.Fatal(err)
 	}
 	entry("e")
@@ -66,13 +66,13 @@ func testTakeBack(t *testing.T) {
 	if text := strings.Join(got, " "); text != "1a 2b 3x 4y 5d 6c 7e" {
 		t.Errorf("the log is %s", text)
 	}
-	if !s.Ledger.MayHold(storetest.Hub(2)) {
-		t.Error("the hub of what was taken back is not known")
+	if !s.Ledger.MayHaveWindow(storetest.Hub(2)) {
+		t.Error("the hub of a recovered entry is not in the set")
 	}
 	if x := storetest.Decide(t, s, storetest.AD1(1, "c", storetest.T0)); x.Outcome != outage.Forwarded || !x.Retry {
-		t.Errorf("the retry of what was forwarded is %+v", x)
+		t.Errorf("the retry of a forwarded alert: %+v", x)
 	}
-	next := cutOf(2, 7)
+	next := cut(2, 7)
 	if next.No != 5 || next.FirstSeq != 6 || next.Files[0].Previous != 2 {
 		t.Errorf("the next report is %+v", next)
 	}
@@ -84,6 +84,6 @@ func testTakeBack(t *testing.T) {
 	}
 	_, changes, err := s.Reports.Events(t.Context(), next)
 	if err != nil || len(changes) != 1 || changes[0].What != "reports" || changes[0].Old != "2" || changes[0].New != "5" || changes[0].Why != "why" {
-		t.Errorf("the report says %+v %v", changes, err)
+		t.Errorf("the report has the changes %+v %v", changes, err)
 	}
 }

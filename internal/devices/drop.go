@@ -12,7 +12,7 @@ import (
 	"quell/internal/sqldb"
 )
 
-// inSteps runs a statement behind what is urgent until it changes nothing.
+// inSteps runs a statement, after what is urgent, again and again until it changes nothing.
 func (ds *Devices) inSteps(ctx context.Context, query string, args ...any) error {
 	for n := int64(1); n > 0; {
 		var err error
@@ -26,23 +26,23 @@ func (ds *Devices) inSteps(ctx context.Context, query string, args ...any) error
 	return nil
 }
 
-// giveUpTime bounds the wait for the store when an import is given up.
-const giveUpTime = time.Second
+// giveUpTimeout bounds the wait for the store when an import is given up.
+const giveUpTimeout = time.Second
 
-// giveUpImport says that an import goes no further, unless it is in force: its failure
-// may have been that the store's answer was lost. That takes one step, also when ctx
-// has ended.
+// giveUpImport marks an import that failed, so that its rows are deleted. It changes nothing
+// if the import is in force after all, since only the store's answer was lost. It also works
+// after ctx has ended.
 func (ds *Devices) giveUpImport(ctx context.Context, no int64) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTime)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), giveUpTimeout)
 	defer cancel()
 	return ds.db.Do(ctx, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
 		return tx.Later(ctx, `UPDATE import SET state = 'dropping' WHERE no = ? AND state = 'running'`, no)
 	})
 }
 
-// dropImport deletes the rows of an import that was given up. What it had staged says
-// which devices they are of; without that all are looked at.
-func (ds *Devices) dropImport(ctx context.Context, no int64, g *Staged) error {
+// dropImport deletes the rows of an import that was given up. s says which devices have such
+// rows; if it is nil, the whole inventory is searched for them.
+func (ds *Devices) dropImport(ctx context.Context, no int64, s *Staged) error {
 	var dropping bool
 	err := ds.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE no = ? AND state = 'dropping')`, no).Scan(&dropping)
 	if err != nil || !dropping {
@@ -51,8 +51,8 @@ func (ds *Devices) dropImport(ctx context.Context, no int64, g *Staged) error {
 	if err := ds.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no = ? LIMIT ?)`, no, importBatch); err != nil {
 		return err
 	}
-	if g != nil {
-		err = g.IDs(ctx, stretch, func(ids []int64) error {
+	if s != nil {
+		err = s.IDs(ctx, scanBatch, func(ids []int64) error {
 			rows, err := ds.rowsOfDevices(ctx, ids, `import_no = ?2`, no)
 			return cmp.Or(err, ds.dropRows(ctx, rows))
 		})
@@ -72,21 +72,21 @@ func (ds *Devices) dropOldLists(ctx context.Context) error {
 	return ds.inSteps(ctx, `DELETE FROM device_list WHERE (import_no, device_id) IN (SELECT import_no, device_id FROM device_list WHERE import_no < `+listInForce+` LIMIT ?)`, importBatch)
 }
 
-// dropReplaced deletes the inventory rows that an import has replaced, and, if an
-// import before it did not come to that, those that any has.
-func (ds *Devices) dropReplaced(ctx context.Context, no int64, g *Staged) error {
-	var before bool
-	err := ds.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE untidy = 1 AND no <> ?)`, no).Scan(&before)
+// dropReplaced deletes the inventory rows that an import has replaced. If an earlier import
+// did not delete its own (untidy), it deletes those that any import has replaced.
+func (ds *Devices) dropReplaced(ctx context.Context, no int64, s *Staged) error {
+	var earlier bool
+	err := ds.db.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM import WHERE untidy = 1 AND no <> ?)`, no).Scan(&earlier)
 	switch {
 	case err != nil:
 		return sqldb.Unavailable(err)
-	case before:
+	case earlier:
 		err = ds.dropInventory(ctx, `EXISTS (SELECT 1 FROM inventory o JOIN import i ON i.no = o.import_no AND i.state = 'done'
 			WHERE o.device_id = inventory.device_id AND o.import_no > inventory.import_no)`)
 	default:
 		var rows []string
-		err = g.each(ctx, `SELECT 0, row FROM replaced`, func(_ int64, row string) (err error) {
-			if rows = append(rows, row); len(rows) == stretch {
+		err = s.each(ctx, `SELECT 0, row FROM replaced`, func(_ int64, row string) (err error) {
+			if rows = append(rows, row); len(rows) == scanBatch {
 				err = ds.dropRows(ctx, rows)
 				rows = rows[:0]
 			}
@@ -102,24 +102,24 @@ func (ds *Devices) dropReplaced(ctx context.Context, no int64, g *Staged) error 
 	})
 }
 
-// stretch is how many devices of the inventory are looked at at once.
-const stretch = 20 * importBatch
+// scanBatch is how many devices of the inventory are searched at a time.
+const scanBatch = 20 * importBatch
 
-// findReplaced puts the rows of some devices that an import is to replace beside what
-// it has staged, for dropReplaced. That is done while the devices are at hand: going
-// through all that is staged once more would cost a large import a tenth of its time.
-func (ds *Devices) findReplaced(ctx context.Context, g *Staged, ids []int64, no int64) error {
+// stageReplaced stages the rows of some devices that an import will replace, for
+// dropReplaced. It is called while these devices are being written: to read all that is
+// staged once more would cost a large import a tenth of its time.
+func (ds *Devices) stageReplaced(ctx context.Context, s *Staged, ids []int64, no int64) error {
 	rows, err := ds.rowsOfDevices(ctx, ids, `import_no < ?2`, no)
 	for _, row := range rows {
 		if err == nil {
-			_, err = g.tx.ExecContext(ctx, `INSERT INTO replaced (row) VALUES (?)`, row)
+			_, err = s.tx.ExecContext(ctx, `INSERT INTO replaced (row) VALUES (?)`, row)
 		}
 	}
 	return err
 }
 
-// rowsOfDevices finds the rows of some devices to which cond applies; no is its second
-// parameter.
+// rowsOfDevices returns the rows of some devices for which cond is true. Its parameter ?2 is
+// no.
 func (ds *Devices) rowsOfDevices(ctx context.Context, ids []int64, cond string, no int64) ([]string, error) {
 	if len(ids) == 0 {
 		return nil, nil
@@ -127,14 +127,14 @@ func (ds *Devices) rowsOfDevices(ctx context.Context, ids []int64, cond string, 
 	return ds.inventoryRows(ctx, `device_id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?1)) AND `+cond, sqldb.Column(ids), no)
 }
 
-// dropInventory walks through the inventory in order of the device, a stretch
-// in each transaction, and deletes the rows to which cond applies.
+// dropInventory goes through the inventory in order of the device, scanBatch devices at a
+// time, and deletes the rows for which cond is true.
 func (ds *Devices) dropInventory(ctx context.Context, cond string, args ...any) error {
 	from, more := int64(-1<<63), true
 	for more {
 		var to sql.NullInt64
-		err := ds.db.QueryRow(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?) AS stretch`,
-			from, stretch).Scan(&to)
+		err := ds.db.QueryRow(ctx, `SELECT max(device_id) FROM (SELECT device_id FROM inventory WHERE device_id >= ? ORDER BY device_id LIMIT ?) AS batch`,
+			from, scanBatch).Scan(&to)
 		if err != nil {
 			return sqldb.Unavailable(err)
 		}
@@ -150,7 +150,7 @@ func (ds *Devices) dropInventory(ctx context.Context, cond string, args ...any) 
 	return nil
 }
 
-// inventoryRows finds the rows of the inventory to which cond applies, each as a JSON
+// inventoryRows returns the rows of the inventory for which cond is true, each as a JSON
 // array of device, import and MPxN.
 func (ds *Devices) inventoryRows(ctx context.Context, cond string, args ...any) ([]string, error) {
 	rows, err := ds.db.Query(ctx, `SELECT device_id, import_no, mpxn FROM inventory WHERE `+cond, args...)
@@ -166,7 +166,7 @@ func (ds *Devices) inventoryRows(ctx context.Context, cond string, args ...any) 
 	return list, sqldb.Unavailable(err)
 }
 
-// dropRows deletes rows that inventoryRows has found, in small transactions.
+// dropRows deletes rows that inventoryRows returned, in small transactions.
 func (ds *Devices) dropRows(ctx context.Context, rows []string) error {
 	for some := range slices.Chunk(rows, importBatch) {
 		keys := "[" + strings.Join(some, ",") + "]"
