@@ -213,8 +213,8 @@ func TestStopDuringImport(t *testing.T) {
 	stalls, end := io.Pipe()
 	defer end.Close()
 	answer := make(chan string, 1)
-	go func() {
-		res, err := http.Post(p.admin+"/api/v1/devices?who=a+test", form.FormDataContentType(), io.MultiReader(&body, stalls))
+	begin := func() {
+		res, err := http.Post(p.admin+"/api/v1/devices?who=a+test", form.FormDataContentType(), io.MultiReader(bytes.NewReader(body.Bytes()), stalls))
 		if err != nil {
 			answer <- err.Error()
 			return
@@ -222,9 +222,18 @@ func TestStopDuringImport(t *testing.T) {
 		defer res.Body.Close()
 		text, _ := io.ReadAll(res.Body)
 		answer <- res.Status + " " + string(text)
-	}()
+	}
+	go begin()
 	c := console.Client{Base: p.admin}
 	wait(t, "it is under way", func() bool {
+		select {
+		case text := <-answer:
+			if !strings.Contains(text, "another import is under way") { // the one below
+				t.Fatal(text)
+			}
+			go begin()
+		default:
+		}
 		status, _, errs := i.quell("devices", "import", i.file("other.txt", meters(0, 10)))
 		return status != 0 && strings.Contains(errs, "another import is under way")
 	})
