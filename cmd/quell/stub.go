@@ -35,7 +35,7 @@ func stub(ctx context.Context, e *env, args []string) error {
 	}
 	fmt.Fprintf(e.stdout, "listening on http://%s\n", l.Addr())
 	var mu sync.Mutex // one line at a time
-	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &sim.NextHop{Told: func(r *http.Request, m duis.Message, size int) {
+	srv := &http.Server{ReadHeaderTimeout: 10 * time.Second, Handler: &sim.NextHop{OnMessage: func(r *http.Request, m duis.Message, size int) {
 		mu.Lock()
 		defer mu.Unlock()
 		fmt.Fprintf(e.stdout, "%s  %s %s  %d bytes: %s\n", time.Now().UTC().Format("15:04:05.000Z"), r.Method, printable(r.RequestURI), size, printable(messageText(&m)))

@@ -123,9 +123,13 @@ func OpenForCommand(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
-// Console, Southbound and Northbound return the base URLs of the listeners.
-func (s *Server) Console() string    { return s.admin.URL }
+// Console returns the base URL of the console.
+func (s *Server) Console() string { return s.admin.URL }
+
+// Southbound returns the base URL of the southbound listener.
 func (s *Server) Southbound() string { return s.south.URL }
+
+// Northbound returns the base URL of the northbound listener.
 func (s *Server) Northbound() string { return s.north.URL }
 
 // Failed returns a channel with the error of a listener that ended by itself.

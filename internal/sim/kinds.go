@@ -8,7 +8,7 @@ import (
 	"quell/internal/outage"
 )
 
-// A kind is one kind of traffic: the homes that it needs, and what is sent of each.
+// A kind is one kind of traffic: the homes that it needs, and the messages about each.
 type kind struct {
 	name  string
 	homes int
@@ -16,14 +16,14 @@ type kind struct {
 	steps []step
 }
 
-// A step is one message of a home. Those of one phase are sent in order.
+// A step is one message about a home. The messages of one phase are sent in order.
 type step struct {
 	at   phase
-	send message
+	send template
 	want answer
 }
 
-// Each kind shows one thing that quell does; all that it does is in the timelines.
+// Each kind shows one thing that quell does. The timelines have everything that it does.
 var kinds = []kind{
 	{"activated on demand", 3, tracked, []step{
 		{atOnce, serviceRequest, passed},
@@ -34,13 +34,13 @@ var kinds = []kind{
 	{"future dated", 3, tracked, []step{
 		{atOnce, signedPreCommand(futureDated), passed},
 		{atOnce, ad1, forwarded(outage.ReasonWindowNotBegun)},
-		{begun, ad1, suppressed},
+		{started, ad1, suppressed},
 		{over, ad1, forwarded(outage.ReasonWindowOver)},
 	}},
 	{"cancelled", 1, tracked, []step{
 		{atOnce, signedPreCommand(futureDated), passed},
 		{atOnce, signedPreCommand(cancellation), passed},
-		{begun, ad1, forwarded(outage.ReasonWindowWithdrawn)},
+		{started, ad1, forwarded(outage.ReasonWindowWithdrawn)},
 	}},
 	{"refused by the DSP", 1, tracked, []step{
 		{atOnce, signedPreCommand(onDemand).refused(), passed},
@@ -80,13 +80,13 @@ var kinds = []kind{
 	}},
 }
 
-// untracked: the activation opens no window.
+// untracked has an activation that opens no window.
 var untracked = []step{
 	{atOnce, signedPreCommand(onDemand), passed},
 	{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
 }
 
-// passed is what a southbound message gets.
+// passed is the answer to a southbound message.
 var passed = answer{status: http.StatusOK}
 
 var suppressed = answer{http.StatusOK, outage.Suppressed, outage.ReasonWindowOpen}
@@ -95,23 +95,23 @@ func forwarded(reason outage.Reason) answer {
 	return answer{http.StatusOK, outage.Forwarded, reason}
 }
 
-// A message is what is sent of a home.
-type message struct {
+// A template is a message that can be sent about any home.
+type template struct {
 	what        string
-	path        string // with "?" or more of a query
+	path        string // ends with "?", or with a part of the query and "&"
 	contentType string
 	body        func(*scene) []byte
 }
 
-// asBytes is the message, said to be no XML.
-func (m message) asBytes() message {
+// asBytes returns the message with a media type that is not XML.
+func (m template) asBytes() template {
 	m.what += " as bytes"
 	m.contentType = "application/octet-stream"
 	return m
 }
 
-// refused is the request, refused by the DSP.
-func (m message) refused() message {
+// refused returns the request with a query that makes the DSP refuse it.
+func (m template) refused() template {
 	m.path += "answer=E19&"
 	return m
 }
@@ -124,28 +124,28 @@ var (
 	futureDated  = func(s *scene) outage.Order { return outage.Order{Kind: outage.FutureDated, At: s.begin} }
 )
 
-func signedPreCommand(order func(*scene) outage.Order) message {
-	return message{"Signed Pre-Command", "/api/v1/serviceS?", xml, func(s *scene) []byte { return s.town.signedPreCommand(s.home, order(s)) }}
+func signedPreCommand(order func(*scene) outage.Order) template {
+	return template{"Signed Pre-Command", "/api/v1/serviceS?", xml, func(s *scene) []byte { return s.town.signedPreCommand(s.home, order(s)) }}
 }
 
 var (
-	serviceRequest = message{"Service Request", "/api/v1/serviceT?", xml, func(s *scene) []byte { return s.town.serviceRequest(s.home, onDemand(s)) }}
-	firmwareImage  = message{"SRV 11.1", "/api/v1/serviceD?", xml, func(s *scene) []byte { return s.town.firmwareImage(s.home, 10<<20) }}
+	serviceRequest = template{"Service Request", "/api/v1/serviceT?", xml, func(s *scene) []byte { return s.town.serviceRequest(s.home, onDemand(s)) }}
+	firmwareImage  = template{"SRV 11.1", "/api/v1/serviceD?", xml, func(s *scene) []byte { return s.town.firmwareImage(s.home, 10<<20) }}
 
 	ad1            = alert("AD1", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at) })
-	ad1OfBefore    = alert("AD1 of an outage before", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at.Add(-5*time.Minute)) })
+	ad1OfBefore    = alert("AD1 of an earlier outage", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at.Add(-5*time.Minute)) })
 	restoration    = alert("device alert 8F36", (*Town).restoration)
 	commandFailure = alert("DCC alert N12", (*Town).commandFailure)
 	activated      = alert("device alert 8F66", (*Town).activated)
 	response       = alert("response", (*Town).response)
-	noXML          = alert("no XML", func(*Town, *home, time.Time) []byte { return []byte("\x00\xff\x1f\x8b") })
+	noXML          = alert("bytes that are not XML", func(*Town, *home, time.Time) []byte { return []byte("\x00\xff\x1f\x8b") })
 	ad1CutShort    = alert("AD1 cut short", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at)[:500] })
 	ad1TooLong     = alert("AD1 of 70 KiB", func(t *Town, h *home, at time.Time) []byte {
 		return append(t.powerOutage(h, at, at), strings.Repeat(" ", 70<<10)...)
 	})
 )
 
-// alert is any northbound message.
-func alert(what string, body func(t *Town, h *home, at time.Time) []byte) message {
-	return message{what, "/api/v1/alerts?", xml, func(s *scene) []byte { return body(s.town, s.home, now()) }}
+// alert returns a northbound message.
+func alert(what string, body func(t *Town, h *home, at time.Time) []byte) template {
+	return template{what, "/api/v1/alerts?", xml, func(s *scene) []byte { return body(s.town, s.home, now()) }}
 }

@@ -14,33 +14,33 @@ import (
 	"quell/internal/outage"
 )
 
-// The parties of the messages.
+// The senders and receivers of the messages.
 const (
 	supplier    outage.DeviceID = 0x90B3D51F30010000
 	distributor outage.DeviceID = 0x90B3D51F30020000
 	dsp         outage.DeviceID = 0x90B3D51F30000002
 )
 
-// imageHash names the firmware image that all activations speak of.
+// imageHash is the hash of the firmware image of all activations.
 var imageHash = sha256.Sum256([]byte("firmware image"))
 
-// requestID gives the id of a new request to the home's meter.
+// requestID returns the id of a new request for the home's meter.
 func (t *Town) requestID(h *home) outage.RequestID {
 	return outage.RequestID{Originator: supplier, Target: h.meter.ID, Counter: t.count()}
 }
 
-// alertID gives the ResponseID of a new message to the distributor.
+// alertID returns the ResponseID of a new message to the distributor.
 func (t *Town) alertID(originator outage.DeviceID) outage.RequestID {
 	return outage.RequestID{Originator: originator, Target: distributor, Counter: t.count()}
 }
 
-// serviceRequest makes an 11.3 as a supplier sends it first.
+// serviceRequest returns an 11.3 as a supplier sends it first.
 func (t *Town) serviceRequest(h *home, order outage.Order) []byte {
 	return duis.AppendActivateFirmware(nil, t.requestID(h), order, imageHash)
 }
 
-// signedPreCommand makes an 11.3 that a meter executes. It says in its payload alone what
-// to do, as suppliers' systems have it; its signature is none.
+// signedPreCommand returns an 11.3 that a meter executes. Only its payload says what to do,
+// as in messages of suppliers' systems. The signature is not a real one.
 func (t *Town) signedPreCommand(h *home, order outage.Order) []byte {
 	id := t.requestID(h)
 	command := gbcs.AppendCS06(nil, gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: id.Counter, ImageHash: imageHash, Order: order})
@@ -48,30 +48,30 @@ func (t *Town) signedPreCommand(h *home, order outage.Order) []byte {
 	return duis.AppendSignedPreCommand(nil, id, 5, outage.Order{Kind: outage.OnDemand}, payload)
 }
 
-// powerOutage makes an AD1 of the home, whose outage began at start.
+// powerOutage returns an AD1 of the home. The outage began at start.
 func (t *Town) powerOutage(h *home, at, start time.Time) []byte {
 	return duis.AppendPowerOutage(nil, t.alertID(dsp), at, duis.PowerOutage{CHF: h.meter.CHF, Start: start.Truncate(time.Millisecond), MPxN: h.meter.MPxN})
 }
 
-// restoration makes the meter's alert 8F36 that the power is back. Nobody looks into its
-// payload here, which is none.
+// restoration returns the meter's alert 8F36, which says that the power is back. The payload
+// is not a real one: nobody reads it here.
 func (t *Town) restoration(h *home, at time.Time) []byte {
 	return duis.AppendDeviceAlert(nil, t.alertID(h.meter.ID), at, "8F36", []byte("no GBCS"))
 }
 
-// commandFailure makes a DCC Alert N12: a command was not delivered.
+// commandFailure returns the DCC alert N12, which says that a command was not delivered.
 func (t *Town) commandFailure(h *home, at time.Time) []byte {
 	return duis.AppendDCCAlert(nil, t.alertID(dsp), at, "N12", fmt.Sprintf(
 		"<sr:CommandFailure><sr:CommandRequestID>%s</sr:CommandRequestID><sr:DeviceID>%s</sr:DeviceID></sr:CommandFailure>", t.requestID(h), h.meter.ID))
 }
 
-// response makes the answer to some request to the home's meter.
+// response returns the response to a request for the home's meter.
 func (t *Town) response(h *home, at time.Time) []byte {
 	return duis.AppendAnswer(nil, t.requestID(h), at, "I0")
 }
 
-// activated makes the response with the device's alert 8F66 that a future-dated
-// activation has taken place.
+// activated returns the response with the meter's alert 8F66, which says that a future-dated
+// activation has run.
 func (t *Town) activated(h *home, at time.Time) []byte {
 	o := gbcs.Outcome{Meter: h.meter.ID, Originator: supplier, Counter: t.count(), Alert: gbcs.AlertSuccess, At: at, Executed: true, Version: "01020304"}
 	payload := gbcs.AppendOutcome(nil, o, t.count())
@@ -83,7 +83,7 @@ func (t *Town) activated(h *home, at time.Time) []byte {
 	return bytes.Replace(t.response(h, at), []byte(end), []byte(alert+end), 1)
 }
 
-// firmwareImage makes an SRV 11.1 whose image is of size bytes as base64.
+// firmwareImage returns an SRV 11.1 with an image of size bytes in base64.
 func (t *Town) firmwareImage(h *home, size int) []byte {
 	image := make([]byte, size/4*3)
 	rand.NewChaCha8([32]byte{1}).Read(image) // never fails

@@ -1,9 +1,9 @@
-// Package sim shows a running quell at work. It makes up a town, runs a firmware
-// campaign in it, sends what its suppliers, hubs and meters would send, stands in
-// for the next hops, and compares what became of each message with what should have.
+// Package sim shows a running quell at work. It invents a town, and sends what suppliers,
+// hubs and meters would send during a firmware campaign. It stands in for the next hops, and
+// compares what happened to each message with what should have happened.
 //
-// It knows quell only from outside: it speaks HTTP, and imports nothing but the
-// formats of messages and the words of the domain.
+// It uses quell only through HTTP, and imports nothing but the formats of messages and the
+// domain.
 package sim
 
 import (
@@ -21,52 +21,52 @@ import (
 	"quell/internal/outage"
 )
 
-// Quell is the quell that runs, and the stand-ins that it forwards to. It must know the
-// town's inventory and device list, be switched on, and have seen nothing of the town.
+// Quell is a running quell, with stand-ins for its next hops. It must have imported the
+// town's inventory and device list, its switch must be on, and it must not have seen any
+// message of the town.
 type Quell struct {
 	South, North string        // base URLs of its listeners
-	Window       time.Duration // its setting, 1 s or more
+	Window       time.Duration // its setting "window"; 1 s or more
 	DSP, Users   *NextHop
 }
 
-// Result is what came of one kind of traffic. Expected and Got are short texts for a
-// table, such as "1 passed, 2 suppressed, 1 forwarded": requests pass south, the rest
-// is of what went north.
+// Result is the result of one kind of traffic. Expected and Got are short texts for a
+// table, such as "1 passed, 2 suppressed, 1 forwarded". Southbound messages pass; northbound
+// ones are suppressed or forwarded.
 type Result struct {
 	Name          string
 	Sent          int
 	Expected, Got string
-	Differences   []string // the first few; none if all is as it should be
+	Differences   []string // the first few; none if all is as expected
 }
 
 const (
-	// tries is how often a campaign may be run until the machine is quick enough.
+	// tries is how often a campaign is run at most, until the machine is fast enough.
 	tries = 3
-	// lead is the time for what is sent before the future-dated windows begin, less a
-	// second at most, since they begin with a full second.
-	lead = 3 * time.Second
-	// margin is kept from the boundaries of windows.
+	// setupTime is the time until the future-dated windows start. They start at a full
+	// second, so up to a second less.
+	setupTime = 3 * time.Second
+	// margin is the time between a message and the boundary of a window, at least.
 	margin = 200 * time.Millisecond
-	// maxDifferences is how many are told of a kind.
+	// maxDifferences is how many differences of a kind are reported.
 	maxDifferences = 5
 )
 
-// errStalled says that an answer came too late to say on which side of a boundary of a
-// window its message reached quell.
+// errStalled says that an answer came too late: its message may have reached quell on the
+// other side of a window's boundary.
 var errStalled = errors.New("the machine stalled")
 
-// Run runs the campaign and says what came of each kind of traffic. It takes as long as
-// lead and the window together. say is told what happens, a line at a time.
+// Run runs the campaign and returns the result of each kind of traffic. It takes setupTime
+// and the window together. It calls log with a line for each step.
 //
-// If the machine stalls so long that a message may have met the other side of a window's
-// boundary, all of it is run again in other homes, three times at most. The error says
-// that it could not be done: ctx ended, or the machine stalled each time. Differences are
-// no error.
-func (q Quell) Run(ctx context.Context, t *Town, say func(line string)) ([]Result, error) {
+// If the machine is so slow that a message may have reached quell on the other side of a
+// window's boundary, Run starts again in other homes, up to the number of tries. It returns
+// an error if ctx ends, or if the machine was too slow each time. Differences are no error.
+func (q Quell) Run(ctx context.Context, t *Town, log func(line string)) ([]Result, error) {
 	transport := &http.Transport{MaxIdleConnsPerHost: 32, DisableCompression: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
-	arrived := 0 // of what was sent, at the next hops
+	arrived := 0 // at the next hops, of the messages that were sent
 	for try := 1; ; try++ {
 		c := campaign{Quell: q, client: client}
 		for i := range kinds {
@@ -74,57 +74,58 @@ func (q Quell) Run(ctx context.Context, t *Town, say func(line string)) ([]Resul
 				c.scenes = append(c.scenes, &scene{kind: &kinds[i], town: t, home: h})
 			}
 		}
-		err := c.run(ctx, say)
+		err := c.run(ctx, log)
 		results, n := c.results()
 		arrived += n
 		switch {
 		case err == nil:
-			return append(results, strangers(q.DSP.total()+q.Users.total()-arrived)), nil
+			return append(results, unexpected(q.DSP.total()+q.Users.total()-arrived)), nil
 		case !errors.Is(err, errStalled) || try == tries:
 			return nil, err
 		}
-		say(err.Error() + "; again, in other homes")
+		log(err.Error() + "; starting again in other homes")
 	}
 }
 
-// phase is when a message is sent. All of one are answered before the next begins.
+// phase is when a message is sent. All messages of a phase are answered before the next
+// phase begins.
 type phase int
 
 const (
-	atOnce phase = iota // before the future-dated windows begin, while those on demand are open
-	begun               // while the future-dated windows are open
-	over                // when all windows are over
+	atOnce  phase = iota // before the future-dated windows start, while those on demand are open
+	started              // while the future-dated windows are open
+	over                 // when all windows are over
 )
 
 func (p phase) String() string {
 	return [...]string{"at once", "in the future-dated windows", "after the windows"}[p]
 }
 
-// campaign is one try.
+// campaign is one try of the campaign.
 type campaign struct {
 	Quell
 	client *http.Client
 	scenes []*scene
 }
 
-// scene is one home in a campaign, and what was sent of it.
+// scene is one home in a campaign, and the messages about it.
 type scene struct {
-	kind  *kind
-	town  *Town
-	home  *home
-	begin time.Time // of future-dated windows, in full seconds
-	mails []*mail
+	kind     *kind
+	town     *Town
+	home     *home
+	begin    time.Time // of the future-dated windows; a full second
+	messages []*message
 }
 
-// run sends the messages of each phase, at such times that a window can be told from no
-// window: no window on demand is over before the future-dated ones begin.
-func (c *campaign) run(ctx context.Context, say func(string)) error {
+// run sends the messages of each phase. The times are such that each message is clearly
+// inside or outside a window: no window on demand is over before the future-dated ones start.
+func (c *campaign) run(ctx context.Context, log func(string)) error {
 	start := now()
-	begin := start.Add(lead).Truncate(time.Second)
+	begin := start.Add(setupTime).Truncate(time.Second)
 	for _, s := range c.scenes {
 		s.begin = begin
 	}
-	say("firmware activations go south, AD1s and all else go north")
+	log("firmware activations go south; AD1s and other messages go north")
 	end := begin
 	if first := start.Add(c.Window); first.Before(end) {
 		end = first
@@ -135,14 +136,14 @@ func (c *campaign) run(ctx context.Context, say func(string)) error {
 	if err := wait(ctx, begin); err != nil {
 		return err
 	}
-	say("the future-dated activations begin")
-	if err := c.play(ctx, begun, begin.Add(c.Window)); err != nil {
+	log("the future-dated windows start")
+	if err := c.play(ctx, started, begin.Add(c.Window)); err != nil {
 		return err
 	}
 	if err := wait(ctx, begin.Add(c.Window)); err != nil {
 		return err
 	}
-	say("all windows are over")
+	log("all windows are over")
 	return c.play(ctx, over, time.Time{})
 }
 
@@ -158,17 +159,17 @@ func wait(ctx context.Context, at time.Time) error {
 	return nil
 }
 
-// play sends what is of the phase, of all homes at once and of each home in order. The
-// error is errStalled if the last answer came later than a margin before the end; a zero
-// end is none.
+// play sends the messages of a phase: those of different homes at the same time, those of
+// one home in order. The error is errStalled if the last answer came less than a margin
+// before the end. A zero end is no limit.
 func (c *campaign) play(ctx context.Context, p phase, end time.Time) error {
 	var wg sync.WaitGroup
 	for _, s := range c.scenes {
 		wg.Go(func() {
 			for _, step := range s.kind.steps {
 				if step.at == p && ctx.Err() == nil {
-					m := s.mail(step)
-					s.mails = append(s.mails, m)
+					m := s.message(step)
+					s.messages = append(s.messages, m)
 					c.post(ctx, m)
 				}
 			}
@@ -182,7 +183,7 @@ func (c *campaign) play(ctx context.Context, p phase, end time.Time) error {
 		return fmt.Errorf("%w: the last answer came %v too late", errStalled, late.Round(time.Millisecond))
 	}
 	for _, s := range c.scenes {
-		for _, m := range s.mails {
+		for _, m := range s.messages {
 			if m.got.reason == outage.ReasonStoreUnavailable {
 				return fmt.Errorf("%w: the store did not answer in time", errStalled)
 			}
@@ -191,26 +192,26 @@ func (c *campaign) play(ctx context.Context, p phase, end time.Time) error {
 	return nil
 }
 
-// now reads the wall clock alone, as quell does: a monotonic reading would differ from
-// it when the clock is set.
+// now reads the wall clock only, as quell does: a monotonic reading differs from it after
+// the clock was set.
 func now() time.Time { return time.Now().Round(0) }
 
-// mail is one message on its way, and what is to come of it.
-type mail struct {
+// message is one message, with the expected and the real answer.
+type message struct {
 	what        string
 	direction   outage.Direction
-	uri         string // no other message has it
+	uri         string // unique
 	contentType string
-	body        []byte // nil once it is sent
+	body        []byte // nil after it is sent
 	want        answer
 
 	sum    [sha256.Size]byte // of the body
-	err    error             // no answer
+	err    error             // why there is no answer
 	got    answer
 	gotSum [sha256.Size]byte // of the answer's body
 }
 
-// answer is what a sender is told. South has no outcome and no reason.
+// answer is what a sender gets. Southbound, outcome and reason are empty.
 type answer struct {
 	status  int
 	outcome outage.Outcome
@@ -221,17 +222,17 @@ func (a answer) String() string {
 	return strings.TrimSpace(fmt.Sprintf("%d %s %s", a.status, a.outcome, a.reason))
 }
 
-func (s *scene) mail(step step) *mail {
+func (s *scene) message(step step) *message {
 	direction := outage.North
 	if step.want.outcome == "" {
 		direction = outage.South
 	}
-	return &mail{what: fmt.Sprintf("%s, %s", step.send.what, step.at), direction: direction, uri: fmt.Sprintf("%smessage=%d", step.send.path, s.town.count()),
+	return &message{what: fmt.Sprintf("%s, %s", step.send.what, step.at), direction: direction, uri: fmt.Sprintf("%smessage=%d", step.send.path, s.town.count()),
 		contentType: step.send.contentType, body: step.send.body(s), want: step.want}
 }
 
-// post sends a message and takes the answer.
-func (c *campaign) post(ctx context.Context, m *mail) {
+// post sends a message and reads the answer.
+func (c *campaign) post(ctx context.Context, m *message) {
 	base := c.South
 	if m.direction == outage.North {
 		base = c.North
@@ -260,17 +261,17 @@ func (c *campaign) post(ctx context.Context, m *mail) {
 	sum.Sum(m.gotSum[:0])
 }
 
-// fate is what should become of a message.
-func (m *mail) fate() string {
+// expected returns what should happen to a message.
+func (m *message) expected() string {
 	if m.direction == outage.South {
 		return "passed"
 	}
 	return string(m.want.outcome)
 }
 
-// difference says how what became of a message differs from what should have, given what
-// of it reached the next hop; it is "" if all is as it should be.
-func (m *mail) difference(arrivals []arrival) string {
+// difference says how what happened to a message differs from what should have happened;
+// "" if it does not. arrivals is what reached the next hop.
+func (m *message) difference(arrivals []arrival) string {
 	switch {
 	case m.err != nil:
 		return fmt.Sprintf("no answer: %v", m.err)
@@ -292,7 +293,7 @@ func (m *mail) difference(arrivals []arrival) string {
 	return ""
 }
 
-// results says what came of each kind, and how many of the messages arrived.
+// results returns the result of each kind, and how many of the messages arrived.
 func (c *campaign) results() (list []Result, arrived int) {
 	for i := range kinds {
 		r := Result{Name: kinds[i].name}
@@ -301,7 +302,7 @@ func (c *campaign) results() (list []Result, arrived int) {
 			if s.kind != &kinds[i] {
 				continue
 			}
-			for _, m := range s.mails {
+			for _, m := range s.messages {
 				hop := c.DSP
 				if m.direction == outage.North {
 					hop = c.Users
@@ -309,9 +310,9 @@ func (c *campaign) results() (list []Result, arrived int) {
 				arrivals := hop.arrived(m.uri)
 				arrived += len(arrivals)
 				r.Sent++
-				expected[m.fate()]++
+				expected[m.expected()]++
 				if d := m.difference(arrivals); d == "" {
-					got[m.fate()]++
+					got[m.expected()]++
 				} else if got["different"]++; got["different"] <= maxDifferences {
 					r.Differences = append(r.Differences, m.what+": "+d)
 				}
@@ -323,8 +324,8 @@ func (c *campaign) results() (list []Result, arrived int) {
 	return list, arrived
 }
 
-// strangers is the result for what reached the next hops and was not sent.
-func strangers(n int) Result {
+// unexpected returns the result for n messages that reached the next hops and were not sent.
+func unexpected(n int) Result {
 	r := Result{Name: "anything else", Expected: "nothing", Got: "nothing"}
 	if n != 0 {
 		r.Got = fmt.Sprintf("%d different", n)
@@ -333,14 +334,14 @@ func strangers(n int) Result {
 	return r
 }
 
-// tally counts fates.
+// tally counts messages by what happened to them.
 type tally map[string]int
 
 func (t tally) String() string {
 	var parts []string
-	for _, fate := range []string{"passed", "suppressed", "forwarded", "different"} {
-		if n := t[fate]; n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", n, fate))
+	for _, what := range []string{"passed", "suppressed", "forwarded", "different"} {
+		if n := t[what]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, what))
 		}
 	}
 	return strings.Join(parts, ", ")

@@ -15,8 +15,8 @@ import (
 	"quell/internal/outage"
 )
 
-// through starts a server that passes everything on to the next hop, unless before
-// does something else with it.
+// through starts a server that passes everything on to the next hop. It calls before for
+// each request.
 func through(t *testing.T, hop *NextHop, before func(*http.Request)) (base string) {
 	t.Helper()
 	beyond := httptest.NewServer(hop)
@@ -33,21 +33,21 @@ func through(t *testing.T, hop *NextHop, before func(*http.Request)) (base strin
 	return proxy.URL
 }
 
-// TestRunFindsDifferences runs against something that is no quell, and suppresses
-// nothing. The first of its answers comes so late that all has to be run again.
+// TestRunFindsDifferences runs a campaign against a server that suppresses nothing. Its first
+// answer comes so late that the campaign starts again.
 func TestRunFindsDifferences(t *testing.T) {
 	t.Parallel()
 	var first sync.Once
-	stall := func(*http.Request) { first.Do(func() { time.Sleep(lead) }) }
-	q := Quell{Window: lead, DSP: &NextHop{}, Users: &NextHop{}}
+	stall := func(*http.Request) { first.Do(func() { time.Sleep(setupTime) }) }
+	q := Quell{Window: setupTime, DSP: &NextHop{}, Users: &NextHop{}}
 	q.South, q.North = through(t, q.DSP, stall), through(t, q.Users, stall)
-	var said []string
-	results, err := q.Run(t.Context(), NewTown(1), func(line string) { said = append(said, line) })
+	var logged []string
+	results, err := q.Run(t.Context(), NewTown(1), func(line string) { logged = append(logged, line) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(said) < 5 || !strings.HasPrefix(said[1], errStalled.Error()) {
-		t.Errorf("said %q", said)
+	if len(logged) < 5 || !strings.HasPrefix(logged[1], errStalled.Error()) {
+		t.Errorf("logged %q", logged)
 	}
 	if len(results) != len(kinds)+1 {
 		t.Errorf("%d results", len(results))
@@ -80,8 +80,8 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestPlayStalls holds that an answer near the end of a phase, and one that a busy
-// machine may explain, are not taken for what quell does.
+// TestPlayStalls tests that play does not count an answer too near to the end of a phase, or
+// one that a slow machine may explain.
 func TestPlayStalls(t *testing.T) {
 	reason := outage.ReasonNoWindow
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -138,22 +138,22 @@ func TestDifference(t *testing.T) {
 		{"another reason", noWindow, over, nil, once, true},
 		{"another status", passed, answer{status: http.StatusBadGateway}, nil, once, true},
 	} {
-		m := mail{contentType: xml, sum: sum, want: c.want, got: c.got, err: c.err}
+		m := message{contentType: xml, sum: sum, want: c.want, got: c.got, err: c.err}
 		if d := m.difference(c.arrivals); (d != "") != c.differs {
 			t.Errorf("%s: difference %q", c.name, d)
 		}
 	}
-	m := mail{contentType: xml, sum: sum, want: passed, got: passed, gotSum: [32]byte{1}}
+	m := message{contentType: xml, sum: sum, want: passed, got: passed, gotSum: [32]byte{1}}
 	if m.difference(once) == "" {
 		t.Error("an answer that was changed on the way back makes no difference")
 	}
 }
 
-func TestStrangers(t *testing.T) {
-	if r := strangers(0); len(r.Differences) > 0 || r.Got != r.Expected {
+func TestUnexpected(t *testing.T) {
+	if r := unexpected(0); len(r.Differences) > 0 || r.Got != r.Expected {
 		t.Errorf("%+v", r)
 	}
-	if r := strangers(2); len(r.Differences) == 0 || r.Got == r.Expected {
+	if r := unexpected(2); len(r.Differences) == 0 || r.Got == r.Expected {
 		t.Errorf("%+v", r)
 	}
 }

@@ -12,12 +12,12 @@ import (
 	"quell/internal/outage"
 )
 
-// Town is a small made-up inventory, the same for the same seed, of homes that differ in
-// what decides whether an activation is tracked. It has homes for as many tries of a
-// campaign as there may be. It is safe for use by many goroutines.
+// Town is a small made-up inventory, which depends only on the seed. Its homes differ in
+// what decides whether an activation is tracked. It has homes for all tries of a campaign.
+// It is safe for concurrent use.
 type Town struct {
-	homes   [tries][][]*home // for each of kinds
-	counter atomic.Uint64    // of the last message id
+	homes   [tries][][]*home // for each try, and for each of kinds
+	counter atomic.Uint64    // in the id of the last message
 }
 
 // home is one home: a hub and its electricity meter.
@@ -36,7 +36,7 @@ const (
 	smets1
 )
 
-// NewTown makes a town.
+// NewTown returns the town of a seed.
 func NewTown(seed uint64) *Town {
 	b := builder{rng: rand.New(rand.NewPCG(seed, 0x70776e)), hub: 0x8873845700000000, esme: 0x00DB123400000000}
 	t := &Town{}
@@ -63,13 +63,13 @@ func (t *Town) all(f func(*home)) {
 	}
 }
 
-// count gives a counter that no message has had.
+// count returns a counter that no message has yet.
 func (t *Town) count() uint64 { return t.counter.Add(1) }
 
-// builder makes homes. Its ids rise by random steps, so that none comes twice.
+// builder makes homes. Ids rise by random steps, so none is used twice.
 type builder struct {
 	rng       *rand.Rand
-	hub, esme outage.DeviceID // the last given out
+	hub, esme outage.DeviceID // the last ones
 }
 
 func (b *builder) next(id *outage.DeviceID) outage.DeviceID {
@@ -89,10 +89,10 @@ func (b *builder) home(c class) *home {
 	return h
 }
 
-// mpan makes an MPAN of one of the fourteen distribution areas.
+// mpan returns an MPAN of one of the fourteen distribution areas.
 func (b *builder) mpan() string {
 	digits := fmt.Sprintf("%02d%010d", 10+b.rng.IntN(14), b.rng.Uint64N(1e10))
-	for check := byte('0'); ; check++ { // one of the ten is right
+	for check := byte('0'); ; check++ { // one of ten is right
 		mpan := digits + string(check)
 		if _, ok := outage.DistributorOf(mpan); ok {
 			return mpan
@@ -100,7 +100,7 @@ func (b *builder) mpan() string {
 	}
 }
 
-// WriteInventory writes the devices as CSV, hubs among them, with the columns of quell's
+// WriteInventory writes all devices, including hubs, as CSV with the columns of quell's
 // inventory.
 func (t *Town) WriteInventory(w io.Writer) error {
 	out := csv.NewWriter(w)
@@ -115,11 +115,11 @@ func (t *Town) WriteInventory(w io.Writer) error {
 	return errors.Join(err, out.Error())
 }
 
-// WriteDeviceList writes the ids of the meters in the device list, one a line under a
-// comment. Meters are in it that must not be tracked for another reason.
+// WriteDeviceList writes a comment, and the ids of the meters in the device list, one in each
+// line. Some of these meters must not be tracked for another reason.
 func (t *Town) WriteDeviceList(w io.Writer) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintln(out, "# The device list of a made-up town, one EUI-64 a line.")
+	fmt.Fprintln(out, "# The device list of a made-up town, one EUI-64 in each line.")
 	t.all(func(h *home) {
 		if h.listed {
 			fmt.Fprintln(out, h.meter.ID)

@@ -10,7 +10,7 @@ import (
 	"quell/internal/outage"
 )
 
-// written returns the town's files.
+// written returns the files of a town.
 func written(t *testing.T, town *Town) (inventory, list string) {
 	t.Helper()
 	var a, b bytes.Buffer
@@ -31,7 +31,7 @@ func TestTownInventory(t *testing.T) {
 		t.Fatalf("header %q", have)
 	}
 	if list[0] != '#' {
-		t.Error("the device list has no comment at its head")
+		t.Error("the device list does not start with a comment")
 	}
 	listed := map[string]bool{}
 	for i, line := range strings.Fields(strings.SplitN(list, "\n", 2)[1]) {
@@ -80,9 +80,9 @@ func TestTownInventory(t *testing.T) {
 func TestTownSeed(t *testing.T) {
 	inventory, list := written(t, NewTown(7))
 	if again, againList := written(t, NewTown(7)); again != inventory || againList != list {
-		t.Error("the same seed makes another town")
+		t.Error("the same seed gives another town")
 	}
 	if other, _ := written(t, NewTown(8)); other == inventory {
-		t.Error("another seed makes the same town")
+		t.Error("another seed gives the same town")
 	}
 }
