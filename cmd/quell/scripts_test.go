@@ -101,7 +101,7 @@ func prepare(e *testscript.Env, hop string) error {
 	e.Setenv("HOP_ADDR", strings.TrimPrefix(hop, "http://"))
 	e.Setenv("WHO", who(s.t))
 	e.Setenv(outageBegan, time.Now().UTC().Format(time.RFC3339))
-	e.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")) // else each command takes a second more to end
+	e.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")) // otherwise each command takes a second longer to end
 	for _, v := range e.Vars {
 		name, _, _ := strings.Cut(v, "=")
 		s.environ = append(s.environ, name)

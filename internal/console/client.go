@@ -153,8 +153,8 @@ func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorw
 	return x, c.call(ctx, "GET", "/api/v1/explain", q, "", nil, &x)
 }
 
-// Devices returns up to limit devices of the device list in force: those behind after, or
-// the first if after is "".
+// Devices returns up to limit devices of the device list in force: those with higher ids
+// than after, or the first ones if after is "".
 func (c *Client) Devices(ctx context.Context, after string, limit int) (out Devices, err error) {
 	q := url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/devices", q, "", nil, &out)

@@ -26,10 +26,10 @@ func (f *JournalFile) Use(o *store.Options) {
 	}
 }
 
-// Break has all writes fail, until Mend is called.
+// Break makes all writes fail, until Repair is called.
 func (f *JournalFile) Break() { f.set(true) }
 
-// Mend undoes Break.
+// Repair undoes Break.
 func (f *JournalFile) Repair() { f.set(false) }
 
 func (f *JournalFile) set(broken bool) {
