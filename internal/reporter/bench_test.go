@@ -19,8 +19,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// fill writes n entries, of at most 100,000 hubs, into the closed store of a
-// folder, past the rules.
+// fill writes n entries, of at most 100,000 hubs, into the closed store of a folder, without the
+// rules.
 func fill(b *testing.B, dir string, n int) {
 	b.Helper()
 	db, err := sql.Open("sqlite", filepath.Join(dir, "quell.db"))
@@ -43,15 +43,14 @@ func fill(b *testing.B, dir string, n int) {
 	}
 }
 
-// forget has the peak begin anew, where the system can, so that it says nothing
-// of the filling.
-func forget() {
+// resetPeak resets the peak of memory, if the system can, so that fill does not count.
+func resetPeak() {
 	debug.FreeOSMemory()
 	os.WriteFile("/proc/self/clear_refs", []byte("5"), 0)
 }
 
-// peak is the process's peak resident memory in MiB since forget, where the
-// system tells.
+// peak returns the process's peak resident memory in MiB since resetPeak; 0 if the system has no
+// number.
 func peak(b *testing.B) float64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
@@ -69,9 +68,9 @@ func reporterOf(st *store.Store) *Reporter {
 	return &Reporter{Register: st.Reports, Ledger: st.Ledger, Cluster: st.Cluster, Ready: st.Ready, Now: time.Now, Metrics: NewMetrics(prometheus.NewRegistry())}
 }
 
-// BenchmarkRender reads b.N entries from the store, as a report of all of them
-// (with files of distributors beside it), as a reader of that file, and as
-// exports: -bench Render/report -benchtime 10000000x.
+// BenchmarkRender measures b.N entries: a report of all of them, the same with files of
+// distributors, collecting them for a cut, verifying the file, and exports:
+// -bench Render/report -benchtime 10000000x.
 func BenchmarkRender(b *testing.B) {
 	prepare := func(b *testing.B, perDistributor bool) (*store.Store, report.Report) {
 		dir := b.TempDir()
@@ -93,10 +92,10 @@ func BenchmarkRender(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		forget()
+		resetPeak()
 		return st, rep
 	}
-	tell := func(b *testing.B) {
+	reportMetrics := func(b *testing.B) {
 		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
 		b.ReportMetric(peak(b), "MiB-peak")
 	}
@@ -121,19 +120,19 @@ func BenchmarkRender(b *testing.B) {
 			st, rep := prepare(b, c.perDistributor)
 			b.ResetTimer()
 			toFile(b, st, rep)
-			tell(b)
+			reportMetrics(b)
 		})
 	}
 	b.Run("cut", func(b *testing.B) {
 		st, _ := prepare(b, false)
 		r := reporterOf(st)
 		r.Set(Settings{SystemID: "bench", Every: time.Hour, MaxBytes: 1 << 60})
-		r.follow = following{streams: map[string]bool{}}
+		r.next = nextReport{streams: map[string]bool{}}
 		b.ResetTimer()
-		if _, err := r.look(b.Context(), time.Time{}); err != nil || r.follow.seq != int64(b.N) {
-			b.Fatal(r.follow.seq, err)
+		if _, err := r.collect(b.Context(), time.Time{}); err != nil || r.next.seq != int64(b.N) {
+			b.Fatal(r.next.seq, err)
 		}
-		tell(b)
+		reportMetrics(b)
 	})
 	b.Run("verify", func(b *testing.B) {
 		st, rep := prepare(b, false)
@@ -142,7 +141,7 @@ func BenchmarkRender(b *testing.B) {
 		if f, err := reportfile.ReadFile(path, nil); err != nil || f.Entries != int64(b.N) {
 			b.Fatal(f, err)
 		}
-		tell(b)
+		reportMetrics(b)
 	})
 	for _, f := range []reportfile.Format{reportfile.CSV, reportfile.JSONL, reportfile.Parquet} {
 		b.Run(string(f), func(b *testing.B) {
@@ -151,7 +150,7 @@ func BenchmarkRender(b *testing.B) {
 			if err := reportfile.Export(io.Discard, f, st.Ledger.EntriesReceived(b.Context(), time.Time{}, t0.Add(1000*time.Hour))); err != nil {
 				b.Fatal(err)
 			}
-			tell(b)
+			reportMetrics(b)
 		})
 	}
 }

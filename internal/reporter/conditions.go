@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-// conditions are what is wrong with reports on the node that cuts and delivers
-// them, by what it concerns.
+// conditions say what is wrong with reports on the leader, by subject.
 type conditions struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards list
 	list map[string]string
 }
 
-// say notes what is wrong with something, "" if nothing is any more, and reports
-// whether that is news.
-func (c *conditions) say(what, text string) (news bool) {
+// set sets what is wrong with a subject; "" if nothing is. It returns whether that starts or ends
+// a condition.
+func (c *conditions) set(what, text string) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := c.list[what]
@@ -31,15 +30,15 @@ func (c *conditions) say(what, text string) (news bool) {
 	return (was == "") != (text == "")
 }
 
-func (c *conditions) forget() {
+func (c *conditions) clear() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	clear(c.list)
 }
 
-// Conditions says what is wrong while alerts still pass: reports that cannot be cut
-// or written, that are late at a remote, or whose period ends beyond now. They are
-// empty on a node that does not lead.
+// Conditions says what is wrong with reports: that they cannot be cut or written, are late at a
+// remote, or have a period that ends in the future. It returns none on a node that is not the
+// leader.
 func (r *Reporter) Conditions() (list []string) {
 	c := &r.conditions
 	c.mu.Lock()
@@ -50,7 +49,7 @@ func (r *Reporter) Conditions() (list []string) {
 	return list
 }
 
-// maxAhead is how far beyond now a report's period may end, or an entry's receipt
-// be, where nodes' clocks differ. What is beyond is of a time when the clock was
-// wrong, and is not waited for.
+// maxAhead is how far in the future a report's period may end, or an entry be received, since
+// nodes' clocks differ. What is further ahead comes from a wrong clock, and nothing waits for
+// that time.
 const maxAhead = 5 * time.Minute

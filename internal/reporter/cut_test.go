@@ -14,43 +14,43 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
-// One wrong reading of the clock, a year ahead, stops no reports: it is an alarm,
-// and the next are cut by the clock of now. No entry is lost or waits.
+// A clock that was once a year ahead stops no reports. There is an alarm, and the next reports are
+// cut by the present clock. No entry is lost or waits.
 func TestClockWasAhead(t *testing.T) {
 	for _, aheadEntry := range []bool{false, true} {
 		b := newBench(t)
-		b.turn(outage.SwitchOn, "quell", "first")
+		b.setSwitch(outage.SwitchOn, "quell", "first")
 		b.activate(1)
 		b.alert(1, "a", "1200023305967")
-		b.at(t0.AddDate(1, 0, 0))
+		b.setTime(t0.AddDate(1, 0, 0))
 		if aheadEntry {
 			b.activate(1)
 			b.alert(1, "ahead", "1200023305967")
 		}
-		b.due() // a year is over, as it seems
+		b.due() // by the clock a year is over
 		if len(b.Conditions()) != 0 {
-			t.Errorf("while it is ahead: %v", b.Conditions())
+			t.Errorf("while the clock is ahead: %v", b.Conditions())
 		}
 		if aheadEntry {
 			b.activate(1)
 			b.alert(1, "ahead too", "1200023305967")
 		}
 		reports := func() int { return len(b.files()) }
-		b.at(t0.Add(10 * time.Minute))
+		b.setTime(t0.Add(10 * time.Minute))
 		first := reports()
 		b.due()
-		if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "beyond now") || testutil.ToFloat64(b.Metrics.Ahead) < 3600*24*364 {
+		if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "in the future") || testutil.ToFloat64(b.Metrics.Ahead) < 3600*24*364 {
 			t.Errorf("no alarm: %v", list)
 		}
 		for h := 1; h <= 3; h++ {
-			b.at(t0.Add(time.Duration(h)*time.Hour - time.Minute))
+			b.setTime(t0.Add(time.Duration(h)*time.Hour - time.Minute))
 			b.activate(1)
 			b.alert(1, fmt.Sprint("b", h), "1200023305967")
 			b.due()
 			if n := reports(); n != first+h-1 {
 				t.Errorf("before hour %d: %d reports", h, n)
 			}
-			b.at(t0.Add(time.Duration(h) * time.Hour))
+			b.setTime(t0.Add(time.Duration(h) * time.Hour))
 			b.due()
 			b.due()
 			if n := reports(); n != first+h {
@@ -63,8 +63,8 @@ func TestClockWasAhead(t *testing.T) {
 		if _, err := reportfile.Verify(b.paths(), nil); err != nil {
 			t.Error(err)
 		}
-		// When the time is come, all is as ever.
-		b.at(t0.AddDate(1, 0, 1).Truncate(time.Hour))
+		// A year later, when the period of that report is over, nothing is wrong.
+		b.setTime(t0.AddDate(1, 0, 1).Truncate(time.Hour))
 		b.due()
 		if list := b.Conditions(); len(list) != 0 {
 			t.Errorf("a year later: %v", list)
@@ -81,13 +81,13 @@ func allEntries(t testing.TB, b *bench) (list []outage.Entry) {
 	return list
 }
 
-// What a report tells of changes counts for its size, and is divided where it must be.
+// The events in a report count for its size. If there are too many, several reports have them.
 func TestEventsBySize(t *testing.T) {
-	const most, turns = 20 << 10, 60
-	b := newBench(t, func(s *Settings) { s.MaxBytes = most })
-	for n := range turns {
-		b.at(b.Now().Add(time.Second))
-		b.turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2], "somebody", strings.Repeat("why ", 200))
+	const maxBytes, changes = 20 << 10, 60
+	b := newBench(t, func(s *Settings) { s.MaxBytes = maxBytes })
+	for n := range changes {
+		b.setTime(b.Now().Add(time.Second))
+		b.setSwitch([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}[n%2], "somebody", strings.Repeat("why ", 200))
 	}
 	b.activate(1)
 	for i := range 30 {
@@ -96,32 +96,32 @@ func TestEventsBySize(t *testing.T) {
 	b.cutNow()
 	files, records := b.parsed(report.Consolidated)
 	for _, f := range files {
-		if f.Size > most {
+		if f.Size > maxBytes {
 			t.Errorf("report %d has %d bytes", f.Header.Report, f.Size)
 		}
 	}
-	told := 0
+	found := 0
 	for _, r := range records {
 		if r.Event != nil && !r.Standing {
-			told++
+			found++
 		}
 	}
-	if told != turns || len(files) < 3 {
-		t.Errorf("%d changes are told in %d files", told, len(files))
+	if found != changes || len(files) < 3 {
+		t.Errorf("%d changes, want %d, in %d files", found, changes, len(files))
 	}
 	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
 		t.Error(err)
 	}
 }
 
-// Corrections count for the size of a file too, and what has no room is in the next.
+// Corrections count for the size of a file too. The next file has those that find no room.
 func TestCorrectionsBySize(t *testing.T) {
-	const most, alerts = 20 << 10, 300
-	b := newBench(t, func(s *Settings) { s.MaxBytes = most })
-	b.turn(outage.SwitchOn, "quell", "first")
+	const maxBytes, alerts = 20 << 10, 300
+	b := newBench(t, func(s *Settings) { s.MaxBytes = maxBytes })
+	b.setSwitch(outage.SwitchOn, "quell", "first")
 	b.activate(1)
 	for i := range alerts {
-		b.at(b.Now().Add(time.Second))
+		b.setTime(b.Now().Add(time.Second))
 		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
 	}
 	b.cutNow()
@@ -141,7 +141,7 @@ func TestCorrectionsBySize(t *testing.T) {
 	b.cutNow()
 	files, records := b.parsed(report.Consolidated)
 	for _, f := range files {
-		if f.Size > most {
+		if f.Size > maxBytes {
 			t.Errorf("report %d has %d bytes", f.Header.Report, f.Size)
 		}
 	}
@@ -152,7 +152,7 @@ func TestCorrectionsBySize(t *testing.T) {
 		}
 	}
 	if len(corrected) != alerts {
-		t.Errorf("%d entries are corrected", len(corrected))
+		t.Errorf("%d entries are corrected, want %d", len(corrected), alerts)
 	}
 	for seq, n := range corrected {
 		if n != 1 {

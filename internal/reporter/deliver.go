@@ -16,8 +16,8 @@ import (
 	"quell/internal/reportfile"
 )
 
-// The pauses between tries: the first, and the longest; each is taken with a
-// jitter of a half up or down.
+// The first and the longest pause between tries. Each pause is up to a half shorter or longer, at
+// random.
 const (
 	firstPause = time.Second
 	maxPause   = 5 * time.Minute
@@ -29,7 +29,7 @@ const tryTimeout = 10 * time.Minute
 // waker wakes the delivery to one remote.
 type waker struct {
 	files chan struct{} // there are new files
-	asked chan struct{} // somebody wants it tried now, even if it pauses after a failure
+	asked chan struct{} // somebody asks for a try now, even during the pause after a failure
 }
 
 func (r *Reporter) waker(name string) waker {
@@ -62,12 +62,11 @@ func (r *Reporter) wake() {
 	}
 }
 
-// lookEvery is how often it is looked whether another node has something to
-// deliver.
-const lookEvery = 5 * time.Second
+// pollEvery is how often to check whether another node has cut a report to deliver.
+const pollEvery = 5 * time.Second
 
-// deliverAll delivers to one remote until ctx ends. compared is called when what it
-// has was compared with the report.
+// deliverAll delivers to one remote until ctx ends. It calls compared when the files at the
+// remote were compared with the store.
 func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compared func()) {
 	defer compared()
 	pause := firstPause
@@ -84,7 +83,7 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compar
 			pause = firstPause
 		}
 		first = first && err != nil && delivered == 0
-		files, retry := wake.files, time.After(lookEvery)
+		files, retry := wake.files, time.After(pollEvery)
 		if err != nil {
 			files, retry = nil, time.After(pause/2+rand.N(pause))
 			pause = min(2*pause, maxPause)
@@ -99,14 +98,14 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compar
 	}
 }
 
-// deliverWaiting tries what waits for a remote, the oldest first. It stops at
-// the first failure, unless that is of the one file only. The first of them may
+// deliverWaiting tries to deliver the files that wait for a remote, the oldest first. It stops at
+// the first failure, unless the failure is of only one file. first says that the first file may
 // have been on its way when another node, or this one, ended.
 func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (delivered int, failed error) {
-	if err := r.halted(); err != nil {
+	if err := r.checkHalted(); err != nil {
 		return 0, err
 	}
-	if first { // as when the configuration was read again
+	if first { // the configuration may have changed
 		if err := r.dropOtherStreams(ctx, to); err != nil {
 			return 0, err
 		}
@@ -118,7 +117,7 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (d
 		err := r.deliver(ctx, to, d, first && delivered == 0)
 		switch {
 		case errors.Is(err, cluster.ErrNotLeader):
-			return delivered, err // whoever leads delivers it
+			return delivered, err // the new leader delivers it
 		case err == nil:
 			delivered++
 			continue
@@ -131,7 +130,7 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (d
 		if ofTheFile {
 			level = r.Log.Error
 		}
-		level("report not delivered, it is tried again", "remote", to.Name, "report", d.Report, "stream", d.Stream, "tries", d.Tries+1, "error", err)
+		level("report not delivered; quell retries", "remote", to.Name, "report", d.Report, "stream", d.Stream, "tries", d.Tries+1, "error", err)
 		if !ofTheFile {
 			return delivered, err
 		}
@@ -139,11 +138,11 @@ func (r *Reporter) deliverWaiting(ctx context.Context, to Remote, first bool) (d
 	return delivered, failed
 }
 
-// undeliveredPage is how many deliveries are read at once. Those of one page may all
-// be such as can never succeed.
+// undeliveredPage is how many deliveries are read at once. It may be that none of a page can
+// succeed.
 var undeliveredPage = 1000
 
-// undelivered reads what waits for a remote, the oldest first.
+// undelivered reads the deliveries that wait for a remote, the oldest first.
 func (r *Reporter) undelivered(ctx context.Context, to Remote) iter.Seq2[report.Delivery, error] {
 	return func(yield func(report.Delivery, error) bool) {
 		for after, more := int64(0), true; more; {
@@ -163,9 +162,9 @@ func (r *Reporter) undelivered(ctx context.Context, to Remote) iter.Seq2[report.
 	}
 }
 
-// dropOtherStreams drops what waits for a remote and is not of the stream that it
-// takes: a target that was changed, with its filter, under the name that the remote
-// had must not get what was meant for the one before.
+// dropOtherStreams drops deliveries that wait for a remote and are not of the stream that it
+// takes. If its target and filter were changed under the same name, the new target must not get
+// what was meant for the old one.
 func (r *Reporter) dropOtherStreams(ctx context.Context, to Remote) error {
 	n, err := r.Register.DropDeliveries(ctx, to.Name, to.Stream)
 	if n > 0 {
@@ -174,10 +173,10 @@ func (r *Reporter) dropOtherStreams(ctx context.Context, to Remote) error {
 	return err
 }
 
-// errNoFile says that a file cannot be had in the data folder.
+// errNoFile says that a file is not available in the data folder.
 var errNoFile = errors.New("the file cannot be read")
 
-// deliver tries to deliver one file, and records how far it got.
+// deliver tries to deliver one file, and records its state.
 func (r *Reporter) deliver(ctx context.Context, to Remote, d report.Delivery, first bool) error {
 	try, cancel := context.WithTimeout(ctx, tryTimeout)
 	defer cancel()
@@ -196,12 +195,12 @@ func (r *Reporter) deliver(ctx context.Context, to Remote, d report.Delivery, fi
 	err = r.put(try, to, f, first, func(s remote.Step) {
 		r.reached(s.String())
 		if s == remote.Sent {
-			// What is not recorded is found out by the next try.
+			// If it is not recorded, the next try finds out what is at the remote.
 			err := record(report.StateSent, nil)
 			if errors.Is(err, cluster.ErrNotLeader) {
-				cancel() // another node sends it too: it gets its name from there
+				cancel() // the new leader sends the file too, and gives it its name
 			} else if err != nil {
-				r.Log.Warn("the state of a delivery is not recorded", "remote", to.Name, "report", d.Report, "error", err)
+				r.Log.Warn("the state of a delivery could not be recorded", "remote", to.Name, "report", d.Report, "error", err)
 			}
 			r.reached("recorded as sent")
 		}
@@ -232,19 +231,18 @@ func (r *Reporter) put(ctx context.Context, to Remote, f report.File, first bool
 	if !errors.Is(err, remote.ErrChanged) {
 		return err
 	}
-	r.Log.Error("a report file was damaged in the data folder, it is written anew", "error", err)
+	r.Log.Error("a report file was damaged in the data folder, it is written again", "error", err)
 	if err := r.rewrite(ctx, f); err != nil {
 		return fmt.Errorf("%w: %w", errNoFile, err)
 	}
 	return remote.Put(ctx, to.Target, file, reached)
 }
 
-// ErrNoRemote says that no remote of a name takes a report.
+// ErrNoRemote says that there is no remote with a name, or none at all.
 var ErrNoRemote = errors.New("no such remote")
 
-// Send has a report delivered again: to one remote, or to all if the name is
-// empty. It returns before that is done. The error may be ErrNoRemote or
-// report.ErrNoReport.
+// Send makes a report be delivered again: to one remote, or to all if the name is empty. It does
+// not wait for the delivery. The error may be ErrNoRemote or report.ErrNoReport.
 func (r *Reporter) Send(ctx context.Context, no int64, name string) error {
 	set := r.settings.Load()
 	if name != "" && !slices.ContainsFunc(set.Remotes, func(to Remote) bool { return to.Name == name }) {
@@ -265,7 +263,7 @@ func (r *Reporter) Send(ctx context.Context, no int64, name string) error {
 	return nil
 }
 
-// Retry has what waits after a failure tried now.
+// Retry ends the pauses after failures, so that all waiting files are tried now.
 func (r *Reporter) Retry() {
 	r.wakeMu.Lock()
 	defer r.wakeMu.Unlock()
@@ -274,10 +272,10 @@ func (r *Reporter) Retry() {
 	}
 }
 
-// watchEvery is the pause between two looks at what waits.
+// watchEvery is how often watch checks which files wait.
 const watchEvery = 5 * time.Second
 
-// watch tells of what waits too long, until ctx ends.
+// watch reports remotes that are late, until ctx ends.
 func (r *Reporter) watch(ctx context.Context) {
 	late := map[string]bool{}
 	for {
@@ -293,11 +291,12 @@ func (r *Reporter) watch(ctx context.Context) {
 	}
 }
 
-// alarm says once that a remote is late, and once that it is not any more.
+// alarm sets the condition and the metrics of each remote. It logs once that a remote is late,
+// and once that it no longer is.
 func (r *Reporter) alarm(waiting []report.Waiting, late map[string]bool) {
 	set := r.settings.Load()
-	if r.seen == nil {
-		r.seen = map[string]time.Time{}
+	if r.aheadSince == nil {
+		r.aheadSince = map[string]time.Time{}
 	}
 	for _, to := range set.Remotes {
 		var w report.Waiting
@@ -309,18 +308,18 @@ func (r *Reporter) alarm(waiting []report.Waiting, late map[string]bool) {
 			age = max(0, r.Now().Sub(w.Oldest))
 		}
 		if w.Files == 0 || w.Oldest.Before(r.Now().Add(maxAhead)) {
-			delete(r.seen, to.Name)
-		} else if seen, ok := r.seen[to.Name]; ok { // cut while the clock was ahead
+			delete(r.aheadSince, to.Name)
+		} else if seen, ok := r.aheadSince[to.Name]; ok { // cut while the clock was ahead
 			age = max(0, r.Now().Sub(seen))
 		} else {
-			r.seen[to.Name] = r.Now()
+			r.aheadSince[to.Name] = r.Now()
 		}
 		isLate := age >= set.AlarmAfter
 		text := ""
 		if isLate {
-			text = fmt.Sprintf("remote %s has not confirmed %d report files, of which the oldest, of report %d, was cut at %s", to.Name, w.Files, w.Report, reportfile.FormatTime(w.Oldest))
+			text = fmt.Sprintf("remote %s has not confirmed %d report files; the oldest is of report %d, cut at %s", to.Name, w.Files, w.Report, reportfile.FormatTime(w.Oldest))
 		}
-		r.conditions.say("remote "+to.Name, text)
+		r.conditions.set("remote "+to.Name, text)
 		r.Metrics.waiting(to.Name, w.Files, age, isLate)
 		switch {
 		case isLate && !late[to.Name]:
@@ -332,7 +331,7 @@ func (r *Reporter) alarm(waiting []report.Waiting, late map[string]bool) {
 	}
 }
 
-// Remotes names the remotes in use.
+// Remotes returns the names of the remotes in use.
 func (r *Reporter) Remotes() (names []string) {
 	for _, to := range r.settings.Load().Remotes {
 		names = append(names, to.Name)

@@ -31,16 +31,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// delivering is a bench with one remote, an empty folder, and some reports.
-func delivering(t testing.TB, reports int, change ...func(*Settings)) (b *bench, dir string) {
+// newDeliveries returns a bench with one remote, which is an empty folder, and some reports.
+func newDeliveries(t testing.TB, reports int, change ...func(*Settings)) (b *bench, dir string) {
 	dir = filepath.Join(t.TempDir(), "in")
 	makeFolder(t, dir)
 	b = newBench(t, append([]func(*Settings){func(s *Settings) {
 		s.Remotes = []Remote{{"esi", dir, report.Consolidated}}
 	}}, change...)...)
-	b.turn(outage.SwitchOn, "quell", "first")
+	b.setSwitch(outage.SwitchOn, "quell", "first")
 	for n := range reports {
-		b.at(t0.Add(time.Duration(n) * time.Minute))
+		b.setTime(t0.Add(time.Duration(n) * time.Minute))
 		b.cutNow()
 	}
 	return b, dir
@@ -53,8 +53,8 @@ func makeFolder(t testing.TB, dir string) {
 	}
 }
 
-// inTheWay puts a file where an empty folder is.
-func inTheWay(t testing.TB, dir string) {
+// replaceByFile replaces an empty folder by a file.
+func replaceByFile(t testing.TB, dir string) {
 	t.Helper()
 	if err := os.Remove(dir); err != nil {
 		t.Fatal(err)
@@ -73,18 +73,18 @@ func (b *bench) delivery(no int64) report.Delivery {
 	return r.Files[0].Deliveries[0]
 }
 
-// What waits is delivered in order; a remote that fails is not tried on and on,
-// and nothing is skipped.
+// Waiting files are delivered in order. After a failure the remote is not tried with the next
+// file, and nothing is skipped.
 func TestOldestFirst(t *testing.T) {
-	b, dir := delivering(t, 4)
-	inTheWay(t, dir)
+	b, dir := newDeliveries(t, 4)
+	replaceByFile(t, dir)
 	to := b.settings.Load().Remotes[0]
 	for try := 1; try <= 2; try++ {
 		if n, err := b.deliverWaiting(t.Context(), to, true); n != 0 || err == nil {
 			t.Fatalf("%d delivered, %v", n, err)
 		}
 		if d := b.delivery(1); d.Tries != try || d.State != report.StateWritten || !strings.Contains(d.Error, "is a file") {
-			t.Errorf("%+v", d)
+			t.Errorf("the first delivery is %+v", d)
 		}
 		if d := b.delivery(2); d.Tries != 0 {
 			t.Errorf("the second was tried: %+v", d)
@@ -106,7 +106,7 @@ func TestOldestFirst(t *testing.T) {
 		t.Fatalf("%d delivered, %v", n, err)
 	}
 	if !slices.Equal(there, []int{1, 2, 3, 4}) {
-		t.Errorf("files there at each confirmation: %v", there)
+		t.Errorf("files at the remote at each confirmation: %v", there)
 	}
 	for no := int64(1); no <= 4; no++ {
 		if d := b.delivery(no); d.State != report.StateConfirmed || d.Error != "" {
@@ -118,10 +118,10 @@ func TestOldestFirst(t *testing.T) {
 	}
 }
 
-// A name that is taken is an error to be seen, and keeps no other file back. A
-// file that was damaged or lost here is written anew.
-func TestTakenKeepsNothingBack(t *testing.T) {
-	b, dir := delivering(t, 3)
+// If another file has the name, that is an error of the delivery, and other files are delivered.
+// A file that was damaged or lost in the data folder is written again.
+func TestTakenDelaysNoOther(t *testing.T) {
+	b, dir := newDeliveries(t, 3)
 	names := b.files()
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -151,11 +151,11 @@ func TestTakenKeepsNothingBack(t *testing.T) {
 		t.Error(err)
 	}
 	if text, _ := os.ReadFile(filepath.Join(dir, names[0])); string(text) != "another" {
-		t.Error("it was overwritten")
+		t.Error("the other file was overwritten")
 	}
 }
 
-// A remote that hangs delays neither another nor the end of Run.
+// A remote that hangs delays neither another remote nor the end of Run.
 func TestRemotesAreIndependent(t *testing.T) {
 	over, reached := make(chan struct{}), make(chan struct{})
 	var once sync.Once
@@ -166,7 +166,7 @@ func TestRemotesAreIndependent(t *testing.T) {
 		})
 	})
 	t.Cleanup(func() { close(over) })
-	b, _ := delivering(t, 0, func(s *Settings) {
+	b, _ := newDeliveries(t, 0, func(s *Settings) {
 		s.Remotes = append([]Remote{{"hangs", remotetest.WebDAVTarget(url, "x"), report.Consolidated}}, s.Remotes...)
 	})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -175,7 +175,7 @@ func TestRemotesAreIndependent(t *testing.T) {
 	b.cutNow()
 	<-reached
 	for no := int64(1); no <= 3; no++ {
-		eventually(t, "one has it, and the other is tried", func() bool {
+		eventually(t, "one has the file, and the other is tried", func() bool {
 			r, err := b.store.Reports.Report(t.Context(), no)
 			if err != nil {
 				t.Fatal(err)
@@ -189,14 +189,14 @@ func TestRemotesAreIndependent(t *testing.T) {
 	<-done
 }
 
-// Tries go on for ever, with pauses that grow up to a bound, and are jittered;
-// somebody who asks has it tried at once.
+// Tries go on without end, with random pauses that grow up to a bound. If somebody asks, there is
+// a try at once.
 func TestPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b, dir := delivering(t, 1)
-		inTheWay(t, dir)
+		b, dir := newDeliveries(t, 1)
+		replaceByFile(t, dir)
 		var tries []time.Time
-		b.Reporter.Now = func() time.Time { // is asked when a try has failed
+		b.Reporter.Now = func() time.Time { // is called when a try has failed
 			tries = append(tries, time.Now())
 			return t0
 		}
@@ -208,7 +208,7 @@ func TestPauses(t *testing.T) {
 		for i, pause := 1, firstPause; i < len(tries); i++ {
 			got := tries[i].Sub(tries[i-1])
 			if got < pause/2 || got > pause*3/2 {
-				t.Errorf("pause %d is %v, want %v give or take a half", i, got, pause)
+				t.Errorf("pause %d is %v, want %v, or up to a half more or less", i, got, pause)
 			}
 			if pause == maxPause {
 				least, most = min(least, got), max(most, got)
@@ -219,17 +219,17 @@ func TestPauses(t *testing.T) {
 			t.Errorf("%d tries, the longest pauses are from %v to %v", len(tries), least, most)
 		}
 		n := len(tries)
-		b.wake() // there are new files; it pauses on
+		b.wake() // there are new files, but the pause goes on
 		synctest.Wait()
 		if len(tries) != n {
-			t.Error("tried for new files, while it pauses after a failure")
+			t.Error("new files end the pause after a failure")
 		}
 		if err := b.Send(ctx, 1, "esi"); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if len(tries) < n+1 {
-			t.Error("not tried when asked")
+			t.Error("no try when asked")
 		}
 		cancel()
 		synctest.Wait()
@@ -237,15 +237,15 @@ func TestPauses(t *testing.T) {
 	})
 }
 
-// A remote that is late is told of once, and so is its recovery.
+// It is logged once that a remote is late, and once that it no longer is.
 func TestAlarm(t *testing.T) {
-	b, dir := delivering(t, 2)
+	b, dir := newDeliveries(t, 2)
 	var log bytes.Buffer
 	b.Reporter.Log = slog.New(slog.NewTextHandler(&log, nil))
 	late := map[string]bool{}
-	look := func(at time.Time) (age, isLate float64, lines string) {
+	alarmAt := func(at time.Time) (age, isLate float64, lines string) {
 		t.Helper()
-		b.at(at)
+		b.setTime(at)
 		log.Reset()
 		w, err := b.store.Reports.Waiting(t.Context())
 		if err != nil {
@@ -254,42 +254,42 @@ func TestAlarm(t *testing.T) {
 		b.alarm(w, late)
 		return testutil.ToFloat64(b.Metrics.Oldest.WithLabelValues("esi")), testutil.ToFloat64(b.Metrics.Late.WithLabelValues("esi")), log.String()
 	}
-	if age, isLate, lines := look(t0.Add(time.Hour - time.Second)); age != 3599 || isLate != 0 || lines != "" {
-		t.Errorf("before: %v %v %s", age, isLate, lines)
+	if age, isLate, lines := alarmAt(t0.Add(time.Hour - time.Second)); age != 3599 || isLate != 0 || lines != "" {
+		t.Errorf("a second before the alarm: %v %v %s", age, isLate, lines)
 	}
-	if _, isLate, lines := look(t0.Add(time.Hour)); isLate != 1 || !strings.Contains(lines, "level=ERROR") || !strings.Contains(lines, "remote=esi files=2 oldest_report=1") {
-		t.Errorf("then: %v %s", isLate, lines)
+	if _, isLate, lines := alarmAt(t0.Add(time.Hour)); isLate != 1 || !strings.Contains(lines, "level=ERROR") || !strings.Contains(lines, "remote=esi files=2 oldest_report=1") {
+		t.Errorf("after an hour: %v %s", isLate, lines)
 	}
-	if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "remote esi has not confirmed 2 report files, of which the oldest, of report 1") {
-		t.Errorf("then: %v", list)
+	if list := b.Conditions(); len(list) != 1 || !strings.Contains(list[0], "remote esi has not confirmed 2 report files; the oldest is of report 1, cut at ") {
+		t.Errorf("after an hour: %v", list)
 	}
-	if _, isLate, lines := look(t0.Add(2 * time.Hour)); isLate != 1 || lines != "" {
-		t.Errorf("told again: %v %s", isLate, lines)
+	if _, isLate, lines := alarmAt(t0.Add(2 * time.Hour)); isLate != 1 || lines != "" {
+		t.Errorf("logged again: %v %s", isLate, lines)
 	}
 	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, report.Consolidated}, true); err != nil {
 		t.Fatal(err)
 	}
-	if age, isLate, lines := look(t0.Add(3 * time.Hour)); age != 0 || isLate != 0 || !strings.Contains(lines, "delivered again") {
-		t.Errorf("after: %v %v %s", age, isLate, lines)
+	if age, isLate, lines := alarmAt(t0.Add(3 * time.Hour)); age != 0 || isLate != 0 || !strings.Contains(lines, "delivered again") {
+		t.Errorf("after the delivery: %v %v %s", age, isLate, lines)
 	}
 	if list := b.Conditions(); len(list) != 0 {
-		t.Errorf("after: %v", list)
+		t.Errorf("after the delivery: %v", list)
 	}
-	// One that was cut while the clock was a year ahead is late by the clock of now.
-	b.at(t0.AddDate(1, 0, 0))
+	// A report that was cut while the clock was a year ahead is late by the present clock.
+	b.setTime(t0.AddDate(1, 0, 0))
 	b.cutNow()
-	if age, isLate, _ := look(t0.Add(5 * time.Hour)); age != 0 || isLate != 0 {
+	if age, isLate, _ := alarmAt(t0.Add(5 * time.Hour)); age != 0 || isLate != 0 {
 		t.Errorf("cut ahead: %v %v", age, isLate)
 	}
-	if age, isLate, lines := look(t0.Add(6 * time.Hour)); age != 3600 || isLate != 1 || !strings.Contains(lines, "level=ERROR") {
+	if age, isLate, lines := alarmAt(t0.Add(6 * time.Hour)); age != 3600 || isLate != 1 || !strings.Contains(lines, "level=ERROR") {
 		t.Errorf("cut ahead, an hour later: %v %v %s", age, isLate, lines)
 	}
 }
 
-// Files are kept for as long as the settings say, and as long as a remote waits
-// for them; what an interrupted write left is removed.
-func TestTidy(t *testing.T) {
-	b, dir := delivering(t, 3, func(s *Settings) { s.Keep = 24 * time.Hour })
+// Files are kept for as long as the settings say, and as long as a remote waits for them. The
+// temporary files of an interrupted write are removed.
+func TestRemoveOldFiles(t *testing.T) {
+	b, dir := newDeliveries(t, 3, func(s *Settings) { s.Keep = 24 * time.Hour })
 	names := b.files()
 	left := filepath.Join(b.Dir, names[2]+".tmp")
 	if err := os.WriteFile(left, []byte("half"), 0o600); err != nil {
@@ -297,8 +297,8 @@ func TestTidy(t *testing.T) {
 	}
 	kept := func(at time.Time) (kept []bool) {
 		t.Helper()
-		b.at(at)
-		if err := b.tidy(t.Context()); err != nil {
+		b.setTime(at)
+		if err := b.removeOldOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		for _, n := range names {
@@ -311,7 +311,7 @@ func TestTidy(t *testing.T) {
 		t.Errorf("while the remote waits: %v", got)
 	}
 	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("what was left: %v", err)
+		t.Errorf("the temporary file: %v", err)
 	}
 	if _, err := b.deliverWaiting(t.Context(), Remote{"esi", dir, report.Consolidated}, true); err != nil {
 		t.Fatal(err)
@@ -324,7 +324,7 @@ func TestTidy(t *testing.T) {
 	}
 }
 
-// eventually waits for a condition that another goroutine brings about.
+// eventually waits until a condition holds that another goroutine changes.
 func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
@@ -334,19 +334,19 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	}
 }
 
-// The log goes on being reported when the store or the folder comes back.
+// Reports are cut and delivered again when the folder can be used again.
 func TestRunRecovers(t *testing.T) {
-	b, _ := delivering(t, 0)
+	b, _ := newDeliveries(t, 0)
 	if err := os.WriteFile(b.Dir, []byte("in the way"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()
-	b.at(t0.Add(time.Hour))
-	eventually(t, "it is cut", func() bool { r, err := b.store.Reports.Last(t.Context()); return err == nil && r.No == 1 })
+	b.setTime(t0.Add(time.Hour))
+	eventually(t, "a report is cut", func() bool { r, err := b.store.Reports.Last(t.Context()); return err == nil && r.No == 1 })
 	os.Remove(b.Dir)
-	eventually(t, "it is delivered", func() bool { return b.delivery(1).State == report.StateConfirmed })
+	eventually(t, "the report is delivered", func() bool { return b.delivery(1).State == report.StateConfirmed })
 	cancel()
 	<-done
 	if r, _ := b.store.Reports.Last(t.Context()); r.No != 1 {
@@ -354,12 +354,12 @@ func TestRunRecovers(t *testing.T) {
 	}
 }
 
-// However many files can never be delivered, those behind them are.
+// However many files can never be delivered, those after them are delivered.
 func TestTakenByThePage(t *testing.T) {
 	was := undeliveredPage
 	undeliveredPage = 2
 	defer func() { undeliveredPage = was }()
-	b, dir := delivering(t, 6)
+	b, dir := newDeliveries(t, 6)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -378,10 +378,10 @@ func TestTakenByThePage(t *testing.T) {
 	}
 }
 
-// A remote whose filter and target were changed under one name gets files of the
-// stream that it takes now, and nothing else holds back for what it does not get.
+// A remote whose filter and target were changed under one name gets files of the stream that it
+// takes now. Nothing waits for the files of the other stream.
 func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
-	b, dir := delivering(t, 0, func(s *Settings) { s.PerDistributor = true })
+	b, dir := newDeliveries(t, 0, func(s *Settings) { s.PerDistributor = true })
 	b.activate(1)
 	b.alert(1, "a", "1200023305967") // of distributor 12
 	b.cutNow()
@@ -412,6 +412,6 @@ func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
 		t.Errorf("in the new folder: %v %v", files, err)
 	}
 	if files, err := os.ReadDir(dir); err != nil || len(files) > 0 {
-		t.Errorf("in the folder before: %v %v", files, err)
+		t.Errorf("in the old folder: %v %v", files, err)
 	}
 }

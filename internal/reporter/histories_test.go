@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// history is a random history of a log and its reports, and what must come of it.
+// history is a random history of a log and its reports, and the expected result.
 type history struct {
 	*bench
 	rnd    *rand.Rand
@@ -32,16 +32,16 @@ type history struct {
 	remote string // where the consolidated files go
 
 	alerts []outage.Alert
-	truth  map[string]outage.Outcome // of each alert in the log, by its id
-	backup map[string]outage.Outcome // the same when the backup was made; nil: there is none
+	truth  map[string]outage.Outcome // the outcome of each alert in the log, by its id
+	backup map[string]outage.Outcome // the same when the backup was made; nil if there is none
 	system int
 }
 
-// TestHistories lets seeded histories happen: alerts, retries, corrections, turns of the
-// switch, cuts by time, size and command, deliveries, changes of the settings,
-// housekeeping, restarts, and backups that are put back. In the end a naive reader, which
-// shares nothing with Read, finds each entry once in what was delivered, with the outcome
-// that is true; and Verify passes exactly those parts of it that lack nothing.
+// TestHistories runs random histories from seeds: alerts, retries, corrections, changes of the
+// switch, cuts by time, size and command, deliveries, changes of the settings, housekeeping,
+// restarts, and restored backups. In the end a naive reader, which shares nothing with Read, finds
+// each entry once in the delivered files, with the true outcome. Verify finds no fault in
+// a selection of the files exactly if nothing is missing in it.
 func TestHistories(t *testing.T) {
 	seeds := []uint64{1, 2, 3, 4, 5, 6, 7, 8}
 	if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
@@ -58,7 +58,7 @@ func TestHistories(t *testing.T) {
 				t.Parallel()
 				h := &history{rnd: rand.New(rand.NewPCG(seed, 14)), dir: t.TempDir(), remote: t.TempDir(), truth: map[string]outage.Outcome{}}
 				h.bench = &bench{TB: t}
-				h.at(t0)
+				h.setTime(t0)
 				h.open(Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20, Empty: true, AlarmAfter: time.Hour, Keep: 90 * 24 * time.Hour, Window: 30 * time.Minute,
 					Remotes: []Remote{{"esi", h.remote, report.Consolidated}}})
 				for range 150 {
@@ -73,7 +73,7 @@ func TestHistories(t *testing.T) {
 		}
 	})
 	if restored.Load() == 0 && len(seeds) > 1 {
-		t.Error("no backup was ever put back while reports were lacking: the test finds out nothing")
+		t.Error("no restored backup ever lacked reports: the test shows nothing")
 	}
 }
 
@@ -90,10 +90,9 @@ func (h *history) open(s Settings) {
 	h.Set(s)
 }
 
-// step has one thing happen, and reports whether it was a backup put back that lacked
-// reports.
+// step makes one random step. It reports whether that was a restored backup that lacked reports.
 func (h *history) step() (lacked bool) {
-	h.at(h.Now().Add(time.Duration(1+h.rnd.IntN(600)) * time.Second))
+	h.setTime(h.Now().Add(time.Duration(1+h.rnd.IntN(600)) * time.Second))
 	set := *h.settings.Load()
 	switch n := h.rnd.IntN(100); {
 	case n < 40:
@@ -103,7 +102,7 @@ func (h *history) step() (lacked bool) {
 	case n < 54:
 		h.correct()
 	case n < 58:
-		h.turn([]outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(3)], "somebody", "why")
+		h.setSwitch([]outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(3)], "somebody", "why")
 	case n < 70:
 		h.due()
 	case n < 74:
@@ -164,8 +163,8 @@ func (h *history) alertOf(hub int) {
 	h.truth[h.alerts[len(h.alerts)-1].ID] = outage.Suppressed
 }
 
-// some is one of the alerts, and its entry if it is in the log.
-func (h *history) some() (a outage.Alert, entry []outage.Entry) {
+// anyAlert returns one of the alerts, and its entry if it is in the log.
+func (h *history) anyAlert() (a outage.Alert, entry []outage.Entry) {
 	h.Helper()
 	if len(h.alerts) == 0 {
 		return a, nil
@@ -178,10 +177,10 @@ func (h *history) some() (a outage.Alert, entry []outage.Entry) {
 	return a, entry
 }
 
-// retry sends an alert again; one whose entry housekeeping has deleted, or that was
-// lost with the store, is decided anew and is left out here.
+// retry sends an alert again. It leaves out alerts whose entry was deleted by housekeeping, or
+// lost with the store: these would be decided again.
 func (h *history) retry() {
-	a, list := h.some()
+	a, list := h.anyAlert()
 	if len(list) == 0 {
 		return
 	}
@@ -192,9 +191,9 @@ func (h *history) retry() {
 	}
 }
 
-// correct has an alert that is in the log go forward after all.
+// correct makes an alert that is in the log go forward after all.
 func (h *history) correct() {
-	a, list := h.some()
+	a, list := h.anyAlert()
 	if a.ID == "" {
 		return
 	}
@@ -216,19 +215,18 @@ func (h *history) deliver() {
 	}
 }
 
-// restore puts the backup back, and has reports go on if that is needed. What was in
-// no file is lost.
+// restore restores the backup, and resumes reports if needed. What was in no file is lost.
 func (h *history) restore(set Settings) (lacked bool) {
 	h.Helper()
 	h.store.Close()
 	h.copy("backup", "quell.db")
 	h.open(set)
-	_, told := naive(h.TB, h.Dir)
+	_, outcomes := naive(h.TB, h.Dir)
 	truth := map[string]outage.Outcome{}
 	for id, outcome := range h.backup {
 		truth[id] = outcome
 	}
-	for id, outcome := range told {
+	for id, outcome := range outcomes {
 		if truth[id] != outage.Forwarded {
 			truth[id] = outcome
 		}
@@ -244,9 +242,9 @@ func (h *history) restore(set Settings) (lacked bool) {
 	for range h.rnd.IntN(4) {
 		h.alertOf(1)
 	}
-	last, _, _ := h.strangers.last()
+	last, _, _ := h.unknown.last()
 	if err := h.Resume(h.Context(), last, "somebody", "why"); !errors.Is(err, ErrResume) {
-		h.Errorf("a number that was given out is taken: %v", err)
+		h.Errorf("a number that was used is accepted: %v", err)
 	}
 	if err := h.Resume(h.Context(), last+1, "somebody", "why"); err != nil {
 		h.Fatal(err)
@@ -254,11 +252,11 @@ func (h *history) restore(set Settings) (lacked bool) {
 	return true
 }
 
-// naive reads the consolidated files of a folder in order of their numbers: the alerts
-// of each that it reports first, and the last outcome of each.
-func naive(t testing.TB, dir string) (files [][]string, told map[string]outage.Outcome) {
+// naive reads the consolidated files of a folder in order of their numbers. It returns the alerts
+// that each file reports first, and the last outcome of each alert.
+func naive(t testing.TB, dir string) (files [][]string, outcomes map[string]outage.Outcome) {
 	t.Helper()
-	told = map[string]outage.Outcome{}
+	outcomes = map[string]outage.Outcome{}
 	names, err := filepath.Glob(filepath.Join(dir, "POAS_*.csv"))
 	if err != nil {
 		t.Fatal(err)
@@ -267,7 +265,7 @@ func naive(t testing.TB, dir string) (files [][]string, told map[string]outage.O
 	slices.SortFunc(names, func(a, b string) int { return strings.Compare(number(a), number(b)) })
 	for _, name := range names {
 		if strings.Count(filepath.Base(name), "_") != 4 {
-			continue // a distributor's
+			continue // a file of a distributor
 		}
 		f, err := os.Open(name)
 		if err != nil {
@@ -286,17 +284,17 @@ func naive(t testing.TB, dir string) (files [][]string, told map[string]outage.O
 				first = append(first, row[2])
 			}
 			if row[0] == "D" || row[0] == "C" {
-				told[row[2]] = outage.Outcome(row[17])
+				outcomes[row[2]] = outage.Outcome(row[17])
 			}
 		}
 		files = append(files, first)
 	}
-	return files, told
+	return files, outcomes
 }
 
 func (h *history) check() {
 	h.Helper()
-	files, told := naive(h.TB, h.remote)
+	files, outcomes := naive(h.TB, h.remote)
 	seen := map[string]int{}
 	for _, f := range files {
 		for _, id := range f {
@@ -304,13 +302,13 @@ func (h *history) check() {
 		}
 	}
 	for id, outcome := range h.truth {
-		if seen[id] != 1 || told[id] != outcome {
-			h.Errorf("%s was reported %d times, last as %q, and is %q", id, seen[id], told[id], outcome)
+		if seen[id] != 1 || outcomes[id] != outcome {
+			h.Errorf("%s was reported %d times, last as %q, want once, as %q", id, seen[id], outcomes[id], outcome)
 		}
 	}
 	for id := range seen {
 		if _, ok := h.truth[id]; !ok {
-			h.Errorf("%s was reported and is not known", id)
+			h.Errorf("%s was reported, but is not in the log", id)
 		}
 	}
 	paths, _, err := reportfile.List([]string{h.remote})
@@ -321,7 +319,7 @@ func (h *history) check() {
 	slices.SortFunc(paths, func(a, b string) int { return int(number(a) - number(b)) })
 	for n := range 20 {
 		var some []string
-		whole := true // from the first that is left to the last, none is missing
+		whole := true // none is missing between the first and the last that are left
 		for _, path := range paths {
 			if n > 0 && h.rnd.IntN(2+n) == 0 {
 				continue
@@ -333,11 +331,11 @@ func (h *history) check() {
 			continue
 		}
 		chains, err := reportfile.Verify(some, nil)
-		// Where the first file of a system's is missing, nothing says that the one before
-		// is of the same log: it then says what is missing before the chain.
-		told := slices.ContainsFunc(chains[min(1, len(chains)):], func(c reportfile.Chain) bool { return !c.Complete })
-		if (err == nil) != whole && !told || whole && len(chains) != 1 {
-			h.Errorf("of %d files %d are left, which is whole: %v; verify says %v, in %d chains", len(paths), len(some), whole, err, len(chains))
+		// If the first file of a system's id is missing, nothing connects it with the files
+		// before. Then there are two chains, and the second says that it is not complete.
+		said := slices.ContainsFunc(chains[min(1, len(chains)):], func(c reportfile.Chain) bool { return !c.Complete })
+		if (err == nil) != whole && !said || whole && len(chains) != 1 {
+			h.Errorf("of %d files %d are left, without a gap: %v; Verify says %v, in %d chains", len(paths), len(some), whole, err, len(chains))
 		}
 	}
 }

@@ -9,12 +9,12 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// Metrics are what Prometheus sees of reports.
+// Metrics are the metrics of reports.
 type Metrics struct {
 	Cut       *prometheus.CounterVec // by cause
 	Files     prometheus.Counter
 	Bytes     prometheus.Counter
-	Delivered *prometheus.CounterVec // by remote, as are those below
+	Delivered *prometheus.CounterVec // by remote, as are the next four
 	Failures  *prometheus.CounterVec
 	Unsent    *prometheus.GaugeVec
 	Oldest    *prometheus.GaugeVec
@@ -23,7 +23,7 @@ type Metrics struct {
 	Halted    prometheus.Gauge
 }
 
-// NewMetrics makes the metrics and registers them.
+// NewMetrics returns the metrics, registered.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
 	f := promauto.With(registry)
 	remote := []string{"remote"}
@@ -36,8 +36,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Unsent:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_unsent_files", Help: "Report files that a remote has not confirmed."}, remote),
 		Oldest:    f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_oldest_unsent_seconds", Help: "Age of the oldest report that a remote has not confirmed; 0 if there is none."}, remote),
 		Late:      f.NewGaugeVec(prometheus.GaugeOpts{Name: "quell_report_late", Help: "1 if a remote has not confirmed a report within report.alarm_after."}, remote),
-		Ahead:     f.NewGauge(prometheus.GaugeOpts{Name: "quell_report_period_ahead_seconds", Help: "How far beyond now the last report's period ends; more than some minutes: the clock was wrong."}),
-		Halted:    f.NewGauge(prometheus.GaugeOpts{Name: "quell_reports_halted", Help: "1 while none is cut or delivered, since the store does not know all that were delivered."}),
+		Ahead:     f.NewGauge(prometheus.GaugeOpts{Name: "quell_report_period_ahead_seconds", Help: "How far in the future the last report's period ends. More than some minutes: the clock was wrong."}),
+		Halted:    f.NewGauge(prometheus.GaugeOpts{Name: "quell_reports_halted", Help: "1 while no report is cut or delivered, since the store does not know all that were delivered."}),
 	}
 }
 
@@ -56,7 +56,7 @@ func (m *Metrics) waiting(remote string, files int, age time.Duration, late bool
 	m.Late.WithLabelValues(remote).Set(v)
 }
 
-// forget drops what was said of remotes as they stand.
+// forget resets the metrics that only the leader has.
 func (m *Metrics) forget() {
 	m.Unsent.Reset()
 	m.Oldest.Reset()

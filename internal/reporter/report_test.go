@@ -26,14 +26,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "write the golden files again")
 
 var t0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
 func hub(n int) outage.DeviceID   { return outage.DeviceID(0x8873845700000000 + uint64(n)) }
 func meter(n int) outage.DeviceID { return outage.DeviceID(0x00DB123400000000 + uint64(n)) }
 
-// bench is a store with a reporter whose clock stands still unless it is moved.
+// bench is a store with a reporter. Its clock stands still until setTime sets it.
 type bench struct {
 	testing.TB
 	store *store.Store
@@ -51,7 +51,7 @@ func newBench(t testing.TB, change ...func(*Settings)) *bench {
 	}
 	t.Cleanup(func() { st.Close() })
 	b := &bench{TB: t, store: st}
-	b.at(t0)
+	b.setTime(t0)
 	b.Reporter = &Reporter{Register: st.Reports, Ledger: st.Ledger, Cluster: st.Cluster, Ready: st.Ready, Dir: filepath.Join(dir, "reports"), Now: func() time.Time { return *b.now.Load() }, Log: log, Metrics: NewMetrics(prometheus.NewRegistry())}
 	s := Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20, Empty: true, AlarmAfter: time.Hour, Keep: 90 * 24 * time.Hour, Window: 30 * time.Minute}
 	for _, f := range change {
@@ -68,10 +68,10 @@ func (l testLog) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (b *bench) at(now time.Time) { b.now.Store(&now) }
+func (b *bench) setTime(now time.Time) { b.now.Store(&now) }
 
-// turn turns the switch now.
-func (b *bench) turn(to outage.Switch, who, why string) {
+// setSwitch changes the switch now.
+func (b *bench) setSwitch(to outage.Switch, who, why string) {
 	b.Helper()
 	if _, err := b.store.Ledger.SetSwitch(b.Context(), to, who, why, b.Now()); err != nil {
 		b.Fatal(err)
@@ -107,7 +107,7 @@ func (b *bench) forwardAfterAll(n int, id string) {
 	}
 }
 
-// due cuts and writes what is due.
+// due cuts and writes the reports that are due.
 func (b *bench) due() {
 	b.Helper()
 	if err := b.step(b.Context()); err != nil {
@@ -146,7 +146,7 @@ func (b *bench) paths() (paths []string) {
 	return paths
 }
 
-// parsed reads all the files of a stream.
+// parsed reads all files, and returns those of a stream with their records.
 func (b *bench) parsed(stream string) (files []*reportfile.File, records []reportfile.Record) {
 	b.Helper()
 	for _, path := range b.paths() {
@@ -175,36 +175,36 @@ func (b *bench) parsed(stream string) (files []*reportfile.File, records []repor
 	return files, records
 }
 
-// story makes two reports, with something of everything that a file can have.
+// story makes two reports, with every kind of record that a file can have.
 func story(t testing.TB) *bench {
 	b := newBench(t, func(s *Settings) { s.PerDistributor = true })
 	if _, err := b.store.Devices.ImportList(t.Context(), "bob", t0, devices.File{Name: "list.txt", Reader: strings.NewReader(meter(1).String() + "\n")}); err != nil {
 		t.Fatal(err)
 	}
-	b.turn(outage.SwitchOn, "quell", "first value, from the configuration")
+	b.setSwitch(outage.SwitchOn, "quell", "first value, from the configuration")
 	b.activate(1)
 	b.activate(2)
-	b.at(t0.Add(5*time.Minute + 250*time.Millisecond))
+	b.setTime(t0.Add(5*time.Minute + 250*time.Millisecond))
 	b.alert(1, "88-73-84-57-00-00-00-01:90-B3-D5-1F-30-01-00-00:1", "1200023305967")
-	b.at(t0.Add(6 * time.Minute))
+	b.setTime(t0.Add(6 * time.Minute))
 	one, seven := uint32(1), uint32(7)
 	b.alert(2, "88-73-84-57-00-00-00-02:90-B3-D5-1F-30-01-00-00:1", "=HYPERLINK(\"http://example.org\";\"x\")", func(a *outage.Alert) {
 		a.Throttled = outage.Throttled{SequenceID: &one, Count: &seven}
 		a.OutageStart = t0.Add(-time.Hour)
 	})
-	b.at(t0.Add(time.Hour + 10*time.Millisecond))
+	b.setTime(t0.Add(time.Hour + 10*time.Millisecond))
 	b.due()
-	b.at(t0.Add(70 * time.Minute))
+	b.setTime(t0.Add(70 * time.Minute))
 	b.forwardAfterAll(1, "88-73-84-57-00-00-00-01:90-B3-D5-1F-30-01-00-00:1")
-	b.turn(outage.SwitchOff, "alice@ops", "-- CHG0042:\n\"until further notice\"")
-	b.at(t0.Add(80 * time.Minute))
-	b.turn(outage.SwitchShadow, "alice@ops", "CHG0043")
-	b.at(t0.Add(2 * time.Hour))
+	b.setSwitch(outage.SwitchOff, "alice@ops", "-- CHG0042:\n\"until further notice\"")
+	b.setTime(t0.Add(80 * time.Minute))
+	b.setSwitch(outage.SwitchShadow, "alice@ops", "CHG0043")
+	b.setTime(t0.Add(2 * time.Hour))
 	b.due()
 	return b
 }
 
-// The format is what the golden files say; docs/report-format.md has one of them.
+// Files are as the golden files; docs/report-format.md has one of these.
 func TestGolden(t *testing.T) {
 	b := story(t)
 	names := b.files()
@@ -253,8 +253,8 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-// Housekeeping keeps all that a report which is not confirmed has, its corrections of
-// old entries too: it can be rendered again.
+// Housekeeping keeps everything in a report that is not confirmed, also its corrections of old
+// entries, so that the report can be rendered again.
 func TestRenderAgainAfterHousekeeping(t *testing.T) {
 	b := newBench(t, func(s *Settings) { s.Remotes = []Remote{{"esi", t.TempDir(), report.Consolidated}} })
 	b.activate(1)
@@ -268,7 +268,7 @@ func TestRenderAgainAfterHousekeeping(t *testing.T) {
 	if err := b.store.DB.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.at(t0.Add(time.Hour))
+	b.setTime(t0.Add(time.Hour))
 	r := b.cutNow()
 	path := b.path(r.Files[0])
 	want, err := os.ReadFile(path)
@@ -287,12 +287,12 @@ func TestRenderAgainAfterHousekeeping(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, err := os.ReadFile(path); err != nil || !bytes.Equal(got, want) {
-		t.Errorf("it is %s %v, and was %s", got, err, want)
+		t.Errorf("the file is %s %v, and was %s", got, err, want)
 	}
 }
 
-// A report rendered again is the same, to the byte, whatever has happened
-// since it was cut.
+// A report that is rendered again is the same, to the byte, whatever has happened since it was
+// cut.
 func TestRenderAgain(t *testing.T) {
 	b := story(t)
 	want := map[string][]byte{}
@@ -304,7 +304,7 @@ func TestRenderAgain(t *testing.T) {
 		want[path] = text
 	}
 	b.forwardAfterAll(2, "88-73-84-57-00-00-00-02:90-B3-D5-1F-30-01-00-00:1")
-	b.at(t0.Add(100 * time.Hour))
+	b.setTime(t0.Add(100 * time.Hour))
 	b.Set(Settings{SystemID: "other", Every: time.Minute, Window: time.Hour})
 	if err := os.RemoveAll(b.Dir); err != nil {
 		t.Fatal(err)
@@ -323,8 +323,7 @@ func TestRenderAgain(t *testing.T) {
 	}
 }
 
-// A log that is not what was reported is noticed, and what was reported is not
-// written over.
+// If the log is not what was reported, that is noticed, and no other file is written.
 func TestLogTamperedWith(t *testing.T) {
 	b := story(t)
 	db, err := sql.Open("sqlite", filepath.Join(filepath.Dir(b.Dir), "quell.db"))
@@ -343,30 +342,29 @@ func TestLogTamperedWith(t *testing.T) {
 		t.Errorf("opened: %v", err)
 	}
 	if _, err := os.Stat(path); err == nil {
-		t.Error("a file was written that was never reported")
+		t.Error("a file was written with other contents than reported")
 	}
 }
 
-// Reports are cut at round times, whatever time they begin at; a time that was
-// slept through makes one report of all of it; entries that come at the
-// boundary belong to the next.
+// Reports are cut at round times, whatever time they start at. If quell slept through several,
+// one report has all of them. Entries that come exactly at the boundary belong to the next report.
 func TestCutByTime(t *testing.T) {
 	b := newBench(t)
-	b.at(t0.Add(17 * time.Minute))
-	b.turn(outage.SwitchOn, "quell", "first")
+	b.setTime(t0.Add(17 * time.Minute))
+	b.setSwitch(outage.SwitchOn, "quell", "first")
 	b.activate(1)
 	b.due() // nothing is due
-	b.at(t0.Add(time.Hour - time.Microsecond))
+	b.setTime(t0.Add(time.Hour - time.Microsecond))
 	b.activate(1)
 	b.alert(1, "a", "1200023305967")
 	b.due()
-	b.at(t0.Add(time.Hour))
+	b.setTime(t0.Add(time.Hour))
 	b.alert(1, "b", "1200023305967")
 	b.due()
 	b.due()
-	b.at(t0.Add(4*time.Hour + 59*time.Minute))
+	b.setTime(t0.Add(4*time.Hour + 59*time.Minute))
 	b.due()
-	b.at(t0.Add(5 * time.Hour))
+	b.setTime(t0.Add(5 * time.Hour))
 	b.due()
 	var got []string
 	files, _ := b.parsed(report.Consolidated)
@@ -379,19 +377,19 @@ func TestCutByTime(t *testing.T) {
 	}
 }
 
-// An entry is in no report whose period ends before it was received, also if it
-// was logged before that period's end was noticed.
+// An entry is in no report whose period ends before it was received, even if it was logged before
+// the end of that period was noticed.
 func TestBoundaryNoticedLate(t *testing.T) {
 	b := newBench(t)
-	b.turn(outage.SwitchOn, "quell", "first")
-	b.at(t0.Add(time.Hour + time.Second))
+	b.setSwitch(outage.SwitchOn, "quell", "first")
+	b.setTime(t0.Add(time.Hour + time.Second))
 	b.activate(1)
 	b.alert(1, "after the hour", "1200023305967")
-	b.at(t0.Add(time.Hour - time.Millisecond)) // where the look began
+	b.setTime(t0.Add(time.Hour - time.Millisecond)) // when the step began
 	b.due()
-	b.at(t0.Add(time.Hour + 2*time.Second))
+	b.setTime(t0.Add(time.Hour + 2*time.Second))
 	b.due()
-	b.at(t0.Add(2 * time.Hour))
+	b.setTime(t0.Add(2 * time.Hour))
 	b.due()
 	files, records := b.parsed(report.Consolidated)
 	if len(files) != 2 || files[0].Entries != 0 || files[1].Entries != 1 {
@@ -399,14 +397,13 @@ func TestBoundaryNoticedLate(t *testing.T) {
 	}
 }
 
-// A file is no larger than max_bytes, and a report is cut as soon as it would
-// be.
+// A report is cut as soon as its file would be larger than max_bytes.
 func TestCutBySize(t *testing.T) {
 	b := newBench(t, func(s *Settings) { s.MaxBytes = 20 << 10 })
-	b.turn(outage.SwitchOn, "quell", "first")
+	b.setSwitch(outage.SwitchOn, "quell", "first")
 	b.activate(1)
 	for i := range 200 {
-		b.at(b.Now().Add(time.Second))
+		b.setTime(b.Now().Add(time.Second))
 		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
 		if i%7 == 0 {
 			b.due()
@@ -416,7 +413,7 @@ func TestCutBySize(t *testing.T) {
 	files, records := b.parsed(report.Consolidated)
 	for _, f := range files {
 		if f.Header.Cause != report.CauseSize || f.Size > 20<<10 || f.Size < 15<<10 {
-			t.Errorf("report %d, cut for its %s, has %d bytes", f.Header.Report, f.Header.Cause, f.Size)
+			t.Errorf("report %d, with the cause %s, has %d bytes", f.Header.Report, f.Header.Cause, f.Size)
 		}
 	}
 	if len(files) < 2 {
@@ -439,17 +436,17 @@ func TestCutBySize(t *testing.T) {
 func TestEmpty(t *testing.T) {
 	for _, empty := range []bool{true, false} {
 		b := newBench(t, func(s *Settings) { s.Empty = empty })
-		b.turn(outage.SwitchOn, "quell", "first")
+		b.setSwitch(outage.SwitchOn, "quell", "first")
 		for h := range 4 {
-			b.at(t0.Add(time.Duration(h) * time.Hour).Add(time.Minute))
+			b.setTime(t0.Add(time.Duration(h) * time.Hour).Add(time.Minute))
 			b.due()
 			b.due()
 		}
-		b.turn(outage.SwitchOff, "alice", "a reason")
-		b.at(t0.Add(4 * time.Hour))
+		b.setSwitch(outage.SwitchOff, "alice", "a reason")
+		b.setTime(t0.Add(4 * time.Hour))
 		b.due()
 		files, records := b.parsed(report.Consolidated)
-		want := 2 // of the two turns of the switch
+		want := 2 // for the two changes of the switch
 		if empty {
 			want = 4
 		}

@@ -1,10 +1,10 @@
-// Package reporter makes the suppression log leave as files: it cuts reports, writes their
-// files, and delivers them to remotes.
+// Package reporter cuts reports of the suppression log, writes their files, and delivers them
+// to remotes.
 //
-// A cut is recorded in the register before anything is written. From then on what is in the
-// report is fixed, and writing it gives the same bytes however often it is tried. Every step
-// from there to a remote's confirmation may be repeated: what a crash leaves behind is
-// overwritten, or found to be right.
+// A cut is recorded in the register before anything is written. From then on the contents of
+// the report are fixed, and writing it always gives the same bytes. Every step from there to a
+// remote's confirmation may be repeated: what a crash leaves behind is overwritten, or found to
+// be right.
 package reporter
 
 import (
@@ -30,32 +30,32 @@ type Settings struct {
 	SystemID       string
 	Every          time.Duration
 	MaxBytes       int64
-	Empty          bool // whether a period without entries yields a file
+	Empty          bool // an empty period still produces a file
 	PerDistributor bool
 	Remotes        []Remote
 	AlarmAfter     time.Duration
-	Keep           time.Duration // of files in the data folder
-	Window         time.Duration // in force, as the header says it
+	Keep           time.Duration // how long files stay in the data folder
+	Window         time.Duration // the length of windows in force, for the header
 }
 
 // Remote is where the files of one stream go.
 type Remote struct {
 	Name   string
-	Target string // as rclone writes it
+	Target string // in rclone's notation
 	Stream string // report.Consolidated, a distributor's id, or outage.UnknownDistributor
 }
 
-// takes says which remote takes which stream.
-func (s *Settings) takes() map[string]string {
-	takes := map[string]string{}
+// streamOf returns which stream each remote takes.
+func (s *Settings) streamOf() map[string]string {
+	streams := map[string]string{}
 	for _, to := range s.Remotes {
-		takes[to.Name] = to.Stream
+		streams[to.Name] = to.Stream
 	}
-	return takes
+	return streams
 }
 
-// Reporter cuts and delivers the reports of one report. Its fields are set before
-// the first call of a method; Reached may be nil.
+// Reporter cuts and delivers the reports of one register. Set its fields before the first call
+// of a method; Reached may be nil.
 type Reporter struct {
 	Register *report.Register
 	Ledger   *ledger.Ledger
@@ -66,24 +66,25 @@ type Reporter struct {
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics *Metrics
-	// Reached, for tests of crashes, is told each step of a report on its way.
+	// Reached, for tests of crashes, is called with each step of a report on its way.
 	Reached func(step string)
 
 	settings   atomic.Pointer[Settings]
 	conditions conditions
-	strangers  strangers
+	unknown    unknownFiles
 
-	mu     sync.Mutex // held while a report is cut or written; guards what follows
-	follow following
+	mu   sync.Mutex // held while a report is cut or written; guards next
+	next nextReport
 
-	seen map[string]time.Time // by remote: when files that were cut beyond now were seen to wait; of the goroutine of watch
+	// aheadSince says, by remote, since when a report waits that was cut in the future. Only
+	// the goroutine of watch uses it.
+	aheadSince map[string]time.Time
 
-	wakeMu sync.Mutex // guards what follows
+	wakeMu sync.Mutex // guards wakers
 	wakers map[string]waker
 }
 
-// Set puts settings into force. Those of remotes count for Run only when it is
-// called again.
+// Set puts settings into force. New remotes are used only when Run is called again.
 func (r *Reporter) Set(s Settings) { r.settings.Store(&s) }
 
 func (r *Reporter) reached(step string) {
@@ -92,53 +93,51 @@ func (r *Reporter) reached(step string) {
 	}
 }
 
-// following is how far the cutter has looked at the entries that are in no
-// report yet.
-type following struct {
+// nextReport is what was collected for the next report so far.
+type nextReport struct {
 	last     report.Report
 	boundary time.Time // the last round time that was reported, or found to be empty
-	seq      int64
-	// The last correction, and the last event, that were looked at.
+	seq      int64     // the last entry
+	// The last correction, and the last event.
 	correction, event int64
-	bytes             int64
-	latest            time.Time // receipt
-	streams           map[string]bool
+	bytes             int64           // the size of the consolidated file
+	latest            time.Time       // the latest time of receipt
+	streams           map[string]bool // of the entries; nil until startNext
 }
 
-// overhead is an allowance for what a file has besides entries.
+// overhead is an allowance for the parts of a file that are not counted.
 const overhead = 2 << 10
 
-// tick is how often the log is looked at.
+// tick is how often the log is read.
 const tick = time.Second
 
-// Run cuts, writes and delivers reports until ctx ends: while this node leads, if
-// there are others. It clears away old files of this node in any case.
+// Run cuts, writes and delivers reports until ctx ends, while this node is the leader. It
+// removes old files of this node in any case.
 func (r *Reporter) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	wg.Go(func() { r.tidyAll(ctx) })
-	r.Cluster.WhileLeader(ctx, r.lead)
+	wg.Go(func() { r.removeOldFiles(ctx) })
+	r.Cluster.WhileLeader(ctx, r.runAsLeader)
 }
 
-// lead is Run while this node leads. It first goes on with what it finds
-// unfinished.
-func (r *Reporter) lead(ctx context.Context) {
+// runAsLeader is Run while this node is the leader. It first finishes what it finds unfinished.
+func (r *Reporter) runAsLeader(ctx context.Context) {
 	if r.Ready(ctx) != nil {
 		return
 	}
 	forget := func() {
-		r.Metrics.forget() // remotes that there were before
-		r.conditions.forget()
-		r.strangers.forget()
+		r.Metrics.forget() // of remotes that may be gone
+		r.conditions.clear()
+		r.unknown.clear()
 	}
 	forget()
 	defer forget()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	r.mu.Lock()
-	r.follow.streams = nil // others may have cut since this node led last
+	r.next.streams = nil // others may have cut reports since this node was the leader
 	r.mu.Unlock()
-	var compared sync.WaitGroup // of remotes
+	var compared sync.WaitGroup // until all remotes are compared
 	for _, to := range r.settings.Load().Remotes {
 		wake := r.waker(to.Name)
 		compared.Add(1)
@@ -153,17 +152,17 @@ func (r *Reporter) lead(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case errors.Is(err, report.ErrStale):
-			continue // another node cut one by command
+			continue // another node has cut a report by command
 		case err != nil && !failing:
-			r.Log.Error("reports cannot be cut or written; it is tried again every second", "error", err)
+			r.Log.Error("reports cannot be cut or written; quell retries every second", "error", err)
 		case err == nil && failing:
 			r.Log.Info("reports are cut and written again")
 		}
 		failing = err != nil
 		if failing {
-			r.conditions.say("cut", "reports cannot be cut or written: "+err.Error())
+			r.conditions.set("cut", "reports cannot be cut or written: "+err.Error())
 		} else {
-			r.conditions.say("cut", "")
+			r.conditions.set("cut", "")
 		}
 		select {
 		case <-time.After(r.pause()):
@@ -173,20 +172,19 @@ func (r *Reporter) lead(ctx context.Context) {
 	}
 }
 
-// pause is the time up to the next look: a tick, or less where a round time
-// comes sooner.
+// pause returns the time until the next step: a tick, or less if a round time comes sooner.
 func (r *Reporter) pause() time.Duration {
 	every := r.settings.Load().Every
 	now := r.Now()
 	return min(tick, max(now.Truncate(every).Add(every).Sub(now), time.Millisecond))
 }
 
-// step writes what is cut and not written, cuts what is due, and writes that.
+// step writes reports that are cut and not written, cuts those that are due, and writes them.
 func (r *Reporter) step(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {
-		if err := r.compared(ctx); err != nil {
+		if err := r.checkRestored(ctx); err != nil {
 			return err
 		}
 		unwritten, err := r.Register.Unwritten(ctx)
@@ -208,34 +206,35 @@ func (r *Reporter) step(ctx context.Context) error {
 	}
 }
 
-// compared compares the store with the files that this node has, if a report was cut
-// since. The error is ErrRestored if the store lacks any.
-func (r *Reporter) compared(ctx context.Context) error {
-	if r.follow.streams == nil {
+// checkRestored compares the store with the files that this node has, unless that was done since
+// the last cut. The error is ErrRestored if the store lacks reports.
+func (r *Reporter) checkRestored(ctx context.Context) error {
+	if r.next.streams == nil {
 		if err := r.compareFolder(ctx); err != nil {
 			return err
 		}
 	}
-	return r.halted()
+	return r.checkHalted()
 }
 
-// Cut cuts a report of all that is in none yet, after as many as the size calls
-// for, and writes its files. Any node may; it is delivered by the one that leads.
+// Cut cuts a report of all that is in no report yet, and writes its files. If that is too large,
+// it cuts and writes several; the last one is returned. Any node may do so. The leader delivers
+// the files.
 func (r *Reporter) Cut(ctx context.Context) (report.Report, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.Cluster.IsLeader() {
-		r.follow.streams = nil // what was looked at when this node led is stale
+		r.next.streams = nil // what was collected when this node was the leader is out of date
 	}
 	for {
-		if err := r.compared(ctx); err != nil {
+		if err := r.checkRestored(ctx); err != nil {
 			return report.Report{}, err
 		}
-		cause, err := r.look(ctx, time.Time{})
+		cause, err := r.collect(ctx, time.Time{})
 		if err != nil {
 			return report.Report{}, err
 		}
-		end := r.follow.latest
+		end := r.next.latest
 		if cause != report.CauseSize {
 			cause = report.CauseAsked
 		}
@@ -244,7 +243,7 @@ func (r *Reporter) Cut(ctx context.Context) (report.Report, error) {
 				end = now
 			}
 		}
-		rep, err := r.cut(ctx, cause, after(end))
+		rep, err := r.cut(ctx, cause, justAfter(end))
 		if errors.Is(err, report.ErrStale) {
 			continue
 		}
@@ -261,44 +260,44 @@ func (r *Reporter) Cut(ctx context.Context) (report.Report, error) {
 	}
 }
 
-// after is the first instant of the files' precision behind t.
-func after(t time.Time) time.Time { return t.Truncate(time.Millisecond).Add(time.Millisecond) }
+// justAfter returns the first instant after t in the precision of files.
+func justAfter(t time.Time) time.Time { return t.Truncate(time.Millisecond).Add(time.Millisecond) }
 
 // cutDue cuts a report if one is due, by time or by size.
 func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
-	f := &r.follow
-	if err := r.begin(ctx); err != nil {
+	next := &r.next
+	if err := r.startNext(ctx); err != nil {
 		return false, err
 	}
 	every := r.settings.Load().Every
 	now := r.Now().UTC()
 	r.checkClock(now)
 	boundary := now.Truncate(every)
-	if f.boundary.After(now.Add(maxAhead)) {
-		// By the clock of now: since the report before was cut, if that is known.
-		f.boundary = f.last.CutAt
-		if f.boundary.After(now) {
-			f.boundary = boundary
+	if next.boundary.After(now.Add(maxAhead)) {
+		// The clock was ahead. Use the time when the last report was cut, if that is past.
+		next.boundary = next.last.CutAt
+		if next.boundary.After(now) {
+			next.boundary = boundary
 		}
 	}
-	due := boundary.After(f.boundary)
+	due := boundary.After(next.boundary)
 	if !due {
 		boundary = boundary.Add(every)
 	}
-	cause, err := r.look(ctx, boundary)
+	cause, err := r.collect(ctx, boundary)
 	switch {
 	case err != nil:
 		return false, err
 	case cause == report.CauseSize:
-		end := f.latest
-		if end.IsZero() { // of events or corrections alone
+		end := next.latest
+		if end.IsZero() { // only events or corrections
 			end = now
 		}
-		_, err = r.cut(ctx, cause, after(end))
+		_, err = r.cut(ctx, cause, justAfter(end))
 	case due:
 		end := boundary
-		if !f.latest.Before(end) { // an entry of a time when the clock was ahead
-			end = after(f.latest)
+		if !next.latest.Before(end) { // an entry that was received while the clock was ahead
+			end = justAfter(next.latest)
 		}
 		_, err = r.cut(ctx, report.CauseTime, end)
 	default:
@@ -307,26 +306,25 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// checkClock says so while the last report's period ends beyond now: the clock was
-// ahead when it was cut, or is behind now.
+// checkClock sets a condition while the last report's period ends in the future: the clock was
+// ahead when the report was cut, or is behind now.
 func (r *Reporter) checkClock(now time.Time) {
-	last := r.follow.last
+	last := r.next.last
 	ahead := max(0, last.End.Sub(now))
 	r.Metrics.Ahead.Set(ahead.Seconds())
 	text := ""
 	if ahead > maxAhead {
-		text = fmt.Sprintf("the period of report %d ends at %s, which is beyond now: the clock was ahead then, or is behind now; reports are cut by the clock of now",
+		text = fmt.Sprintf("the period of report %d ends at %s, which is in the future: the clock was ahead then, or is behind now; reports are cut by the present clock",
 			last.No, reportfile.FormatTime(last.End))
 	}
-	if r.conditions.say("clock", text) && text != "" {
-		r.Log.Error("THE CLOCK WAS AHEAD: a report's period ends beyond now", "report", last.No, "end", last.End, "now", now)
+	if r.conditions.set("clock", text) && text != "" {
+		r.Log.Error("THE CLOCK WAS AHEAD: a report's period ends in the future", "report", last.No, "end", last.End, "now", now)
 	}
 }
 
-// begin finds out where the report before ends, if that is not known.
-func (r *Reporter) begin(ctx context.Context) error {
-	f := &r.follow
-	if f.streams != nil {
+// startNext sets r.next to the end of the last report, unless that was done since the last cut.
+func (r *Reporter) startNext(ctx context.Context) error {
+	if r.next.streams != nil {
 		return nil
 	}
 	last, err := r.Register.Last(ctx)
@@ -342,27 +340,26 @@ func (r *Reporter) begin(ctx context.Context) error {
 		}
 		last.End = last.End.Truncate(time.Millisecond)
 	}
-	*f = following{last: last, boundary: last.End, seq: last.LastSeq, correction: last.LastCorrection(), event: last.LastEvent(), bytes: overhead, streams: map[string]bool{}}
+	r.next = nextReport{last: last, boundary: last.End, seq: last.LastSeq, correction: last.LastCorrection(), event: last.LastEvent(), bytes: overhead, streams: map[string]bool{}}
 	return nil
 }
 
-// look goes on looking at entries that are in no report, up to the first that
-// belongs into the next one: since it was received at the boundary or later, if
-// that is not zero, or since the file would become too large. One that was received
-// beyond now is not waited for.
-func (r *Reporter) look(ctx context.Context, boundary time.Time) (report.Cause, error) {
-	if err := r.begin(ctx); err != nil {
+// collect adds to r.next what is in no report yet, up to the first entry that belongs to a later
+// report: because it was received at the boundary or later, if that is not zero; or because the
+// file would become too large. An entry with a time of receipt in the future belongs to this one.
+func (r *Reporter) collect(ctx context.Context, boundary time.Time) (report.Cause, error) {
+	if err := r.startNext(ctx); err != nil {
 		return "", err
 	}
-	f, most := &r.follow, r.settings.Load().MaxBytes
-	if full, err := r.lookAtEvents(ctx, most); full || err != nil {
+	next, maxBytes := &r.next, r.settings.Load().MaxBytes
+	if full, err := r.collectEvents(ctx, maxBytes); full || err != nil {
 		return report.CauseSize, err
 	}
-	if full, err := r.lookAtCorrections(ctx, most); full || err != nil {
+	if full, err := r.collectCorrections(ctx, maxBytes); full || err != nil {
 		return report.CauseSize, err
 	}
 	measure, now := reportfile.NewWriter(io.Discard), r.Now()
-	for e, err := range r.Ledger.EntriesBetween(ctx, f.seq+1, math.MaxInt64) {
+	for e, err := range r.Ledger.EntriesBetween(ctx, next.seq+1, math.MaxInt64) {
 		if err != nil {
 			return "", err
 		}
@@ -373,25 +370,25 @@ func (r *Reporter) look(ctx context.Context, boundary time.Time) (report.Cause, 
 		if err := measure.Entry(&e); err != nil {
 			return "", err
 		}
-		if !f.add(measure.Size()-before, most) {
+		if !next.add(measure.Size()-before, maxBytes) {
 			return report.CauseSize, nil
 		}
-		f.seq = e.Seq
-		f.streams[e.Stream()] = true
-		if e.Received.After(f.latest) {
-			f.latest = e.Received
+		next.seq = e.Seq
+		next.streams[e.Stream()] = true
+		if e.Received.After(next.latest) {
+			next.latest = e.Received
 		}
 	}
 	return "", nil
 }
 
-// lookAtEvents goes on looking at events that are in no report, up to the first for
-// which the file has no room.
-func (r *Reporter) lookAtEvents(ctx context.Context, most int64) (full bool, err error) {
-	f := &r.follow
+// collectEvents adds events that are in no report, up to the first for which the file has no
+// room.
+func (r *Reporter) collectEvents(ctx context.Context, maxBytes int64) (full bool, err error) {
+	next := &r.next
 	measure := reportfile.NewWriter(io.Discard)
-	for n := lookPage; n == lookPage; {
-		list, err := r.Register.EventsAfter(ctx, f.event, lookPage)
+	for n := collectPage; n == collectPage; {
+		list, err := r.Register.EventsAfter(ctx, next.event, collectPage)
 		if err != nil {
 			return false, err
 		}
@@ -400,76 +397,76 @@ func (r *Reporter) lookAtEvents(ctx context.Context, most int64) (full bool, err
 			if err := measure.Event(e, false); err != nil {
 				return false, err
 			}
-			if !f.add(measure.Size()-before, most) {
+			if !next.add(measure.Size()-before, maxBytes) {
 				return true, nil
 			}
-			f.event = e.ID
+			next.event = e.ID
 		}
 		n = len(list)
 	}
 	return false, nil
 }
 
-// add counts what a record takes in the file, if there is room.
-func (f *following) add(size, most int64) bool {
-	if f.bytes+size > most && f.bytes > overhead {
+// add counts the size of a record, if the file has room for it. The first record always has.
+func (n *nextReport) add(size, maxBytes int64) bool {
+	if n.bytes+size > maxBytes && n.bytes > overhead {
 		return false
 	}
-	f.bytes += size
+	n.bytes += size
 	return true
 }
 
-// lookPage is how many events or corrections are read at once.
-const lookPage = 500
+// collectPage is how many events or corrections are read at once.
+const collectPage = 500
 
-// lookAtCorrections goes on looking at corrections that are in no report, up to the
-// first for which the file has no room.
-func (r *Reporter) lookAtCorrections(ctx context.Context, most int64) (full bool, err error) {
-	f := &r.follow
+// collectCorrections adds corrections that are in no report, up to the first for which the file
+// has no room.
+func (r *Reporter) collectCorrections(ctx context.Context, maxBytes int64) (full bool, err error) {
+	next := &r.next
 	measure := reportfile.NewWriter(io.Discard)
 	for {
-		numbers, of, err := r.Ledger.CorrectionsAfter(ctx, f.correction, f.last.LastSeq, lookPage)
+		numbers, of, err := r.Ledger.CorrectionsAfter(ctx, next.correction, next.last.LastSeq, collectPage)
 		if err != nil {
 			return false, err
 		}
 		for _, no := range numbers {
-			if e, ok := of[no]; ok { // else it is of an entry of this report
+			if e, ok := of[no]; ok { // otherwise it corrects an entry of this report
 				before := measure.Size()
 				if err := measure.Correction(&e); err != nil {
 					return false, err
 				}
-				if !f.add(measure.Size()-before, most) {
+				if !next.add(measure.Size()-before, maxBytes) {
 					return true, nil
 				}
 			}
-			f.correction = no
+			next.correction = no
 		}
-		if len(numbers) < lookPage {
+		if len(numbers) < collectPage {
 			return false, nil
 		}
 	}
 }
 
-// cut records a report of the entries that were looked at.
+// cut records a report of what was collected.
 func (r *Reporter) cut(ctx context.Context, cause report.Cause, end time.Time) (report.Report, error) {
-	f, set := &r.follow, r.settings.Load()
-	c := report.CutOptions{After: f.last.No, SystemID: set.SystemID, Cause: cause, Start: f.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
-		LastSeq: f.seq, LastCorrection: cmp.Or(f.correction, -1), LastEvent: cmp.Or(f.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: set.takes(),
+	next, set := &r.next, r.settings.Load()
+	c := report.CutOptions{After: next.last.No, SystemID: set.SystemID, Cause: cause, Start: next.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
+		LastSeq: next.seq, LastCorrection: cmp.Or(next.correction, -1), LastEvent: cmp.Or(next.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: set.streamOf(),
 		Name: func(r report.Report, f report.File) string {
 			return reportfile.NameOf(r.SystemID, f.Start, r.End, r.No, f.Stream)
 		}}
 	if set.PerDistributor {
 		c.Streams = []string{}
-		for s := range f.streams {
+		for s := range next.streams {
 			c.Streams = append(c.Streams, s)
 		}
 	}
 	rep, err := r.Register.Cut(ctx, c)
 	if err == nil && rep.No == 0 {
-		f.boundary = end // nothing to report
+		next.boundary = end // nothing to report
 		return rep, nil
 	}
-	f.streams = nil // begin again, whatever came of it
+	next.streams = nil // start again, also after an error
 	if err != nil {
 		return rep, err
 	}

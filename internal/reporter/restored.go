@@ -18,52 +18,53 @@ import (
 	"quell/internal/reportfile"
 )
 
-// A store that was put back from a backup does not know the reports that were cut
-// after it, and would give out their numbers again, with other content, to remotes
-// that have the first ones. So it is compared with the files that this node has, and
-// with what stands at the remotes, by number. Where it lacks any, nothing is cut or
-// delivered until an operator has said how to go on.
+// A store that was restored from a backup does not know the reports that were cut after the
+// backup. It would use their numbers again, with other contents, for remotes that have the
+// first files. So the store is compared with the files of this node and of the remotes, by
+// number. If the store lacks a report, nothing is cut or delivered until an operator runs
+// "quell report resume".
 
 // ErrRestored says that reports were delivered that the store does not know.
 var ErrRestored = errors.New("the store does not know reports that were delivered, as after a backup was put back: " +
-	"none is cut or delivered until \"quell report resume\" has said from which number to go on")
+	"none is cut or delivered until \"quell report resume\" says which number comes next")
 
 // ErrNotRestored says that there is nothing to resume.
 var ErrNotRestored = errors.New("the store knows all reports that were delivered: there is nothing to resume")
 
-// ErrResume says why reports cannot be resumed as it was asked for.
+// ErrResume says why reports cannot be resumed as asked.
 var ErrResume = errors.New("reports are not resumed")
 
-// strangers are the files that the store does not know, by where they stand.
-type strangers struct {
-	mu sync.Mutex // guards of
-	of map[string][]reportfile.Name
+// unknownFiles are the report files that the store does not know, by place: the data folder or a
+// remote.
+type unknownFiles struct {
+	mu      sync.Mutex // guards byPlace
+	byPlace map[string][]reportfile.Name
 }
 
-// found notes which files at a place the store does not know.
-func (s *strangers) found(place string, list []reportfile.Name) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.of == nil {
-		s.of = map[string][]reportfile.Name{}
+// set sets which files at a place the store does not know.
+func (u *unknownFiles) set(place string, list []reportfile.Name) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.byPlace == nil {
+		u.byPlace = map[string][]reportfile.Name{}
 	}
-	if s.of[place] = list; len(list) == 0 {
-		delete(s.of, place)
+	if u.byPlace[place] = list; len(list) == 0 {
+		delete(u.byPlace, place)
 	}
 }
 
-func (s *strangers) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.of)
+func (u *unknownFiles) clear() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	clear(u.byPlace)
 }
 
-// last is the highest number of a report that the store does not know; 0 if there is
-// none.
-func (s *strangers) last() (no int64, name, place string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for at, list := range s.of {
+// last returns the highest number of a report that the store does not know, 0 if there is none;
+// and the name and place of a file of it.
+func (u *unknownFiles) last() (no int64, name, place string) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for at, list := range u.byPlace {
 		for _, f := range list {
 			if f.Report > no || f.Report == no && at < place {
 				no, name, place = f.Report, f.Text, at
@@ -73,27 +74,27 @@ func (s *strangers) last() (no int64, name, place string) {
 	return no, name, place
 }
 
-// halted is ErrRestored while the store lacks reports.
-func (r *Reporter) halted() error {
-	no, name, place := r.strangers.last()
+// checkHalted returns ErrRestored while the store lacks reports.
+func (r *Reporter) checkHalted() error {
+	no, name, place := r.unknown.last()
 	r.Metrics.Halted.Set(min(1, float64(no)))
 	if no == 0 {
-		r.conditions.say("restored", "")
+		r.conditions.set("restored", "")
 		return nil
 	}
 	text := fmt.Sprintf("%v (%s has %s)", ErrRestored, place, name)
-	if r.conditions.say("restored", text) {
+	if r.conditions.set("restored", text) {
 		r.Log.Error("THE STORE LACKS REPORTS THAT WERE DELIVERED", "place", place, "file", name)
 	}
 	return fmt.Errorf("%w (%s has %s)", ErrRestored, place, name)
 }
 
-// newest is how many of the newest reports at a place are compared by name; of older
-// ones there is no doubt then.
+// newest is how many of the newest files at a place are compared by name. If the store knows
+// these, it knows the older ones too.
 const newest = 20
 
-// lacks says which of some files the store does not know.
-func (r *Reporter) lacks(ctx context.Context, files []reportfile.Name) (list []reportfile.Name, err error) {
+// findUnknown returns those of some files that the store does not know.
+func (r *Reporter) findUnknown(ctx context.Context, files []reportfile.Name) (list []reportfile.Name, err error) {
 	last, err := r.Register.Last(ctx)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,7 @@ func (r *Reporter) lacks(ctx context.Context, files []reportfile.Name) (list []r
 	for i, f := range files {
 		switch {
 		case f.Report < next:
-			continue // it was taken over, or given up
+			continue // it was recovered, or given up
 		case f.Report > last.No:
 			list = append(list, f)
 			continue
@@ -122,8 +123,8 @@ func (r *Reporter) lacks(ctx context.Context, files []reportfile.Name) (list []r
 	return list, nil
 }
 
-// knows reports whether the store has a file of a report, which is not later than its
-// last. If it does not have the report at all, that was so old that it was deleted.
+// knows reports whether the store knows a file of a report that is not after its last one. If the
+// store does not have the report, it was old and was deleted, so the file counts as known.
 func (r *Reporter) knows(ctx context.Context, f reportfile.Name) (bool, error) {
 	known, err := r.Register.File(ctx, f.Report, f.Stream)
 	if !errors.Is(err, report.ErrNoReport) {
@@ -148,23 +149,23 @@ func (r *Reporter) compareFolder(ctx context.Context) error {
 			files = append(files, f)
 		}
 	}
-	list, err := r.lacks(ctx, files)
+	list, err := r.findUnknown(ctx, files)
 	if err != nil {
 		return err
 	}
-	r.strangers.found(r.Dir, list)
+	r.unknown.set(r.Dir, list)
 	return nil
 }
 
-// listTimeout bounds the wait for a remote to list what it has.
+// listTimeout bounds the wait for a remote to list its files.
 const listTimeout = 10 * time.Second
 
-// compareRemote compares the store with what stands at a remote. One that does not
-// list is not compared.
+// compareRemote compares the store with the files at a remote. If the remote does not list its
+// files, it is not compared.
 func (r *Reporter) compareRemote(ctx context.Context, to Remote) {
-	ask, cancel := context.WithTimeout(ctx, listTimeout)
+	limited, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	names, err := remote.Names(ask, to.Target)
+	names, err := remote.Names(limited, to.Target)
 	var list []reportfile.Name
 	if err == nil {
 		system := r.settings.Load().SystemID
@@ -174,27 +175,27 @@ func (r *Reporter) compareRemote(ctx context.Context, to Remote) {
 				files = append(files, f)
 			}
 		}
-		list, err = r.lacks(ctx, files)
+		list, err = r.findUnknown(ctx, files)
 	}
 	if err != nil {
 		if ctx.Err() == nil {
-			r.Log.Warn("what a remote has is not compared with the store", "remote", to.Name, "error", err)
+			r.Log.Warn("the files at a remote could not be compared with the store", "remote", to.Name, "error", err)
 		}
 		return
 	}
-	r.strangers.found("remote "+to.Name, list)
+	r.unknown.set("remote "+to.Name, list)
 }
 
-// Resume has reports go on behind those that the store does not know: the next has the
-// number next. What of them this node has as files is taken back into the store, with
-// its entries. The error may be ErrNotRestored or ErrResume.
+// Resume makes reports continue after those that the store does not know, with the number next.
+// It first recovers the reports of which this node has the files, with their entries. The error
+// may be ErrNotRestored or ErrResume.
 func (r *Reporter) Resume(ctx context.Context, next int64, who, why string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.compareFolder(ctx); err != nil {
 		return err
 	}
-	last, name, place := r.strangers.last()
+	last, name, place := r.unknown.last()
 	if last == 0 {
 		return ErrNotRestored
 	}
@@ -202,34 +203,34 @@ func (r *Reporter) Resume(ctx context.Context, next int64, who, why string) erro
 	if err != nil {
 		return err
 	}
-	if most := max(last, known.No); next <= most {
-		if most == last {
-			return fmt.Errorf("%w: %s has %s, so the next number must be %d at least", ErrResume, place, name, most+1)
+	if highest := max(last, known.No); next <= highest {
+		if highest == last {
+			return fmt.Errorf("%w: %s has %s, so the next number must be %d at least", ErrResume, place, name, highest+1)
 		}
-		return fmt.Errorf("%w: the last report is %d, so the next number must be %d at least", ErrResume, most, most+1)
+		return fmt.Errorf("%w: the last report is %d, so the next number must be %d at least", ErrResume, highest, highest+1)
 	}
-	d := report.Lost{Next: next, At: r.Now(), Who: who, Why: why, Remotes: r.settings.Load().takes()}
+	d := report.Lost{Next: next, At: r.Now(), Who: who, Why: why, Remotes: r.settings.Load().streamOf()}
 	var paths []string
-	if d.Reports, paths, err = r.readStrangers(known.No); err != nil {
+	if d.Reports, paths, err = r.readUnknown(known.No); err != nil {
 		return fmt.Errorf("%w: %w", ErrResume, err)
 	}
 	d.Entries = entriesOf(paths)
 	if err := r.Register.Recover(ctx, d); err != nil {
 		return err
 	}
-	r.strangers.forget()
-	r.follow.streams = nil
-	r.Log.Warn("reports go on behind those that the store did not know", "next", next, "taken_back", len(d.Reports), "who", who, "why", why)
+	r.unknown.clear()
+	r.next.streams = nil
+	r.Log.Warn("reports continue after those that the store did not know", "next", next, "taken_back", len(d.Reports), "who", who, "why", why)
 	r.wake()
-	return r.halted()
+	return r.checkHalted()
 }
 
-// readStrangers reads the files in the folder that are of reports after one, and says
-// where the consolidated ones are.
-func (r *Reporter) readStrangers(after int64) (reports []report.Report, paths []string, err error) {
-	r.strangers.mu.Lock()
-	files := slices.Clone(r.strangers.of[r.Dir])
-	r.strangers.mu.Unlock()
+// readUnknown reads the unknown files in the data folder that are of reports after a number. It
+// returns the reports, and the paths of their consolidated files.
+func (r *Reporter) readUnknown(after int64) (reports []report.Report, paths []string, err error) {
+	r.unknown.mu.Lock()
+	files := slices.Clone(r.unknown.byPlace[r.Dir])
+	r.unknown.mu.Unlock()
 	files = slices.DeleteFunc(files, func(f reportfile.Name) bool { return f.Report <= after })
 	slices.SortFunc(files, func(a, b reportfile.Name) int {
 		return cmp.Or(cmp.Compare(a.Report, b.Report), reportfile.ConsolidatedFirst(a.Stream, b.Stream))

@@ -14,17 +14,17 @@ import (
 	"quell/internal/reportfile"
 )
 
-// A chain is followed across a change of the system's id, and back.
+// A chain goes on when the system's id is changed, and changed back.
 func TestVerifySystemChanged(t *testing.T) {
 	story := func() (b *bench) {
 		b = newBench(t, func(s *Settings) { s.PerDistributor = true })
-		b.turn(outage.SwitchOn, "quell", "first value")
+		b.setSwitch(outage.SwitchOn, "quell", "first value")
 		b.activate(1)
 		for i, id := range []string{"quell", "quell", "next", "next", "quell"} {
 			set := *b.settings.Load()
 			set.SystemID = id
 			b.Set(set)
-			b.at(t0.Add(time.Duration(i+1) * time.Minute))
+			b.setTime(t0.Add(time.Duration(i+1) * time.Minute))
 			b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
 			b.cutNow()
 		}
@@ -54,70 +54,70 @@ func TestVerifySystemChanged(t *testing.T) {
 			t.Errorf("without report %d: %v", no, err)
 		}
 	}
-	// Two systems that have nothing to do with each other are two chains.
+	// Two systems that are not connected are different chains.
 	other := newBench(t, func(s *Settings) { s.SystemID = "other" })
-	other.turn(outage.SwitchOn, "quell", "first value")
+	other.setSwitch(outage.SwitchOn, "quell", "first value")
 	other.cutNow()
 	if chains, err := reportfile.Verify(append(b.paths(), other.paths()...), nil); err != nil || len(chains) != 3 {
 		t.Errorf("%+v %v", chains, err)
 	}
 }
 
-// What a distributor's files lack or contradict shows beside the consolidated ones,
-// also at the end of the chain.
+// Files of a distributor that are missing or differ are found with the consolidated files, also at
+// the end of the chain.
 func TestVerifyDistributorsEnd(t *testing.T) {
-	dir, whole := exchange(t)
+	dir, whole := makeReports(t)
 	os.Remove(strings.TrimSuffix(whole[4], ".csv") + "_12.csv")
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "has 2 entries of distributor 12, whose files end with report 4") {
-		t.Errorf("the newest of a distributor is missing: %v", err)
+		t.Errorf("the newest file of a distributor is missing: %v", err)
 	}
-	dir, whole = exchange(t)
+	dir, whole = makeReports(t)
 	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
 		l[3] = strings.Replace(l[3], ",suppressed,", ",forwarded,", 1)
 		return l
 	})
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
-		t.Errorf("another outcome than in the consolidated file: %v", err)
+		t.Errorf("an outcome differs from the consolidated file: %v", err)
 	}
-	dir, whole = exchange(t)
+	dir, whole = makeReports(t)
 	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
 		l[2] = strings.Replace(l[2], "first value", "other value", 1)
 		return l
 	})
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
-		t.Errorf("another reason of the switch than in the consolidated file: %v", err)
+		t.Errorf("the reason of a change of the switch differs from the consolidated file: %v", err)
 	}
 }
 
-// Where files of distributors were not written for a time, the next says so by its
-// period, and does not claim that there were no entries.
+// If files of distributors were not written for a time, the period of the next file leaves that
+// time out. So the file does not claim that there were no entries.
 func TestVerifyPerDistributorOff(t *testing.T) {
 	b := newBench(t, func(s *Settings) { s.PerDistributor = true })
-	b.turn(outage.SwitchOn, "quell", "first value")
+	b.setSwitch(outage.SwitchOn, "quell", "first value")
 	b.activate(1)
 	for i, on := range []bool{true, true, false, false, true, true} {
 		set := *b.settings.Load()
 		set.PerDistributor = on
 		b.Set(set)
-		b.at(t0.Add(time.Duration(i+1) * time.Minute))
+		b.setTime(t0.Add(time.Duration(i+1) * time.Minute))
 		b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
 		b.cutNow()
 		if i == 3 {
 			if _, err := verifyDir(b.Dir); err == nil || !strings.Contains(err.Error(), "whose files end with report 2") {
-				t.Errorf("while it is off: %v", err)
+				t.Errorf("while per_distributor is off: %v", err)
 			}
 		}
 	}
 	files, _ := b.parsed("12")
 	whole, _ := b.parsed(report.Consolidated)
 	if len(files) != 4 || !files[2].Header.Start.Equal(whole[3].Header.End) || files[2].Header.PreviousName != files[1].Name || !files[3].Header.Start.Equal(files[2].Header.End) {
-		t.Errorf("%d files, the third begins %v", len(files), files[2].Header.Start)
+		t.Errorf("%d files, the third starts at %v", len(files), files[2].Header.Start)
 	}
 	chains, err := verifyDir(b.Dir)
 	if err != nil || len(chains) != 2 || chains[0].Gaps != 0 || chains[1].Gaps != 1 {
 		t.Errorf("%+v %v", chains, err)
 	}
-	// A file that claims the time all the same, as those of earlier versions do, is found.
+	// A file whose period covers that time all the same, as in earlier versions, is found.
 	os.Remove(filepath.Join(b.Dir, files[3].Name))
 	h := files[2].Header
 	lied := filepath.Join(b.Dir, reportfile.NameOf(h.System, files[1].Header.End, h.End, h.Report, "12"))
@@ -129,6 +129,6 @@ func TestVerifyPerDistributorOff(t *testing.T) {
 		return l
 	})
 	if _, err := verifyDir(b.Dir); err == nil || !strings.Contains(err.Error(), "has 1 entries of distributor 12 that are in none of its files") {
-		t.Errorf("a claim that is not so: %v", err)
+		t.Errorf("a period that covers too much: %v", err)
 	}
 }

@@ -19,15 +19,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// exchange makes five reports of three entries each, with files of
-// distributors, and returns the folder of their files and the paths of the
-// consolidated ones.
-func exchange(t testing.TB) (dir string, whole []string) {
+// makeReports makes five reports of three entries each, with files of distributors. It returns the
+// folder of the files, and the paths of the consolidated ones.
+func makeReports(t testing.TB) (dir string, whole []string) {
 	b := newBench(t, func(s *Settings) { s.PerDistributor = true })
-	b.turn(outage.SwitchOn, "quell", "first value")
+	b.setSwitch(outage.SwitchOn, "quell", "first value")
 	b.activate(1)
 	for i := range 15 {
-		b.at(t0.Add(time.Duration(i+1) * time.Minute))
+		b.setTime(t0.Add(time.Duration(i+1) * time.Minute))
 		mpxn := "1200023305967"
 		if i%3 == 0 {
 			mpxn = "no MPAN"
@@ -54,7 +53,7 @@ func verifyDir(dir string) ([]reportfile.Chain, error) {
 }
 
 func TestVerifySound(t *testing.T) {
-	dir, whole := exchange(t)
+	dir, whole := makeReports(t)
 	if err := os.WriteFile(filepath.Join(dir, "notes.txt"), []byte("not a report"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -70,12 +69,12 @@ func TestVerifySound(t *testing.T) {
 	if strings.Join(got, "\n") != want {
 		t.Errorf("found\n%s\nwant\n%s", strings.Join(got, "\n"), want)
 	}
-	// The end of a chain is a chain, which says that it is not all.
+	// The end of a chain is a chain that is not complete.
 	chains, err = reportfile.Verify(whole[2:], nil)
 	if err != nil || len(chains) != 1 || chains[0].Complete || chains[0].First != 3 {
 		t.Errorf("from the third on: %+v %v", chains, err)
 	}
-	// Copies are no second file.
+	// A copy of a file does not count.
 	copied := filepath.Join(t.TempDir(), filepath.Base(whole[0]))
 	copyFile(t, whole[0], copied)
 	if chains, err = reportfile.Verify([]string{whole[0], copied, whole[1]}, nil); err != nil || chains[0].Files != 2 {
@@ -91,11 +90,11 @@ func TestVerifySound(t *testing.T) {
 		size += len(text)
 	}
 	if read != size {
-		t.Errorf("progress of %d bytes, files of %d", read, size)
+		t.Errorf("progress of %d bytes, but the files have %d", read, size)
 	}
 }
 
-// edit changes the lines of a file, without their ends.
+// edit changes the lines of a file; they are without CRLF.
 func edit(t testing.TB, path string, f func(lines []string) []string) {
 	t.Helper()
 	text, err := os.ReadFile(path)
@@ -108,7 +107,7 @@ func edit(t testing.TB, path string, f func(lines []string) []string) {
 	}
 }
 
-// forge changes lines of a file, and makes its trailer right again.
+// forge changes lines of a file, and corrects its trailer.
 func forge(t testing.TB, path string, f func(lines []string) []string) {
 	t.Helper()
 	edit(t, path, func(lines []string) []string {
@@ -128,7 +127,7 @@ func forge(t testing.TB, path string, f func(lines []string) []string) {
 	})
 }
 
-// Each kind of damage is found, and told where it is.
+// Each kind of damage is found, with the place where it is.
 func TestVerifyDamage(t *testing.T) {
 	// In a file: the header is line 1, then the names, then S, then D.
 	for name, c := range map[string]struct {
@@ -155,7 +154,7 @@ func TestVerifyDamage(t *testing.T) {
 		"a record S removed": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { return append(l[:2], l[3:]...) })
 		}, 0, 6, "the trailer says 1 records S, there are 0"},
-		"a record of another kind": {func(t *testing.T, whole []string) {
+		"a record of an unknown kind": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { l[3] = "X" + l[3][1:]; return l })
 		}, 0, 4, `unknown kind "X"`},
 		"a field too many": {func(t *testing.T, whole []string) {
@@ -173,7 +172,7 @@ func TestVerifyDamage(t *testing.T) {
 		"another version": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { l[0] = strings.Replace(l[0], "POAS,1", "POAS,2", 1); return l })
 		}, 0, 1, `version "2"`},
-		"something behind the trailer": {func(t *testing.T, whole []string) {
+		"a record after the trailer": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { return append(l, l[3]) })
 		}, 0, 8, "a record D after a record T"},
 		"a truncated tail": {func(t *testing.T, whole []string) {
@@ -201,16 +200,16 @@ func TestVerifyDamage(t *testing.T) {
 			})
 			whole[1] = filepath.Join(filepath.Dir(whole[2]), other)
 		}, 1, 1, "the report number 2 is there twice"},
-		"forged with care": {func(t *testing.T, whole []string) {
+		"forged, with a correct trailer": {func(t *testing.T, whole []string) {
 			forge(t, whole[2], func(l []string) []string { l[4] = strings.Replace(l[4], "suppressed", "forwarded", 1); return l })
 		}, 3, 1, "was changed: its SHA-256 is"},
-		"entries left out with care": {func(t *testing.T, whole []string) {
+		"entries left out, with a correct trailer": {func(t *testing.T, whole []string) {
 			forge(t, whole[4], func(l []string) []string {
 				l[0] = strings.Replace(l[0], ",13,15,", ",14,15,", 1)
 				return append(l[:3], l[4:]...)
 			})
 		}, 4, 1, "its entries begin with 14, but those of the file before end with 12"},
-		"a beginning that is none": {func(t *testing.T, whole []string) {
+		"a false beginning of a chain": {func(t *testing.T, whole []string) {
 			for _, path := range whole[:4] {
 				os.Remove(path)
 			}
@@ -223,7 +222,7 @@ func TestVerifyDamage(t *testing.T) {
 		}, 4, 1, "report 5 names no file before it"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir, whole := exchange(t)
+			dir, whole := makeReports(t)
 			c.damage(t, whole)
 			_, err := verifyDir(dir)
 			var f *reportfile.Fault
@@ -237,34 +236,33 @@ func TestVerifyDamage(t *testing.T) {
 	}
 }
 
-// A distributor's files are held to the consolidated one.
+// A distributor's files are compared with the consolidated ones.
 func TestVerifyDistributor(t *testing.T) {
-	dir, whole := exchange(t)
+	dir, whole := makeReports(t)
 	part := strings.TrimSuffix(whole[4], ".csv") + "_12.csv"
 	forge(t, part, func(l []string) []string { return append(l[:4], l[5:]...) })
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "has 1 entries") {
 		t.Errorf("an entry less than in the consolidated file: %v", err)
 	}
-	dir, whole = exchange(t)
+	dir, whole = makeReports(t)
 	os.Remove(strings.TrimSuffix(whole[2], ".csv") + "_12.csv")
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), `_00000003_12.csv" is missing before it`) {
 		t.Errorf("a file of a distributor is missing: %v", err)
 	}
-	dir, whole = exchange(t)
+	dir, whole = makeReports(t)
 	part = strings.TrimSuffix(whole[2], ".csv") + "_12.csv"
 	edit(t, part, func(l []string) []string {
 		l[3] = strings.Replace(l[3], "1200023305967,true,12", "x,false,", 1)
 		return l
 	})
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "an entry of distributor unknown in a file of 12") {
-		t.Errorf("an entry of another: %v", err)
+		t.Errorf("an entry of another distributor: %v", err)
 	}
 }
 
-// No byte of a file can be changed, left out or doubled, and no end cut off,
-// without notice.
+// If a byte of a file is changed, removed or doubled, or the end is cut off, that is noticed.
 func TestVerifyEveryByte(t *testing.T) {
-	_, whole := exchange(t)
+	_, whole := makeReports(t)
 	text, err := os.ReadFile(whole[0])
 	if err != nil {
 		t.Fatal(err)
@@ -282,14 +280,14 @@ func TestVerifyEveryByte(t *testing.T) {
 			changed[i] ^= bit
 			noticed("a change", i, changed)
 		}
-		noticed("an omission", i, append(bytes.Clone(text[:i]), text[i+1:]...))
-		noticed("a doubling", i, append(bytes.Clone(text[:i+1]), text[i:]...))
-		noticed("an end", i, text[:i])
+		noticed("a removed byte", i, append(bytes.Clone(text[:i]), text[i+1:]...))
+		noticed("a doubled byte", i, append(bytes.Clone(text[:i+1]), text[i:]...))
+		noticed("a cut", i, text[:i])
 	}
 }
 
-// Any log, cut any way, comes back from the files: all of it, in order, and
-// each distributor's part.
+// Whatever the log is and however it is cut, the files have all of it, and each distributor's
+// files have its part.
 func TestLogRoundTrip(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		b := newBench(t, func(s *Settings) {
@@ -299,16 +297,16 @@ func TestLogRoundTrip(t *testing.T) {
 			s.Every = rapid.SampledFrom([]time.Duration{time.Minute, time.Hour}).Draw(rt, "every")
 		})
 		defer b.store.Close()
-		b.turn(outage.SwitchOn, "quell", "first")
+		b.setSwitch(outage.SwitchOn, "quell", "first")
 		corrected := map[int64]bool{}
 		ids := map[int64]string{}
 		for range rapid.IntRange(0, 40).Draw(rt, "steps") {
-			b.at(b.Now().Add(time.Duration(rapid.Int64Range(0, 600_000).Draw(rt, "ms")) * time.Millisecond))
+			b.setTime(b.Now().Add(time.Duration(rapid.Int64Range(0, 600_000).Draw(rt, "ms")) * time.Millisecond))
 			switch rapid.IntRange(0, 5).Draw(rt, "step") {
 			case 0:
 				b.due()
 			case 1:
-				b.turn(rapid.SampledFrom([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}).Draw(rt, "switch"), reportfiletest.Texts().Draw(rt, "who"), reportfiletest.Texts().Draw(rt, "why"))
+				b.setSwitch(rapid.SampledFrom([]outage.Switch{outage.SwitchOn, outage.SwitchShadow}).Draw(rt, "switch"), reportfiletest.Texts().Draw(rt, "who"), reportfiletest.Texts().Draw(rt, "why"))
 			case 2:
 				if n := len(ids); n > 0 {
 					seq := rapid.Int64Range(1, int64(n)).Draw(rt, "corrected")

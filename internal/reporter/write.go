@@ -18,9 +18,8 @@ import (
 	"quell/internal/reportfile"
 )
 
-// render writes the files of a report, each to the writer that open gives, and
-// returns them with their counts and sums. The same report gives the same
-// bytes, whenever it is rendered.
+// render writes the files of a report, each to the writer that open returns, and returns them
+// with their counts and sums. The same report always gives the same bytes.
 func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f report.File) (*bufio.Writer, error)) ([]report.File, error) {
 	state, changes, err := r.Register.Events(ctx, rep)
 	if err != nil {
@@ -77,7 +76,7 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 	return files, nil
 }
 
-// head writes what comes before the entries.
+// head writes all records before the entries.
 func (r *Reporter) head(ctx context.Context, w *reportfile.Writer, rep report.Report, f report.File, state, changes []events.Event, corrections []outage.Entry) error {
 	h := reportfile.Header{System: rep.SystemID, Report: rep.No, Stream: f.Stream, Start: f.Start, End: rep.End, CutAt: rep.CutAt, FirstSeq: rep.FirstSeq, LastSeq: rep.LastSeq,
 		DeviceList: rep.DeviceList, Window: rep.Window, Switch: rep.Switch, Cause: rep.Cause}
@@ -112,11 +111,11 @@ func (r *Reporter) head(ctx context.Context, w *reportfile.Writer, rep report.Re
 	return nil
 }
 
-// errDiffers says that a report rendered again is not what it was.
-var errDiffers = errors.New("is not what it was when it was written first")
+// errDiffers says that a report that is written again has other bytes.
+var errDiffers = errors.New("differs from the file that was first written")
 
-// write makes the files of a report durable in the data folder: each under a
-// temporary name first. It may be called again, whatever came of it before.
+// write makes the files of a report durable in the data folder, each under a temporary name
+// first. It may be called again, also after a failure.
 func (r *Reporter) write(ctx context.Context, rep report.Report) error {
 	if err := os.MkdirAll(r.Dir, 0o700); err != nil {
 		return err
@@ -169,12 +168,11 @@ func (r *Reporter) write(ctx context.Context, rep report.Report) error {
 	return nil
 }
 
-// path is where a file is in the data folder.
+// path returns the path of a file in the data folder.
 func (r *Reporter) path(f report.File) string { return filepath.Join(r.Dir, f.Name) }
 
-// Open opens a file of a report. One that is not in the data folder any more is
-// written anew, if its entries are still there. The error may be
-// report.ErrNoReport.
+// Open opens a file of a report. If it is not in the data folder any more, it is written again,
+// if its entries are still in the log. The error may be report.ErrNoReport.
 func (r *Reporter) Open(ctx context.Context, no int64, stream string) (*os.File, error) {
 	f, err := r.Register.File(ctx, no, stream)
 	if err != nil {
@@ -192,12 +190,12 @@ func (r *Reporter) open(ctx context.Context, f report.File) (*os.File, error) {
 		return out, err
 	}
 	if err := r.rewrite(ctx, f); err != nil {
-		return nil, fmt.Errorf("%s is not in the data folder any more, and cannot be written anew: %w", f.Name, err)
+		return nil, fmt.Errorf("%s is not in the data folder any more, and cannot be written again: %w", f.Name, err)
 	}
 	return os.Open(r.path(f))
 }
 
-// rewrite writes the report that a file is of again.
+// rewrite writes the report of a file again.
 func (r *Reporter) rewrite(ctx context.Context, f report.File) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -208,11 +206,11 @@ func (r *Reporter) rewrite(ctx context.Context, f report.File) error {
 	return r.write(ctx, rep)
 }
 
-// tidyAll clears away what is old, now and every hour, until ctx ends.
-func (r *Reporter) tidyAll(ctx context.Context) {
+// removeOldFiles removes old files now and every hour, until ctx ends.
+func (r *Reporter) removeOldFiles(ctx context.Context) {
 	for {
 		pause := time.Hour
-		if err := r.tidy(ctx); err != nil && ctx.Err() == nil {
+		if err := r.removeOldOnce(ctx); err != nil && ctx.Err() == nil {
 			r.Log.Error("old report files cannot be removed", "error", err)
 			pause = time.Minute
 		}
@@ -224,12 +222,12 @@ func (r *Reporter) tidyAll(ctx context.Context) {
 	}
 }
 
-// tidy removes files that have been kept long enough and that no remote waits
-// for, and what an interrupted write left behind.
-func (r *Reporter) tidy(ctx context.Context) error {
+// removeOldOnce removes files that were kept long enough and that no remote waits for, and
+// temporary files of a write that was interrupted.
+func (r *Reporter) removeOldOnce(ctx context.Context) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	// Nothing is written now: what is temporary is of a process that is gone.
+	// Nothing is written now, so temporary files are of a process that has ended.
 	left, err := reportfile.Unfinished(r.Dir)
 	if err != nil {
 		return err

@@ -7,16 +7,16 @@ import (
 	"quell/internal/sqldb"
 )
 
-// ErrCopying says that a database is being copied into, and does not have all yet.
+// ErrCopying says that a copy into a database has begun, and is not complete.
 var ErrCopying = errors.New("a copy into this database is not complete: run \"quell store copy\" again")
 
-// A Mark is what the table lead says of a database that is copied into.
+// A Mark says in the table lead how far a copy into a database is.
 type Mark string
 
 const (
 	NotCopied Mark = ""
 	CopyBegun Mark = "copy"   // the copy is not complete
-	CopyDone  Mark = "copied" // it is complete, and no quell has used the database yet
+	CopyDone  Mark = "copied" // the copy is complete, and no quell has used the database yet
 )
 
 // ReadMark reads the mark of a database.
@@ -28,7 +28,7 @@ func ReadMark(ctx context.Context, q sqldb.Querier) (Mark, error) {
 	return Mark(list[0]), nil
 }
 
-// SetMark puts a mark in the place of the one that there is.
+// SetMark replaces the mark of a database.
 func SetMark(ctx context.Context, tx sqldb.Tx, m Mark) error {
 	if err := tx.Later(ctx, `DELETE FROM lead WHERE what IN (?, ?)`, string(CopyBegun), string(CopyDone)); err != nil || m == NotCopied {
 		return err
@@ -36,8 +36,8 @@ func SetMark(ctx context.Context, tx sqldb.Tx, m Mark) error {
 	return tx.Later(ctx, `INSERT INTO lead (what, term, node, until) VALUES (?, 0, '', 0)`, string(m))
 }
 
-// claim makes the database a quell's: it has all that was copied into it, and is not copied
-// into any more.
+// claim marks a database as used by quell, so that nothing is copied into it any more. The error
+// is ErrCopying if a copy into it is not complete.
 func (s *Store) claim(ctx context.Context) error {
 	if !s.DB.Remote() {
 		return nil // nothing is copied into SQLite

@@ -17,9 +17,9 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// steadily has decisions come one after the other, until stop is called. It returns how many
+// startDecisions makes decisions one after the other, until stop is called. stop returns how many
 // transactions there were.
-func steadily(t *testing.T) (s *store.Store, stop func() (commits int64)) {
+func startDecisions(t *testing.T) (s *store.Store, stop func() (commits int64)) {
 	var commits atomic.Int64
 	s = storetest.Open(t, t.TempDir(), func(o *store.Options) { o.OnCommit = func(time.Duration, error) { commits.Add(1) } })
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
@@ -28,8 +28,8 @@ func steadily(t *testing.T) (s *store.Store, stop func() (commits int64)) {
 	for sender := range 8 {
 		senders.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
-				// One in three has no window: it takes a transaction of its own where
-				// suppressions take one trip.
+				// Two in three have no window. If suppressed alerts are expected, these need a
+				// second transaction.
 				s.Ledger.Decide(ctx, storetest.AD1(1+min(n%3, 1), fmt.Sprint("steady", sender, n), storetest.T0), outage.Suppressed, 0)
 			}
 		})
@@ -41,12 +41,12 @@ func steadily(t *testing.T) (s *store.Store, stop func() (commits int64)) {
 	}
 }
 
-// However many decisions come, a report is cut, old rows are deleted, and an import goes on.
-// TestBackground in package sqldb says how often it is their turn.
-func TestEveryLaneMoves(t *testing.T) { storetest.EachEngine(t, testEveryLaneMoves) }
+// However many decisions there are, a report is cut, old rows are deleted, and an import is made.
+// TestBackground in package sqldb tests how often a background task runs.
+func TestBackgroundUnderLoad(t *testing.T) { storetest.EachEngine(t, testBackgroundUnderLoad) }
 
-func testEveryLaneMoves(t *testing.T) {
-	s, stop := steadily(t)
+func testBackgroundUnderLoad(t *testing.T) {
+	s, stop := startDecisions(t)
 	storetest.MakeLeader(t, s)
 	var rows strings.Builder
 	rows.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
@@ -81,6 +81,6 @@ func testEveryLaneMoves(t *testing.T) {
 	}
 	all.Wait()
 	if commits := stop(); commits >= 20_000 {
-		t.Errorf("they took %d transactions", commits)
+		t.Errorf("the background tasks ended after %d transactions", commits)
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// A store of before ResponseIDs could be used again opens with all that it had: its
-// windows, its entries and its notes, of which the outage's start is not known, and
-// housekeeping takes nothing of it too early.
-func TestStoreOfBeforeIdentity(t *testing.T) { storetest.EachEngine(t, testStoreOfBeforeIdentity) }
+// A store from before quell handled repeated ResponseIDs opens with all that it had: its windows,
+// its entries, and its notes, which do not have the outage's start. Housekeeping deletes nothing of
+// it too early.
+func TestStoreBeforeIdentity(t *testing.T) { storetest.EachEngine(t, testStoreBeforeIdentity) }
 
-func testStoreOfBeforeIdentity(t *testing.T) {
+func testStoreBeforeIdentity(t *testing.T) {
 	dir := t.TempDir()
 	then := fstest.MapFS{}
 	for _, name := range []string{"migrations/0001_motorway.sql", "migrations/0002_report.sql", "migrations/0003_nodes.sql"} {
@@ -71,19 +71,19 @@ func testStoreOfBeforeIdentity(t *testing.T) {
 		}
 	}
 	if e := storetest.Entries(t, s); len(e) != 2 || e[1].Seq != 2 || e[0].Throttled.Count == nil || *e[0].Throttled.Count != 3 {
-		t.Errorf("%+v", e)
+		t.Errorf("the entries are %+v", e)
 	}
-	// The cancellation stays as long as what it cancelled, which the next request of
-	// the meter does not revive.
+	// The cancellation is kept as long as the request that it cancelled. So the next request of the
+	// meter does not open that window.
 	h, err := s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(239 * time.Hour)})
 	if err != nil || h.Activations != 1 {
-		t.Errorf("%+v %v", h, err)
+		t.Errorf("housekeeping before the cancelled window is over: %+v %v", h, err)
 	}
 	s.Ledger.Record(t.Context(), storetest.OnDemand(2, 3, storetest.T0.Add(239*time.Hour)))
 	if d := storetest.Decide(t, s, storetest.AD1(2, "cancelled", storetest.T0.Add(240*time.Hour+time.Minute))); d.Outcome != outage.Forwarded {
 		t.Errorf("%+v", d)
 	}
 	if h, err = s.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(400 * time.Hour)}); err != nil || h.Activations != 3 {
-		t.Errorf("%+v %v", h, err)
+		t.Errorf("housekeeping after all windows are over: %+v %v", h, err)
 	}
 }

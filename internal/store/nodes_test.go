@@ -33,8 +33,8 @@ func testLaterSchema(t *testing.T) {
 	}
 }
 
-// A node that sleeps in the middle of a transaction holds up the others for a
-// moment only, and what it had in hand is not committed.
+// A node that sleeps in the middle of a transaction delays the others only for a moment, and its
+// transaction is not committed.
 func TestSleepingWriter(t *testing.T) { storetest.OnlyPostgres(t, testSleepingWriter) }
 
 func testSleepingWriter(t *testing.T) {
@@ -45,14 +45,14 @@ func testSleepingWriter(t *testing.T) {
 		o.Database = database
 		o.BeforeCommit = sync.OnceFunc(func() { close(asleep); <-wake })
 	})
-	rouse := sync.OnceFunc(func() { close(wake) })
-	t.Cleanup(rouse) // before the sleeper is closed
+	wakeUp := sync.OnceFunc(func() { close(wake) })
+	t.Cleanup(wakeUp) // runs before the sleeper is closed
 	other := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = database })
 	sleeper.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
-	told := make(chan error, 1)
+	failed := make(chan error, 1)
 	go func() {
 		_, err := sleeper.Ledger.Decide(t.Context(), storetest.AD1(1, "x", storetest.T0), outage.Suppressed, 0)
-		told <- err
+		failed <- err
 	}()
 	<-asleep
 	storetest.Eventually(t, "the other node decides", func() bool {
@@ -61,11 +61,11 @@ func testSleepingWriter(t *testing.T) {
 		d, err := other.Ledger.Decide(ctx, storetest.AD1(1, "y", storetest.T0), outage.Suppressed, 0)
 		return err == nil && d.Outcome == outage.Suppressed || d.Retry
 	})
-	rouse()
-	if err := <-told; !errors.Is(err, sqldb.ErrUnavailable) {
+	wakeUp()
+	if err := <-failed; !errors.Is(err, sqldb.ErrUnavailable) {
 		t.Errorf("the sleeper: %v", err)
 	}
-	storetest.Eventually(t, "the sleeper has said that it forwarded", func() bool { return sleeper.Ledger.Pending() == 0 })
+	storetest.Eventually(t, "the sleeper's journal is played", func() bool { return sleeper.Ledger.Pending() == 0 })
 	if d, err := other.Ledger.Decide(t.Context(), storetest.AD1(1, "x", storetest.T0), outage.Suppressed, 0); err != nil || d.Outcome != outage.Forwarded || !d.Retry {
 		t.Errorf("%+v %v", d, err)
 	}

@@ -14,10 +14,9 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// The primary's PostgreSQL is killed, then the machine of the standby that
-// commits wait for, then the primary's, and come back, all in the middle of
-// traffic and behind PgBouncer: what was acknowledged holds on the next primary,
-// and what was not goes forward or to the journal.
+// The primary's PostgreSQL is killed, then the machine of the synchronous standby, then the
+// primary's machine. Each comes back. All this happens during traffic and behind PgBouncer. What
+// was acknowledged is on the next primary. What was not went forward, or to the journal.
 func TestClusterFailsOver(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	start := time.Now()
@@ -29,33 +28,33 @@ func TestClusterFailsOver(t *testing.T) {
 	c.Await("there is traffic", func() bool { return tr.sent() > 500 })
 	machine := func(name func() string) func() string {
 		return func() (n string) {
-			c.Await("there is one to kill", func() bool { n = name(); return n != "" })
+			c.Await("there is a machine to kill", func() bool { n = name(); return n != "" })
 			c.KillMachine(n)
 			return n
 		}
 	}
 	for _, f := range []struct {
-		what string
-		kill func() string
-		mend func(name string)
+		what   string
+		kill   func() string
+		repair func(name string)
 	}{
 		{"the primary's PostgreSQL", c.KillLeader, func(string) {}}, // its Patroni starts it
-		{"the synchronous standby's machine", machine(c.Standby), c.Revive},
-		{"the primary's machine", machine(c.Leader), c.Revive},
+		{"the synchronous standby's machine", machine(c.Standby), c.StartMember},
+		{"the primary's machine", machine(c.Leader), c.StartMember},
 	} {
 		begin := time.Now()
 		killed := f.kill()
 		c.Await("there is a primary", func() bool { return c.Leader() != "" })
 		primary := time.Now()
-		c.Await("decisions", func() bool { return tr.lastly().After(primary) })
+		c.Await("decisions", func() bool { return tr.lastDecision().After(primary) })
 		t.Logf("%s, %s, is killed: primary %s after %.1f s, no decision for %.1f s",
 			f.what, killed, c.Leader(), primary.Sub(begin).Seconds(), tr.longest().Seconds())
-		mended := time.Now()
-		f.mend(killed)
+		repaired := time.Now()
+		f.repair(killed)
 		c.Await("all members follow the primary", c.Whole)
 		whole := time.Now()
-		c.Await("decisions", func() bool { return tr.lastly().After(whole) })
-		t.Logf("whole again after %.1f s, no decision for up to %.1f s meanwhile", whole.Sub(mended).Seconds(), tr.longest().Seconds())
+		c.Await("decisions", func() bool { return tr.lastDecision().After(whole) })
+		t.Logf("whole again after %.1f s, no decision for up to %.1f s meanwhile", whole.Sub(repaired).Seconds(), tr.longest().Seconds())
 	}
 	tr.end()
 	storetest.Eventually(t, "the journal is played", func() bool { return s.Ledger.Pending() == 0 })
@@ -65,25 +64,25 @@ func TestClusterFailsOver(t *testing.T) {
 	tr.check(t, s)
 }
 
-// traffic is what senders sent and were told.
+// traffic is what senders sent, and the outcomes that they got.
 type traffic struct {
 	stop context.CancelFunc
 	wait sync.WaitGroup
 
-	mu      sync.Mutex // guards what follows
-	hubs    []int      // have a window that was acknowledged
-	told    map[string]outage.Outcome
+	mu      sync.Mutex                // guards the next fields
+	hubs    []int                     // hubs with a window that was acknowledged
+	got     map[string]outage.Outcome // by the alert's id
 	alerts  map[string]outage.Alert
-	undone  []string // alerts that got no decision
-	last    time.Time
-	silence time.Duration // the longest without a decision
+	undone  []string      // alerts that got no decision
+	last    time.Time     // of the last decision
+	silence time.Duration // the longest time without a decision
 }
 
-// startTraffic has windows recorded and alerts decided, one after the other by
-// each of several senders, until end.
+// startTraffic starts several senders. Each records windows and decides alerts, one after the
+// other, until end is called.
 func startTraffic(t *testing.T, s *store.Store) *traffic {
 	ctx, cancel := context.WithCancel(t.Context())
-	tr := &traffic{stop: cancel, told: map[string]outage.Outcome{}, alerts: map[string]outage.Alert{}, last: time.Now()}
+	tr := &traffic{stop: cancel, got: map[string]outage.Outcome{}, alerts: map[string]outage.Alert{}, last: time.Now()}
 	t.Cleanup(tr.end)
 	const senders = 4
 	for w := range senders {
@@ -100,8 +99,7 @@ func startTraffic(t *testing.T, s *store.Store) *traffic {
 // noWindow is added to the number of a hub that never has a window.
 const noWindow = 1_000_000
 
-// send sends the nth message; whoever sends it gives up after a while, as a
-// proxy does.
+// send sends the nth message, and gives up after 200 ms, as a proxy does.
 func (tr *traffic) send(t *testing.T, s *store.Store, n int) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 200*time.Millisecond)
 	defer cancel()
@@ -124,17 +122,17 @@ func (tr *traffic) send(t *testing.T, s *store.Store, n int) {
 	defer tr.mu.Unlock()
 	tr.alerts[a.ID] = a
 	if err != nil {
-		tr.told[a.ID] = outage.Forwarded
+		tr.got[a.ID] = outage.Forwarded
 		tr.undone = append(tr.undone, a.ID)
 		return
 	}
-	tr.told[a.ID] = d.Outcome
+	tr.got[a.ID] = d.Outcome
 	tr.silence = max(tr.silence, time.Since(tr.last))
 	tr.last = time.Now()
 }
 
-// lastly is when there was a decision last.
-func (tr *traffic) lastly() time.Time {
+// lastDecision returns the time of the last decision.
+func (tr *traffic) lastDecision() time.Time {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
 	return tr.last
@@ -143,10 +141,10 @@ func (tr *traffic) lastly() time.Time {
 func (tr *traffic) sent() int {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
-	return len(tr.told)
+	return len(tr.got)
 }
 
-// longest is the longest time without a decision since it was asked before.
+// longest returns the longest time without a decision since it was last called.
 func (tr *traffic) longest() (d time.Duration) {
 	tr.mu.Lock()
 	defer tr.mu.Unlock()
@@ -159,25 +157,25 @@ func (tr *traffic) end() {
 	tr.wait.Wait()
 }
 
-// check holds what the store has against what senders were told.
+// check compares the log with the outcomes that senders got.
 func (tr *traffic) check(t *testing.T, s *store.Store) {
 	logged := map[string]outage.Outcome{}
 	for i, e := range storetest.Entries(t, s) {
 		if e.Seq != int64(i+1) {
-			t.Fatalf("entry %d is number %d", i+1, e.Seq)
+			t.Fatalf("entry %d has number %d", i+1, e.Seq)
 		}
 		logged[e.AlertID] = e.Outcome
 	}
 	count := map[outage.Outcome]int{}
-	for id, outcome := range tr.told {
+	for id, outcome := range tr.got {
 		count[outcome]++
 		if (outcome == outage.Suppressed) != (logged[id] == outage.Suppressed) {
-			t.Errorf("alert %s: told %s, logged %q", id, outcome, logged[id])
+			t.Errorf("alert %s: the sender got %s, logged is %q", id, outcome, logged[id])
 		}
 	}
 	for id := range logged {
-		if _, ok := tr.told[id]; !ok {
-			t.Errorf("alert %s is logged, and was never sent", id)
+		if _, ok := tr.got[id]; !ok {
+			t.Errorf("alert %s is logged, but was never sent", id)
 		}
 	}
 	for _, n := range tr.hubs {
@@ -190,8 +188,8 @@ func (tr *traffic) check(t *testing.T, s *store.Store) {
 			t.Errorf("the retry of an alert that went forward without a decision: %+v", d)
 		}
 	}
-	t.Logf("told: %v, of them without a decision %d; %d windows", count, len(tr.undone), len(tr.hubs))
+	t.Logf("outcomes: %v, of these %d without a decision; %d windows", count, len(tr.undone), len(tr.hubs))
 	if count[outage.Suppressed] < 1000 || len(tr.undone) < 20 || len(tr.hubs) < 50 {
-		t.Error("that is too little to tell")
+		t.Error("there was too little traffic for a result")
 	}
 }

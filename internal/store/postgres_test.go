@@ -15,8 +15,8 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// The server dies and comes back in the middle of traffic: what it does not
-// take goes forward or to the journal, and nothing is lost or both.
+// The server fails and comes back during traffic. What it does not take goes forward or to the
+// journal. Nothing is lost, and no alert is both logged as suppressed and forwarded.
 func TestDatabaseRestarts(t *testing.T) {
 	server := storetest.Start(t)
 	dir := t.TempDir()
@@ -25,7 +25,7 @@ func TestDatabaseRestarts(t *testing.T) {
 	for n := range hubs {
 		s.Ledger.Record(t.Context(), storetest.OnDemand(n, 1, storetest.T0))
 	}
-	told := map[string]outage.Outcome{}
+	got := map[string]outage.Outcome{}
 	for n := range 600 {
 		switch n {
 		case 200:
@@ -38,7 +38,7 @@ func TestDatabaseRestarts(t *testing.T) {
 				return s.DB.Ping(ctx) == nil
 			})
 		}
-		if n == 300 { // remembered while the server is away
+		if n == 300 { // goes into the journal while the server is away
 			s.Ledger.Record(storetest.Short(t), storetest.OnDemand(hubs, 1, storetest.T0))
 		}
 		id := fmt.Sprint(n)
@@ -46,9 +46,9 @@ func TestDatabaseRestarts(t *testing.T) {
 		if n < 200 || n >= 400 {
 			ctx = t.Context()
 		}
-		told[id] = outage.Forwarded
+		got[id] = outage.Forwarded
 		if d, err := s.Ledger.Decide(ctx, storetest.AD1(n%hubs, id, storetest.T0), outage.Suppressed, 0); err == nil {
-			told[id] = d.Outcome
+			got[id] = d.Outcome
 		}
 		cancel()
 	}
@@ -59,24 +59,24 @@ func TestDatabaseRestarts(t *testing.T) {
 	logged := map[string]outage.Outcome{}
 	for i, e := range storetest.Entries(t, s) {
 		if e.Seq != int64(i+1) {
-			t.Errorf("entry %d is number %d", i+1, e.Seq)
+			t.Errorf("entry %d has number %d", i+1, e.Seq)
 		}
 		logged[e.AlertID] = e.Outcome
 	}
 	count := map[outage.Outcome]int{}
-	for id, outcome := range told {
+	for id, outcome := range got {
 		count[outcome]++
 		if (outcome == outage.Suppressed) != (logged[id] == outage.Suppressed) {
-			t.Errorf("alert %s: told %s, logged %q", id, outcome, logged[id])
+			t.Errorf("alert %s: the sender got %s, logged is %q", id, outcome, logged[id])
 		}
 	}
 	if count[outage.Suppressed] < 400 || count[outage.Forwarded] < 100 {
-		t.Errorf("told: %v", count)
+		t.Errorf("outcomes: %v", count)
 	}
 }
 
-// However long the database is away, what is remembered is on disk and not in
-// memory, and is played when it is back.
+// However long the database is away, the journal is on disk and not in memory. It is played when
+// the database is back.
 func TestLongOutage(t *testing.T) {
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
 	s := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = storetest.Through(proxy) })
@@ -96,16 +96,16 @@ func TestLongOutage(t *testing.T) {
 	for n := range many {
 		s.Ledger.NoteForwarded(storetest.Noted(n%hubs, id(n), storetest.T0, outage.ReasonStoreUnavailable))
 		if (n+1)%some == 0 {
-			storetest.Eventually(t, "it is on disk", func() bool { return s.Ledger.Pending() >= n+1 })
+			storetest.Eventually(t, "all notes are in the journal", func() bool { return s.Ledger.Pending() >= n+1 })
 			if n+1 == some {
 				after = heap()
 			}
 		}
 	}
 	if r := s.Ledger.Record(storetest.Short(t), storetest.OnDemand(hubs, 1, storetest.T0)); !r.Remembered {
-		t.Errorf("%+v", r)
+		t.Errorf("an 11.3 while the database is away: %+v", r)
 	}
-	// The ids alone of what came since are more.
+	// Less than the ids alone of the notes since then.
 	if grown := int64(heap()) - int64(after); grown > (many-some)*100/4 {
 		t.Errorf("the heap has grown by %d bytes", grown)
 	}
@@ -121,8 +121,8 @@ func TestLongOutage(t *testing.T) {
 	}
 }
 
-// A database that hangs, rather than refuses, takes seconds to fail: what comes
-// meanwhile is all taken into the journal each time, and at the end too.
+// A database that hangs, rather than refuses, takes seconds to fail. All that comes meanwhile goes
+// into the journal, each time, and also when the store is closed.
 func TestHangingDatabase(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
@@ -141,14 +141,14 @@ func TestHangingDatabase(t *testing.T) {
 		_, err := s.Devices.LastImport(t.Context(), "devices")
 		asked <- err
 	}()
-	storetest.Eventually(t, "it is on disk", func() bool { return s.Ledger.Pending() == notes })
+	storetest.Eventually(t, "all notes are in the journal", func() bool { return s.Ledger.Pending() == notes })
 	select {
 	case err := <-asked:
 		if !errors.Is(err, sqldb.ErrUnavailable) {
-			t.Errorf("a question: %v", err)
+			t.Errorf("a query: %v", err)
 		}
 	case <-time.After(20 * time.Second):
-		t.Error("a question is not answered")
+		t.Error("a query does not end")
 	}
 	note(notes)
 	closed := make(chan bool)
@@ -156,7 +156,7 @@ func TestHangingDatabase(t *testing.T) {
 		s.Close()
 		close(closed)
 	}()
-	storetest.Eventually(t, "it is closed", func() bool {
+	storetest.Eventually(t, "the store is closed", func() bool {
 		select {
 		case <-closed:
 			return true

@@ -13,11 +13,11 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// While the hubs that have windows are read, which takes seconds where there are
-// millions, the store is asked about every alert, and decides.
-func TestAskedWhileFilling(t *testing.T) { storetest.EachEngine(t, testAskedWhileFilling) }
+// While the hubs that have windows are read, which takes seconds if there are millions, the store
+// is asked about every alert, and decides.
+func TestDecidesWhileFilling(t *testing.T) { storetest.EachEngine(t, testDecidesWhileFilling) }
 
-func testAskedWhileFilling(t *testing.T) {
+func testDecidesWhileFilling(t *testing.T) {
 	dir := t.TempDir()
 	s := storetest.Open(t, dir)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
@@ -37,28 +37,28 @@ func testAskedWhileFilling(t *testing.T) {
 		if err := s.Ready(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		said := strings.Join(s.Conditions(), "\n")
+		conditions := strings.Join(s.Conditions(), "\n")
 		may := s.Ledger.MayHaveWindow(12345)
 		d, err := s.Ledger.Decide(t.Context(), storetest.AD1(1, fmt.Sprint(n), storetest.T0.Add(time.Minute)), outage.Suppressed, 0)
 		if err != nil || d.Outcome != outage.Suppressed {
 			t.Fatalf("%v %v", d, err)
 		}
 		if s.Started() {
-			continue // the machine was busy elsewhere
+			continue // the machine was busy with other work
 		}
-		if !may || !strings.Contains(said, "the store is asked about every AD1") {
-			t.Errorf("while it is filled, a hub may have a window: %v; it says %q", may, said)
+		if !may || !strings.Contains(conditions, "the store is asked about every AD1") {
+			t.Errorf("while the set is filled, a hub may have a window: %v; Conditions says %q", may, conditions)
 		}
 		storetest.Eventually(t, "all hubs are known", s.Started)
 		if s.Ledger.MayHaveWindow(12345) || !s.Ledger.MayHaveWindow(storetest.Hub(1)) || s.Ledger.Hubs() != others+1 || len(s.Conditions()) > 0 {
-			t.Errorf("%d hubs, it says %q", s.Ledger.Hubs(), s.Conditions())
+			t.Errorf("%d hubs, Conditions says %q", s.Ledger.Hubs(), s.Conditions())
 		}
 		return
 	}
-	t.Error("the hubs are known before one decision is made: the test finds out nothing")
+	t.Error("all hubs were known before one decision was made: the test shows nothing")
 }
 
-// A store that was closed is whole in its one file: that is what is copied as a backup.
+// A store that was closed is complete in one file, which is copied as a backup.
 func TestClosedInOneFile(t *testing.T) {
 	dir, copied := t.TempDir(), t.TempDir()
 	s := storetest.Open(t, dir)
@@ -73,7 +73,7 @@ func TestClosedInOneFile(t *testing.T) {
 	}
 	left, err := filepath.Glob(filepath.Join(dir, "quell.db-*"))
 	if err != nil || len(left) > 0 {
-		t.Errorf("beside it are %q %v", left, err)
+		t.Errorf("files beside it: %q %v", left, err)
 	}
 	if list, err := storetest.Open(t, copied).Ledger.EntriesAfter(t.Context(), 0, 10); err != nil || len(list) != 3 {
 		t.Errorf("the copy has %d entries %v", len(list), err)

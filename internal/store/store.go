@@ -1,13 +1,13 @@
 // Package store opens all that a node keeps, in the right order: the data folder, the
 // database, the journal, and the packages that keep something in them.
 //
-// Start returns when the data folder is taken and the journal is read. The writer of the
-// database opens it behind that, brings its schema up to date, and plays the journal; it
-// tries again until it has. Until then the database is not available, so that alerts go
-// forward. Then the set of hubs is filled; until that is done every hub may have a window, so
-// that the database is asked about each AD1.
+// Start returns when the data folder is locked and the journal is read. After that, in the
+// background, the database's writer opens the database, brings its schema up to date, and plays
+// the journal. It retries until all that has worked. Until then the database is not available,
+// so alerts go forward. Then the set of hubs is filled. Until that is done any hub may have a
+// window, so the database is asked about each AD1.
 //
-// It also has the schema, in folder migrations: all tables of all packages.
+// The package also has the schema, in the folder migrations: all tables of all packages.
 package store
 
 import (
@@ -47,21 +47,20 @@ type Options struct {
 	Existing bool
 	// Database is the address of a PostgreSQL database, which several nodes may use, each
 	// with a Dir of its own. If it is empty, the database is SQLite's, in Dir.
-	Database string
-	// Node and Version are what other nodes know this one by.
-	Node, Version string
+	Database      string
+	Node, Version string               // this node's name and version, for the others
 	Now           func() time.Time     // this node's clock; time.Now if nil
-	Elapsed       func() time.Duration // as cluster.Options.Elapsed
+	Elapsed       func() time.Duration // see cluster.Options.Elapsed
 	Log           *slog.Logger
 
-	OnCommit  func(took time.Duration, err error) // as sqldb.Options.OnCommit
-	OnDecided func(n int, err error)              // as ledger.Options.OnDecided
+	OnCommit  func(took time.Duration, err error) // see sqldb.Options.OnCommit
+	OnDecided func(n int, err error)              // see ledger.Options.OnDecided
 
-	BeforeCommit func()                                  // as ledger.Options.BeforeCommit
-	OpenJournal  func(path string) (journal.File, error) // as journal.Options.OpenFile
+	BeforeCommit func()                                  // see ledger.Options.BeforeCommit
+	OpenJournal  func(path string) (journal.File, error) // see journal.Options.OpenFile
 }
 
-// Store is what a node keeps.
+// Store is all that a node keeps.
 type Store struct {
 	DB      *sqldb.DB
 	Ledger  *ledger.Ledger
@@ -83,10 +82,9 @@ type Store struct {
 	closing sync.Once
 }
 
-// Open opens the store as Start does, and waits until the database answers and the set of
-// hubs is filled. That it cannot be opened is an error, ErrCopying when the database is being
-// copied into; but not that a PostgreSQL database cannot be reached: until it can be, the
-// store is not available.
+// Open opens the store as Start does, and waits until the database answers and the set of hubs
+// is filled. The error is ErrCopying if a copy into the database is not complete. It is no error
+// if a PostgreSQL database cannot be reached: until it can be, the store is not available.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := Start(opts)
 	if err != nil {
@@ -115,8 +113,9 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	return s, nil
 }
 
-// Start takes the data folder, and has the rest done behind it. The error is
-// datadir.ErrInUse when another process has the folder, or ErrNone.
+// Start locks the data folder, and opens the rest in the background. The error is
+// datadir.ErrInUse if another process uses the folder, or
+// ErrNone.
 func Start(opts Options) (_ *Store, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
@@ -153,7 +152,7 @@ func Start(opts Options) (_ *Store, err error) {
 	return s, nil
 }
 
-// start starts what runs behind.
+// start starts all that runs in the background.
 func (s *Store) start() {
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop
@@ -180,7 +179,7 @@ func (s *Store) moveWindows(ctx context.Context, im devices.Import, staged *devi
 	return s.Ledger.PrepareMove(ctx, windows.InventoryImport{No: im.No, At: im.At, Rows: im.Rows, IDs: staged.IDs})
 }
 
-// name is what the database is called in errors: its file, if it has one.
+// name returns the name of the database for errors: its file, if it has one.
 func (o *Options) name() string {
 	if o.Database != "" {
 		return "the database"
@@ -212,8 +211,8 @@ func (s *Store) checkTables(ctx context.Context) (err error) {
 	return err
 }
 
-// load brings the schema up to date, and reads what is needed before anything is decided,
-// unless that is done. The writer calls it before anything else.
+// load brings the schema up to date, and reads what decisions need, unless that is done already.
+// The writer calls it before anything else.
 func (s *Store) load(ctx context.Context) error {
 	if closed(s.loaded) {
 		return nil
@@ -263,12 +262,11 @@ func (s *Store) Ready(ctx context.Context) error {
 	}
 }
 
-// Started reports whether the database has been opened since the start, and all hubs that
-// have windows are known.
+// Started reports whether the database was opened since the start, and all hubs that have
+// windows are known.
 func (s *Store) Started() bool { return closed(s.loaded) && closed(s.Ledger.Filled()) }
 
-// Conditions says what is wrong with the store, or is not done yet after a start; nil if
-// nothing. Alerts pass all the same.
+// Conditions says what is wrong with the store, or not done yet after a start; nil if nothing.
 func (s *Store) Conditions() (list []string) {
 	switch err := s.DB.Trouble(); {
 	case err != nil:
@@ -282,8 +280,8 @@ func (s *Store) Conditions() (list []string) {
 	return append(list, s.Cluster.Conditions()...)
 }
 
-// Close commits what waits, and closes the store. What the database cannot take any more
-// stays in the journal.
+// Close commits what waits, and closes the store. What the database does not take stays in the
+// journal.
 func (s *Store) Close() error {
 	s.closing.Do(func() {
 		s.stop()
@@ -307,10 +305,9 @@ func (s *Store) release() {
 
 // Limits says what Housekeep may delete.
 type Limits struct {
-	WindowsBefore, LogBefore time.Time // as ledger.Limits
-	ReportsBefore            time.Time // as report.Register.Housekeep
-	// The remotes in use: an entry is kept until each of them that is to have it has
-	// confirmed it.
+	WindowsBefore, LogBefore time.Time // see ledger.Limits
+	ReportsBefore            time.Time // see report.Register.Housekeep
+	// The remotes in use. An entry is kept until each of them that takes it has confirmed it.
 	Remotes []string
 }
 
@@ -320,11 +317,11 @@ type Housekeeping struct {
 	Reports, Events int
 }
 
-// Housekeep deletes what is old, but no entry that is not in a report, or whose correction is
-// not. The error may be cluster.ErrNotLeader.
+// Housekeep deletes what is old, except entries that are not delivered in a report, or whose
+// corrections are not. The error may be cluster.ErrNotLeader.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
 	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, Check: s.Cluster.CheckLeader}
-	// They only grow while this runs, unless a report is asked to be sent again.
+	// These only grow while this runs, unless an operator has a report sent again.
 	if m.Entry, m.Correction, err = s.Reports.Delivered(ctx, l.Remotes); err != nil {
 		return h, err
 	}

@@ -15,8 +15,7 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// A store that an earlier version made opens, although that named the migrations
-// otherwise.
+// A store of an earlier version opens, although that version gave the migrations other names.
 func TestEarlierStore(t *testing.T) { storetest.EachEngine(t, testEarlierStore) }
 
 func testEarlierStore(t *testing.T) {
@@ -37,7 +36,7 @@ func testOneProcessPerFolder(t *testing.T) {
 	s := storetest.Open(t, dir)
 	_, err := store.Open(t.Context(), store.Options{Dir: dir})
 	if !errors.Is(err, datadir.ErrInUse) || !strings.Contains(err.Error(), fmt.Sprint(os.Getpid())) {
-		t.Fatalf("second: %v", err)
+		t.Fatalf("a second process: %v", err)
 	}
 	s.Close()
 	storetest.Open(t, dir)

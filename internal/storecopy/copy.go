@@ -1,5 +1,5 @@
-// Package storecopy copies a store from SQLite into PostgreSQL, and proves that the copy is the
-// same to the row.
+// Package storecopy copies a store from SQLite into PostgreSQL, and verifies that each row of the
+// copy is the same.
 package storecopy
 
 import (
@@ -23,20 +23,21 @@ import (
 	"quell/internal/store"
 )
 
-// ErrNotEmpty says that a database is somebody's already.
+// ErrNotEmpty says that a database has data that was not copied, or was used.
 var ErrNotEmpty = errors.New("the database is in use or has been: copy into an empty one")
 
 // copyPage is how many rows are read and compared at once.
 const copyPage = 5000
 
-// table is one that Copy copies, with the columns of its primary key. Of a
-// serial one the database gives the keys.
+// table is a table that Copy copies.
 type table struct {
-	name, key string
-	serial    bool
+	name   string
+	key    string // the columns of its primary key
+	serial bool   // the database gives out the keys
 }
 
-// tables are all but those of nodes, which are of the database that they are in.
+// tables are all tables, except those of nodes and of migrations, which each database has for
+// itself.
 var tables = []table{
 	{"setting", "name", false},
 	{"counter", "name", false},
@@ -55,34 +56,33 @@ var tables = []table{
 	{"delivery", "remote, report_no, stream", false},
 }
 
-// Copied says what was copied of one table: how many rows, and the SHA-256 of
-// them in order of their keys, which is the same on both sides.
+// Copied says what was copied of one table: how many rows, and the SHA-256 of the rows in order of
+// their keys, which is the same on both sides.
 type Copied struct {
 	Table  string
 	Rows   int64
 	SHA256 string
 }
 
-// Copy copies the SQLite store of a data folder into an empty PostgreSQL
-// database, reads all of both, and compares counts and sums. Where it was cut
-// off it goes on when it is called again, and it takes over what has changed
-// meanwhile: a stretch of rows that is the same is left alone, any other is
-// written anew. It may be called again until a quell has used the database, so
-// that whoever was not told that it is complete can ask.
+// Copy copies the SQLite store of a data folder into an empty PostgreSQL database. Then it reads
+// both completely, and compares counts and sums. If it is interrupted, call it again. It then
+// copies what has changed: a page of rows that is the same is left alone, any other is written
+// again. It may be called until a quell has used the database, also to find out whether an earlier
+// call has completed the copy.
 //
-// If a quell runs on the folder, what it has now is copied, and the error is
-// datadir.ErrInUse: the copy is completed by calling it again when that has stopped. A
-// quell that is started on a database whose copy is not complete gets
-// store.ErrCopying. ErrNotEmpty says that a database is not for copying into.
+// If a quell runs on the folder, Copy copies what that has now, and the error is datadir.ErrInUse.
+// To complete the copy, stop that quell and call Copy again. A quell that is started on a database
+// whose copy is not complete gets store.ErrCopying. The error is ErrNotEmpty if nothing may be
+// copied into the database.
 //
-// progress is told the rows that are done, and how many there are.
+// progress is called with how many rows are done, and how many there are.
 func Copy(ctx context.Context, dir, database string, log *slog.Logger, progress func(done, total int64)) ([]Copied, error) {
 	c := &copying{progress: progress}
 	var running error
 	source, err := openSource(ctx, dir, log)
 	if errors.Is(err, datadir.ErrInUse) {
 		running = err
-		source, err = openLive(ctx, dir)
+		source, err = openRunning(ctx, dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
@@ -121,8 +121,8 @@ type source struct {
 	close func()
 }
 
-// openSource opens the store of a data folder, whose journal is played; no quell can be
-// started on the folder until it is closed.
+// openSource opens the store of a data folder, and plays its journal. No quell can be started on
+// the folder until the source is closed.
 func openSource(ctx context.Context, dir string, log *slog.Logger) (*source, error) {
 	if _, err := os.Stat(filepath.Join(dir, "quell.db")); err != nil {
 		return nil, err
@@ -141,8 +141,8 @@ func openSource(ctx context.Context, dir string, log *slog.Logger) (*source, err
 	return &source{s.DB, func() { s.Close() }}, nil
 }
 
-// openLive opens the database of a quell that runs.
-func openLive(ctx context.Context, dir string) (*source, error) {
+// openRunning opens the database of a quell that is running.
+func openRunning(ctx context.Context, dir string) (*source, error) {
 	db, err := sqldb.Open(sqldb.Options{Path: filepath.Join(dir, "quell.db")})
 	if err != nil {
 		return nil, err
@@ -162,7 +162,7 @@ func openLive(ctx context.Context, dir string) (*source, error) {
 	return &source{db, db.Close}, nil
 }
 
-// openTarget opens a database to be written by the caller, who is its writer.
+// openTarget opens a database without a writer of its own: the caller writes to it.
 func openTarget(ctx context.Context, database string, log *slog.Logger) (*sqldb.DB, error) {
 	db, err := sqldb.Open(sqldb.Options{Address: database, Log: log})
 	if err != nil {
@@ -182,8 +182,7 @@ type copying struct {
 	done, total    int64
 }
 
-// begin marks the database, unless an earlier try has, and counts what there is
-// to do.
+// begin marks the database as being copied into, unless it was used, and counts the rows.
 func (c *copying) begin(ctx context.Context) error {
 	used := false
 	err := c.target.InTx(ctx, func(ctx context.Context, tx sqldb.Tx) error {
@@ -209,12 +208,12 @@ func (c *copying) begin(ctx context.Context) error {
 		}
 		var n int64
 		err = c.source.QueryRow(ctx, `SELECT count(*) FROM `+t.name).Scan(&n)
-		c.total += 2 * n // copied, and verified
+		c.total += 2 * n // to copy, and to verify
 	}
 	return err
 }
 
-// copyTable makes a table of the target what it is in the source.
+// copyTable makes a table in the target the same as in the source.
 func (c *copying) copyTable(ctx context.Context, t table) error {
 	columns, err := c.columns(ctx, t)
 	if err != nil {
@@ -240,12 +239,12 @@ func (c *copying) copyTable(ctx context.Context, t table) error {
 			}
 		}
 		after = upTo
-		c.tell(len(rows))
+		c.advance(len(rows))
 	}
 	return nil
 }
 
-// write puts rows in the place of those in a stretch of keys.
+// write replaces the rows with keys after one key, up to another.
 func (c *copying) write(ctx context.Context, t table, columns []string, rows [][]any, after, upTo []any) error {
 	cond, args := t.between(after, upTo)
 	return c.target.InTx(ctx, func(ctx context.Context, tx sqldb.Tx) error {
@@ -256,7 +255,7 @@ func (c *copying) write(ctx context.Context, t table, columns []string, rows [][
 	})
 }
 
-// verify reads a table on both sides.
+// verify reads a table on both sides, and compares the sums.
 func (c *copying) verify(ctx context.Context, t table) (Copied, error) {
 	columns, err := c.columns(ctx, t)
 	if err != nil {
@@ -266,7 +265,7 @@ func (c *copying) verify(ctx context.Context, t table) (Copied, error) {
 	var errThere, errHere error
 	var wg sync.WaitGroup
 	wg.Go(func() { there, errThere = sum(ctx, c.target, t, columns, func(int) {}) })
-	here, errHere = sum(ctx, c.source, t, columns, c.tell)
+	here, errHere = sum(ctx, c.source, t, columns, c.advance)
 	wg.Wait()
 	if err := errors.Join(errHere, errThere); err != nil {
 		return Copied{}, err
@@ -277,7 +276,8 @@ func (c *copying) verify(ctx context.Context, t table) (Copied, error) {
 	return here, nil
 }
 
-// finish has the database give keys behind those that were copied, and marks it as complete.
+// finish makes the database give out keys after those that were copied, and marks the copy as
+// complete.
 func (c *copying) finish(ctx context.Context) error {
 	return c.target.InTx(ctx, func(ctx context.Context, tx sqldb.Tx) error {
 		for _, t := range tables {
@@ -292,17 +292,17 @@ func (c *copying) finish(ctx context.Context) error {
 	})
 }
 
-func (c *copying) tell(rows int) {
+func (c *copying) advance(rows int) {
 	c.done += int64(rows)
 	c.progress(c.done, c.total)
 }
 
-// columns are the table's, by the source.
+// columns returns the columns of a table, as the source has them.
 func (c *copying) columns(ctx context.Context, t table) ([]string, error) {
 	return c.source.Columns(ctx, t.name)
 }
 
-// keyOf is a row's key.
+// keyOf returns the key of a row.
 func (t table) keyOf(columns []string, row []any) (key []any) {
 	for _, name := range strings.Split(t.key, ", ") {
 		key = append(key, row[slices.Index(columns, name)])
@@ -310,8 +310,7 @@ func (t table) keyOf(columns []string, row []any) (key []any) {
 	return key
 }
 
-// between is the condition of the keys behind one up to another; a nil one is no
-// bound.
+// between returns the condition for keys after one key, up to another; nil is no bound.
 func (t table) between(after, upTo []any) (cond string, args []any) {
 	cond = "TRUE"
 	for _, b := range []struct {
@@ -326,8 +325,8 @@ func (t table) between(after, upTo []any) (cond string, args []any) {
 	return cond, args
 }
 
-// page reads up to copyPage rows of a stretch of keys, in their order: by bytes,
-// on both sides.
+// page reads up to copyPage rows with keys after one key, up to another, in order of the keys.
+// Texts are ordered by their bytes on both sides.
 func page(ctx context.Context, q *sqldb.DB, t table, columns []string, after, upTo []any) ([][]any, error) {
 	cond, args := t.between(after, upTo)
 	rows, err := q.Query(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+t.name+` WHERE `+cond+` ORDER BY `+t.key+` LIMIT `+strconv.Itoa(copyPage), args...)
@@ -341,8 +340,8 @@ func page(ctx context.Context, q *sqldb.DB, t table, columns []string, after, up
 	})
 }
 
-// sum counts and sums the rows of a table.
-func sum(ctx context.Context, q *sqldb.DB, t table, columns []string, tell func(rows int)) (Copied, error) {
+// sum counts the rows of a table, and computes their SHA-256.
+func sum(ctx context.Context, q *sqldb.DB, t table, columns []string, progress func(rows int)) (Copied, error) {
 	out, digest := Copied{Table: t.name}, sha256.New()
 	var text []byte
 	var after []any
@@ -361,7 +360,7 @@ func sum(ctx context.Context, q *sqldb.DB, t table, columns []string, tell func(
 			digest.Write(text)
 		}
 		out.Rows += int64(len(rows))
-		tell(len(rows))
+		progress(len(rows))
 		if len(rows) < copyPage {
 			out.SHA256 = hex.EncodeToString(digest.Sum(nil))
 			return out, nil
@@ -370,7 +369,7 @@ func sum(ctx context.Context, q *sqldb.DB, t table, columns []string, tell func(
 	}
 }
 
-// appendValue appends a value so that no two rows are the same text.
+// appendValue appends a value in a form in which no two rows have the same text.
 func appendValue(b []byte, v any) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:
@@ -380,5 +379,5 @@ func appendValue(b []byte, v any) ([]byte, error) {
 	case string:
 		return append(append(strconv.AppendInt(append(b, 't'), int64(len(v)), 10), ':'), v...), nil
 	}
-	return b, fmt.Errorf("a value of type %T", v)
+	return b, fmt.Errorf("a value of the unknown type %T", v)
 }

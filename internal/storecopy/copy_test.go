@@ -23,7 +23,7 @@ import (
 	"quell/internal/windows"
 )
 
-// Every table is copied, but those of nodes.
+// Every table is copied, except those of nodes and of migrations.
 func TestCopyKnowsEveryTable(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	have, err := sqldb.Texts(s.DB.Query(t.Context(), `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'`))
@@ -34,11 +34,11 @@ func TestCopyKnowsEveryTable(t *testing.T) {
 	slices.Sort(have)
 	slices.Sort(known)
 	if !slices.Equal(have, known) {
-		t.Errorf("tables %q, of which Copy knows %q", have, known)
+		t.Errorf("the tables are %q, Copy knows %q", have, known)
 	}
 }
 
-// fill has something in every table, and more than a page in one.
+// fill writes rows into every table, and more than a page into one.
 func fill(t *testing.T, s *store.Store) {
 	var list, inv strings.Builder
 	fmt.Fprintln(&inv, "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn")
@@ -75,9 +75,9 @@ func fill(t *testing.T, s *store.Store) {
 	}
 }
 
-// A store is copied while it is in use, changes, is copied again, which is cut
-// off at every step, and once more; what comes of it goes on as the source would
-// have.
+// A store is copied while it is in use, and then changes. It is copied again, interrupted after
+// every number of steps, until the copy is complete. A quell on the copy works as it would on the
+// source.
 func TestCopy(t *testing.T) {
 	server := storetest.Start(t)
 	database := server.URL("postgres")
@@ -94,7 +94,7 @@ func TestCopy(t *testing.T) {
 		n.Close()
 		t.Errorf("a node on a copy that is not complete: %v", err)
 	}
-	// Some goes, some comes, some changes, some of it in the middle.
+	// Rows are deleted, added and changed, also between others.
 	storetest.Script(t, s, `DELETE FROM suppression WHERE seq < 3; DELETE FROM device_list WHERE device_id % 7 = 3; UPDATE device_list SET device_id = device_id + 1000000 WHERE device_id % 11 = 5`)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(500, 1, storetest.T0))
 	storetest.Decide(t, s, storetest.AD1(500, "later", storetest.T0))
@@ -134,11 +134,11 @@ func TestCopy(t *testing.T) {
 		}
 	}
 	if list, err := storecopy.Copy(t.Context(), dir, database, log, none); err != nil || len(list) != len(storecopy.Tables()) {
-		t.Errorf("into what is complete: %v %v", list, err)
+		t.Errorf("into a complete copy: %v %v", list, err)
 	}
 	storetest.Open(t, node.Dir, func(o *store.Options) { *o = node }).Close()
 	if _, err := storecopy.Copy(t.Context(), dir, database, log, none); !errors.Is(err, storecopy.ErrNotEmpty) {
-		t.Errorf("into what was used: %v", err)
+		t.Errorf("into a database that was used: %v", err)
 	}
 	p := storetest.Open(t, node.Dir, func(o *store.Options) { *o = node })
 	if got := storetest.Entries(t, p); !slices.Equal(got, want) {
@@ -165,7 +165,7 @@ func TestCopy(t *testing.T) {
 	}
 	if r, err := p.Reports.Cut(t.Context(), report.CutOptions{After: 1, SystemID: "test", Cause: report.CauseAsked, End: storetest.T0.Add(time.Hour), At: storetest.T0, LastSeq: want[len(want)-1].Seq + 1,
 		Name: func(report.Report, report.File) string { return "next" }}); err != nil || r.No != 2 {
-		t.Errorf("%+v %v", r, err)
+		t.Errorf("the next report: %+v %v", r, err)
 	}
 	p.Ledger.NoteForwarded(storetest.Noted(501, "new", storetest.T0, outage.ReasonStoreUnavailable)) // a correction gets an id
 	if err := p.DB.Ping(t.Context()); err != nil || storetest.Outcomes(t, p)["new"] != outage.Forwarded {
@@ -173,7 +173,7 @@ func TestCopy(t *testing.T) {
 	}
 }
 
-// What the database made something else of is noticed, and no quell starts on it.
+// If the database stores something else than it got, that is noticed, and no quell starts on it.
 func TestCopyDiffers(t *testing.T) {
 	database := storetest.Start(t).URL("postgres")
 	dir := t.TempDir()
@@ -193,17 +193,16 @@ func TestCopyDiffers(t *testing.T) {
 	for range 2 {
 		list, err := storecopy.Copy(t.Context(), dir, database, slog.New(slog.DiscardHandler), func(int64, int64) {})
 		if err == nil || !strings.Contains(err.Error(), "table suppression: the copy differs: 30 rows") {
-			t.Errorf("%v %v", list, err)
+			t.Errorf("the copy: %v %v", list, err)
 		}
 	}
 	if n, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: database}); !errors.Is(err, store.ErrCopying) {
 		n.Close()
-		t.Errorf("a node on it: %v", err)
+		t.Errorf("a node on a copy that differs: %v", err)
 	}
 }
 
-// A node that is stopped leaves a database alone that is being copied into, and
-// keeps what it remembers.
+// A node that stops writes nothing into a database that is being copied into. It keeps its journal.
 func TestCloseMeetsCopy(t *testing.T) {
 	server := storetest.Start(t)
 	proxy := remotetest.NewProxy(t, server.Socket())

@@ -249,7 +249,7 @@ func testInForce(t *testing.T) {
 
 // The answer that windows are closed is lost. They are closed once, and Close returns them.
 func TestAnswerToCloseLost(t *testing.T) {
-	s, proxy := storetest.Losing(t)
+	s, proxy := storetest.OpenLosing(t)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	now := storetest.T0.Add(time.Minute)
 	proxy.LoseAnswer(storetest.CommitAnswer, 1) // the answer before that is for the last id

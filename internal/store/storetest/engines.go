@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// ServerVariable names a PostgreSQL server for tests, as an address with %s in the place of the
-// database. Without it a server is started, once for each package. With it, benchmarks run on
-// PostgreSQL.
+// ServerVariable is the environment variable with a PostgreSQL server for tests: an address with
+// %s for the name of the database. Without it a server is started, once for each package. With
+// it, benchmarks run on PostgreSQL.
 const ServerVariable = "QUELL_TEST_POSTGRES"
 
-// EachEngine runs a test on SQLite, and on PostgreSQL: the suite is one, and holds for both.
+// EachEngine runs a test on SQLite and on PostgreSQL.
 func EachEngine(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Run("sqlite", test)
@@ -27,7 +27,7 @@ func EachEngine(t *testing.T, test func(t *testing.T)) {
 	})
 }
 
-// OnlyPostgres runs a test that is of nodes which share a database.
+// OnlyPostgres runs a test of nodes that share a database.
 func OnlyPostgres(t *testing.T, test func(t *testing.T)) {
 	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
@@ -36,7 +36,7 @@ func OnlyPostgres(t *testing.T, test func(t *testing.T)) {
 	})
 }
 
-// OnPostgres reports whether a test is one that EachEngine runs on PostgreSQL.
+// OnPostgres reports whether a test runs on PostgreSQL.
 func OnPostgres(t testing.TB) bool {
 	if _, ok := t.(*testing.B); ok {
 		return os.Getenv(ServerVariable) != ""
@@ -44,7 +44,8 @@ func OnPostgres(t testing.TB) bool {
 	return strings.Contains(t.Name()+"/", "/postgres/")
 }
 
-// Database is a PostgreSQL database for a data folder, or "" if the test runs on SQLite.
+// Database returns the address of a PostgreSQL database for a data folder, and creates it if
+// needed; "" if the test runs on SQLite.
 func Database(t testing.TB, dir string) string {
 	if !OnPostgres(t) {
 		return ""
@@ -74,8 +75,8 @@ var one struct {
 	server *Server
 }
 
-// shared is the address of the server of all tests of a package, with %s in the place of the
-// database. It skips the test if there is none.
+// shared returns the address of the server of all tests of a package, with %s for the name of the
+// database. It skips the test if there is no PostgreSQL.
 func shared(t testing.TB) string {
 	if address := os.Getenv(ServerVariable); address != "" {
 		return address
@@ -83,17 +84,16 @@ func shared(t testing.TB) string {
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	if one.server == nil {
-		s := folder(t)
+		s := newServer(t)
 		s.initdb()
 		s.ctl("start")
-		s.t = nil // it outlasts the test
+		s.t = nil // the server outlives this test
 		one.server = s
 	}
 	return one.server.URL("%s")
 }
 
-// Main is for TestMain of a package whose tests call EachEngine: it stops the server at the
-// end.
+// Main is for TestMain of a package whose tests use PostgreSQL. It stops the server at the end.
 func Main(m *testing.M) {
 	status := m.Run()
 	if one.server != nil {

@@ -13,12 +13,12 @@ import (
 // JournalFile is the file of a journal, which can be made to fail and to hang.
 type JournalFile struct {
 	*os.File
-	mu     sync.Mutex // is held while it hangs; guards what follows
+	mu     sync.Mutex // held while the file hangs; guards the next fields
 	broken bool
 	Syncs  int
 }
 
-// Use has a store use the file for its journal.
+// Use makes a store use the file for its journal.
 func (f *JournalFile) Use(o *store.Options) {
 	o.OpenJournal = func(path string) (_ journal.File, err error) {
 		f.File, err = datadir.Open(path, os.O_RDWR)
@@ -29,7 +29,7 @@ func (f *JournalFile) Use(o *store.Options) {
 // Break makes all writes fail, until Repair is called.
 func (f *JournalFile) Break() { f.set(true) }
 
-// Repair undoes Break.
+// Repair ends Break.
 func (f *JournalFile) Repair() { f.set(false) }
 
 func (f *JournalFile) set(broken bool) {
@@ -38,7 +38,7 @@ func (f *JournalFile) set(broken bool) {
 	f.broken = broken
 }
 
-// Hang has writes wait until release is called.
+// Hang makes writes wait until release is called.
 func (f *JournalFile) Hang() (release func()) {
 	f.mu.Lock()
 	return sync.OnceFunc(f.mu.Unlock)

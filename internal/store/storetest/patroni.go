@@ -18,36 +18,35 @@ import (
 	"quell/internal/remote/remotetest"
 )
 
-// Cluster is PostgreSQL as it runs in production: three servers, each under a
-// Patroni of its own, that agree by etcd which is the primary; HAProxy, which
-// leads to that one; and PgBouncer before it, in transaction mode. Commits wait
-// for a standby, so that what was acknowledged survives the primary.
+// Cluster is PostgreSQL as in production: three servers, each with its own Patroni, which agree
+// through etcd on the primary; HAProxy, which connects to the primary; and PgBouncer in front of
+// it, in transaction mode. Commits wait for a standby, so that what was acknowledged survives
+// the primary.
 //
-// All of them are processes of this machine, on 127.0.0.1 and in one folder. A
-// machine that is killed here refuses connections at once, which one that lost
-// its power would not.
+// All of them are processes of this machine, on 127.0.0.1 and in one folder. A machine that is
+// killed here refuses connections at once. A machine that lost its power would not.
 type Cluster struct {
 	t       testing.TB
 	dir     string
 	members []*member
-	haproxy string // an address, as all below
-	pooler  string
-	etcd    string
-	patroni string       // the program
-	ended   atomic.Value // the command that ended by itself, which none should
+	haproxy string       // its address
+	pooler  string       // PgBouncer's address
+	etcd    string       // its address
+	patroni string       // the path of the program
+	ended   atomic.Value // a command that ended, though nobody killed it
 }
 
-// member is what would be one machine.
+// member stands in for one machine. database and rest are addresses.
 type member struct{ name, dir, database, rest string }
 
-// data is the working folder of its PostgreSQL processes, and theirs alone.
+// data is the working folder of the member's PostgreSQL processes, and of no others.
 func (m *member) data() string { return filepath.Join(m.dir, "data") }
 
-// patience bounds what takes seconds on an idle machine.
-const patience = 90 * time.Second
+// clusterTimeout bounds changes of the cluster, which take seconds on an idle machine.
+const clusterTimeout = 90 * time.Second
 
-// StartCluster starts a cluster and returns when it answers and all members
-// follow the primary. It skips the test if a program is missing.
+// StartCluster starts a cluster. It returns when the cluster answers and all members follow the
+// primary. It skips the test if a program is missing.
 func StartCluster(t testing.TB) *Cluster {
 	t.Helper()
 	etcd, haproxy, pgbouncer := program(t, "etcd", "etcd-server"), program(t, "haproxy", "haproxy"), program(t, "pgbouncer", "pgbouncer")
@@ -55,9 +54,9 @@ func StartCluster(t testing.TB) *Cluster {
 	if _, err := os.Stat("/proc/self/cwd"); err != nil {
 		t.Skip("there is no /proc to find processes by")
 	}
-	server := folder(t)
+	server := newServer(t)
 	t.Cleanup(func() { os.RemoveAll(server.Dir) })
-	dir, err := filepath.EvalSymlinks(server.Dir) // as /proc tells it
+	dir, err := filepath.EvalSymlinks(server.Dir) // as in /proc
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,16 +74,16 @@ func StartCluster(t testing.TB) *Cluster {
 	peer := "http://" + addr()
 	c.start(c.dir, etcd, "--name=etcd", "--data-dir=etcd", "--listen-client-urls=http://"+c.etcd, "--advertise-client-urls=http://"+c.etcd,
 		"--listen-peer-urls="+peer, "--initial-advertise-peer-urls="+peer, "--initial-cluster=etcd="+peer)
-	// Before there are servers: HAProxy takes one for good until two checks
-	// have failed, and would lead to a standby.
+	// HAProxy starts before there are servers: until two checks of a server have failed, it
+	// counts as good, so HAProxy might connect to a standby.
 	c.start(c.dir, haproxy, "-db", "-f", c.write(filepath.Join(c.dir, "haproxy.cfg"), c.haproxyConfig()))
 	c.Await("etcd answers", func() bool { return listens(c.etcd) })
 	for _, m := range c.members {
-		c.Revive(m.name)
+		c.StartMember(m.name)
 	}
 	c.Await("all members follow a primary", c.Whole)
 	c.start(c.dir, pgbouncer, c.write(filepath.Join(c.dir, "pgbouncer.ini"), c.pgbouncerConfig()))
-	c.Await("PgBouncer leads to the primary", func() bool {
+	c.Await("PgBouncer connects to the primary", func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		out, err := exec.CommandContext(ctx, filepath.Join(server.bin, "psql"), "-XAtc", "SHOW transaction_read_only", c.URL("postgres")).Output()
@@ -93,13 +92,12 @@ func StartCluster(t testing.TB) *Cluster {
 	return c
 }
 
-// URL is the address of a database, through PgBouncer.
+// URL returns the address of a database, through PgBouncer.
 func (c *Cluster) URL(database string) string {
 	return "postgres://quell@" + c.pooler + "/" + database + "?sslmode=disable"
 }
 
-// Leader is the name of the member that is the primary and answers, or "" if
-// none does.
+// Leader returns the name of the member that is the primary and answers; "" if there is none.
 func (c *Cluster) Leader() string {
 	for _, m := range c.members {
 		var status struct{ State, Role string }
@@ -111,8 +109,7 @@ func (c *Cluster) Leader() string {
 	return ""
 }
 
-// Standby is the name of the member that commits wait for, or "" if they wait
-// for none.
+// Standby returns the name of the member that commits wait for; "" if there is none.
 func (c *Cluster) Standby() string {
 	for _, o := range c.list() {
 		if o.Role == "sync_standby" {
@@ -122,8 +119,8 @@ func (c *Cluster) Standby() string {
 	return ""
 }
 
-// Whole reports whether all members run and follow the primary, and one of them
-// synchronously, so that it may take over.
+// Whole reports whether all members run and follow the primary, and one of them synchronously,
+// so that it may take over.
 func (c *Cluster) Whole() bool {
 	for _, m := range c.members {
 		var status struct{ State string }
@@ -133,7 +130,7 @@ func (c *Cluster) Whole() bool {
 	}
 	roles, list := map[string]int{}, c.list()
 	for _, o := range list {
-		// Patroni 3.1 and later say "streaming" of a standby.
+		// Patroni 3.1 and later say "streaming" for a standby.
 		if (o.State == "running" || o.State == "streaming") && o.Timeline == list[0].Timeline {
 			roles[o.Role]++
 		}
@@ -146,8 +143,8 @@ type listed struct {
 	Timeline          int
 }
 
-// list is what etcd knows of the members. One that has died stands there until
-// its lease runs out.
+// list returns the members as etcd knows them. A member that has failed is in the list until its
+// lease is over.
 func (c *Cluster) list() []listed {
 	for _, m := range c.members {
 		var answer struct{ Members []listed }
@@ -158,9 +155,8 @@ func (c *Cluster) list() []listed {
 	return nil
 }
 
-// KillLeader kills all PostgreSQL processes of the primary, as the kernel does
-// that is out of memory, and returns the member's name. Its Patroni lives, and
-// hands over to another.
+// KillLeader kills all PostgreSQL processes of the primary, as a kernel does that has no memory
+// left, and returns the member's name. Its Patroni still runs, and hands over to another member.
 func (c *Cluster) KillLeader() string {
 	c.t.Helper()
 	var name string
@@ -169,15 +165,15 @@ func (c *Cluster) KillLeader() string {
 	return name
 }
 
-// KillMachine kills a member's Patroni and all its PostgreSQL processes. If it
-// was the primary, another takes over when its lease has run out.
+// KillMachine kills a member's Patroni and all its PostgreSQL processes. If it was the primary,
+// another member takes over when its lease is over.
 func (c *Cluster) KillMachine(name string) {
 	c.t.Helper()
 	c.kill(c.member(name).dir)
 }
 
-// Revive starts a member's Patroni, which starts its PostgreSQL.
-func (c *Cluster) Revive(name string) {
+// StartMember starts a member's Patroni, which starts its PostgreSQL.
+func (c *Cluster) StartMember(name string) {
 	c.t.Helper()
 	m := c.member(name)
 	c.start(m.dir, c.patroni, "patroni.yml")
@@ -194,20 +190,20 @@ func (c *Cluster) member(name string) *member {
 	return nil
 }
 
-// Await waits for a condition that the cluster comes to by itself.
+// Await waits until the cluster has reached a condition.
 func (c *Cluster) Await(what string, cond func() bool) {
 	c.t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(clusterTimeout); !cond(); time.Sleep(100 * time.Millisecond) {
 		if ended := c.ended.Load(); ended != nil {
-			c.t.Fatalf("the cluster: it has ended: %s", ended)
+			c.t.Fatalf("the cluster: a program has ended: %s", ended)
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("the cluster: never in %v: %s", patience, what)
+			c.t.Fatalf("the cluster: not within %v: %s", clusterTimeout, what)
 		}
 	}
 }
 
-// mkdir makes a folder that belongs to whom the programs run as.
+// mkdir makes a folder that belongs to the user of the programs.
 func (c *Cluster) mkdir(dir string) {
 	c.t.Helper()
 	err := os.Mkdir(dir, 0o700)
@@ -227,7 +223,7 @@ func (c *Cluster) write(path, text string) string {
 	return path
 }
 
-// freeAddrs returns a source of addresses that are free, each another.
+// freeAddrs returns a function that returns free addresses, a different one each time.
 func freeAddrs(t testing.TB) func() string {
 	given := map[string]bool{}
 	return func() string {
@@ -248,7 +244,7 @@ func listens(addr string) bool {
 	return err == nil
 }
 
-// get asks a Patroni, and reports whether it answers with 200 and JSON.
+// get sends a request to a Patroni, and reports whether it answers with 200 and JSON.
 func get(addr, path string, into any) bool {
 	client := http.Client{Timeout: 3 * time.Second}
 	resp, err := client.Get("http://" + addr + path)

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// patroniConfig is a member's configuration: of its name, its addresses for
-// PostgreSQL and REST, etcd's address, PostgreSQL's programs, and the data
-// folder. The times are about the shortest that Patroni takes; ttl is how long
-// nobody takes over from a machine that is gone. With primary_start_timeout at
-// 0 a standby takes over from a primary that crashed, rather than wait for its
-// recovery; before Patroni 4 it may be called master_start_timeout.
+// patroniConfig is a member's configuration. Its values are the member's name, its addresses for
+// PostgreSQL and REST, etcd's address, the folder of PostgreSQL's programs, and the data folder.
+// The times are about the shortest that Patroni allows. ttl is how long nobody takes over from a
+// machine that is gone. With primary_start_timeout at 0 a standby takes over from a primary that
+// crashed, rather than wait for its recovery; before Patroni 4 it may be called
+// master_start_timeout.
 const patroniConfig = `
 scope: quell
 name: %[1]s
@@ -43,8 +43,8 @@ postgresql:
   remove_data_directory_on_diverged_timelines: true
 `
 
-// haproxyConfig leads to the member whose Patroni says that it is the primary,
-// and cuts the connections to one that no longer is.
+// haproxyConfig connects to the member whose Patroni says that it is the primary, and ends the
+// connections to a member that no longer is.
 func (c *Cluster) haproxyConfig() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `
@@ -66,8 +66,8 @@ listen primary
 	return b.String()
 }
 
-// pgbouncerConfig pools transactions. It tries again each second where there is
-// no server, and has a client wait for one no longer than a few.
+// pgbouncerConfig pools transactions. While there is no server, it retries each second, and a
+// client waits for 5 seconds at most.
 func (c *Cluster) pgbouncerConfig() string {
 	return fmt.Sprintf(`
 [databases]

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// start starts a program in a folder of the cluster, by which it is found again,
-// as are all that it starts.
+// start starts a program in a folder of the cluster. The folder is how kill finds the program, and
+// all processes that it starts.
 func (c *Cluster) start(dir, program string, args ...string) {
 	c.t.Helper()
 	cmd := exec.Command(program, args...)
 	cmd.Dir, cmd.SysProcAttr = dir, As(c.t)
-	// All of them take their configuration from variables too.
+	// All these programs also take settings from environment variables.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "LC_ALL=C"}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = new(syscall.SysProcAttr)
 	}
-	cmd.SysProcAttr.Setpgid = true // what interrupts the test at a terminal is not for them
+	cmd.SysProcAttr.Setpgid = true // so that Ctrl-C at a terminal stops only the test
 	log, err := os.OpenFile(filepath.Join(dir, filepath.Base(program)+".log"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		c.t.Fatal(err)
@@ -40,8 +40,8 @@ func (c *Cluster) start(dir, program string, args ...string) {
 	}()
 }
 
-// kill kills all processes that work in a folder or below it: in one sweep, and
-// then those that were being started meanwhile.
+// kill kills all processes that work in a folder or below it, again until none is found: some may
+// have been started meanwhile.
 func (c *Cluster) kill(dir string) {
 	c.t.Helper()
 	for signal(dir, syscall.SIGKILL) > 0 {
@@ -49,12 +49,12 @@ func (c *Cluster) kill(dir string) {
 	}
 }
 
-// signal signals all processes that work in a folder or below it, and says how
-// many there were.
+// signal sends a signal to all processes that work in a folder or below it, and returns how many
+// these were.
 func signal(dir string, sig syscall.Signal) (n int) {
 	links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 	for _, link := range links {
-		cwd, err := os.Readlink(link) // an error if it has ended, or is another user's
+		cwd, err := os.Readlink(link) // an error if the process has ended, or is another user's
 		if err != nil || !strings.HasPrefix(cwd+"/", dir+"/") {
 			continue
 		}
@@ -66,10 +66,9 @@ func signal(dir string, sig syscall.Signal) (n int) {
 	return n
 }
 
-// endWithTest has all processes end with the test, however it ends: by a panic
-// or a signal too, where no cleanup runs. PostgreSQL's are nobody's children,
-// so that a parent's death would not reach them. A shell does it, when its
-// standard input ends.
+// endWithTest makes all processes end when the test ends in any way: also by a panic or a signal,
+// when no cleanup runs. PostgreSQL's processes have no parent here whose end would end them. A
+// shell ends them when its standard input ends.
 func (c *Cluster) endWithTest() {
 	cmd := exec.Command("/bin/sh", "-c", `cat >/dev/null
 		while :; do
@@ -98,7 +97,7 @@ func (c *Cluster) endWithTest() {
 	})
 }
 
-// logs is the end of each log.
+// logs returns the end of each log.
 func (c *Cluster) logs() string {
 	var b strings.Builder
 	for _, pattern := range []string{"*.log", "*/*.log"} {
@@ -111,7 +110,8 @@ func (c *Cluster) logs() string {
 	return b.String()
 }
 
-// program finds a program, also where only root looks, or skips the test.
+// program returns the path of a program, also from a folder that is only in root's PATH. It skips
+// the test if there is none.
 func program(t testing.TB, name, packages string) string {
 	t.Helper()
 	for _, try := range []string{name, "/usr/sbin/" + name} {

@@ -29,20 +29,20 @@ import (
 // T0 is an instant for tests.
 var T0 = time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 
-// Supplier sends the requests of OnDemand and FutureDated.
+// Supplier is the sender of the requests of OnDemand and FutureDated.
 const Supplier = outage.DeviceID(0x90B3D51F30010000)
 
-// Hub and Meter are the n-th of each.
+// Hub and Meter return the n-th hub and meter.
 func Hub(n int) outage.DeviceID   { return outage.DeviceID(0x8873845700000000 + uint64(n)) }
 func Meter(n int) outage.DeviceID { return outage.DeviceID(0x00DB123400000000 + uint64(n)) }
 
-// OnDemand is an on-demand activation of meter n on hub n, as Signed Pre-Command, with a window
-// of 30 minutes.
+// OnDemand returns an on-demand activation of meter n on hub n, as a Signed Pre-Command, with a
+// window of 30 minutes.
 func OnDemand(n int, counter uint64, received time.Time) outage.Activation {
 	return activation(n, counter, outage.Order{Kind: outage.OnDemand}, received)
 }
 
-// FutureDated is OnDemand at a time.
+// FutureDated is OnDemand with an execution time.
 func FutureDated(n int, counter uint64, received, at time.Time) outage.Activation {
 	return activation(n, counter, outage.Order{Kind: outage.FutureDated, At: at}, received)
 }
@@ -57,12 +57,12 @@ func AD1(n int, id string, received time.Time) outage.Alert {
 	return outage.Alert{ID: id, Code: "AD1", CHF: Hub(n), OutageStart: OutageOf(id), MPxN: "1200023305967", Received: received}
 }
 
-// Noted is the note that AD1 went forward.
+// Noted returns the note that AD1 went forward.
 func Noted(n int, id string, received time.Time, r outage.Reason) ledger.ForwardedNote {
 	return ledger.ForwardedNote{AlertID: id, CHF: Hub(n), OutageStart: OutageOf(id), Received: received, Reason: r}
 }
 
-// OutageOf is when the outage of an alert began: another for another id.
+// OutageOf returns when the outage of an alert began, which depends on the id.
 func OutageOf(id string) time.Time {
 	return T0.Add(2*time.Minute + time.Duration(crc32.ChecksumIEEE([]byte(id))%1e6)*time.Microsecond)
 }
@@ -92,7 +92,7 @@ func Decide(t testing.TB, s *store.Store, a outage.Alert) ledger.Decision {
 	return d
 }
 
-// Entries is the whole suppression log.
+// Entries returns the whole suppression log.
 func Entries(t testing.TB, s *store.Store) []outage.Entry {
 	t.Helper()
 	list, err := s.Ledger.EntriesAfter(t.Context(), 0, 1_000_000)
@@ -102,7 +102,7 @@ func Entries(t testing.TB, s *store.Store) []outage.Entry {
 	return list
 }
 
-// Eventually waits for a condition that another goroutine brings about.
+// Eventually waits until a condition holds that another goroutine changes.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
@@ -116,7 +116,7 @@ func Eventually(t testing.TB, what string, cond func() bool) {
 func MakeLeader(t testing.TB, s *store.Store) *store.Store {
 	t.Helper()
 	if !s.DB.Remote() {
-		return s // it always is
+		return s // a single node always is
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(cancel)
@@ -125,7 +125,7 @@ func MakeLeader(t testing.TB, s *store.Store) *store.Store {
 	return s
 }
 
-// Prune has a node among others forget what housekeeping has deleted.
+// Prune makes a node of several forget what housekeeping has deleted.
 func Prune(t testing.TB, s *store.Store) {
 	t.Helper()
 	if !s.DB.Remote() {
@@ -136,7 +136,7 @@ func Prune(t testing.TB, s *store.Store) {
 	}
 }
 
-// Script changes the database past the methods of the packages.
+// Script changes the database with SQL, without the methods of the packages.
 func Script(t testing.TB, s *store.Store, text string) {
 	t.Helper()
 	if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error { return tx.Script(ctx, text) }); err != nil {
@@ -144,7 +144,7 @@ func Script(t testing.TB, s *store.Store, text string) {
 	}
 }
 
-// Outside is the database of a folder as another program has it.
+// Outside opens the database of a folder as another program would.
 func Outside(t testing.TB, dir string) *sql.DB {
 	t.Helper()
 	driver, name := "sqlite", "file:"+filepath.Join(dir, "quell.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)"
@@ -207,14 +207,14 @@ func HoldWriter(t testing.TB, s *store.Store) (free func()) {
 	return free
 }
 
-// Short is a context that ends in a moment.
+// Short returns a context that ends after 30 ms.
 func Short(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// OpenNodes opens several stores on one database, of a test on PostgreSQL.
+// OpenNodes opens several stores on one database, for a test on PostgreSQL.
 func OpenNodes(t testing.TB, n int) (list []*store.Store) {
 	t.Helper()
 	database := Database(t, t.TempDir())
@@ -224,7 +224,7 @@ func OpenNodes(t testing.TB, n int) (list []*store.Store) {
 	return list
 }
 
-// LogN logs n alerts of one hub, whose numbers go on from the last.
+// LogN logs n alerts of one hub. The numbers in their ids continue after the last.
 func LogN(t testing.TB, s *store.Store, n int) {
 	t.Helper()
 	s.Ledger.Record(t.Context(), OnDemand(1, 1, T0))
@@ -253,7 +253,7 @@ func CutUpTo(t testing.TB, s *store.Store, last int64, change ...func(*report.Cu
 	return r
 }
 
-// WriteReport cuts a report, and says that its files are written.
+// WriteReport cuts a report, and records that its files are written.
 func WriteReport(t testing.TB, s *store.Store, last int64, change ...func(*report.CutOptions)) report.Report {
 	t.Helper()
 	r := CutUpTo(t, s, last, change...)
@@ -266,7 +266,7 @@ func WriteReport(t testing.TB, s *store.Store, last int64, change ...func(*repor
 	return r
 }
 
-// EntriesIn are the entries of a report, as they were when it was cut.
+// EntriesIn returns the entries of a report, as they were when it was cut.
 func EntriesIn(t testing.TB, s *store.Store, r report.Report) (list []outage.Entry) {
 	t.Helper()
 	for e, err := range s.Ledger.EntriesAsOf(t.Context(), r.FirstSeq, r.LastSeq, r.LastCorrection()) {
@@ -278,7 +278,8 @@ func EntriesIn(t testing.TB, s *store.Store, r report.Report) (list []outage.Ent
 	return list
 }
 
-// PlanOf is how the database finds the rows of a query, where there are too many to look at all.
+// PlanOf returns the database's plan for a query, without plans that read whole tables if there
+// are others.
 func PlanOf(t testing.TB, s *store.Store, query string, args ...any) string {
 	t.Helper()
 	explain := "EXPLAIN QUERY PLAN "
@@ -291,7 +292,7 @@ func PlanOf(t testing.TB, s *store.Store, query string, args ...any) string {
 		one = func(rows sqldb.Rows, text *string) error { return rows.Scan(text) }
 	}
 	var lines []string
-	err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error { // without whole tables, where there is another way
+	err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error { // sqldb sets the planner so in a transaction
 		rows, err := tx.Query(ctx, explain+query, args...)
 		lines, err = sqldb.Scan(rows, err, one)
 		return err
@@ -302,11 +303,11 @@ func PlanOf(t testing.TB, s *store.Store, query string, args ...any) string {
 	return strings.Join(lines, "\n")
 }
 
-// WholeTable matches a plan that looks at all rows of a table.
+// WholeTable matches a plan that reads all rows of a table.
 var WholeTable = regexp.MustCompile(`Seq Scan|SCAN (TABLE )?(activation|suppression|correction|forwarded|inventory|supply_point|device_list|untracked)\b`)
 
-// JournalLine is the line that a journal has of a record, which is given as a value with its
-// JSON.
+// JournalLine returns the line of a journal for a record, which is given as a value with the
+// record's JSON.
 func JournalLine(t testing.TB, record any) []byte {
 	t.Helper()
 	text, err := json.Marshal(record)
@@ -316,12 +317,12 @@ func JournalLine(t testing.TB, record any) []byte {
 	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(text), text)
 }
 
-// CommitAnswer is how a PostgreSQL server says that it has committed.
+// CommitAnswer is in the answer of a PostgreSQL server that has committed.
 const CommitAnswer = "COMMIT\x00"
 
-// Losing opens a store on a database of its own, through a proxy that loses the answer to a
-// commit when it is told to.
-func Losing(t testing.TB) (*store.Store, *remotetest.Proxy) {
+// OpenLosing opens a store on a database of its own, through a proxy that can lose the answer to
+// a commit.
+func OpenLosing(t testing.TB) (*store.Store, *remotetest.Proxy) {
 	t.Helper()
 	proxy := remotetest.NewProxy(t, Start(t).Socket())
 	return Open(t, t.TempDir(), func(o *store.Options) {
@@ -329,7 +330,7 @@ func Losing(t testing.TB) (*store.Store, *remotetest.Proxy) {
 	}), proxy
 }
 
-// Through is the address of a server's database behind a proxy.
+// Through returns the address of a server's database behind a proxy.
 func Through(proxy *remotetest.Proxy) string {
 	return "postgres://quell@" + proxy.Addr + "/postgres?sslmode=disable"
 }
@@ -347,7 +348,7 @@ func BreakConnections(t testing.TB, database string) {
 	}
 }
 
-// ImportRows imports an inventory of rows as DeviceRow makes them.
+// ImportRows imports an inventory of rows that DeviceRow made.
 func ImportRows(ctx context.Context, s *store.Store, rows ...string) error {
 	files := []devices.File{{Name: "x", Reader: strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" + strings.Join(rows, ""))}}
 	_, err := s.Devices.ImportInventory(ctx, "test", T0, func() (f devices.File, err error) {
@@ -360,12 +361,12 @@ func ImportRows(ctx context.Context, s *store.Store, rows ...string) error {
 	return err
 }
 
-// DeviceRow is a row of an inventory: that meter m is on a hub.
+// DeviceRow returns a row of an inventory with meter m on a hub.
 func DeviceRow(m, hub int) string {
 	return fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967\n", Meter(m), Hub(hub))
 }
 
-// Outcomes are the outcomes in the log, by the alert's id.
+// Outcomes returns the outcomes in the log, by the alert's id.
 func Outcomes(t testing.TB, s *store.Store) map[string]outage.Outcome {
 	t.Helper()
 	got := map[string]outage.Outcome{}
@@ -375,7 +376,7 @@ func Outcomes(t testing.TB, s *store.Store) map[string]outage.Outcome {
 	return got
 }
 
-// Buffer is a buffer that several write to.
+// Buffer is a buffer for several writers.
 type Buffer struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

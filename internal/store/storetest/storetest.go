@@ -1,5 +1,5 @@
-// Package storetest opens stores for tests, on SQLite and on PostgreSQL, and starts PostgreSQL
-// servers: the real thing, each in a folder and on a socket of its own.
+// Package storetest opens stores for tests, on SQLite and on PostgreSQL, and starts real PostgreSQL
+// servers, each in a folder and on a socket of its own.
 package storetest
 
 import (
@@ -17,14 +17,14 @@ import (
 type Server struct {
 	t    testing.TB
 	bin  string
-	Dir  string // has its socket, its log and its data
+	Dir  string // with its socket, its log and its data
 	Port string // of the socket
 }
 
-// Start starts a server, or skips the test if there is none to start.
+// Start starts a server. It skips the test if there is no PostgreSQL.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	s := folder(t)
+	s := newServer(t)
 	t.Cleanup(func() { os.RemoveAll(s.Dir) })
 	s.initdb()
 	s.start()
@@ -38,17 +38,17 @@ func (s *Server) initdb() {
 // Standby starts a server that follows s by streaming replication.
 func (s *Server) Standby() *Server {
 	s.t.Helper()
-	b := folder(s.t)
+	b := newServer(s.t)
 	s.t.Cleanup(func() { os.RemoveAll(b.Dir) })
 	b.run("pg_basebackup", "-D", b.data(), "-h", s.Dir, "-p", s.Port, "-U", "quell", "-R", "-X", "stream", "--checkpoint=fast", "--no-sync")
 	b.start()
 	return b
 }
 
-// URL is the address of a database.
+// URL returns the address of a database.
 func (s *Server) URL(database string) string { return URL(database, s) }
 
-// URL is the address of a database on whichever of the servers is the primary.
+// URL returns the address of a database on the one of the servers that is the primary.
 func URL(database string, servers ...*Server) string {
 	var hosts, ports []string
 	for _, s := range servers {
@@ -66,11 +66,11 @@ func (s *Server) Restart() { s.t.Helper(); s.ctl("start") }
 // Kill stops the server at once, as a crash would.
 func (s *Server) Kill() { s.t.Helper(); s.ctl("stop", "-m", "immediate") }
 
-// Freeze stops all processes of the server where they are: it takes connections
-// and says nothing. Thaw has them go on.
+// Freeze stops all processes of the server, until Thaw is called: it takes connections and says
+// nothing.
 func (s *Server) Freeze() { signal(s.Dir, syscall.SIGSTOP) }
 
-// Thaw undoes Freeze.
+// Thaw ends Freeze.
 func (s *Server) Thaw() { signal(s.Dir, syscall.SIGCONT) }
 
 // Promote makes a standby the primary.
@@ -99,7 +99,7 @@ func (s *Server) run(name string, args ...string) {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.SysProcAttr, cmd.Dir = As(s.t), s.Dir
-	log, err := os.Create(filepath.Join(s.Dir, name+".log")) // not a pipe, which the server would hold open
+	log, err := os.Create(filepath.Join(s.Dir, name+".log")) // not a pipe, which the server would keep open
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -111,8 +111,8 @@ func (s *Server) run(name string, args ...string) {
 	}
 }
 
-// folder makes the folder of a server.
-func folder(t testing.TB) *Server {
+// newServer makes the folder of a server. It does not start the server.
+func newServer(t testing.TB) *Server {
 	t.Helper()
 	bin := Bin()
 	if bin == "" {
@@ -130,8 +130,8 @@ func folder(t testing.TB) *Server {
 	return &Server{t: t, bin: bin, Dir: dir, Port: "5432"}
 }
 
-// As says as whom the server's programs run: PostgreSQL refuses to run as root,
-// and then runs as the user postgres, that Debian's package makes, or nobody.
+// As returns the user for the server's programs, if the test runs as root, which PostgreSQL
+// refuses: the user postgres of Debian's package, or nobody.
 func As(t testing.TB) *syscall.SysProcAttr {
 	if os.Getuid() != 0 {
 		return nil
@@ -148,11 +148,11 @@ func As(t testing.TB) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 }
 
-// Bin is the folder of the server's programs, which Debian keeps out of PATH; the
-// newest if there are several, "" if there is none.
+// Bin returns the folder of the server's programs, which is not in PATH on Debian; the newest if
+// there are several, "" if there is none.
 func Bin() string {
 	if path, err := exec.LookPath("pg_ctl"); err == nil {
-		if path, err = filepath.EvalSymlinks(path); err == nil { // beside a link need not be the others
+		if path, err = filepath.EvalSymlinks(path); err == nil { // the other programs may not be beside a link
 			return filepath.Dir(path)
 		}
 	}
