@@ -114,8 +114,7 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 }
 
 // Start locks the data folder, and opens the rest in the background. The error is
-// datadir.ErrInUse if another process uses the folder, or
-// ErrNone.
+// datadir.ErrInUse if another process uses the folder, or ErrNone.
 func Start(opts Options) (_ *Store, err error) {
 	if opts.Log == nil {
 		opts.Log = slog.New(slog.DiscardHandler)
