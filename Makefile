@@ -1,4 +1,4 @@
-.PHONY: build check test generate bench fuzz demo release release-check clean
+.PHONY: build check test generate bench fuzz mutants demo release release-check clean
 
 FUZZTIME ?= 10s
 
@@ -25,6 +25,10 @@ bench:
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
+
+# Break the code in the ways that testdata/mutants has: a test must notice each.
+mutants:
+	scripts/in_memory.sh scripts/mutants.sh
 
 demo:
 	go run ./cmd/quell demo
