@@ -42,7 +42,7 @@ func testClockJumps(t *testing.T) {
 	} {
 		var set, asleep atomic.Int64
 		began := time.Now()
-		// While a machine is asleep, its clock and the elapsed time both go on.
+		// While a machine is asleep, its clock and the elapsed time both advance.
 		n := newNode(t, cluster.Options{
 			Now:     func() time.Time { return time.Now().Add(time.Duration(set.Load() + asleep.Load())).Round(0) },
 			Elapsed: func() time.Duration { return time.Since(began) + time.Duration(asleep.Load()) },

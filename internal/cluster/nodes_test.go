@@ -186,3 +186,55 @@ func testPruneFails(t *testing.T) {
 		t.Fatal("it does not stop")
 	}
 }
+
+// A leader that is closed, or does not want to be the leader any more, releases the lease at
+// once: no other node has to wait until the lease ends, or for the next heartbeat.
+func TestLeaseReleasedAtOnce(t *testing.T) { storetest.OnlyPostgres(t, testLeaseReleasedAtOnce) }
+
+func testLeaseReleasedAtOnce(t *testing.T) {
+	t.Parallel() // it waits more than it computes
+	list := storetest.OpenNodes(t, 2)
+	held := func() bool {
+		t.Helper()
+		var until int64
+		if err := list[1].DB.QueryRow(t.Context(), `SELECT until FROM lead WHERE what = 'reports'`).Scan(&until); err != nil {
+			t.Fatal(err)
+		}
+		return until != 0
+	}
+	leads := func(ctx context.Context) (ended chan struct{}) {
+		t.Helper()
+		ended = make(chan struct{})
+		go func() {
+			defer close(ended)
+			list[0].Cluster.WhileLeader(ctx, func(ctx context.Context) { <-ctx.Done() })
+		}()
+		storetest.Eventually(t, "it is the leader", list[0].Cluster.IsLeader)
+		if !held() {
+			t.Error("the leader has no lease")
+		}
+		return ended
+	}
+	const times = 8
+	var took time.Duration
+	for range times {
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := leads(ctx)
+		cancel()
+		<-ended
+		began := time.Now()
+		storetest.Eventually(t, "the lease is released", func() bool { return !held() })
+		took += time.Since(began)
+	}
+	if took > times*cluster.HeartbeatEvery/4 {
+		t.Errorf("the lease was released %v after its leader did not want it any more, on average", took/times)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := leads(ctx)
+	list[0].Close()
+	if held() {
+		t.Error("a node that is closed keeps the lease")
+	}
+	cancel()
+	<-ended
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestTildes: no shell expands these paths, and nobody means a folder called ~.
@@ -68,6 +69,37 @@ func TestBounds(t *testing.T) {
 			set(&c, d)
 			if err := c.Validate(); (err != nil) != fault || err != nil && !strings.HasPrefix(err.Error(), key) {
 				t.Errorf("%s%s: %v", key, d, err)
+			}
+		}
+	}
+}
+
+// TestExactBounds: the least and the largest value that are allowed are, and the next are not.
+func TestExactBounds(t *testing.T) {
+	for _, x := range []struct {
+		key    string
+		set    func(c *Config, v int64)
+		ok     []int64
+		faults []int64
+	}{
+		{"window", func(c *Config, v int64) { c.Window = Duration(v) }, []int64{1, int64(maxWindow)}, []int64{0, int64(maxWindow) + 1}},
+		{"clock_tolerance", func(c *Config, v int64) { c.ClockTolerance = Duration(v) }, []int64{1}, []int64{0}},
+		{"store_timeout", func(c *Config, v int64) { c.StoreTimeout = Duration(v) }, []int64{1, int64(maxStoreTimeout)}, []int64{0, int64(maxStoreTimeout) + 1}},
+		{"drain", func(c *Config, v int64) { c.Drain = Duration(v) }, []int64{0, int64(maxDrain)}, []int64{-1, int64(maxDrain) + 1}},
+		{"next_hop_idle", func(c *Config, v int64) { c.NextHopIdle = Duration(v) }, []int64{1}, []int64{0}},
+		{"report.every", func(c *Config, v int64) { c.Report.Every = Duration(v) }, []int64{int64(time.Second), int64(24 * time.Hour), int64(48 * time.Hour)},
+			[]int64{int64(time.Second) - 1, int64(time.Second) / 2, int64(36 * time.Hour)}},
+		{"report.max_bytes", func(c *Config, v int64) { c.Report.MaxBytes = Size(v) }, []int64{int64(minReport)}, []int64{int64(minReport) - 1, 0}},
+		{"report.alarm_after", func(c *Config, v int64) { c.Report.AlarmAfter = Duration(v) }, []int64{1}, []int64{0}},
+		{"report.keep", func(c *Config, v int64) { c.Report.Keep = Duration(v) }, []int64{1}, []int64{0}},
+		{"housekeeping.keep_windows", func(c *Config, v int64) { c.Housekeeping.KeepWindows = Duration(v) }, []int64{1}, []int64{0}},
+		{"housekeeping.keep_log", func(c *Config, v int64) { c.Housekeeping.KeepLog = Duration(v) }, []int64{1}, []int64{0}},
+	} {
+		for i, v := range append(x.ok, x.faults...) {
+			c := valid()
+			x.set(&c, v)
+			if err := c.Validate(); (err != nil) != (i >= len(x.ok)) || err != nil && !strings.HasPrefix(err.Error(), x.key+": ") {
+				t.Errorf("%s: %d: %v; want a fault: %t", x.key, v, err, i >= len(x.ok))
 			}
 		}
 	}

@@ -2,11 +2,17 @@ package devices_test
 
 import (
 	"errors"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"quell/internal/devices"
+	"quell/internal/outage"
 	"quell/internal/sqldb"
+	"quell/internal/store"
 	"quell/internal/store/storetest"
 )
 
@@ -35,5 +41,34 @@ func testNodesImport(t *testing.T) {
 	}
 	if im, err := list[0].Devices.LastImport(t.Context(), "devices"); err != nil || im.Who != "bob" {
 		t.Errorf("the last import is %+v, %v", im, err)
+	}
+}
+
+// An import that was silent for too long comes into force after all, just before another node
+// drops it. Then it is not dropped.
+func TestSilentImportFinishes(t *testing.T) { storetest.OnlyPostgres(t, testSilentImportFinishes) }
+
+func testSilentImportFinishes(t *testing.T) {
+	database := storetest.Database(t, t.TempDir())
+	a := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = database })
+	var began atomic.Bool
+	b := storetest.Open(t, t.TempDir(), func(o *store.Options) {
+		o.Database = database
+		o.OnCommit = func(time.Duration, error) {
+			if began.Swap(false) { // the second import has begun, and has seen the first one
+				if err := a.Devices.FinishList(t.Context(), &devices.Import{No: 100, Rows: 1}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	storetest.Script(t, a, fmt.Sprintf(`INSERT INTO import (no, kind, source, sha256, rows, at, who, state, touched) VALUES (100, 'devices', 'x', '', 0, 0, '', 'running', 0);
+		INSERT INTO device_list (import_no, device_id) VALUES (100, %d)`, int64(storetest.Meter(1))))
+	began.Store(true)
+	if err := storetest.ImportRows(t.Context(), b, storetest.DeviceRow(2, 2)); err != nil {
+		t.Error(err)
+	}
+	if list, err := a.Devices.List(t.Context(), nil, 10); err != nil || !slices.Equal(list, []outage.DeviceID{storetest.Meter(1)}) {
+		t.Errorf("the list in force has %v %v", list, err)
 	}
 }

@@ -85,8 +85,12 @@ func TestSetWhileRebuilt(t *testing.T) {
 	was := x.filter.Load()
 	last := &x.shards[len(x.shards)-1]
 	last.mu.Lock() // rebuilding stops here
-	added := 0
+	begun, added := false, 0
 	for i := n; added < 1000; i++ {
+		if x.building.Load() && !begun {
+			begun = true
+			walked(t, &x, n, last)
+		}
 		if id := hub(i); x.shard(id) != last {
 			x.Add(id)
 			added++
@@ -116,6 +120,22 @@ func TestSetWhileRebuilt(t *testing.T) {
 	}
 	if most > 2*x.Len()/len(x.shards) {
 		t.Errorf("one shard of %d has %d of %d hubs", len(x.shards), most, x.Len())
+	}
+}
+
+// walked waits until the filter that is built has the first n hubs, but those of a part.
+func walked(t *testing.T, x *Set, n int, but *shard) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for i := range n {
+		for id := hub(i); x.shard(id) != but; time.Sleep(2 * time.Millisecond) {
+			if f := x.next.Load(); f != nil && f.has(id) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("hub %d is not in the filter that is built", i)
+			}
+		}
 	}
 }
 

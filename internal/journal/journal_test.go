@@ -206,7 +206,46 @@ func TestJournalUnreadable(t *testing.T) {
 	if _, err := readLines(bad, 0, int64(len(text)), -1, func([]byte, []note, bool) {}); err == nil || errors.Is(err, io.EOF) {
 		t.Errorf("without zeroUnreadable: %v", err)
 	}
+
+	// Whoever plays the journal is told of it some times, and then gets the rest.
+	path := filepath.Join(t.TempDir(), "pending")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	j, err := Open(Options[note]{Path: path, Log: slog.New(slog.DiscardHandler), OpenFile: func(path string) (File, error) {
+		f, err := os.OpenFile(path, os.O_RDWR, 0o600)
+		return &badFile{f, bad}, err
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer j.Close()
+	got = nil
+	for failed := 0; j.Pending() > 0; {
+		d, err := j.Next(len(begins))
+		if err != nil {
+			if failed++; failed > 2*maxReadTries {
+				t.Fatalf("it is never passed over: %v", err)
+			}
+			continue
+		}
+		for _, r := range d.Records {
+			got = append(got, r.Name)
+		}
+		j.Done(&d)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("played %v, want %v", got, want)
+	}
 }
+
+// badFile is a file on a badDisk.
+type badFile struct {
+	*os.File
+	disk *badDisk
+}
+
+func (f *badFile) ReadAt(p []byte, off int64) (int, error) { return f.disk.ReadAt(p, off) }
 
 // A marked record counts only while it is in the journal: not if it is dropped or damaged.
 func TestMarked(t *testing.T) {

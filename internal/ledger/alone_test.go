@@ -123,8 +123,9 @@ func testIdentity(t *testing.T) {
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	s.Ledger.Record(t.Context(), storetest.OnDemand(2, 1, storetest.T0))
 	first := storetest.AD1(1, "id", storetest.T0)
-	again, other, later := first, first, first
+	again, other, next, later := first, first, first, first
 	again.Received = storetest.T0.Add(time.Hour)
+	next.OutageStart, next.Received = first.OutageStart.Add(time.Minute), storetest.T0.Add(time.Minute)
 	other.CHF = storetest.Hub(2)
 	later.OutageStart, later.Received = first.OutageStart.Add(time.Hour), storetest.T0.Add(time.Hour)
 	for _, c := range []struct {
@@ -136,6 +137,8 @@ func testIdentity(t *testing.T) {
 		{"first", first, outage.Suppressed, false},
 		{"again", again, outage.Suppressed, true},
 		{"other hub", other, outage.Suppressed, false},
+		{"next outage", next, outage.Suppressed, false},
+		{"next outage again", next, outage.Suppressed, true},
 		{"later outage", later, outage.Forwarded, false},
 		{"later outage again", later, outage.Forwarded, true},
 		{"again, still", again, outage.Suppressed, true},
@@ -147,7 +150,7 @@ func testIdentity(t *testing.T) {
 	// An alert that goes forward after all corrects only its own entry.
 	s.Ledger.NoteForwarded(ledger.ForwardedNote{"id", storetest.Hub(2), other.OutageStart, storetest.T0, outage.ReasonStoreUnavailable})
 	storetest.Eventually(t, "it is corrected", func() bool { return storetest.Entries(t, s)[1].Outcome == outage.Forwarded })
-	if e := storetest.Entries(t, s); len(e) != 2 || e[0].Outcome != outage.Suppressed {
+	if e := storetest.Entries(t, s); len(e) != 3 || e[0].Outcome != outage.Suppressed || e[2].Outcome != outage.Suppressed {
 		t.Errorf("the entries are %+v", e)
 	}
 }

@@ -2,6 +2,7 @@ package ledger_test
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"time"
@@ -138,6 +139,75 @@ func testBatch(t *testing.T) {
 	}
 	if n := len(storetest.Entries(t, s)); n != 2 {
 		t.Errorf("%d entries", n)
+	}
+}
+
+// An alert goes forward while its first try still waits for a decision, for example because the
+// switch was changed to off in between. Then the first try goes forward too, and there is no
+// entry.
+func TestNotesBeforeDecisions(t *testing.T) { storetest.EachEngine(t, testNotesBeforeDecisions) }
+
+func testNotesBeforeDecisions(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	storetest.Decide(t, s, storetest.AD1(1, "before", storetest.T0)) // from now on, on PostgreSQL, the ledger expects suppressed alerts
+	free := storetest.HoldWriter(t, s)
+	got := make([]ledger.Decision, 4)
+	var wg sync.WaitGroup
+	for i := range got {
+		wg.Go(func() {
+			got[i], _ = s.Ledger.Decide(t.Context(), storetest.AD1(1, fmt.Sprint(i), storetest.T0), outage.Suppressed, 0)
+		})
+		storetest.Eventually(t, "queued", func() bool { return s.Ledger.DecisionsWaiting() == i+1 })
+	}
+	for _, id := range []string{"1", "3"} {
+		s.Ledger.NoteForwarded(storetest.Noted(1, id, storetest.T0, outage.ReasonSwitchedOff))
+	}
+	free()
+	wg.Wait()
+	for i, d := range got {
+		want := outage.Decision{Outcome: outage.Suppressed, Reason: outage.ReasonWindowOpen}
+		if i%2 == 1 {
+			want = outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonSwitchedOff}
+		}
+		if d.Decision != want || d.Retry != (i%2 == 1) {
+			t.Errorf("alert %d: %+v", i, d)
+		}
+	}
+	want := map[string]outage.Outcome{"before": outage.Suppressed, "0": outage.Suppressed, "2": outage.Suppressed}
+	if logged := storetest.Outcomes(t, s); !maps.Equal(logged, want) {
+		t.Errorf("the log has %v, want %v", logged, want)
+	}
+}
+
+// A decision that nobody waits for any more is dropped: after a slow spell the database has no
+// work with alerts that went forward.
+func TestAbandonedIsNotDecided(t *testing.T) { storetest.EachEngine(t, testAbandonedIsNotDecided) }
+
+func testAbandonedIsNotDecided(t *testing.T) {
+	var batches []int
+	s := storetest.Open(t, t.TempDir(), func(o *store.Options) {
+		o.OnDecided = func(n int, _ error) { batches = append(batches, n) }
+	})
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	free := storetest.HoldWriter(t, s)
+	for n := range 5 {
+		if _, err := s.Ledger.Decide(storetest.Short(t), storetest.AD1(1, fmt.Sprint("late ", n), storetest.T0), outage.Suppressed, 0); err == nil {
+			t.Fatal("it was decided in time")
+		}
+	}
+	done := make(chan ledger.Decision)
+	go func() {
+		d, _ := s.Ledger.Decide(t.Context(), storetest.AD1(1, "waits", storetest.T0), outage.Suppressed, 0)
+		done <- d
+	}()
+	storetest.Eventually(t, "queued", func() bool { return s.Ledger.DecisionsWaiting() == 6 })
+	free()
+	if d := <-done; d.Outcome != outage.Suppressed || d.Entry.Seq != 1 {
+		t.Errorf("%+v", d)
+	}
+	if fmt.Sprint(batches) != "[1]" {
+		t.Errorf("batches of %v were decided", batches)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -32,7 +33,9 @@ func openStalled(t *testing.T, dir string) (s *store.Store, reached chan struct{
 			}
 		}
 	})
-	return s, reached, func() { close(gate) }
+	release = sync.OnceFunc(func() { close(gate) })
+	t.Cleanup(release) // before the store is closed
+	return s, reached, release
 }
 
 func TestTimeoutAtTheWorstMoment(t *testing.T) { storetest.EachEngine(t, testTimeoutAtTheWorstMoment) }

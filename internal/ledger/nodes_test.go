@@ -292,8 +292,10 @@ func testNodesFollowMoves(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	for i, s := range list {
+	for _, s := range list {
 		storetest.Eventually(t, "the new hub is known", func() bool { return s.Ledger.MayHaveWindow(storetest.Hub(7)) })
+	}
+	for i, s := range list {
 		if d := storetest.Decide(t, s, storetest.AD1(7, fmt.Sprint("new ", i), storetest.T0)); d.Outcome != outage.Suppressed {
 			t.Errorf("node %d: %+v", i, d)
 		}
@@ -309,7 +311,9 @@ func testNodesFollowMoves(t *testing.T) {
 	}
 }
 
-// A node forgets a hub whose windows were deleted by another node's housekeeping.
+// A node forgets a hub whose windows were deleted by another node's housekeeping. The
+// node that deleted them keeps the hub until it has asked, since another node may have recorded
+// a window meanwhile.
 func TestPrune(t *testing.T) { storetest.OnlyPostgres(t, testPrune) }
 
 func testPrune(t *testing.T) {
@@ -323,11 +327,37 @@ func testPrune(t *testing.T) {
 	if h, err := a.Housekeep(t.Context(), store.Limits{WindowsBefore: storetest.T0.Add(time.Hour), LogBefore: storetest.T0}); err != nil || h.Activations != 1 {
 		t.Fatal(h, err)
 	}
+	if !a.Ledger.MayHaveWindow(storetest.Hub(1)) {
+		t.Error("it was forgotten without a look at the other nodes")
+	}
 	for _, s := range list {
 		storetest.Prune(t, s)
 		if s.Ledger.MayHaveWindow(storetest.Hub(1)) || !s.Ledger.MayHaveWindow(storetest.Hub(2)) {
 			t.Errorf("may have a window: hub 1 %v, hub 2 %v", s.Ledger.MayHaveWindow(storetest.Hub(1)), s.Ledger.MayHaveWindow(storetest.Hub(2)))
 		}
+	}
+}
+
+// While only the journal of a node holds a window, its hub is not forgotten.
+func TestPruneWaitsForTheJournal(t *testing.T) {
+	storetest.OnlyPostgres(t, testPruneWaitsForTheJournal)
+}
+
+func testPruneWaitsForTheJournal(t *testing.T) {
+	dir := t.TempDir()
+	s := storetest.Open(t, dir)
+	release := storetest.HoldWriteLock(t, dir)
+	if r := s.Ledger.Record(storetest.Short(t), storetest.OnDemand(1, 1, storetest.T0)); !r.Remembered {
+		t.Fatal(r)
+	}
+	if done, err := s.Ledger.Prune(t.Context()); done || err != nil || !s.Ledger.MayHaveWindow(storetest.Hub(1)) {
+		t.Errorf("pruned %v, %v; the hub is known: %v", done, err, s.Ledger.MayHaveWindow(storetest.Hub(1)))
+	}
+	release()
+	storetest.Eventually(t, "the journal is played", func() bool { return s.Ledger.Pending() == 0 })
+	storetest.Prune(t, s)
+	if d := storetest.Decide(t, s, storetest.AD1(1, "a", storetest.T0)); d.Outcome != outage.Suppressed {
+		t.Errorf("%+v", d)
 	}
 }
 

@@ -3,20 +3,25 @@ package motorway
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/gbcs"
+	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
@@ -25,18 +30,37 @@ import (
 )
 
 // TestHistories plays requests of every kind and form, answers, failures, retries, alerts,
-// imports, changes of the switch, housekeeping, restarts and steps of the clock, in random
-// order. Each decision must be that of a naive model that never forgets, and the log must
-// agree. So none of these, at any moment, makes a cancelled, replaced or refused request
-// suppress an alert.
+// imports, changes of the switch, reports, housekeeping, restarts, steps of the clock, and
+// times in which the store does not answer, in random order. Each decision must be that of a
+// naive model that forgets no request, and the log and its corrections must agree. So none
+// of these, at any moment, makes a cancelled, replaced or refused request suppress an alert.
 func TestHistories(t *testing.T) {
-	suppressed := 0
-	for range 90 {
-		suppressed += playHistory(t, 80, "")
+	var sum tally
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) { sum.add(playHistory(t, 80, "", true)) }) // waiting takes no time
 	}
-	if suppressed < 200 {
-		t.Errorf("%d alerts were suppressed: the histories say little", suppressed)
+	t.Logf("%+v", sum)
+	if sum.suppressed < 300 || sum.corrected < 30 || sum.deleted < 30 || sum.away < 1000 {
+		t.Errorf("the histories say little: %+v", sum)
 	}
+}
+
+// tally is what happened in histories.
+type tally struct {
+	suppressed, corrected, deleted int // alerts, entries, entries
+	away                           int // messages while the store was
+}
+
+func (s *tally) add(h tally) {
+	s.suppressed += h.suppressed
+	s.corrected += h.corrected
+	s.deleted += h.deleted
+	s.away += h.away
+}
+
+// TestHistoriesWithoutStore: the same, but the store does not hang, it fails.
+func TestHistoriesWithoutStore(t *testing.T) {
+	playHistories(t, 12, 80, func(*testing.T, int) string { return "" })
 }
 
 func TestHistoriesOnPostgreSQL(t *testing.T) {
@@ -46,18 +70,40 @@ func TestHistoriesOnPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	for n := range 6 {
+	playHistories(t, 6, 200, func(t *testing.T, n int) string {
 		name := fmt.Sprint("history", n)
 		if _, err := db.Exec(`CREATE DATABASE ` + name); err != nil {
 			t.Fatal(err)
 		}
-		playHistory(t, 200, server.URL(name))
+		return server.URL(name)
+	})
+}
+
+// playHistories plays several histories in parallel: they wait more than they compute.
+func playHistories(t *testing.T, n, steps int, database func(t *testing.T, n int) string) {
+	var mu sync.Mutex // guards sum
+	var sum tally
+	t.Run("at once", func(t *testing.T) {
+		for i := range n {
+			url := database(t, i)
+			t.Run(fmt.Sprint(i), func(t *testing.T) {
+				t.Parallel()
+				one := playHistory(t, steps, url, false)
+				mu.Lock()
+				defer mu.Unlock()
+				sum.add(one)
+			})
+		}
+	})
+	t.Logf("%+v", sum)
+	if sum.suppressed == 0 || sum.away < 20 {
+		t.Errorf("the histories say little: %+v", sum)
 	}
 }
 
 // playHistory plays the history of the seed in QUELL_TEST_SEED, or of a new seed. It
-// returns how many alerts were suppressed.
-func playHistory(t *testing.T, steps int, database string) int {
+// returns what happened in it.
+func playHistory(t *testing.T, steps int, database string, hangs bool) tally {
 	seed := rand.Uint64()
 	if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
 		var err error
@@ -65,7 +111,7 @@ func playHistory(t *testing.T, steps int, database string) int {
 			t.Fatal(err)
 		}
 	}
-	h := &history{T: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), options: store.Options{Dir: t.TempDir(), Database: database}}
+	h := &history{T: t, seed: seed, rnd: rand.New(rand.NewPCG(seed, 0)), options: store.Options{Dir: t.TempDir(), Database: database}, hangs: hangs}
 	return h.play(steps)
 }
 
@@ -85,6 +131,12 @@ type history struct {
 	pending []attempt    // not answered yet
 	sent    []naiveAlert // so far
 	text    []string
+
+	hangs   bool         // when the store is away, it hangs; if false, it fails
+	release func()       // ends that
+	since   []naiveAlert // alerts that were sent since the store is away
+	lastSeq int64
+	tally   tally
 }
 
 // attempt is one attempt to send a request.
@@ -123,11 +175,16 @@ func (h *history) open() {
 			}
 		}
 	}
-	h.m.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
-		ClockTolerance: 10 * time.Minute, StoreTimeout: time.Minute})
+	h.wait(time.Minute)
 }
 
-func (h *history) play(steps int) (suppressed int) {
+// wait sets how long messages wait for the store.
+func (h *history) wait(d time.Duration) {
+	h.m.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
+		ClockTolerance: 10 * time.Minute, StoreTimeout: d})
+}
+
+func (h *history) play(steps int) tally {
 	h.now = t0
 	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveOutcome{}, sw: outage.SwitchOn}
 	for i := range 3 {
@@ -139,7 +196,13 @@ func (h *history) play(steps int) (suppressed int) {
 	h.importTown()
 	for range steps {
 		h.now = h.now.Add(time.Duration(h.rnd.IntN(10))*time.Minute + time.Millisecond) // no two messages are received at the same instant
-		switch what := h.rnd.IntN(20); {
+		if h.n.away {
+			h.tally.away++
+			if h.rnd.IntN(4) == 0 {
+				h.comeBack()
+			}
+		}
+		switch what := h.rnd.IntN(23); {
 		case what < 7:
 			h.request()
 		case what < 9:
@@ -148,25 +211,123 @@ func (h *history) play(steps int) (suppressed int) {
 			for i := range 3 {
 				h.alert(hubOf(i))
 			}
+		case what == 14 && h.n.away && h.hangs: // it would be written after later messages
 		case what == 14:
 			h.failure()
 		case what == 15:
-			h.move()
+			h.restart()
 		case what == 16:
-			h.setSwitch([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(4)])
-		case what == 17:
-			h.housekeep()
-		case what == 18:
-			h.note("restart")
-			h.st.Close()
-			h.pending = nil
-			h.open()
-		default:
 			h.slow = time.Duration(h.rnd.IntN(8)) * time.Minute
 			h.note("the clock is %s slow", h.slow)
+		case what == 17 && h.n.away:
+			h.setSwitch(outage.SwitchOff)
+		case h.n.away: // the other steps need the store
+		case what == 17:
+			h.setSwitch([]outage.Switch{outage.SwitchOn, outage.SwitchOn, outage.SwitchShadow, outage.SwitchOff}[h.rnd.IntN(4)])
+		case what == 18:
+			h.move()
+		case what == 19:
+			h.housekeep()
+		case what >= 20 && what < 22:
+			h.cut()
+		default:
+			h.goAway()
 		}
 	}
-	return h.check()
+	if h.n.away {
+		h.comeBack()
+	}
+	h.check()
+	return h.tally
+}
+
+// goAway makes the store take no changes: its writer hangs, or somebody else holds the lock,
+// as a backup or a shell may. The store can still be read.
+func (h *history) goAway() {
+	switch {
+	case h.hangs:
+		h.release = storetest.HoldWriter(h.T, h.st)
+	case h.options.Database == "":
+		h.release = storetest.HoldWriteLock(h.T, h.options.Dir)
+	default:
+		db, err := sql.Open("pgx", h.options.Database)
+		if err != nil {
+			h.fail("%v", err)
+		}
+		tx, err := db.Begin()
+		if err == nil {
+			_, err = tx.Exec(`SELECT pg_advisory_xact_lock($1)`, int64(storetest.WriterLock))
+		}
+		if err != nil {
+			h.fail("%v", err)
+		}
+		h.release = func() {
+			tx.Rollback()
+			db.Close()
+		}
+	}
+	h.n.away, h.since = true, nil
+	h.wait(30 * time.Millisecond)
+	h.note("the store is away")
+}
+
+// comeBack makes the store take changes again, and waits until the journal is played.
+func (h *history) comeBack() {
+	h.release()
+	h.note("the store is back")
+	for deadline := time.Now().Add(time.Minute); h.st.Ledger.Pending() > 0 || h.st.DB.Ping(h.Context()) != nil; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			h.fail("%d records of the journal are not played", h.st.Ledger.Pending())
+		}
+	}
+	h.n.away = false
+	h.wait(time.Minute)
+	// An alert may have been logged although nobody waited any more. Then its entry is
+	// corrected, unless it says shadow: then it says already that the alert went forward.
+	for _, a := range h.since {
+		if f, e := h.n.alerts[a], h.entry(a); e.Seq != 0 && f.entered.IsZero() {
+			h.note("alert %s of %s was logged all the same", a.id, a.hub)
+			f.entered, f.outcome, f.corrected, f.seq = e.Received, outage.Forwarded, true, e.Seq
+			if e.Outcome == outage.Shadow {
+				f.outcome, f.corrected = outage.Shadow, false
+			}
+			h.lastSeq = max(h.lastSeq, e.Seq)
+		}
+	}
+}
+
+// entry returns the log entry of an alert; its number is 0 if there is none.
+func (h *history) entry(a naiveAlert) (found outage.Entry) {
+	list, err := h.st.Ledger.Entries(h.Context(), ledger.Filter{AlertID: a.id.String()}, 100)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	for _, e := range list {
+		if e.CHF == a.hub && e.OutageStart.Equal(a.start) {
+			if found.Seq != 0 {
+				h.fail("alert %s of %s has the entries %d and %d", a.id, a.hub, found.Seq, e.Seq)
+			}
+			found = e
+		}
+	}
+	return found
+}
+
+// restart closes the store and opens it again. What it could not take is in the journal.
+func (h *history) restart() {
+	h.note("restart")
+	if h.n.away && h.hangs {
+		h.release() // Close waits for the writer
+	}
+	h.st.Close()
+	if h.n.away {
+		h.release()
+	}
+	h.pending = nil
+	h.open()
+	if h.n.away {
+		h.comeBack()
+	}
 }
 
 func hubOf(i int) outage.DeviceID   { return theHub + outage.DeviceID(i) }
@@ -270,7 +431,7 @@ func (h *history) failure() {
 	if p.Decision.Outcome != outage.Forwarded {
 		h.fail("%+v", p.Decision)
 	}
-	if err := h.st.DB.Ping(h.Context()); err != nil { // nobody waits for it
+	if err := h.st.DB.Ping(h.Context()); err != nil && !h.n.away { // nobody waits for it; now it is in the store, or in the journal
 		h.fail("%v", err)
 	}
 	h.note("failed %s", id)
@@ -285,11 +446,15 @@ func (h *history) failure() {
 func (h *history) alert(hub outage.DeviceID) {
 	var a naiveAlert
 	switch h.rnd.IntN(5) {
-	case 0:
-		if len(h.sent) == 0 {
+	case 0, 1:
+		told := h.sent
+		if h.rnd.IntN(2) == 0 {
+			told = slices.DeleteFunc(slices.Clone(told), func(a naiveAlert) bool { f := h.n.alerts[a]; return f == nil || f.entered.IsZero() })
+		}
+		if len(told) == 0 {
 			return
 		}
-		a = h.sent[h.rnd.IntN(len(h.sent))]
+		a = told[h.rnd.IntN(len(told))]
 		if h.rnd.IntN(3) == 0 {
 			a.hub, a.start = hubOf(h.rnd.IntN(3)), a.start.Add(time.Duration(h.rnd.IntN(2))*time.Minute)
 		}
@@ -298,12 +463,25 @@ func (h *history) alert(hub outage.DeviceID) {
 		a = naiveAlert{outage.RequestID{Originator: hub, Target: supplier, Counter: h.counter}, hub, h.now.Add(-3 * time.Minute)}
 	}
 	p := h.m.Northbound(h.Context(), whole(duis.AppendPowerOutage(nil, a.id, h.now, duis.PowerOutage{CHF: a.hub, Start: a.start, MPxN: theMPAN})))
+	was := h.n.alerts[a]
+	logged := was != nil && !was.entered.IsZero()
 	want := h.n.decide(a, p.Received)
 	h.note("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
 	if p.Decision.Outcome != want {
 		h.fail("%+v, the naive model says %s", p.Decision, want)
 	}
+	if f := h.n.alerts[a]; want != outage.Forwarded && !logged {
+		e := h.entry(a)
+		if e.Seq <= h.lastSeq {
+			h.fail("entry %d is after entry %d", e.Seq, h.lastSeq)
+		}
+		f.seq, h.lastSeq = e.Seq, e.Seq
+		h.tally.suppressed++
+	}
 	h.sent = append(h.sent, a)
+	if h.n.away {
+		h.since = append(h.since, a)
+	}
 }
 
 // move imports the devices again: a meter is on another hub, off the list, or from another
@@ -361,23 +539,38 @@ func (h *history) importTown() {
 
 func (h *history) setSwitch(to outage.Switch) {
 	h.n.sw = to
-	if _, err := h.st.Ledger.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil {
+	if _, err := h.st.Ledger.SetSwitch(h.Context(), to, "a test", fmt.Sprint("step ", len(h.text)), h.now); err != nil && !(h.n.away && errors.Is(err, ledger.ErrHereOnly)) {
 		h.fail("%v", err)
 	}
 	h.note("switch %s", to)
 }
 
-// housekeep deletes windows that have just ended. Entries and notes stay, because they
-// decide about retries.
+// housekeep deletes windows that have just ended. Half of the time it also deletes old
+// entries and notes.
 func (h *history) housekeep() {
-	if _, err := h.st.Housekeep(h.Context(), store.Limits{WindowsBefore: h.m.Now()}); err != nil {
+	limits := store.Limits{WindowsBefore: h.m.Now()}
+	if h.rnd.IntN(2) == 0 {
+		limits.LogBefore = h.m.Now().Add(-time.Duration(h.rnd.IntN(240)) * time.Minute)
+		h.n.forget(limits.LogBefore)
+	}
+	did, err := h.st.Housekeep(h.Context(), limits)
+	if err != nil {
 		h.fail("%v", err)
 	}
-	h.note("housekeeping")
+	h.tally.deleted += did.Entries
+	h.note("housekeeping, the log before %s: %+v", limits.LogBefore.Format(time.TimeOnly), did)
+}
+
+// cut cuts a report with the entries up to the last, or up to one before it.
+func (h *history) cut() {
+	last := h.lastSeq - int64(h.rnd.IntN(3))
+	r := storetest.WriteReport(h.T, h.st, last)
+	h.n.report(r.LastSeq)
+	h.note("report %d, entries up to %d", r.No, r.LastSeq)
 }
 
 // check compares the log with the model.
-func (h *history) check() (suppressed int) {
+func (h *history) check() {
 	if err := h.st.DB.Ping(h.Context()); err != nil { // nobody waits for notes
 		h.fail("%v", err)
 	}
@@ -385,9 +578,17 @@ func (h *history) check() (suppressed int) {
 	if err != nil {
 		h.fail("%v", err)
 	}
+	numbers, of, err := h.st.Ledger.CorrectionsAfter(h.Context(), 0, math.MaxInt64, 10_000)
+	if err != nil {
+		h.fail("%v", err)
+	}
+	corrections := map[int64]int{} // by entry
+	for _, no := range numbers {
+		corrections[of[no].Seq]++
+	}
 	logged := 0
 	for _, f := range h.n.alerts {
-		if f.logged {
+		if !f.entered.IsZero() {
 			logged++
 		}
 	}
@@ -397,11 +598,18 @@ func (h *history) check() (suppressed int) {
 	for i, e := range list {
 		id, _ := outage.ParseRequestID(e.AlertID)
 		f := h.n.alerts[naiveAlert{id, e.CHF, e.OutageStart}]
-		if f == nil || f.outcome != e.Outcome || e.Seq != int64(i+1) {
-			h.fail("entry %d is %+v, the naive model has %+v", i+1, e, f)
+		if f == nil || f.outcome != e.Outcome || e.Seq != f.seq || h.tally.deleted == 0 && e.Seq != int64(i+1) {
+			h.fail("entry %d is %+v, the naive model has %+v", e.Seq, e, f)
+		}
+		want := 0
+		if f.corrected {
+			want = 1
+			h.tally.corrected++
+		}
+		if corrections[e.Seq] != want {
+			h.fail("entry %d has %d corrections, the naive model has %+v", e.Seq, corrections[e.Seq], f)
 		}
 	}
-	return len(list)
 }
 
 // message returns an 11.3.

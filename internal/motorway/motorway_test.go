@@ -215,6 +215,41 @@ func TestStoreTimeout(t *testing.T) {
 	})
 }
 
+// TestSenderIsGone: the sender hangs up. Its 11.3 is recorded, the answer to it counts, and its
+// alert is decided, all without the journal.
+func TestSenderIsGone(t *testing.T) {
+	s := newMotorway(t)
+	s.importDevices(t)
+	gone, hangUp := context.WithCancel(t.Context())
+	hangUp()
+	send := func(counter uint64, order outage.Order) Passage {
+		t.Helper()
+		p := s.Southbound(gone, whole(message(request(counter), outage.SignedPreCommand, order)))
+		if p.Decision.Reason != outage.ReasonTracked || s.Ledger.Pending() != 0 {
+			t.Errorf("the 11.3 %d: %+v, %d records in the journal", counter, p.Decision, s.Ledger.Pending())
+		}
+		return p
+	}
+	p := send(1, outage.Order{Kind: outage.OnDemand})
+	alert := func(counter uint64, want outage.Reason) {
+		t.Helper()
+		p := s.Northbound(gone, whole(ad1(counter, theHub, s.now)))
+		if p.Decision.Reason != want || s.Ledger.Pending() != 0 {
+			t.Errorf("the alert %d: %+v, %d records in the journal", counter, p.Decision, s.Ledger.Pending())
+		}
+	}
+	alert(1, outage.ReasonWindowOpen)
+	s.Answered(gone, &p, Delivered, duis.AppendAnswer(nil, request(1), t0, "E4"))
+	alert(2, outage.ReasonWindowWithdrawn)
+	send(2, outage.Order{Kind: outage.OnDemand})
+	alert(3, outage.ReasonWindowOpen)
+	s.setSwitch(t, outage.SwitchOff)
+	send3 := s.Southbound(gone, whole(message(request(3), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: t0.Add(time.Hour)})))
+	if send3.Decision.Reason != outage.ReasonSwitchedOff || s.Ledger.Pending() != 0 {
+		t.Errorf("an 11.3 that may only close: %+v, %d records in the journal", send3.Decision, s.Ledger.Pending())
+	}
+}
+
 // A node without its database does not decide that a hub has no window: another node may
 // have recorded one. A retry gets the same decision, on any node.
 func TestNoWindowKnown(t *testing.T) {

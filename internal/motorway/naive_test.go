@@ -6,14 +6,15 @@ import (
 	"quell/internal/outage"
 )
 
-// naive is a model of the rules without a store. It keeps every message for ever, and goes
-// through all of them from the beginning for each question. It has no housekeeping, no
-// journal, no set of hubs and no transactions.
+// naive is a model of the rules without a store. It keeps every request for ever, and goes
+// through all of them from the beginning for each question. It has no journal, no set of
+// hubs and no transactions.
 type naive struct {
 	town     map[outage.DeviceID]*home // by meter
 	requests []*naiveRequest           // in order of arrival
 	alerts   map[naiveAlert]*naiveOutcome
 	sw       outage.Switch
+	away     bool // the store does not answer
 }
 
 // home is what the inventory and the device list say about a meter.
@@ -40,11 +41,17 @@ type naiveAlert struct {
 	start time.Time
 }
 
-// naiveOutcome is what happened to an alert when it came first, with corrections.
+// naiveOutcome is what happened to an alert: its entry in the log, and the note that it went
+// forward, each until housekeeping deletes it.
 type naiveOutcome struct {
-	outcome outage.Outcome
-	logged  bool
-	passed  bool // it came while the switch was off
+	entered       time.Time // zero: it has no entry
+	outcome       outage.Outcome
+	seq           int64
+	cut           bool // the entry is in a report
+	corrected     bool // the outcome was suppressed before
+	correctionCut bool // the correction is in a report
+
+	noted time.Time // zero: it has no note
 }
 
 func (r *naiveRequest) window() (from, to time.Time, pending bool) {
@@ -113,22 +120,58 @@ func (n *naive) closed(i int) bool {
 
 // decide returns what happens to an alert.
 func (n *naive) decide(a naiveAlert, at time.Time) outage.Outcome {
-	if f := n.alerts[a]; f != nil {
-		if n.sw != outage.SwitchOn && f.outcome == outage.Suppressed {
-			f.outcome = outage.Forwarded
-		}
-		if f.passed = f.passed || n.sw == outage.SwitchOff; f.passed {
-			return outage.Forwarded
-		}
-		return f.outcome
+	f := n.alerts[a]
+	if f == nil {
+		f = &naiveOutcome{}
+		n.alerts[a] = f
 	}
-	f := &naiveOutcome{outcome: outage.Forwarded, passed: n.sw == outage.SwitchOff}
-	n.alerts[a] = f
-	if n.sw != outage.SwitchOff && n.covered(a.hub, at) {
-		f.outcome, f.logged = outage.Suppressed, true
+	passes := n.sw == outage.SwitchOff || n.away
+	switch logged := !f.entered.IsZero(); {
+	case !f.noted.IsZero():
+	case logged && !passes && (n.sw == outage.SwitchOn || f.outcome != outage.Suppressed):
+		return f.outcome
+	case logged:
+		f.pass(at)
+	case !passes && n.covered(a.hub, at):
+		f.entered, f.outcome = at, outage.Suppressed
 		if n.sw == outage.SwitchShadow {
 			f.outcome = outage.Shadow
 		}
+		return f.outcome
+	default:
+		f.noted = at
 	}
-	return f.outcome
+	return outage.Forwarded
+}
+
+// pass records that an alert with an entry goes forward after all.
+func (f *naiveOutcome) pass(at time.Time) {
+	if f.outcome == outage.Suppressed {
+		f.outcome, f.corrected = outage.Forwarded, true
+	}
+	f.noted = at
+}
+
+// report records that the entries up to a number, and all corrections, are in a report.
+func (n *naive) report(last int64) {
+	for _, f := range n.alerts {
+		f.cut = f.cut || f.seq != 0 && f.seq <= last
+		f.correctionCut = f.corrected
+	}
+}
+
+// forget deletes notes and entries that were received before an instant. It keeps entries that
+// are in no report, or whose correction is in none.
+func (n *naive) forget(before time.Time) {
+	for a, f := range n.alerts {
+		if f.noted.Before(before) {
+			f.noted = time.Time{}
+		}
+		if f.entered.Before(before) && f.cut && (!f.corrected || f.correctionCut) {
+			*f = naiveOutcome{noted: f.noted}
+		}
+		if f.noted.IsZero() && f.entered.IsZero() {
+			delete(n.alerts, a)
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -288,8 +289,21 @@ func TestDecide(t *testing.T) {
 	}
 }
 
-// docs/reasons.md lists all reasons, and nothing else.
+// Reasons lists all reasons, and so does docs/reasons.md.
 func TestReasons(t *testing.T) {
+	source, err := os.ReadFile("decide.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	constants := regexp.MustCompile(`(?m)^\tReason\w+ +Reason = "(.+?)"`).FindAllSubmatch(source, -1)
+	if len(constants) != len(Reasons) {
+		t.Errorf("%d reasons of %d have a text", len(Reasons), len(constants))
+	}
+	for _, c := range constants {
+		if r := Reason(c[1]); r.Text() == string(r) {
+			t.Errorf("%s has no text in reason.go", r)
+		}
+	}
 	var b strings.Builder
 	b.WriteString("# Reasons\n\nWhy a message was suppressed or forwarded, or an activation tracked or not: all reasons, in the order of the checks. Reasons are\n" +
 		"shown in the header `Quell-Reason` of northbound answers, in the Service Audit Trail, in the metrics and by `quell explain`.\n" +

@@ -1,7 +1,9 @@
 package reporter
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -161,5 +163,82 @@ func TestCorrectionsBySize(t *testing.T) {
 	}
 	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// A record that fills the file exactly is still in it. With one byte less, it is in the next.
+func TestExactFit(t *testing.T) {
+	for less, want := range []int{0, 1} {
+		b := newBench(t)
+		b.setSwitch(outage.SwitchOn, "quell", "first")
+		b.activate(1)
+		for i := range 5 {
+			b.alert(1, fmt.Sprint("alert ", i), "1200023305967")
+		}
+		measure := reportfile.NewWriter(io.Discard)
+		changes, err := b.Register.EventsAfter(t.Context(), 0, 10)
+		if err != nil || len(changes) != 1 {
+			t.Fatal(changes, err)
+		}
+		for _, e := range changes {
+			if err := measure.Event(e, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, e := range allEntries(t, b) {
+			if err := measure.Entry(&e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		set := *b.settings.Load()
+		set.MaxBytes = overhead + measure.Size() - int64(less)
+		b.Set(set)
+		b.due()
+		if n := len(b.files()); n != want {
+			t.Errorf("with %d bytes less than they need: %d reports, want %d", less, n, want)
+		}
+		if r, err := b.Register.Last(t.Context()); err != nil || want == 1 && r.LastSeq != 4 {
+			t.Errorf("the report has entries up to %d, %v", r.LastSeq, err)
+		}
+	}
+}
+
+// Where empty reports are left out, one that has nothing but a correction is not empty.
+func TestCorrectionsAlone(t *testing.T) {
+	b := newBench(t, func(s *Settings) { s.Empty = false })
+	b.setSwitch(outage.SwitchOn, "quell", "first")
+	b.activate(1)
+	b.alert(1, "a", "1200023305967", func(a *outage.Alert) { a.OutageStart = t0 })
+	hour := t0
+	next := func(want int) {
+		t.Helper()
+		hour = hour.Add(time.Hour)
+		b.setTime(hour)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if err := b.step(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(b.files()); n != want {
+			t.Errorf("%d reports, want %d", n, want)
+		}
+	}
+	next(1)
+	next(1) // nothing
+	b.store.Ledger.NoteForwarded(ledger.ForwardedNote{AlertID: "a", CHF: hub(1), OutageStart: t0, Received: b.Now(), Reason: outage.ReasonStoreUnavailable})
+	if err := b.store.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next(2)
+	next(2)
+	corrected := 0
+	_, records := b.parsed(report.Consolidated)
+	for _, r := range records {
+		if r.Correction != nil && r.Correction.AlertID == "a" && r.Correction.Outcome == outage.Forwarded {
+			corrected++
+		}
+	}
+	if corrected != 1 {
+		t.Errorf("the entry is corrected %d times", corrected)
 	}
 }

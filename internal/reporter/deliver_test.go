@@ -415,3 +415,121 @@ func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
 		t.Errorf("in the old folder: %v %v", files, err)
 	}
 }
+
+// A report that is sent again to one remote is not sent to another.
+func TestSendToOne(t *testing.T) {
+	b, dir := newDeliveries(t, 1, func(s *Settings) {
+		s.Remotes = append(s.Remotes, Remote{"other", s.Remotes[0].Target, report.Consolidated})
+	})
+	waits := func() (names []string) {
+		t.Helper()
+		for _, to := range b.settings.Load().Remotes {
+			list, err := b.Register.Undelivered(t.Context(), to.Name, to.Stream, 0, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(list) > 0 {
+				names = append(names, to.Name)
+			}
+		}
+		return names
+	}
+	deliver := func() {
+		t.Helper()
+		for _, to := range b.settings.Load().Remotes {
+			if _, err := b.deliverWaiting(t.Context(), to, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	deliver()
+	for _, c := range []struct {
+		name string
+		want []string
+	}{{"other", []string{"other"}}, {"esi", []string{"esi"}}, {"", []string{"esi", "other"}}} {
+		if err := b.Send(t.Context(), 1, c.name); err != nil {
+			t.Fatal(err)
+		}
+		if got := waits(); !slices.Equal(got, c.want) {
+			t.Errorf("sent to %q, it waits for %q", c.name, got)
+		}
+		deliver()
+		if got := waits(); len(got) != 0 {
+			t.Errorf("it still waits for %q", got)
+		}
+	}
+	if err := b.Send(t.Context(), 1, "nobody"); !errors.Is(err, ErrNoRemote) || len(waits()) != 0 {
+		t.Errorf("sent to nobody: %v, it waits for %q", err, waits())
+	}
+	if files, err := os.ReadDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("the folder has %v %v", files, err)
+	}
+}
+
+// A file that cannot get its name is not written: the report says so, and waits until it can.
+func TestNameIsTaken(t *testing.T) {
+	b, _ := newDeliveries(t, 0)
+	var inTheWay []string
+	b.Reached = func(step string) {
+		if step != "rendered" {
+			return
+		}
+		files, err := filepath.Glob(filepath.Join(b.Dir, "*.tmp"))
+		if err != nil || len(files) != 1 {
+			t.Errorf("%v %v", files, err)
+		}
+		for _, f := range files { // a folder with something in it cannot be replaced
+			path := strings.TrimSuffix(f, ".tmp")
+			inTheWay = append(inTheWay, path)
+			if err := os.MkdirAll(filepath.Join(path, "in the way"), 0o700); err != nil {
+				t.Error(err)
+			}
+		}
+		b.Reached = nil
+	}
+	if _, err := b.Cut(t.Context()); err == nil {
+		t.Error("the report counts as written")
+	}
+	if d := b.delivery(1); d.State != report.StateCut {
+		t.Errorf("the delivery is %+v", d)
+	}
+	if len(inTheWay) != 1 {
+		t.Fatalf("in the way is %q", inTheWay)
+	}
+	if err := os.RemoveAll(inTheWay[0]); err != nil {
+		t.Fatal(err)
+	}
+	b.due()
+	if d := b.delivery(1); d.State != report.StateWritten {
+		t.Errorf("the delivery is %+v", d)
+	}
+	if _, err := reportfile.Verify(inTheWay, nil); err != nil {
+		t.Error(err)
+	}
+}
+
+// What is temporary may be the file of a report that is being written: tidy waits for that.
+func TestTidyWaits(t *testing.T) {
+	b, _ := newDeliveries(t, 0)
+	tidied := make(chan error, 1)
+	b.Reached = func(step string) {
+		if step == "rendered" {
+			go func() { tidied <- b.removeOldOnce(t.Context()) }()
+			select {
+			case err := <-tidied:
+				t.Errorf("it has tidied while a report is being written: %v", err)
+				tidied <- err
+			case <-time.After(300 * time.Millisecond):
+			}
+		}
+	}
+	if _, err := b.Cut(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-tidied; err != nil {
+		t.Error(err)
+	}
+	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
+		t.Error(err)
+	}
+}

@@ -333,8 +333,8 @@ func (h *history) check() {
 		chains, err := reportfile.Verify(some, nil)
 		// If the first file of a system's id is missing, nothing connects it with the files
 		// before. Then there are two chains, and the second says that it is not complete.
-		said := slices.ContainsFunc(chains[min(1, len(chains)):], func(c reportfile.Chain) bool { return !c.Complete })
-		if (err == nil) != whole && !said || whole && len(chains) != 1 {
+		incomplete := slices.ContainsFunc(chains[min(1, len(chains)):], func(c reportfile.Chain) bool { return !c.Complete })
+		if (err == nil) != whole && !incomplete || whole && len(chains) != 1 {
 			h.Errorf("of %d files %d are left, without a gap: %v; Verify says %v, in %d chains", len(paths), len(some), whole, err, len(chains))
 		}
 	}

@@ -65,7 +65,12 @@ func TestStopEnds(t *testing.T) {
 		if n == 0 { // the second is cut off as soon as it begins
 			<-arrived
 		}
-		half := send("POST / HTTP/1.1\r\nHost: quell\r\nContent-Length: 9\r\n\r\nabc")
+		half := send("POST / HTTP/1.1\r\nHost: quell\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n")
+		const goOn = "HTTP/1.1 100 Continue\r\n\r\n" // it is read
+		if text, err := io.ReadAll(io.LimitReader(half, int64(len(goOn)))); string(text) != goOn {
+			t.Fatalf("%s: the answer begins %q, %v", name, text, err)
+		}
+		io.WriteString(half, "abc")
 		wait(t, "both are served", func() bool { return connectionsOf(t, s, name) == 2 })
 		stopped := make(chan error, 1)
 		go func() { stopped <- s.shutDown(over, l) }()

@@ -58,8 +58,10 @@ func TestEndHolders(t *testing.T) {
 		}
 	}
 	set("nobody")
-	s.Ledger.Record(storetest.Short(t), storetest.OnDemand(1, 1, storetest.T0))
+	n := uint64(0)
 	storetest.Eventually(t, "a commit waits for a standby", func() (waits bool) {
+		n++ // the server takes its time over the setting
+		s.Ledger.Record(storetest.Short(t), storetest.OnDemand(1, n, storetest.T0))
 		admin.QueryRow(`SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep')`).Scan(&waits)
 		return waits
 	})

@@ -97,7 +97,7 @@ func describe(acts []outage.Activation) (text string) {
 }
 
 // Three attempts of one request, with every answer, in every order of sending and answering:
-// the request has a window if any attempt was accepted, and no window otherwise.
+// the request has one window if any attempt was accepted, and no window otherwise.
 func TestAttempts(t *testing.T) { storetest.EachEngine(t, testAttempts) }
 
 func testAttempts(t *testing.T) {
@@ -143,6 +143,11 @@ func testAttempts(t *testing.T) {
 			d := storetest.Decide(t, s, storetest.AD1(request, fmt.Sprint("attempt ", request), storetest.T0.Add(29*time.Minute)))
 			if (d.Outcome == outage.Suppressed) != slices.Contains(answers[:], outage.Accepted) {
 				t.Errorf("events %v (3 and more: an answer), answers %v: %+v", events, answers, d.Decision)
+			}
+			list, err := s.Windows.Activations(t.Context(), windows.Filter{RequestID: attempt(0).RequestID}, 10)
+			windows := slices.DeleteFunc(list, func(a outage.Activation) bool { return !a.Standing })
+			if err != nil || len(windows) > 1 {
+				t.Errorf("events %v, answers %v: one request has the windows %+v %v", events, answers, windows, err)
 			}
 		}
 	}

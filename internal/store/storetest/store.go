@@ -85,7 +85,9 @@ func Open(t testing.TB, dir string, change ...func(*store.Options)) *store.Store
 // Decide decides on an alert with the outcome Suppressed.
 func Decide(t testing.TB, s *store.Store, a outage.Alert) ledger.Decision {
 	t.Helper()
-	d, err := s.Ledger.Decide(t.Context(), a, outage.Suppressed, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // a test that waits in vain fails, and does not hang
+	defer cancel()
+	d, err := s.Ledger.Decide(ctx, a, outage.Suppressed, time.Minute)
 	if err != nil {
 		t.Fatalf("Decide(%s): %v", a.ID, err)
 	}
