@@ -37,7 +37,7 @@ type Decision struct {
 
 // The states of a decision. It is abandoned when Decide has stopped waiting for it.
 const (
-	waiting int32 = iota
+	undecided int32 = iota
 	decided
 	abandoned
 )

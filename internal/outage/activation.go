@@ -159,7 +159,8 @@ func ResolveWindows(acts []Activation) {
 	}
 }
 
-// Supersedes reports whether a, which arrived after b, replaces b.
+// Supersedes reports whether a, which arrived after b, replaces b. A cancellation counts as
+// any 11.3 does: it replaces what is pending.
 func (a *Activation) Supersedes(b *Activation) bool {
 	if !b.HasWindow() || a.Form == ServiceRequest && b.Form == SignedPreCommand {
 		return false

@@ -137,12 +137,6 @@ func earliest(a, b *Activation) *Activation {
 	return a
 }
 
-// StartedBefore reports evidence of a genuine outage: the outage started before the
-// window by more than the clocks of hub and motorway may differ.
-func StartedBefore(outageStart, windowStart time.Time, tolerance time.Duration) bool {
-	return windowStart.Sub(outageStart) > tolerance
-}
-
 // Entry is one entry of the suppression log. Its JSON is part of the API.
 type Entry struct {
 	Seq         int64     `json:"sequence"`
@@ -161,8 +155,8 @@ type Entry struct {
 	WindowEnd   time.Time `json:"window_end"`
 	Throttled
 	Outcome       Outcome `json:"outcome"`
-	StartedBefore bool    `json:"started_before_activation"`
-	Repeated      bool    `json:"repeated_in_window"` // the window had an earlier outage
+	StartedBefore bool    `json:"started_before_activation"` // the outage started before the window by more than the clock tolerance
+	Repeated      bool    `json:"repeated_in_window"`        // the window had an earlier outage
 }
 
 // SortByArrival puts activations into the order that ResolveWindows needs: by time

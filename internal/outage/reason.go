@@ -1,6 +1,6 @@
 package outage
 
-// A Direction is a way through the motorway.
+// A Direction is a way through quell.
 type Direction string
 
 const (
@@ -23,14 +23,14 @@ var Reasons = []ReasonText{
 	{ReasonTooLarge, []Direction{North, South}, "the message is longer than 64 KiB; no AD1 or 11.3 is that long"},
 	{ReasonUnreadable, []Direction{North, South}, "the message is not well-formed DUIS, or is an AD1 or an 11.3 that the DUIS schema does not allow"},
 	{ReasonNotAD1, []Direction{North}, "the message is not a Power Outage Alert (DCC alert code AD1)"},
+	{ReasonClockUnsure, []Direction{North}, "this node's clock has jumped, and the right time is not known yet"},
+	{ReasonStoreUnavailable, []Direction{North, South}, "the store did not answer in time"},
 	{ReasonNoWindow, []Direction{North}, "no activation is known for the hub"},
 	{ReasonWindowOpen, []Direction{North}, "the window of an activation on the hub is open"},
 	{ReasonWindowNotBegun, []Direction{North}, "the activation on the hub is future dated, and its window has not started"},
 	{ReasonWindowOver, []Direction{North}, "the window of the activation on the hub is over"},
 	{ReasonWindowWithdrawn, []Direction{North}, "the activation on the hub was cancelled, replaced, refused or closed by hand, or it failed"},
 	{ReasonInShadow, []Direction{North}, "the alert was suppressed before, and came again while the switch was on shadow"},
-	{ReasonStoreUnavailable, []Direction{North, South}, "the store did not answer in time"},
-	{ReasonClockUnsure, []Direction{North}, "this node's clock has jumped, and the right time is not known yet"},
 	{ReasonNotActivation, []Direction{South}, "the message is not a request of Service Reference Variant 11.3"},
 	{ReasonCommandVariant, []Direction{South}, "the CommandVariant of the 11.3 does not match its body (4 with ActivateFirmware; 5 or 7 with SignedPreCommand, 7 on demand only)"},
 	{ReasonLocalDelivery, []Direction{South}, "the Signed Pre-Command is returned for local delivery (CommandVariant 6), and nothing is sent to the meter"},

@@ -13,7 +13,7 @@ type How uint8
 const (
 	// Urgent: in the next transaction, with all else that is urgent.
 	Urgent How = 0
-	// Background: behind what is urgent, in a transaction of its own.
+	// Background: after what is urgent, in a transaction of its own.
 	Background How = 1 << (iota - 1)
 	// Retry: if the database fails, the change is made again, for 10 s at most. An answer
 	// may have been lost, so the change must find out what it has done already.
