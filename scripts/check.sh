@@ -19,6 +19,7 @@ needs() {
 		patroni patroni python3-etcd
 		pgbouncer pgbouncer
 		xmllint libxml2-utils
+		strace strace
 	END
 }
 

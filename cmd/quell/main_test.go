@@ -300,3 +300,47 @@ func TestGracefulStop(t *testing.T) {
 		t.Errorf("%v\n%s", err, p.log)
 	}
 }
+
+// TestDrain: after SIGTERM quell says that it is not ready, and takes messages as before, for the
+// time that is set. Only then does it stop.
+func TestDrain(t *testing.T) {
+	t.Parallel() // it waits more than it computes
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	const drain = 4 * time.Second // long, for a busy machine
+	i.write(strings.Replace(string(read(t, i.config)), "drain: 0s", "drain: "+drain.String(), 1))
+	p := i.serve()
+	began := time.Now()
+	p.Process.Signal(syscall.SIGTERM)
+	ready := func() int {
+		res, err := http.Get(p.admin + "/readyz")
+		if err != nil {
+			return 0
+		}
+		res.Body.Close()
+		return res.StatusCode
+	}
+	for ready() == 200 && time.Since(began) < drain {
+		time.Sleep(time.Millisecond)
+	}
+	if got := ready(); got != 503 {
+		t.Errorf("/readyz answers %d", got)
+	}
+	for _, to := range []string{p.south, p.north} {
+		res, err := http.Post(to, "application/xml", strings.NewReader("<x/>"))
+		if err != nil {
+			t.Errorf("a message while it drains: %v", err)
+			continue
+		}
+		res.Body.Close()
+		if res.StatusCode != 200 {
+			t.Errorf("a message while it drains: %s", res.Status)
+		}
+	}
+	if err := <-p.exited; err != nil {
+		t.Errorf("%v\n%s", err, p.log)
+	}
+	if took := time.Since(began); took < drain {
+		t.Errorf("it stopped after %v", took)
+	}
+}

@@ -437,7 +437,7 @@ func (j *Journal[R]) putAside(ending string, line []byte, what string, why error
 	f, err := os.OpenFile(j.path+ending, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err == nil {
 		_, err = f.Write(line)
-		err = errors.Join(err, f.Sync(), f.Close())
+		err = errors.Join(err, f.Sync(), f.Close(), datadir.Sync(filepath.Dir(j.path)))
 	}
 	j.log.Error(what, "file", j.path+ending, "error", why, "kept", err == nil)
 }
