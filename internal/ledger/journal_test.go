@@ -279,7 +279,10 @@ func testJournalMeetsSlowness(t *testing.T) {
 		s.Ledger.RememberActivation(t.Context(), storetest.OnDemand(n, 1, storetest.T0))
 	}
 	release()
-	storetest.Eventually(t, "played", func() bool { return s.Ledger.Pending() == 0 })
+	for left := records; left > 0; { // a busy machine needs more, smaller transactions
+		storetest.Eventually(t, "more of them are played", func() bool { return s.Ledger.Pending() < left })
+		left = s.Ledger.Pending()
+	}
 }
 
 // Nobody waits for a disk that hangs, however many records there are for it.
