@@ -1,11 +1,13 @@
 package gateway
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -79,6 +81,55 @@ func TestSecondTry(t *testing.T) {
 	}
 	if tried < 4 {
 		t.Errorf("%d messages were sent on another connection", tried)
+	}
+}
+
+// TestBrokenOff: a sender breaks off within a message that quell decides on, or sends what is no
+// chunk. Nothing of it goes forward, and no window is recorded.
+func TestBrokenOff(t *testing.T) {
+	w := startedWorld(t)
+	n := 0
+	for d, m := range map[outage.Direction]*message{outage.South: activateNow(1, 1), outage.North: alertOf(2, 1, w.now())} {
+		for _, some := range []int{0, len(m.body) / 2, len(m.body) - 1, len(m.body)} {
+			const head = "POST / HTTP/1.1\r\nHost: quell\r\nContent-Type: application/xml\r\n"
+			chunk := fmt.Sprintf("%x\r\n%s\r\n", some, m.body[:some])
+			if some == 0 {
+				chunk = ""
+			}
+			for what, text := range map[string]string{
+				"closes after a chunk":  head + "Transfer-Encoding: chunked\r\n\r\n" + chunk,
+				"closes within a chunk": head + fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s", len(m.body)+1, m.body[:some]),
+				"sends no chunk":        head + "Transfer-Encoding: chunked\r\n\r\n" + chunk + "no chunk\r\n",
+				"closes too early":      head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(m.body)+1, m.body[:some]),
+			} {
+				n++
+				c, err := net.Dial("tcp", w.front[d].Listener.Addr().String())
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.SetDeadline(time.Now().Add(long))
+				io.WriteString(c, text)
+				if what != "sends no chunk" {
+					c.(*net.TCPConn).CloseWrite()
+				}
+				answer, status, err := readAnswer(bufio.NewReader(c))
+				c.Close()
+				if err != nil || status != 400 {
+					t.Errorf("%s, the sender %s of %d bytes: status %d, %q, %v", d, what, some, status, answer, err)
+				}
+			}
+		}
+	}
+	for d, hop := range w.hops {
+		if got := hop.seen(0); len(got) != 0 {
+			t.Errorf("%s: %d messages went forward", d, len(got))
+		}
+	}
+	if list, err := w.store.Windows.Activations(t.Context(), windows.Filter{ESME: meterID(1)}, 10); err != nil || len(list) != 0 {
+		t.Errorf("recorded are %+v %v", list, err)
+	}
+	if got := w.metric("quell_refused_total", "cause=broken-off"); got != float64(n) {
+		t.Errorf("%g of %d messages are counted", got, n)
 	}
 }
 

@@ -155,3 +155,13 @@ func TestPowerCut(t *testing.T) {
 		j.Close()
 	}
 }
+
+// A journal is only opened if its folder can be synced: a new file may not be in it for good.
+func TestFolderIsSynced(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	j, err := Open(Options[note]{Path: filepath.Join(gone, "pending"), Log: slog.New(slog.DiscardHandler), OpenFile: func(string) (File, error) { return &disk{}, nil }})
+	if err == nil {
+		j.Close()
+		t.Error("the folder is not there, and the journal was opened")
+	}
+}

@@ -96,6 +96,44 @@ func describe(acts []outage.Activation) (text string) {
 	return text
 }
 
+// The order of receipt counts, not that in which requests are recorded: one may come from a
+// journal, or from another node.
+func TestRecordedLate(t *testing.T) { storetest.EachEngine(t, testRecordedLate) }
+
+func testRecordedLate(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	at := storetest.T0.Add(time.Hour)
+	meter := 0
+	for _, kind := range []outage.Kind{outage.Cancellation, outage.Closing, outage.FutureDated, outage.OnDemand} {
+		for _, before := range []bool{false, true} { // whether it was received before the window's request
+			for _, late := range []bool{false, true} { // whether it is recorded after it
+				meter++
+				received := storetest.T0.Add(20 * time.Minute)
+				if before {
+					received = storetest.T0
+				}
+				window := storetest.FutureDated(meter, 1, storetest.T0.Add(10*time.Minute), at)
+				other := outage.Request{ID: outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(meter), Counter: 2}, Form: outage.SignedPreCommand,
+					Order: outage.Order{Kind: kind}, Received: received}
+				if kind == outage.FutureDated {
+					other.Order.At = at.Add(5 * time.Hour)
+				}
+				list := []outage.Activation{other.Activation(storetest.Hub(meter), 30*time.Minute), window}
+				if late {
+					slices.Reverse(list)
+				}
+				for _, a := range list {
+					s.Ledger.Record(t.Context(), a)
+				}
+				d := storetest.Decide(t, s, storetest.AD1(meter, fmt.Sprint("alert ", meter), at.Add(time.Minute)))
+				if (d.Outcome == outage.Suppressed) != before {
+					t.Errorf("%s, received before the window's request: %v, recorded after it: %v: %+v", kind, before, late, d.Decision)
+				}
+			}
+		}
+	}
+}
+
 // Three attempts of one request, with every answer, in every order of sending and answering:
 // the request has one window if any attempt was accepted, and no window otherwise.
 func TestAttempts(t *testing.T) { storetest.EachEngine(t, testAttempts) }
