@@ -102,9 +102,9 @@ tests() {
 	for package in "${unwatched[@]}"; do race+=("-gcflags=$package=-race=false"); done
 	command -v gcc >/dev/null || { loudly "no gcc" "data races"; race=(); }
 	[[ ${#race[@]} == 0 ]] || shared_code "${race[@]}" || return
-	# Tests that call t.Parallel wait more than they compute, so more of them run at once than there are cores.
+	# Tests wait more than they compute, so more of them, and of packages, run at once than there are cores.
 	# The packages that take longest begin first.
-	scripts/in_memory.sh go test "${race[@]}" -shuffle=on -parallel 4 -timeout 12m -v \
+	scripts/in_memory.sh go test "${race[@]}" -shuffle=on -p 3 -parallel 4 -timeout 12m -v \
 		./cmd/quell ./internal/store ./internal/ledger ./internal/windows ./... 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
 }
 
