@@ -11,8 +11,9 @@ build:
 check:
 	scripts/check.sh
 
+# The tests, without those that take long.
 test:
-	scripts/in_memory.sh go test ./...
+	scripts/in_memory.sh go test -short -p 4 -parallel 4 ./...
 
 # Write what is generated from the code. "make check" fails if it is stale.
 generate:

@@ -130,6 +130,9 @@ func (tr *traffic) report(what string, before int) (after int) {
 // loses its store. Each message gets through. No next hop gets a message twice, unless its
 // sender sent it twice. HAProxy knows the state of each node.
 func TestLoadBalancer(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	tr := &traffic{stop: make(chan bool), seen: map[string]int{}, resent: map[string][]string{}, begun: make(chan bool), answerSlow: make(chan bool)}
 	hop := httptest.NewServer(tr)
 	t.Cleanup(hop.Close)

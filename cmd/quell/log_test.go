@@ -319,6 +319,9 @@ func TestLogIsCut(t *testing.T) {
 // The trail is a FIFO that nobody reads. Messages go on, and a stop ends the process. When
 // somebody reads it, the lines are complete and in order.
 func TestTrailHangs(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	q := newUnread(t)
 	trail := filepath.Join(q.i.dir, "data", "audit", "trail.jsonl")

@@ -57,6 +57,9 @@ func leader(t testing.TB, nodes []*process) int {
 // is rolled out. No alert is lost, or delivered and logged as suppressed. No window whose
 // 11.3 was answered is lost. The reports have every entry once.
 func TestThreeNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	primary := storetest.Start(t)
 	admin, err := sql.Open("pgx", primary.URL("postgres"))
@@ -249,6 +252,9 @@ func TestThreeNodes(t *testing.T) {
 // A configuration is read again while the database is away. What does not need the database
 // comes into force at once, the device list when the database is back.
 func TestReloadWithoutStore(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	var nodes []*installation

@@ -63,6 +63,9 @@ func clone(t *testing.T) (dir string) {
 // The commands of the quickstart do what README.md says. A shell runs them as they are, in a
 // folder like the top of a clone. Only the ports differ.
 func TestQuickstart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
 		t.Skip("there is no curl; on Debian it is in curl")
@@ -131,6 +134,9 @@ func TestQuickstart(t *testing.T) {
 
 // A device list that is built into the program is in force after the start.
 func TestListBuiltIn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	dir := clone(t)
 	build := exec.Command("bash", "scripts/build.sh")

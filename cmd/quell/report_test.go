@@ -86,6 +86,9 @@ func confirmed(c *console.Client, reports int) bool {
 // quell is killed with kill -9 at each step between the cut of a report and its
 // confirmation. Each remote then has each file once, right to the byte, and nothing else.
 func TestKillReporting(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	sshd := remotetest.NewSSHD(t, false)
 	dav, plain := t.TempDir(), t.TempDir()

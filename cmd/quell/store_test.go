@@ -17,6 +17,9 @@ import (
 // stopped, and a command that is killed again and again copies the rest. A quell on the copy
 // goes on.
 func TestStoreCopy(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	database := storetest.Start(t).URL("postgres")
 	hop := accept(t)

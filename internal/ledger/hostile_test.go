@@ -165,6 +165,9 @@ func testShadowInOneBatch(t *testing.T) {
 func TestLongHistories(t *testing.T) { storetest.EachEngine(t, testLongHistories) }
 
 func testLongHistories(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	s := storetest.Open(t, t.TempDir())
 	const long = 20_000
 	rows := func(table, columns string, row func(n int) string) {

@@ -268,6 +268,9 @@ func testJournalMeetsRestore(t *testing.T) {
 func TestJournalMeetsSlowness(t *testing.T) { storetest.OnlyPostgres(t, testJournalMeetsSlowness) }
 
 func testJournalMeetsSlowness(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	dir := t.TempDir()
 	s := storetest.Open(t, dir)

@@ -64,6 +64,9 @@ func TestHistoriesWithoutStore(t *testing.T) {
 }
 
 func TestHistoriesOnPostgreSQL(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	server := storetest.Start(t)
 	db, err := sql.Open("pgx", server.URL("postgres"))
 	if err != nil {

@@ -182,6 +182,9 @@ func TestHostKeys(t *testing.T) {
 
 // The session is killed or stopped in the middle of a file.
 func TestSessionDies(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	f, content := aFile(t, 3_000_000)
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP} {
@@ -236,6 +239,9 @@ func TestFolderFull(t *testing.T) {
 
 // No SSH connection outlives a try, whatever its result.
 func TestConnectionsEnd(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	was := idleTimeout
 	idleTimeout = time.Hour // connections must not end because of this
 	defer func() { idleTimeout = was }()

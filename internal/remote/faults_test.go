@@ -35,6 +35,9 @@ func fails(t *testing.T, target string, f File, content []byte, says string, rep
 }
 
 func TestSFTPFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	f, content := aFile(t, 3_000_000)
 	s := remotetest.NewSSHD(t, false)
 	var n atomic.Int32
@@ -99,6 +102,9 @@ func full(t testing.TB, dir string) {
 }
 
 func TestWebDAVFaults(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel()
 	f, content := aFile(t, 1_000_000)
 	dir := t.TempDir()

@@ -145,6 +145,9 @@ func TestNotLeaderAnyMore(t *testing.T) {
 // stopped and started. In the end the remote has each report once, and the reports have each
 // entry once, with its true outcome.
 func TestNodesReport(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	seed := rand.Uint64()

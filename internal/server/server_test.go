@@ -26,6 +26,9 @@ import (
 // TestStopEnds: neither a next hop that never answers nor a sender that never
 // finishes keeps quell from stopping when its time is over.
 func TestStopEnds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	arrived, never := make(chan bool, 1), make(chan bool)
 	hop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {

@@ -20,6 +20,9 @@ import (
 // A node's machine fails while it sends a statement and holds the writer's lock. The
 // server would wait for the rest for hours. The other nodes do not wait so long.
 func TestDeadWriter(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	server := storetest.Start(t)
 	proxy := remotetest.NewProxy(t, server.Socket())

@@ -18,6 +18,9 @@ import (
 // primary's machine. Each comes back. All this happens during traffic and behind PgBouncer. What
 // was acknowledged is on the next primary. What was not went forward, or to the journal.
 func TestClusterFailsOver(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	start := time.Now()
 	c := storetest.StartCluster(t)

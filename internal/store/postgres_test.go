@@ -124,6 +124,9 @@ func TestLongOutage(t *testing.T) {
 // A database that hangs, rather than refuses, takes seconds to fail. All that comes meanwhile goes
 // into the journal, each time, and also when the store is closed.
 func TestHangingDatabase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes long")
+	}
 	t.Parallel() // it waits more than it computes
 	proxy := remotetest.NewProxy(t, storetest.Start(t).Socket())
 	dir, database := t.TempDir(), func(o *store.Options) { o.Database = storetest.Through(proxy) }
