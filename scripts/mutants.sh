@@ -29,7 +29,7 @@ mkdir "$copy"
 git ls-files -z --cached --others --exclude-standard | tar --null --ignore-failed-read -T - -c 2>/dev/null | tar -x -C "$copy"
 cd "$copy"
 export GIT_CEILING_DIRECTORIES=$work # the copy is in no repository
-export GOFLAGS="${GOFLAGS:-} -count=1 -vet=off -timeout=60s"
+export GOFLAGS="${GOFLAGS:-} -count=1 -vet=off -timeout=150s"
 
 failed=()
 

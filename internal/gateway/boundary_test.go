@@ -173,7 +173,7 @@ func TestHalfSentBodies(t *testing.T) {
 // TestConsoleHasItsOwnConnections: senders use all connections. The console still
 // answers, and reports that.
 func TestConsoleHasItsOwnConnections(t *testing.T) {
-	w := startedWorldWith(t, Limits{Connections: 3})
+	w := startedWorldWith(t, Limits{Connections: 3, ConsoleConnections: 8})
 	fronts := w.serveReal()
 	console := w.listen("console", http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		io.Copy(rw, r.Body)
@@ -187,7 +187,11 @@ func TestConsoleHasItsOwnConnections(t *testing.T) {
 		io.WriteString(c, "POST")
 	}
 	w.eventually("the listener is full", func() bool { return w.metric("quell_connections_full_total", "listener=northbound") == 1 })
-	res, err := http.Post(console.URL, "text/plain", strings.NewReader("asked\n"))
+	for range 4 {
+		io.WriteString(console.dial(t), "POST")
+	}
+	ask := &http.Client{Timeout: 30 * time.Second}
+	res, err := ask.Post(console.URL, "text/plain", strings.NewReader("asked\n"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,7 +92,7 @@ type conversation struct {
 }
 
 // long is more time than anything takes that works.
-const long = time.Minute
+const long = 30 * time.Second
 
 func (c *conversation) fail(format string, args ...any) {
 	c.Helper()
