@@ -7,7 +7,7 @@ build: export DEVICE_LIST := $(value DEVICE_LIST)
 build:
 	scripts/build.sh
 
-# The whole check. .ci/run runs exactly this.
+# The whole check. .ci/run runs it, and five of the mutants.
 check:
 	scripts/check.sh
 
