@@ -235,7 +235,7 @@ func TestPanicWithoutReader(t *testing.T) {
 	t.Parallel() // it waits more than it computes
 	for _, hangs := range []bool{false, true} {
 		q := newUnread(t)
-		q.i.write(string(read(t, q.i.config)) + "report: {remotes: [{name: folder, target: \"" + t.TempDir() + "\"}]}\n")
+		q.i.write(string(read(t, q.i.config)) + "report: {every: 10000d, remotes: [{name: folder, target: \"" + t.TempDir() + "\"}]}\n")
 		r := q.pipe(panicAt+"=recorded as sent", logLimitOf+"=100000")
 		out := &output{}
 		if hangs {

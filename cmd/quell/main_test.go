@@ -94,6 +94,8 @@ type installation struct {
 	stderr              *os.File // of the next process; nil: process.log
 }
 
+// install returns an installation that is not started. Tests that count reports add
+// "every: 10000d", so that no report falls due while they run.
 func install(t testing.TB, southHop, northHop, more string) *installation {
 	i := &installation{t: t, dir: t.TempDir(), south: remotetest.FreeAddr(t), north: remotetest.FreeAddr(t), admin: remotetest.FreeAddr(t), program: os.Args[0]}
 	i.config = filepath.Join(i.dir, "quell.yaml")

@@ -71,7 +71,7 @@ func TestReload(t *testing.T) {
 func TestReloadMovesRemote(t *testing.T) {
 	hop := accept(t)
 	before, after := t.TempDir(), t.TempDir()
-	i := install(t, hop, hop, fmt.Sprintf("report: {remotes: [{name: esi, target: %q}]}\n", before))
+	i := install(t, hop, hop, fmt.Sprintf("report: {every: 10000d, remotes: [{name: esi, target: %q}]}\n", before))
 	p := i.serve()
 	for n := range 2 {
 		if status, _, errs := i.quell("report", "cut"); status != 0 {
@@ -108,7 +108,7 @@ func TestReloadCutsOffNoDelivery(t *testing.T) {
 		})
 	})
 	hop := accept(t)
-	i := install(t, hop, hop, fmt.Sprintf("report: {remotes: [{name: esi, target: %q}]}\n", remotetest.WebDAVTarget(url, "in")))
+	i := install(t, hop, hop, fmt.Sprintf("report: {every: 10000d, remotes: [{name: esi, target: %q}]}\n", remotetest.WebDAVTarget(url, "in")))
 	p := i.serve()
 	if status, _, errs := i.quell("report", "cut"); status != 0 {
 		t.Fatal(errs)

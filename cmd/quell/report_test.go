@@ -106,7 +106,7 @@ func TestKillReporting(t *testing.T) {
 		})
 	})
 	hop := accept(t)
-	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nreport:\n  per_distributor: true\n  remotes:\n  - {name: plain, target: %q}\n  - {name: esi, target: %q}\n  - {name: dno, target: %q, filter: \"12\"}\n",
+	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nreport:\n  every: 10000d\n  per_distributor: true\n  remotes:\n  - {name: plain, target: %q}\n  - {name: esi, target: %q}\n  - {name: dno, target: %q, filter: \"12\"}\n",
 		plain, sshd.Target(sshd.Addr, sshd.Dir+"/in"), remotetest.WebDAVTarget(url, "library")))
 	i.track(1)
 	alerts := 0
@@ -216,7 +216,7 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	if err := os.WriteFile(dir, []byte("in the way"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nhousekeeping: {keep_log: 1ms}\nreport: {remotes: [{name: esi, target: %q}]}\n", dir))
+	i := install(t, hop, hop, fmt.Sprintf("store_timeout: 5s\nhousekeeping: {keep_log: 1ms}\nreport: {every: 10000d, remotes: [{name: esi, target: %q}]}\n", dir))
 	i.track(1)
 	p := i.serve()
 	post(t, p.south, preCommand(0))

@@ -144,7 +144,7 @@ func TestSyncs(t *testing.T) {
 		arrived = func() { n++; check() }
 		return func() int { mu.Lock(); defer mu.Unlock(); return n }
 	}
-	i := install(t, hop.URL, hop.URL, fmt.Sprintf("store_timeout: 2s\naudit_trail: {enabled: false}\nreport: {remotes: [{name: esi, target: %q}]}\n", remote))
+	i := install(t, hop.URL, hop.URL, fmt.Sprintf("store_timeout: 2s\naudit_trail: {enabled: false}\nreport: {every: 10000d, remotes: [{name: esi, target: %q}]}\n", remote))
 	i.track(1)
 	data := filepath.Join(i.dir, "data")
 	pending, wal := filepath.Join(data, "pending"), filepath.Join(data, "quell.db-wal")
