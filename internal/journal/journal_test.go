@@ -207,7 +207,7 @@ func TestJournalUnreadable(t *testing.T) {
 		t.Errorf("without zeroUnreadable: %v", err)
 	}
 
-	// Whoever plays the journal is told of it some times, and then gets the rest.
+	// The reader of the journal is told of it some times, and then gets the rest.
 	path := filepath.Join(t.TempDir(), "pending")
 	if err := os.WriteFile(path, text, 0o600); err != nil {
 		t.Fatal(err)
