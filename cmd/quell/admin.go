@@ -35,8 +35,9 @@ func getenv(environ []string, name string) string {
 
 // connect finds the quell that a configuration belongs to: the one that runs, or else its
 // store, opened for one command. absent then says when a change takes effect; it is "" if a
-// quell runs. Without a quell and a store the error is store.ErrNone.
-func connect(ctx context.Context, file string, e *env) (c *console.Client, absent string, done func() error, err error) {
+// quell runs. Where there is no quell and no store, it creates a store if create says so;
+// otherwise the error is store.ErrNone.
+func connect(ctx context.Context, file string, e *env, create bool) (c *console.Client, absent string, done func() error, err error) {
 	cfg, err := config.Load(file, e.environ)
 	if err != nil {
 		if file == "" {
@@ -50,18 +51,9 @@ func connect(ctx context.Context, file string, e *env) (c *console.Client, absen
 	} else if !errors.Is(err, console.ErrNotRunning) {
 		return nil, "", nil, err
 	}
-	return openStore(ctx, cfg, e, true)
-}
-
-// connectOrCreate is connect, but creates a store where there is none.
-func connectOrCreate(ctx context.Context, file string, e *env) (c *console.Client, absent string, done func() error, err error) {
-	c, absent, done, err = connect(ctx, file, e)
-	if !errors.Is(err, store.ErrNone) {
+	c, absent, done, err = openStore(ctx, cfg, e, true)
+	if !create || !errors.Is(err, store.ErrNone) {
 		return c, absent, done, err
-	}
-	cfg, err := config.Load(file, e.environ)
-	if err != nil {
-		return nil, "", nil, err
 	}
 	c, absent, done, err = openStore(ctx, cfg, e, false)
 	if err == nil && cfg.Database() == "" {
@@ -123,11 +115,7 @@ func runImport(ctx context.Context, e *env, configFile, kind string, names []str
 		total += info.Size()
 		files = append(files, devices.File{Name: name, Reader: f})
 	}
-	open := connectOrCreate
-	if how.DryRun {
-		open = connect
-	}
-	c, absent, done, err := open(ctx, configFile, e)
+	c, absent, done, err := connect(ctx, configFile, e, !how.DryRun)
 	if err != nil {
 		return err
 	}

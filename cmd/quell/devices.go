@@ -33,7 +33,7 @@ var devicesCommand = command{
 		if action == "import" {
 			return runImport(ctx, e, *file, "devices", ids, *how)
 		}
-		c, _, done, err := connect(ctx, *file, e)
+		c, _, done, err := connect(ctx, *file, e, false)
 		if err != nil {
 			return err
 		}

@@ -21,7 +21,7 @@ var explainCommand = command{
 		if err != nil || len(rest) != 1 {
 			return orUsage(err, "needs one id")
 		}
-		c, _, done, err := connect(ctx, *file, e)
+		c, _, done, err := connect(ctx, *file, e, false)
 		if err != nil {
 			return err
 		}

@@ -101,7 +101,7 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	} else if len(rest) != 0 {
 		return errUsage{what + " takes no arguments"}
 	}
-	c, absent, done, err := connect(ctx, *file, e)
+	c, absent, done, err := connect(ctx, *file, e, false)
 	if err != nil {
 		return err
 	}

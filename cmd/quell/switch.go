@@ -26,7 +26,7 @@ var switchCommand = command{
 		if strings.TrimSpace(*why) == "" {
 			return errUsage{"say why: --why TEXT"}
 		}
-		c, absent, done, err := connect(ctx, *file, e)
+		c, absent, done, err := connect(ctx, *file, e, false)
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ var switchCommand = command{
 
 // showSwitch prints the position of the switch, and its last change.
 func showSwitch(ctx context.Context, e *env, file string) error {
-	c, _, done, err := connect(ctx, file, e)
+	c, _, done, err := connect(ctx, file, e, false)
 	if err != nil {
 		return err
 	}

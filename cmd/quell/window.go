@@ -53,7 +53,7 @@ var windowCommand = command{
 				return errUsage{err.Error()}
 			}
 		}
-		c, absent, done, err := connect(ctx, *file, e)
+		c, absent, done, err := connect(ctx, *file, e, false)
 		if err != nil {
 			return err
 		}
