@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/store/storetest"
 )
 
 // numberHeader has the number of a message of the traffic. slowHeader marks the messages
@@ -115,7 +116,7 @@ func (tr *traffic) post(client *http.Client, url, number string, body []byte) er
 func (tr *traffic) goesOn(what string) {
 	tr.b.t.Helper()
 	from := tr.answered.Load()
-	wait(tr.b.t, "traffic goes on "+what, func() bool { return tr.answered.Load() > from+100 })
+	storetest.Eventually(tr.b.t, "traffic goes on "+what, func() bool { return tr.answered.Load() > from+100 })
 }
 
 // report logs how many messages had to be sent again since the last report.
@@ -253,7 +254,7 @@ func (tr *traffic) comesBack(node int, n *installation) *process {
 	before := tr.b.taken(node)
 	p := n.serve()
 	tr.b.is(node, "UP")
-	wait(tr.b.t, "it gets messages again", func() bool { return tr.b.taken(node) > before+20 })
+	storetest.Eventually(tr.b.t, "it gets messages again", func() bool { return tr.b.taken(node) > before+20 })
 	return p
 }
 
@@ -263,7 +264,7 @@ func (tr *traffic) takenOut(node int, n *installation, p *process) {
 	t.Helper()
 	name := fmt.Sprintf("/quell%d", node+1)
 	tr.b.command("set server southbound" + name + " state drain")
-	wait(t, "the node has finished", func() bool {
+	storetest.Eventually(t, "the node has finished", func() bool {
 		s := tr.b.stats()
 		south, north := s["southbound"+name], s["northbound"+name]
 		return south["status"] == "DRAIN" && north["status"] == "DRAIN" && south["scur"] == "0" && north["scur"] == "0"
@@ -275,7 +276,7 @@ func (tr *traffic) takenOut(node int, n *installation, p *process) {
 	before := tr.b.taken(node)
 	n.serve()
 	tr.b.command("set server southbound" + name + " state ready")
-	wait(t, "it gets messages again", func() bool { return tr.b.taken(node) > before+20 })
+	storetest.Eventually(t, "it gets messages again", func() bool { return tr.b.taken(node) > before+20 })
 }
 
 // withoutStore locks the store of a node from another program. The node answers the checks,
@@ -289,7 +290,7 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 	}
 	defer db.Close()
 	db.SetMaxOpenConns(1)
-	wait(t, "the lock is taken", func() bool { _, err := db.Exec("BEGIN IMMEDIATE"); return err == nil })
+	storetest.Eventually(t, "the lock is taken", func() bool { _, err := db.Exec("BEGIN IMMEDIATE"); return err == nil })
 	c := console.Client{Base: "http://" + n.admin}
 	degraded := func() bool {
 		s, err := c.Status(t.Context())
@@ -297,7 +298,7 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 			return strings.HasPrefix(text, "the store does not answer: every alert is forwarded")
 		})
 	}
-	wait(t, "the node says that it is degraded", degraded)
+	storetest.Eventually(t, "the node says that it is degraded", degraded)
 	row := func() (m map[string]string, unchanged int) {
 		m = tr.b.stats()[fmt.Sprintf("southbound/quell%d", node+1)]
 		unchanged, _ = strconv.Atoi(m["lastchg"]) // seconds
@@ -305,7 +306,7 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 	}
 	_, from := row()
 	before := tr.b.taken(node)
-	wait(t, "some checks pass, and messages", func() bool {
+	storetest.Eventually(t, "some checks pass, and messages", func() bool {
 		_, now := row()
 		return now > from+3 && tr.b.taken(node) > before+100
 	})
@@ -315,5 +316,5 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 	if _, err := db.Exec("ROLLBACK"); err != nil {
 		t.Error(err)
 	}
-	wait(t, "the store is back", func() bool { return !degraded() })
+	storetest.Eventually(t, "the store is back", func() bool { return !degraded() })
 }

@@ -16,6 +16,7 @@ import (
 	"quell/internal/gateway"
 	"quell/internal/gbcs"
 	"quell/internal/outage"
+	"quell/internal/store/storetest"
 )
 
 const originator = outage.DeviceID(0x90B3D51F30010000)
@@ -188,7 +189,7 @@ func (c *campaign) goesOn() {
 		return len(c.suppressed) + len(c.forwarded)
 	}
 	from := count()
-	wait(c.t, "traffic goes on", func() bool { return count() > from+100 })
+	storetest.Eventually(c.t, "traffic goes on", func() bool { return count() > from+100 })
 }
 
 // suppresses waits for more suppressions, which show that the store works.
@@ -200,7 +201,7 @@ func (c *campaign) suppresses() {
 		return len(c.suppressed)
 	}
 	from := count()
-	wait(c.t, "the store decides again", func() bool { return count() > from+50 })
+	storetest.Eventually(c.t, "the store decides again", func() bool { return count() > from+50 })
 }
 
 // sendAgain sends the messages that were not answered until they are, each time to another

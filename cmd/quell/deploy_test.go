@@ -25,6 +25,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/remote/remotetest"
 	"quell/internal/server"
+	"quell/internal/store/storetest"
 )
 
 // deployed reads a file of the folder deploy.
@@ -132,7 +133,7 @@ func balance(t testing.TB, nodes []*installation) *balancer {
 			t.Logf("haproxy:\n%.20000s", b.log)
 		}
 	})
-	wait(t, "haproxy has checked each node", func() bool {
+	storetest.Eventually(t, "haproxy has checked each node", func() bool {
 		s := b.stats()
 		for i := range nodes {
 			if row := s[fmt.Sprintf("southbound/quell%d", i+1)]; row["check_status"] == "" || row["check_status"] == "INI" {
@@ -178,7 +179,7 @@ func (b *balancer) stats() map[string]map[string]string {
 func (b *balancer) is(node int, status string) {
 	b.t.Helper()
 	name := fmt.Sprintf("/quell%d", node+1)
-	wait(b.t, name+" is "+status, func() bool {
+	storetest.Eventually(b.t, name+" is "+status, func() bool {
 		s := b.stats()
 		return s["southbound"+name]["status"] == status && s["northbound"+name]["status"] == status
 	})

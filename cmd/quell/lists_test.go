@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"quell/internal/console"
+	"quell/internal/store/storetest"
 )
 
 // meters returns a device list.
@@ -41,7 +42,7 @@ func TestConfiguredListShrinks(t *testing.T) {
 	}
 	says := func(what string) {
 		t.Helper()
-		wait(t, what, func() bool {
+		storetest.Eventually(t, what, func() bool {
 			s := status()
 			has := strings.Contains(strings.Join(s.Degraded, "\n"), "device_list: the file is not in force")
 			metric := fmt.Sprintf("quell_configured_file_refused{key=\"device_list\"} %d", map[bool]int{true: 1}[what != ""])
@@ -89,7 +90,7 @@ func TestConfiguredListShrinks(t *testing.T) {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the file is what is in force", func() bool {
+	storetest.Eventually(t, "the file is what is in force", func() bool {
 		s := status()
 		return s.DeviceList.Rows == 10 && !strings.Contains(strings.Join(s.Degraded, "\n"), "device_list")
 	})

@@ -20,6 +20,7 @@ import (
 	"quell/internal/duis"
 	"quell/internal/gateway"
 	"quell/internal/outage"
+	"quell/internal/store/storetest"
 )
 
 // unread is a quell whose log or trail nobody reads, with what its next hops got.
@@ -163,7 +164,7 @@ func TestNobodyReadsTheLog(t *testing.T) {
 	out := &output{}
 	done := make(chan bool)
 	go func() { io.Copy(out, r); close(done) }()
-	wait(t, "the log says what it lost", func() bool { return strings.Contains(out.String(), "lines of the log were lost") })
+	storetest.Eventually(t, "the log says what it lost", func() bool { return strings.Contains(out.String(), "lines of the log were lost") })
 	q.traffic(20)
 	if err := q.end(); err != nil {
 		t.Error(err)
@@ -240,7 +241,7 @@ func TestPanicWithoutReader(t *testing.T) {
 		out := &output{}
 		if hangs {
 			q.traffic(500)
-			wait(t, "quell notices that nobody reads", func() bool { return q.degraded("nothing was written for") })
+			storetest.Eventually(t, "quell notices that nobody reads", func() bool { return q.degraded("nothing was written for") })
 			time.Sleep(2 * watchEvery)
 		} else {
 			go io.Copy(out, r)
@@ -255,7 +256,7 @@ func TestPanicWithoutReader(t *testing.T) {
 			t.Fatalf("hangs: %v: a panic does not end it", hangs)
 		}
 		if !hangs {
-			wait(t, "the panic is on standard error", func() bool { return strings.Contains(out.String(), "panic: as the test wants") })
+			storetest.Eventually(t, "the panic is on standard error", func() bool { return strings.Contains(out.String(), "panic: as the test wants") })
 		}
 	}
 }
@@ -283,7 +284,7 @@ func TestLogOfTheLibraries(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	wait(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "Unsolicited response") })
+	storetest.Eventually(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "Unsolicited response") })
 	for line := range strings.SplitSeq(p.log.String(), "\n") {
 		if strings.Contains(line, "Unsolicited") && (!strings.HasPrefix(line, "time=") || len(line) > 3*maxLogValue || !strings.Contains(line, "…")) {
 			t.Errorf("%d bytes: %s", len(line), line)
@@ -308,7 +309,7 @@ func TestLogIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	wait(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "withdrawn") })
+	storetest.Eventually(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "withdrawn") })
 	for line := range strings.SplitSeq(p.log.String(), "\n") {
 		if len(line) > 4*maxLogValue {
 			t.Errorf("a line of %d bytes: %.100s", len(line), line)
@@ -334,7 +335,7 @@ func TestTrailHangs(t *testing.T) {
 	}
 	q.p = q.i.serve()
 	q.traffic(100)
-	wait(t, "degraded says that the trail hangs", func() bool { return q.degraded("the service audit trail: ") })
+	storetest.Eventually(t, "degraded says that the trail hangs", func() bool { return q.degraded("the service audit trail: ") })
 	r, err := os.Open(trail)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +346,7 @@ func TestTrailHangs(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(buf, []byte(`{"time":`)) {
 		t.Errorf("read from the trail: %v %.100s", err, buf[:n])
 	}
-	wait(t, "degraded does not say any more that the trail hangs", func() bool { return !q.degraded("the service audit trail: ") })
+	storetest.Eventually(t, "degraded does not say any more that the trail hangs", func() bool { return !q.degraded("the service audit trail: ") })
 	q.traffic(1000) // more than the pipe holds
 	if err := q.end(); err == nil {
 		t.Error("lines of the trail were lost at the stop, and the exit status does not say so")
@@ -362,7 +363,7 @@ func TestHangupReopensTrail(t *testing.T) {
 	q.traffic(20)
 	trail := filepath.Join(q.i.dir, "data", "audit", "trail.jsonl")
 	moved := trail + ".1"
-	wait(t, "the trail is written", func() bool { return bytes.Count(read(t, trail), []byte("\n")) == 20 })
+	storetest.Eventually(t, "the trail is written", func() bool { return bytes.Count(read(t, trail), []byte("\n")) == 20 })
 	for _, config := range []string{"", "rubbish: 1\n"} {
 		if err := os.Rename(trail, moved); err != nil {
 			t.Fatal(err)
@@ -370,10 +371,10 @@ func TestHangupReopensTrail(t *testing.T) {
 		text := read(t, q.i.config)
 		q.i.write(string(text) + config)
 		q.p.Process.Signal(syscall.SIGHUP)
-		wait(t, "the trail is opened again", func() bool { _, err := os.Stat(trail); return err == nil })
+		storetest.Eventually(t, "the trail is opened again", func() bool { _, err := os.Stat(trail); return err == nil })
 		before := len(read(t, moved))
 		q.traffic(20)
-		wait(t, "the new trail is written", func() bool { return bytes.Count(read(t, trail), []byte("\n")) == 20 })
+		storetest.Eventually(t, "the new trail is written", func() bool { return bytes.Count(read(t, trail), []byte("\n")) == 20 })
 		if now := len(read(t, moved)); now != before {
 			t.Errorf("the trail that was moved grew from %d to %d bytes", before, now)
 		}
@@ -401,10 +402,10 @@ func TestHangupAtStart(t *testing.T) {
 		}
 		fmt.Fprintln(w, someMeter)
 		w.Close()
-		wait(t, "the list is read", func() bool { return round > 0 || strings.Contains(p.log.String(), "importing") })
+		storetest.Eventually(t, "the list is read", func() bool { return round > 0 || strings.Contains(p.log.String(), "importing") })
 	}
 	i.answers(p)
-	wait(t, "SIGHUP takes effect", func() bool { return strings.Contains(p.log.String(), "the configuration was read again") })
+	storetest.Eventually(t, "SIGHUP takes effect", func() bool { return strings.Contains(p.log.String(), "the configuration was read again") })
 	go func() {
 		if w, err := os.OpenFile(fifo, os.O_WRONLY, 0); err == nil { // the hangup reads the list once more
 			fmt.Fprintln(w, someMeter)

@@ -24,6 +24,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
+	"quell/internal/store/storetest"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -255,15 +256,6 @@ func getJSON(t testing.TB, url string, v any) {
 	}
 }
 
-func wait(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // A stop waits for messages under way. The next hop answers after the signal, and the sender
 // gets the answer.
 func TestGracefulStop(t *testing.T) {
@@ -287,7 +279,7 @@ func TestGracefulStop(t *testing.T) {
 	}()
 	<-arrived
 	p.Process.Signal(syscall.SIGTERM)
-	wait(t, "it takes no new connections", func() bool {
+	storetest.Eventually(t, "it takes no new connections", func() bool {
 		c, err := net.Dial("tcp", strings.TrimPrefix(p.north, "http://"))
 		if err == nil {
 			c.Close()

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"quell/internal/store/storetest"
 )
 
 // After an import of a configured file, the log says which listed meters have manufacturers
@@ -16,10 +18,10 @@ func TestLogSaysOtherManufacturers(t *testing.T) {
 	list := i.file("list.txt", someMeter+"\n")
 	i.write(string(read(t, i.config)) + "device_list: " + list + "\ninventory: [" + inv + "]\n")
 	p := i.serve()
-	wait(t, "the log says it", func() bool { return strings.Contains(p.log.String(), says) })
+	storetest.Eventually(t, "the log says it", func() bool { return strings.Contains(p.log.String(), says) })
 	i.write(string(read(t, i.config)) + "manufacturers: [Landis+Gyr, elster]\n")
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the log says that all are tracked", func() bool { return strings.Contains(p.log.String(), "all listed meters are tracked now") })
+	storetest.Eventually(t, "the log says that all are tracked", func() bool { return strings.Contains(p.log.String(), "all listed meters are tracked now") })
 	if strings.Contains(p.degraded(t), "Elster") {
 		t.Error("degraded still says it")
 	}

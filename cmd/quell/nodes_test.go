@@ -102,7 +102,7 @@ func TestThreeNodes(t *testing.T) {
 			}
 		}
 	})
-	wait(t, "one node is the leader, and all nodes know all others", func() bool {
+	storetest.Eventually(t, "one node is the leader, and all nodes know all others", func() bool {
 		return leader(t, processes) >= 0 && !slices.ContainsFunc(processes, func(p *process) bool { s := p.status(t); return s == nil || len(s.Nodes) != 3 })
 	})
 	const seed = 4
@@ -125,17 +125,17 @@ func TestThreeNodes(t *testing.T) {
 		n := leader(t, processes)
 		processes[n].stop(syscall.SIGKILL)
 		began := time.Now()
-		wait(t, "another is the leader", func() bool { l := leader(t, processes); return l >= 0 && l != n })
+		storetest.Eventually(t, "another is the leader", func() bool { l := leader(t, processes); return l >= 0 && l != n })
 		t.Logf("another leads after %.1f s", time.Since(began).Seconds())
 		processes[n] = nodes[n].serve()
 	})
 	under("a node sleeps, the one that leads", func() {
 		n := leader(t, processes)
 		processes[n].Process.Signal(syscall.SIGSTOP)
-		wait(t, "another is the leader", func() bool { l := leader(t, slices.Concat(processes[:n], processes[n+1:])); return l >= 0 })
+		storetest.Eventually(t, "another is the leader", func() bool { l := leader(t, slices.Concat(processes[:n], processes[n+1:])); return l >= 0 })
 		time.Sleep(3 * time.Second) // past every time-out of the node
 		processes[n].Process.Signal(syscall.SIGCONT)
-		wait(t, "one is the leader", func() bool { return leader(t, processes) >= 0 })
+		storetest.Eventually(t, "one is the leader", func() bool { return leader(t, processes) >= 0 })
 	})
 	under("the database is restarted", func() {
 		primary.Kill()
@@ -146,7 +146,7 @@ func TestThreeNodes(t *testing.T) {
 		primary.Freeze()
 		c.goesOn()
 		for i, p := range processes {
-			wait(t, "the node says that it is degraded", func() bool { s := p.status(t); return s != nil && s.Ready && len(s.Degraded) > 0 })
+			storetest.Eventually(t, "the node says that it is degraded", func() bool { s := p.status(t); return s != nil && s.Ready && len(s.Degraded) > 0 })
 			if p.status(t) == nil {
 				t.Errorf("node %d does not answer", i)
 			}
@@ -159,10 +159,10 @@ func TestThreeNodes(t *testing.T) {
 			for _, p := range proxies {
 				p.BreakAfter(0, stall)
 			}
-			wait(t, "the node says so", func() bool { s := processes[2].status(t); return s != nil && len(s.Degraded) > 0 })
+			storetest.Eventually(t, "the node says so", func() bool { s := processes[2].status(t); return s != nil && len(s.Degraded) > 0 })
 			c.goesOn()
 			if l := leader(t, processes[:2]); l < 0 {
-				wait(t, "another is the leader", func() bool { return leader(t, processes[:2]) >= 0 })
+				storetest.Eventually(t, "another is the leader", func() bool { return leader(t, processes[:2]) >= 0 })
 			}
 			for _, p := range proxies {
 				p.Repair()
@@ -221,7 +221,7 @@ func TestThreeNodes(t *testing.T) {
 		}
 	})
 	for _, p := range processes {
-		wait(t, "the journal is played", func() bool {
+		storetest.Eventually(t, "the journal is played", func() bool {
 			s := p.status(t)
 			return s != nil && s.Pending == 0 && len(s.Degraded) == 0 && s.Version == "next"
 		})
@@ -231,7 +231,7 @@ func TestThreeNodes(t *testing.T) {
 		t.Errorf("%s%s", out, errs)
 	}
 	client := &console.Client{Base: processes[0].admin}
-	wait(t, "all reports are delivered", func() bool {
+	storetest.Eventually(t, "all reports are delivered", func() bool {
 		list, err := client.Reports(t.Context(), 1<<62, 1000)
 		return err == nil && len(list.Reports) > 0 && confirmed(client, len(list.Reports))
 	})
@@ -271,11 +271,11 @@ func TestReloadWithoutStore(t *testing.T) {
 	server.Kill()
 	nodes[0].write(fmt.Sprintf("%swindow: 15m\ndevice_list: %q\n", text, list))
 	processes[0].Process.Signal(syscall.SIGHUP)
-	wait(t, "it has read it", func() bool { return strings.Contains(processes[0].log.String(), "the configuration was read again") })
+	storetest.Eventually(t, "it has read it", func() bool { return strings.Contains(processes[0].log.String(), "the configuration was read again") })
 	time.Sleep(2 * time.Second) // for it to try
 	server.Restart()
-	wait(t, "the list is in force", func() bool { s := processes[0].status(t); return s != nil && s.DeviceList.Rows == 1 })
-	wait(t, "the other node knows of the window", func() bool {
+	storetest.Eventually(t, "the list is in force", func() bool { s := processes[0].status(t); return s != nil && s.DeviceList.Rows == 1 })
+	storetest.Eventually(t, "the other node knows of the window", func() bool {
 		s := processes[1].status(t)
 		return s != nil && slices.ContainsFunc(s.Degraded, func(text string) bool { return strings.Contains(text, "window is 30m here, and 15m on") })
 	})

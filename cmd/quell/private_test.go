@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"quell/internal/store/storetest"
 )
 
 // No other user can read a file in the data folder, whatever the umask and the mode of the
@@ -60,7 +62,7 @@ func TestFilesArePrivate(t *testing.T) {
 	p := i.serve()
 	written := func(size int64) (now int64) {
 		post(t, p.north, []byte("<x/>"))
-		wait(t, "the trail is written", func() bool {
+		storetest.Eventually(t, "the trail is written", func() bool {
 			info, err := os.Stat(filepath.Join(data, "audit", "trail.jsonl"))
 			if err == nil {
 				now = info.Size()
@@ -78,7 +80,7 @@ func TestFilesArePrivate(t *testing.T) {
 		}
 		first <- err
 	}()
-	wait(t, "an import is under way", func() bool {
+	storetest.Eventually(t, "an import is under way", func() bool {
 		_, err := os.Stat(filepath.Join(data, "import.tmp"))
 		return err == nil
 	})

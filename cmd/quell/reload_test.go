@@ -13,6 +13,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
+	"quell/internal/store/storetest"
 )
 
 // A changed setting that needs a restart is logged as such while it differs from the one in
@@ -31,7 +32,7 @@ func TestReloadChangedBack(t *testing.T) {
 		i.write(text + x.more)
 		p.Process.Signal(syscall.SIGHUP)
 		var lines []string
-		wait(t, "the configuration is read again", func() bool {
+		storetest.Eventually(t, "the configuration is read again", func() bool {
 			lines = nil
 			for line := range strings.Lines(p.log.String()) {
 				if strings.Contains(line, "the configuration was read again") {
@@ -56,10 +57,10 @@ func TestReload(t *testing.T) {
 	text, _ := os.ReadFile(i.config)
 	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nhousekeeping: {keep_log: 1d}\nconsole:", 1) + "data_dir2: x\n")
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "a faulty file is refused", func() bool { return strings.Contains(p.log.String(), "did you mean data_dir?") })
+	storetest.Eventually(t, "a faulty file is refused", func() bool { return strings.Contains(p.log.String(), "did you mean data_dir?") })
 	i.write(strings.Replace(string(text), "console:", "store_timeout: 1s\ndevice_list: "+list+"\nconsole: {insecure: true, listen: \""+i.admin+"\"}\n#", 1))
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the file is read again", func() bool {
+	storetest.Eventually(t, "the file is read again", func() bool {
 		return strings.Contains(p.log.String(), `taken_over="[device_list store_timeout]" needs_restart=[console.insecure]`)
 	})
 	if status, _, errs := i.quell("devices", "import", list); status != 1 || !strings.Contains(errs, "device_list comes from the configuration") {
@@ -77,11 +78,11 @@ func TestReloadMovesRemote(t *testing.T) {
 		if status, _, errs := i.quell("report", "cut"); status != 0 {
 			t.Fatal(errs)
 		}
-		wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, n+1) })
+		storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, n+1) })
 	}
 	i.write(strings.Replace(string(read(t, i.config)), before, after, 1))
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
+	storetest.Eventually(t, "the remotes are taken over", func() bool { return strings.Contains(p.log.String(), "taken_over=[report.remotes]") })
 	if status, out, errs := i.quell("report", "send", "2"); status != 0 || !strings.Contains(out, "to esi: confirmed") {
 		t.Errorf("status %d\n%s%s", status, out, errs)
 	}
@@ -113,17 +114,17 @@ func TestReloadCutsOffNoDelivery(t *testing.T) {
 	if status, _, errs := i.quell("report", "cut"); status != 0 {
 		t.Fatal(errs)
 	}
-	wait(t, "the delivery begins", func() bool { return begun.Load() == 1 })
+	storetest.Eventually(t, "the delivery begins", func() bool { return begun.Load() == 1 })
 	text := string(read(t, i.config))
 	for n := range 3 {
 		i.write(text + fmt.Sprintf("window: %dm\n", 10+n))
 		p.Process.Signal(syscall.SIGHUP)
-		wait(t, "the configuration is read again", func() bool {
+		storetest.Eventually(t, "the configuration is read again", func() bool {
 			return strings.Count(p.log.String(), "the configuration was read again") == n+1
 		})
 	}
 	close(held)
-	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
 	if n := begun.Load(); n != 1 {
 		t.Errorf("the file was sent %d times", n)
 	}

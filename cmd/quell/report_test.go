@@ -18,6 +18,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
+	"quell/internal/store/storetest"
 
 	"github.com/parquet-go/parquet-go"
 )
@@ -131,7 +132,7 @@ func TestKillReporting(t *testing.T) {
 		}
 		p = i.serve()
 		c := &console.Client{Base: p.admin}
-		wait(t, "all is delivered after "+step, func() bool { return confirmed(c, n+1) })
+		storetest.Eventually(t, "all is delivered after "+step, func() bool { return confirmed(c, n+1) })
 		want := folder(t, filepath.Join(i.dir, "data", "reports"))
 		whole, part := map[string]string{}, map[string]string{}
 		for name, text := range want {
@@ -239,7 +240,7 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	}
 	post(t, p.north, powerOutage(2, 1)) // is forwarded, and noted
 	restart()
-	wait(t, "housekeeping has run", func() bool { return strings.Contains(p.log.String(), "msg=housekeeping") })
+	storetest.Eventually(t, "housekeeping has run", func() bool { return strings.Contains(p.log.String(), "msg=housekeeping") })
 	if n := entries(); n != 1 {
 		t.Errorf("%d entries while the remote waits for them", n)
 	}
@@ -247,7 +248,7 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
 	restart()
-	wait(t, "the entry is deleted", func() bool { return entries() == 0 })
+	storetest.Eventually(t, "the entry is deleted", func() bool { return entries() == 0 })
 }

@@ -17,6 +17,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
+	"quell/internal/store/storetest"
 )
 
 // degraded returns the "degraded" of a process.
@@ -107,8 +108,8 @@ func TestStartsWhateverIsWrong(t *testing.T) {
 			i.write(string(read(t, i.config)) + "device_list: " + list + "\n")
 			mend := c.spoil(t, filepath.Join(i.dir, "data", "quell.db"), list)
 			p := i.begin()
-			wait(t, "it answers", func() bool { return p.status(t) != nil })
-			wait(t, "it says why", func() bool { return strings.Contains(p.degraded(t), c.says) })
+			storetest.Eventually(t, "it answers", func() bool { return p.status(t) != nil })
+			storetest.Eventually(t, "it says why", func() bool { return strings.Contains(p.degraded(t), c.says) })
 			if d := post(t, p.north, powerOutage(1, 1)).Get("Quell-Decision"); d == "suppressed" {
 				t.Error("an alert is suppressed")
 			}
@@ -117,7 +118,7 @@ func TestStartsWhateverIsWrong(t *testing.T) {
 				t.Error("the metric does not say so")
 			}
 			mend()
-			wait(t, "all is well", func() bool { return p.degraded(t) == "" })
+			storetest.Eventually(t, "all is well", func() bool { return p.degraded(t) == "" })
 			if text := metrics(t, p.admin); !strings.Contains(text, "quell_starting 0\n") {
 				t.Error("the metric still says so")
 			}
@@ -144,15 +145,15 @@ func TestListHangs(t *testing.T) {
 	text := string(read(t, i.config))
 	i.write(text + "device_list: " + hangs + "\n")
 	p := i.begin()
-	wait(t, "the list is being read", func() bool { return p.status(t) != nil && strings.Contains(p.degraded(t), "are being read") })
+	storetest.Eventually(t, "the list is being read", func() bool { return p.status(t) != nil && strings.Contains(p.degraded(t), "are being read") })
 	for _, n := range []int{100, 110} { // the second before the first can be in force
 		i.write(text + "device_list: " + i.file(fmt.Sprintf("list%d.txt", n), meters(0, n)) + "\n")
 		p.Process.Signal(syscall.SIGHUP)
 	}
-	wait(t, "the newest list is in force", func() bool { s := p.status(t); return s.DeviceList.Rows == 110 })
+	storetest.Eventually(t, "the newest list is in force", func() bool { s := p.status(t); return s.DeviceList.Rows == 110 })
 	i.write(text + "device_list: " + hangs + "\n")
 	p.Process.Signal(syscall.SIGHUP)
-	wait(t, "the configuration is read again", func() bool {
+	storetest.Eventually(t, "the configuration is read again", func() bool {
 		return strings.Count(p.log.String(), "the configuration was read again") >= 2 && strings.Contains(p.log.String(), hangs)
 	})
 	if err := p.stop(syscall.SIGTERM); err != nil {
@@ -178,7 +179,7 @@ func TestStopDuringImport(t *testing.T) {
 	text := string(read(t, i.config))
 	i.write(text + "inventory: [" + i.file("inventory.csv", inv.String()) + "]\n")
 	p := i.begin()
-	wait(t, "it is being imported", func() bool { return strings.Contains(p.log.String(), "importing") })
+	storetest.Eventually(t, "it is being imported", func() bool { return strings.Contains(p.log.String(), "importing") })
 	database, err := sql.Open("sqlite", "file:"+filepath.Join(i.dir, "data", "quell.db")+"?mode=ro")
 	if err != nil {
 		t.Fatal(err)
@@ -188,7 +189,7 @@ func TestStopDuringImport(t *testing.T) {
 		database.QueryRow(`SELECT count(*) FROM inventory`).Scan(&n)
 		return n
 	}
-	wait(t, "some of it is loaded", func() bool { return rows() > 1000 })
+	storetest.Eventually(t, "some of it is loaded", func() bool { return rows() > 1000 })
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
@@ -225,7 +226,7 @@ func TestStopDuringImport(t *testing.T) {
 	}
 	go begin()
 	c := console.Client{Base: p.admin}
-	wait(t, "it is under way", func() bool {
+	storetest.Eventually(t, "it is under way", func() bool {
 		select {
 		case text := <-answer:
 			if !strings.Contains(text, "another import is under way") { // the one below

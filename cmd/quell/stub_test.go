@@ -12,6 +12,7 @@ import (
 
 	"quell/internal/duis"
 	"quell/internal/outage"
+	"quell/internal/store/storetest"
 )
 
 // A stub answers every message, and prints what it is.
@@ -24,7 +25,7 @@ func TestStub(t *testing.T) {
 	line := func() string { // the next
 		t.Helper()
 		var lines []string
-		wait(t, "the next line", func() bool {
+		storetest.Eventually(t, "the next line", func() bool {
 			lines = strings.SplitAfter(out.String(), "\n")
 			return len(lines) > n+1
 		})

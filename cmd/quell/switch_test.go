@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"quell/internal/console"
+	"quell/internal/store/storetest"
 )
 
 // While the store is away, "off" is in force on the node at once, and the command says that
@@ -35,7 +36,7 @@ func TestSwitchOffInAnEmergency(t *testing.T) {
 		t.Errorf("%+v %v", s, err)
 	}
 	lock.Rollback()
-	wait(t, "the store is told", func() bool { s, err := c.Status(t.Context()); return err == nil && s.Pending == 0 })
+	storetest.Eventually(t, "the store is told", func() bool { s, err := c.Status(t.Context()); return err == nil && s.Pending == 0 })
 	if err := p.stop(syscall.SIGTERM); err != nil {
 		t.Errorf("SIGTERM: %v\n%s", err, p.log)
 	}

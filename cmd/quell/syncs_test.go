@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"quell/internal/console"
+	"quell/internal/store/storetest"
 )
 
 // trace is what strace has written of a process: the calls that change files and folders, and
@@ -157,7 +158,7 @@ func TestSyncs(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := i.serve()
-	wait(t, "the damaged line is set aside", func() bool { text, err := os.ReadFile(pending); return err == nil && len(text) == 0 })
+	storetest.Eventually(t, "the damaged line is set aside", func() bool { text, err := os.ReadFile(pending); return err == nil && len(text) == 0 })
 	tr.check("a damaged line was set aside", pending, pending+".damaged", data)
 
 	requests := at(func() { tr.check("an 11.3 leaves", wal) })
@@ -190,14 +191,14 @@ func TestSyncs(t *testing.T) {
 		t.Errorf("%d requests, %d and %d alerts have arrived", requests(), alerts(), remembered())
 	}
 	lock.Rollback()
-	wait(t, "the journal is played", func() bool { text, err := os.ReadFile(pending); return err == nil && len(text) == 0 })
-	wait(t, "the store answers", func() bool { s := p.status(t); return s != nil && len(s.Degraded) == 0 })
+	storetest.Eventually(t, "the journal is played", func() bool { text, err := os.ReadFile(pending); return err == nil && len(text) == 0 })
+	storetest.Eventually(t, "the store answers", func() bool { s := p.status(t); return s != nil && len(s.Degraded) == 0 })
 	tr.check("the journal is played", wal, pending)
 
 	if status, _, errs := i.quell("report", "cut"); status != 0 {
 		t.Fatal(errs)
 	}
-	wait(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
 	files, err := filepath.Glob(filepath.Join(remote, "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)

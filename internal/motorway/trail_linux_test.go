@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"quell/internal/store/storetest"
 )
 
 // The disk is full. No message waits. Lines that do not fit are dropped and counted, and
@@ -22,7 +24,7 @@ func TestTrailDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.pass(2000)
-	eventually(t, "lines are dropped, and the disk is full", func() bool {
+	storetest.Eventually(t, "lines are dropped, and the disk is full", func() bool {
 		return x.Dropped() > 0 && strings.Contains(x.Trouble(), syscall.ENOSPC.Error())
 	})
 	taken := 2000 - int(x.Dropped())
@@ -43,7 +45,7 @@ func TestTrailDiskFull(t *testing.T) {
 	if len(list) != taken || !slices.IsSorted(list) {
 		t.Errorf("%d lines were taken, these are there: %v", taken, list)
 	}
-	eventually(t, "it is logged", func() bool { return strings.Contains(x.log.String(), fmt.Sprintf("lines=%d", x.Dropped())) })
+	storetest.Eventually(t, "it is logged", func() bool { return strings.Contains(x.log.String(), fmt.Sprintf("lines=%d", x.Dropped())) })
 	if n := strings.Count(x.log.String(), "cannot be written"); n != 1 {
 		t.Errorf("logged %d times:\n%s", n, &x.log)
 	}

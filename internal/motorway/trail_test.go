@@ -16,6 +16,7 @@ import (
 
 	"quell/internal/duis"
 	"quell/internal/outage"
+	"quell/internal/store/storetest"
 )
 
 // testTrail is a trail, and its log.
@@ -217,15 +218,6 @@ func TestTrailRotates(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // The trail's file is a device that is always full.
 func TestTrailDeviceFull(t *testing.T) {
 	x := newTrail(t, 5000)
@@ -236,7 +228,7 @@ func TestTrailDeviceFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.pass(100)
-	eventually(t, "it is said", func() bool {
+	storetest.Eventually(t, "it is said", func() bool {
 		return x.Dropped() > 0 && strings.Contains(x.Trouble(), syscall.ENOSPC.Error()+"; ")
 	})
 	if err := x.Close(); err == nil {

@@ -20,6 +20,7 @@ import (
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
 	"quell/internal/reportfile"
+	"quell/internal/store/storetest"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
 )
@@ -175,7 +176,7 @@ func TestRemotesAreIndependent(t *testing.T) {
 	b.cutNow()
 	<-reached
 	for no := int64(1); no <= 3; no++ {
-		eventually(t, "one has the file, and the other is tried", func() bool {
+		storetest.Eventually(t, "one has the file, and the other is tried", func() bool {
 			r, err := b.store.Reports.Report(t.Context(), no)
 			if err != nil {
 				t.Fatal(err)
@@ -324,16 +325,6 @@ func TestRemoveOldFiles(t *testing.T) {
 	}
 }
 
-// eventually waits until a condition holds that another goroutine changes.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 // Reports are cut and delivered again when the folder can be used again.
 func TestRunRecovers(t *testing.T) {
 	b, _ := newDeliveries(t, 0)
@@ -344,9 +335,9 @@ func TestRunRecovers(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); b.Run(ctx) }()
 	b.setTime(t0.Add(time.Hour))
-	eventually(t, "a report is cut", func() bool { r, err := b.store.Reports.Last(t.Context()); return err == nil && r.No == 1 })
+	storetest.Eventually(t, "a report is cut", func() bool { r, err := b.store.Reports.Last(t.Context()); return err == nil && r.No == 1 })
 	os.Remove(b.Dir)
-	eventually(t, "the report is delivered", func() bool { return b.delivery(1).State == report.StateConfirmed })
+	storetest.Eventually(t, "the report is delivered", func() bool { return b.delivery(1).State == report.StateConfirmed })
 	cancel()
 	<-done
 	if r, _ := b.store.Reports.Last(t.Context()); r.No != 1 {
@@ -397,11 +388,11 @@ func TestDeliveryIsOfTheRemotesStream(t *testing.T) {
 		defer close(done)
 		b.Run(ctx)
 	}()
-	eventually(t, "the second report is delivered", func() bool {
+	storetest.Eventually(t, "the second report is delivered", func() bool {
 		files, _ := os.ReadDir(other)
 		return len(files) > 0 && !strings.HasSuffix(files[0].Name(), ".part")
 	})
-	eventually(t, "nothing waits", func() bool {
+	storetest.Eventually(t, "nothing waits", func() bool {
 		waiting, err := b.store.Reports.Waiting(t.Context())
 		return err == nil && len(waiting) == 0
 	})

@@ -68,9 +68,9 @@ func TestCutElsewhere(t *testing.T) {
 	}
 	for n := range int64(2) {
 		b.setTime(t0.Add(time.Duration(n+1) * time.Hour))
-		eventually(t, fmt.Sprintf("the leader cuts report %d", 2*n+1), func() bool { return last() == 2*n+1 })
+		storetest.Eventually(t, fmt.Sprintf("the leader cuts report %d", 2*n+1), func() bool { return last() == 2*n+1 })
 		// The leader has looked at the log since, and does not know of the next report.
-		eventually(t, "the leader waits for the next hour", func() bool {
+		storetest.Eventually(t, "the leader waits for the next hour", func() bool {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			return b.next.streams != nil && b.next.last.No == 2*n+1
@@ -78,7 +78,7 @@ func TestCutElsewhere(t *testing.T) {
 		if r, err := other.Cut(t.Context()); err != nil || r.No != 2*n+2 {
 			t.Errorf("cut by command: report %d, %v", r.No, err)
 		}
-		eventually(t, "it is delivered", func() bool { return b.delivery(2*n+2).State == report.StateConfirmed })
+		storetest.Eventually(t, "it is delivered", func() bool { return b.delivery(2*n+2).State == report.StateConfirmed })
 	}
 	cancel()
 	<-ended
@@ -216,7 +216,7 @@ func TestNodesReport(t *testing.T) {
 		}
 	}
 	last := h.cutNow()
-	eventually(t, "all is delivered", func() bool {
+	storetest.Eventually(t, "all is delivered", func() bool {
 		waiting, err := h.Register.Waiting(t.Context())
 		return err == nil && len(waiting) == 0
 	})
