@@ -3,7 +3,6 @@ package devices_test
 import (
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
 
@@ -67,15 +66,7 @@ func testImportChecks(t *testing.T) {
 				fmt.Fprintf(&b, "%s,ESME,SMETS2,Landis+Gyr,%s,%s,\n", storetest.Meter(n), model, storetest.Hub(n))
 			}
 		}
-		files := []devices.File{{Name: "inventory", Reader: strings.NewReader(b.String())}}
-		return func() (devices.File, error) {
-			if len(files) == 0 {
-				return devices.File{}, io.EOF
-			}
-			f := files[0]
-			files = nil
-			return f, nil
-		}
+		return inTurn(devices.File{Name: "inventory", Reader: strings.NewReader(b.String())})
 	}
 	many := make([]string, devices.ImportBatch)
 	for i := range many {

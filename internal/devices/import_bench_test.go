@@ -91,14 +91,7 @@ func BenchmarkImport(b *testing.B) {
 			if c.name == "devices" {
 				im, err = s.Devices.ImportList(b.Context(), "a test", storetest.T0, f)
 			} else {
-				files := []devices.File{f}
-				im, err = s.Devices.ImportInventory(b.Context(), "a test", storetest.T0, func() (devices.File, error) {
-					if len(files) == 0 {
-						return devices.File{}, io.EOF
-					}
-					files = nil
-					return f, nil
-				})
+				im, err = s.Devices.ImportInventory(b.Context(), "a test", storetest.T0, inTurn(f))
 			}
 			if err != nil || im.Rows != b.N {
 				b.Fatal(im, err)

@@ -26,15 +26,9 @@ func testImportSkips(t *testing.T) {
 	row := func(m int, status string) string {
 		return fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,,%s\n", storetest.Meter(m), storetest.Hub(m), status)
 	}
-	files := []string{head + row(1, "Commissioned") + row(2, "Decommissioned"), head + row(3, "Withdrawn") + row(4, "")}
-	im, err := s.Devices.ImportInventory(t.Context(), "alice", storetest.T0, func() (devices.File, error) {
-		if len(files) == 0 {
-			return devices.File{}, io.EOF
-		}
-		f := devices.File{Name: "f.csv", Reader: strings.NewReader(files[0])}
-		files = files[1:]
-		return f, nil
-	})
+	im, err := s.Devices.ImportInventory(t.Context(), "alice", storetest.T0, inTurn(
+		devices.File{Name: "f.csv", Reader: strings.NewReader(head + row(1, "Commissioned") + row(2, "Decommissioned"))},
+		devices.File{Name: "f.csv", Reader: strings.NewReader(head + row(3, "Withdrawn") + row(4, ""))}))
 	if err != nil || im.Rows != 2 || im.Skipped != 2 {
 		t.Fatalf("%+v %v", im, err)
 	}
@@ -55,14 +49,11 @@ func testImports(t *testing.T) {
 		return fmt.Sprintf("%s,ESME,%s,Landis+Gyr,E470,%s,1200023305967\n", storetest.Meter(m), version, storetest.Hub(m))
 	}
 	load := func(texts ...string) (devices.Import, error) {
-		return s.Devices.ImportInventory(t.Context(), "alice", storetest.T0, func() (devices.File, error) {
-			if len(texts) == 0 {
-				return devices.File{}, io.EOF
-			}
-			f := devices.File{Name: fmt.Sprintf("f%d.csv", len(texts)), Reader: strings.NewReader(texts[0])}
-			texts = texts[1:]
-			return f, nil
-		})
+		var files []devices.File
+		for i, text := range texts {
+			files = append(files, devices.File{Name: fmt.Sprintf("f%d.csv", len(texts)-i), Reader: strings.NewReader(text)})
+		}
+		return s.Devices.ImportInventory(t.Context(), "alice", storetest.T0, inTurn(files...))
 	}
 	version := func(m int) string {
 		d, _, err := s.Devices.Device(t.Context(), storetest.Meter(m))
@@ -219,13 +210,16 @@ func inventoryOf(from, to int, version string, more ...string) func() (devices.F
 		fmt.Fprintf(&b, "%s,ESME,%s,Landis+Gyr,E470,%s,1200023305967\n", storetest.Meter(m), version, storetest.Hub(m+len(version)))
 	}
 	b.WriteString(strings.Join(more, ""))
-	files := []devices.File{{Name: version, Reader: strings.NewReader(b.String())}}
-	return func() (devices.File, error) {
+	return inTurn(devices.File{Name: version, Reader: strings.NewReader(b.String())})
+}
+
+// inTurn gives an import of an inventory its files.
+func inTurn(files ...devices.File) (next func() (devices.File, error)) {
+	return func() (f devices.File, err error) {
 		if len(files) == 0 {
-			return devices.File{}, io.EOF
+			return f, io.EOF
 		}
-		f := files[0]
-		files = nil
+		f, files = files[0], files[1:]
 		return f, nil
 	}
 }

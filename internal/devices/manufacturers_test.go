@@ -3,7 +3,6 @@ package devices_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"testing"
@@ -20,14 +19,7 @@ func testListedManufacturers(t *testing.T) {
 	inventory := func(rows string) {
 		t.Helper()
 		text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" + rows
-		done := false
-		if _, err := s.Devices.ImportInventory(t.Context(), "a test", storetest.T0, func() (devices.File, error) {
-			if done {
-				return devices.File{}, io.EOF
-			}
-			done = true
-			return devices.File{Name: "f.csv", Reader: strings.NewReader(text)}, nil
-		}); err != nil {
+		if _, err := s.Devices.ImportInventory(t.Context(), "a test", storetest.T0, inTurn(devices.File{Name: "f.csv", Reader: strings.NewReader(text)})); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -88,17 +80,11 @@ func testListedManufacturers(t *testing.T) {
 // BenchmarkListedManufacturers counts b.N listed meters: -benchtime 2000000x.
 func BenchmarkListedManufacturers(b *testing.B) {
 	s := storetest.Open(b, b.TempDir())
-	done := false
-	if _, err := s.Devices.ImportInventory(b.Context(), "a test", storetest.T0, func() (devices.File, error) {
-		if done {
-			return devices.File{}, io.EOF
-		}
-		done = true
-		head := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
-		return devices.File{"f.csv", &rowReader{n: b.N, buf: []byte(head), row: func(b []byte, i int) []byte {
-			return fmt.Appendf(b, "%s,ESME,SMETS2,%d,E470,%s,\n", storetest.Meter(scatter(i)), i%7, storetest.Hub(scatter(i)))
-		}}}, nil
-	}); err != nil {
+	head := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
+	file := devices.File{"f.csv", &rowReader{n: b.N, buf: []byte(head), row: func(b []byte, i int) []byte {
+		return fmt.Appendf(b, "%s,ESME,SMETS2,%d,E470,%s,\n", storetest.Meter(scatter(i)), i%7, storetest.Hub(scatter(i)))
+	}}}
+	if _, err := s.Devices.ImportInventory(b.Context(), "a test", storetest.T0, inTurn(file)); err != nil {
 		b.Fatal(err)
 	}
 	if _, err := s.Devices.ImportList(b.Context(), "a test", storetest.T0, devices.File{"l.txt", &rowReader{n: b.N, row: func(b []byte, i int) []byte {
