@@ -71,14 +71,16 @@ func newIncoming(w http.ResponseWriter, r *http.Request, idle time.Duration) *in
 	return &incoming{body: r.Body, request: r, control: http.NewResponseController(w), idle: idle}
 }
 
-// setDeadline limits the wait for the next byte. It returns false if the body was closed.
-func (b *incoming) setDeadline() bool {
+// setDeadline limits the wait for the next byte, and returns until when. It returns
+// false if the body was closed.
+func (b *incoming) setDeadline() (deadline time.Time, open bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	deadline = time.Now().Add(b.idle)
 	if !b.closed {
-		b.control.SetReadDeadline(time.Now().Add(b.idle))
+		b.control.SetReadDeadline(deadline)
 	}
-	return !b.closed
+	return deadline, !b.closed
 }
 
 func (b *incoming) Read(p []byte) (int, error) {
@@ -94,7 +96,8 @@ func (b *incoming) Read(p []byte) (int, error) {
 			b.allow()
 		}
 	}
-	if !b.setDeadline() {
+	deadline, open := b.setDeadline()
+	if !open {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.body.Read(p)
@@ -104,7 +107,9 @@ func (b *incoming) Read(p []byte) (int, error) {
 			maps.Copy(b.trailer, b.request.Trailer)
 		}
 		b.end()
-	case err != nil && b.open():
+	case err != nil && (b.open() || timedOut(err) && !time.Now().Before(deadline)):
+		// net/http gives up the message before this Read returns, so a sender that
+		// stalled may have been stopped as well by now.
 		b.failed.Store(&err)
 	case err != nil:
 		err = http.ErrBodyReadAfterClose
