@@ -107,6 +107,7 @@ var tables = map[string]struct {
 	"supply_point": {kept: []string{"internal/devices"}},
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger"}}, // deciding and logging are one statement
 	"untracked":    {kept: []string{"internal/windows"}},
+	"last_counter": {kept: []string{"internal/windows"}},
 	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows"}}, // which windows have entries
 	"forwarded":    {kept: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},

@@ -13,15 +13,17 @@ import (
 	"quell/internal/outage"
 )
 
-// columns are the positions of the columns in a record: of each of Columns, and last of
-// StatusColumn, which is -1 if there is none.
-type columns [8]int
+// columns are the positions of the columns in a record: of each of Columns, then of each of
+// OptionalColumns, which is -1 if the column is not there.
+type columns [9]int
 
-func (c *columns) count() int {
-	if c[len(Columns)] < 0 {
-		return len(Columns)
+func (c *columns) count() (n int) {
+	for _, at := range c {
+		if at >= 0 {
+			n++
+		}
 	}
-	return len(c)
+	return n
 }
 
 func readCSV(r *bufio.Reader, yield func(outage.Device) error) (skipped int, err error) {
@@ -83,7 +85,7 @@ func readCSV(r *bufio.Reader, yield func(outage.Device) error) (skipped int, err
 
 // readHeader finds the place of each column in the header.
 func readHeader(record []string, column *columns) (errs []error) {
-	names := append(slices.Clone(Columns), StatusColumn)
+	names := slices.Concat(Columns, OptionalColumns)
 	for i := range column {
 		column[i] = -1
 	}
@@ -110,7 +112,12 @@ func deviceOf(record []string, column *columns, texts intern) (d outage.Device, 
 	if n := column.count(); len(record) != n {
 		return d, false, fmt.Errorf("%d fields; want %d", len(record), n)
 	}
-	field := func(i int) string { return strings.TrimSpace(record[column[i]]) }
+	field := func(i int) string {
+		if column[i] < 0 {
+			return ""
+		}
+		return strings.TrimSpace(record[column[i]])
+	}
 	if d.ID, err = outage.ParseAnyDeviceID(field(0)); err != nil {
 		return d, false, fmt.Errorf("device_id %q: %w", field(0), err)
 	}
@@ -124,13 +131,16 @@ func deviceOf(record []string, column *columns, texts intern) (d outage.Device, 
 	if err = checkDevice(&d); err != nil {
 		return d, false, err
 	}
-	if column[len(Columns)] >= 0 {
-		status := field(len(Columns))
-		if status != "" && !slices.ContainsFunc(outage.DeviceStatuses, func(s string) bool { return strings.EqualFold(s, status) }) {
-			return d, false, fmt.Errorf("%s %q is not one of %s", StatusColumn, status, strings.Join(outage.DeviceStatuses, ", "))
-		}
-		gone = outage.DeviceRemoved(status)
+	status, supplier := field(len(Columns)), field(len(Columns)+1)
+	if status != "" && !slices.ContainsFunc(outage.DeviceStatuses, func(s string) bool { return strings.EqualFold(s, status) }) {
+		return d, false, fmt.Errorf("device_status %q is not one of %s", status, strings.Join(outage.DeviceStatuses, ", "))
 	}
+	if supplier != "" {
+		if d.Supplier, err = outage.ParseAnyDeviceID(supplier); err != nil {
+			return d, false, fmt.Errorf("import_supplier %q: %w", supplier, err)
+		}
+	}
+	gone = outage.DeviceRemoved(status)
 	d.Type, d.SMETSVersion = texts.of(d.Type), texts.of(d.SMETSVersion)
 	d.Manufacturer, d.Model = texts.of(d.Manufacturer), texts.of(d.Model)
 	return d, gone, nil

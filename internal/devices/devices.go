@@ -48,7 +48,7 @@ func New(db *sqldb.DB, opts Options) *Devices {
 	return &Devices{db: db, opts: opts, log: opts.Log}
 }
 
-const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn`
+const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn, d.supplier`
 
 // newest is a condition for inventory rows d that are in force: the row is of the last
 // completed import that has the device.
@@ -97,9 +97,9 @@ func (ds *Devices) At(ctx context.Context, mpxn string, limit int) ([]outage.Dev
 
 func scanDevices(rows sqldb.Rows, err error) ([]outage.Device, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.Device) error {
-		var id, chf int64
-		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN)
-		d.ID, d.CHF = outage.DeviceID(id), outage.DeviceID(chf)
+		var id, chf, supplier int64
+		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN, &supplier)
+		d.ID, d.CHF, d.Supplier = outage.DeviceID(id), outage.DeviceID(chf), outage.DeviceID(supplier)
 		return err
 	})
 }

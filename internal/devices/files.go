@@ -16,19 +16,21 @@ import (
 	"quell/internal/outage"
 )
 
-// Columns are the columns of an inventory in CSV. It may also have StatusColumn.
+// Columns are the columns of an inventory in CSV. It may also have those of OptionalColumns.
 var Columns = []string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"}
 
-// StatusColumn is the column with one of outage.DeviceStatuses.
-const StatusColumn = "device_status"
+// OptionalColumns are the columns that an inventory in CSV may have too: one of
+// outage.DeviceStatuses; and the EUI-64 of the import supplier, under which it sends its
+// requests.
+var OptionalColumns = []string{"device_status", "import_supplier"}
 
 // Types are the device types of DUIS (DeviceType).
 var Types = []string{"ESME", "GSME", "GPF", "CHF", "HCALCS", "PPMID", "IHD", "CAD"}
 
 // ReadInventory reads an inventory, and calls yield for each device in the order of the
 // file. A file that begins with "<" is a DUIS DSPInventory; any other is CSV: a header with
-// all of Columns in any order, and perhaps StatusColumn, then one line for each device.
-// chf_id may be empty if the hub is not known, and so may all texts except the type. Ids may
+// all of Columns, and perhaps some of OptionalColumns, in any order; then one line for each
+// device. chf_id may be empty if the hub is not known, and so may all texts except the type. Ids may
 // be in any form that outage.ParseAnyDeviceID reads. Blanks around a value, a byte order
 // mark and CRLF are ignored.
 //

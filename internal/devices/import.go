@@ -63,7 +63,8 @@ func deviceRow(d outage.Device) []byte {
 		row = sqldb.AppendText(append(row, ','), text)
 	}
 	row = strconv.AppendInt(append(row, ','), int64(d.CHF), 10)
-	return append(sqldb.AppendText(append(row, ','), d.MPxN), ']')
+	row = sqldb.AppendText(append(row, ','), d.MPxN)
+	return append(strconv.AppendInt(append(row, ','), int64(d.Supplier), 10), ']')
 }
 
 // ImportList replaces the device list in force with that of a file; it changes nothing if
@@ -178,8 +179,8 @@ func (ds *Devices) writeStaged(ctx context.Context, kind string, s *Staged, im *
 		})
 		return cmp.Or(err, w.flush(ctx))
 	}
-	w := &writer{devices: ds, importNo: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn)
-		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6 FROM json_each(?2)`}
+	w := &writer{devices: ds, importNo: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn, supplier)
+		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6, CAST(value->>7 AS BIGINT) FROM json_each(?2)`}
 	last := int64(0) // no device has the id 0
 	var ids []int64
 	err := s.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {

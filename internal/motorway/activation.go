@@ -126,8 +126,15 @@ func readOrder(p *Passage) (outage.Order, outage.Reason) {
 		p.fault = err
 		return order, outage.ReasonPayloadUnreadable
 	}
-	if command.Target != msg.RequestID.Target {
+	// The payload has a signature of its own, which the meter verifies. It is for this
+	// request only if it has the request's whole id.
+	switch {
+	case command.Target != msg.RequestID.Target:
 		return order, outage.ReasonTargetMismatch
+	case command.Originator != msg.RequestID.Originator:
+		return order, outage.ReasonOriginatorMismatch
+	case command.Counter != msg.RequestID.Counter:
+		return order, outage.ReasonCounterMismatch
 	}
 	order = precise(command.Order)
 	if msg.CommandVariant == 7 && order.Kind != outage.OnDemand {

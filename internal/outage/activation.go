@@ -40,6 +40,7 @@ type Request struct {
 	Form     Form
 	Order    Order
 	Received time.Time
+	Verified bool // its signature was verified, so its counter can be believed
 }
 
 // State is what is known about the answer to an activation's request.
@@ -78,13 +79,14 @@ type Activation struct {
 	Why          string // of Failed: the answer, in a few words; of Closed: who closed it, and why
 	Standing     bool   // it is in force: no state and no later activation has ended it; see ResolveWindows
 	SupersededBy int64  // the activation that replaced it; 0 if none
+	Verified     bool   // of its request; not stored with it
 }
 
 // Activation returns the activation that the request asks for, on a hub, with a window of
 // the given length. If the execution time is not after the receipt, the request counts as
 // on demand: the window is [Received, Received + length).
 func (r Request) Activation(chf DeviceID, length time.Duration) Activation {
-	a := Activation{RequestID: r.ID, Form: r.Form, Order: r.Order, ESME: r.ID.Target, CHF: chf, Received: r.Received, State: Unanswered}
+	a := Activation{RequestID: r.ID, Form: r.Form, Order: r.Order, ESME: r.ID.Target, CHF: chf, Received: r.Received, State: Unanswered, Verified: r.Verified}
 	switch {
 	case r.Order.Kind == Cancellation || r.Order.Kind == Closing:
 		return a

@@ -48,25 +48,39 @@ const (
 	ReasonInShadow         Reason = "in-shadow"
 )
 
+// Reasons of decisions on signatures, in both directions.
+const (
+	ReasonSignatureMissing Reason = "signature-missing"
+	ReasonSignatureInvalid Reason = "signature-invalid"
+	ReasonSignerUnknown    Reason = "signer-unknown"
+	ReasonSignerMismatch   Reason = "signer-mismatch"
+)
+
 // Reasons of decisions on southbound messages; unreadable, not-xml, too-large,
 // switched-off and store-unavailable occur there too.
 const (
-	ReasonTracked           Reason = "tracked"
-	ReasonRepeated          Reason = "repeated"
-	ReasonNotActivation     Reason = "not-activation"
-	ReasonFormNotTracked    Reason = "form-not-tracked"
-	ReasonCommandVariant    Reason = "command-variant"
-	ReasonLocalDelivery     Reason = "local-delivery"
-	ReasonTooFarAhead       Reason = "too-far-ahead"
-	ReasonTooManyWindows    Reason = "too-many-windows"
-	ReasonPayloadUnreadable Reason = "payload-unreadable"
-	ReasonTargetMismatch    Reason = "target-mismatch"
-	ReasonUnknownDevice     Reason = "unknown-device"
-	ReasonNotESME           Reason = "not-esme"
-	ReasonNotSMETS2         Reason = "not-smets2"
-	ReasonOtherManufacturer Reason = "other-manufacturer"
-	ReasonNotListed         Reason = "not-listed"
-	ReasonNoHub             Reason = "no-hub"
+	ReasonTracked            Reason = "tracked"
+	ReasonRepeated           Reason = "repeated"
+	ReasonNotActivation      Reason = "not-activation"
+	ReasonFormNotTracked     Reason = "form-not-tracked"
+	ReasonCommandVariant     Reason = "command-variant"
+	ReasonLocalDelivery      Reason = "local-delivery"
+	ReasonTooFarAhead        Reason = "too-far-ahead"
+	ReasonTooManyWindows     Reason = "too-many-windows"
+	ReasonPayloadUnreadable  Reason = "payload-unreadable"
+	ReasonTargetMismatch     Reason = "target-mismatch"
+	ReasonOriginatorMismatch Reason = "originator-mismatch"
+	ReasonCounterMismatch    Reason = "counter-mismatch"
+	ReasonNotASupplier       Reason = "not-a-supplier"
+	ReasonOtherSupplier      Reason = "other-supplier"
+	ReasonReplayed           Reason = "replayed"
+	ReasonTooManyRequests    Reason = "too-many-requests"
+	ReasonUnknownDevice      Reason = "unknown-device"
+	ReasonNotESME            Reason = "not-esme"
+	ReasonNotSMETS2          Reason = "not-smets2"
+	ReasonOtherManufacturer  Reason = "other-manufacturer"
+	ReasonNotListed          Reason = "not-listed"
+	ReasonNoHub              Reason = "no-hub"
 )
 
 // Throttled is what alert storm protection (SECMP0062) writes into an alert that

@@ -130,6 +130,15 @@ type Device struct {
 	Model        string   `json:"model"`
 	CHF          DeviceID `json:"chf_id"` // 0 if unknown
 	MPxN         string   `json:"mpxn"`   // personal data
+	// The import supplier of the supply point, as the originator of its requests; 0 if unknown.
+	Supplier DeviceID `json:"import_supplier,omitzero"`
+}
+
+// SuppliedBy reports whether the originator of a request may order an activation on d, as
+// far as the inventory says. It may if the inventory does not know the device, or not who
+// supplies it.
+func (d *Device) SuppliedBy(originator DeviceID) bool {
+	return d == nil || d.Supplier == 0 || d.Supplier == originator
 }
 
 // DeviceStatuses are the values of the DUIS schema's DeviceStatus.

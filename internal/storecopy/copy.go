@@ -50,6 +50,7 @@ var tables = []table{
 	{"suppression", "seq", true},
 	{"forwarded", "alert_id, chf, outage_start", false},
 	{"untracked", "esme, received_at, request_id, form", false},
+	{"last_counter", "target, originator, form", false},
 	{"correction", "id", true},
 	{"report", "no", true},
 	{"report_file", "stream, report_no", false},

@@ -66,6 +66,9 @@ func fill(t *testing.T, s *store.Store) {
 		t.Fatal(err)
 	}
 	storetest.LogN(t, s, 30)
+	signed := storetest.OnDemand(97, 1<<63+1, storetest.T0)
+	signed.Verified = true
+	s.Ledger.Record(t.Context(), signed)
 	s.Ledger.NoteForwarded(storetest.Noted(99, "a note", storetest.T0, outage.ReasonNoWindow))
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
 	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })

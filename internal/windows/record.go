@@ -18,6 +18,9 @@ type Recorded struct {
 	// TooMany says that the meter has as many windows in force as it may have. The request
 	// closed what was pending, and opened none.
 	TooMany bool
+	// Replayed says that the message is an old one: see raiseCounter. It closed what was pending,
+	// and opened no window.
+	Replayed bool
 	// Nothing says that nothing was recorded, since there was nothing to close.
 	Nothing bool
 }
@@ -33,9 +36,16 @@ func messageKey(a *outage.Activation) []any {
 // Record records an activation, and works out which windows of its meter are in force now. It
 // does nothing if the same message was recorded before, or the same attempt was (the journal
 // may be played twice). A closing opens no window, and is recorded only if the meter has a
-// window that is not over. The window is on the hub that the inventory has for the meter.
+// window that is not over; so is an old message that is sent again. The window is on the hub that
+// the inventory has for the meter.
 func (w *Windows) Record(ctx context.Context, tx sqldb.Tx, a outage.Activation, closing bool) (r Recorded, err error) {
 	key := messageKey(&a)
+	if a.Verified {
+		if r.Replayed, err = w.raiseCounter(ctx, tx, &a); err != nil {
+			return r, err
+		}
+		closing = closing || r.Replayed
+	}
 	if closing {
 		a = a.AsClosing()
 	}
@@ -55,7 +65,7 @@ func (w *Windows) Record(ctx context.Context, tx sqldb.Tx, a outage.Activation, 
 		err = tx.QueryRow(ctx, `SELECT chf FROM activation WHERE `+sameMessage+` AND (state IN ('unanswered', 'accepted', 'closed') OR received_at = ?5)
 			ORDER BY received_at DESC, id DESC LIMIT 1`, append(key, sqldb.Micros(a.Received))...).Scan(&chf)
 		if errors.Is(err, sqldb.ErrNoRows) {
-			return Recorded{Nothing: true}, nil
+			return Recorded{Replayed: r.Replayed, Nothing: true}, nil
 		}
 		return Recorded{Hub: outage.DeviceID(chf), Repeated: true}, err
 	}
