@@ -104,6 +104,13 @@ type Config struct {
 		// and fragment, not quell's own. The request's path is added to its path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
+
+		// How far 11.3s must be signed (XMLDSIG, as DUIS has it). off: signatures
+		// are not looked at. verify: a signature that is there must be right. require:
+		// there must be a right one. An 11.3 that fails opens no window, and goes on
+		// all the same. Needs certificates.
+		// Default: off.
+		Signatures outage.Signatures `yaml:"signatures" reload:"live" nodes:"same"`
 	} `yaml:"southbound"`
 
 	// The way from communications service providers to Service Users.
@@ -117,7 +124,32 @@ type Config struct {
 		// path.
 		// Required.
 		NextHop string `yaml:"next_hop" reload:"live"`
+
+		// How far AD1s must be signed (XMLDSIG, as DUIS has it). off: signatures
+		// are not looked at. verify: a signature that is there must be right. require:
+		// there must be a right one. An AD1 that fails is forwarded. Only an AD1
+		// whose hub may have a window is verified. Needs certificates.
+		// Default: off.
+		Signatures outage.Signatures `yaml:"signatures" reload:"live" nodes:"same"`
 	} `yaml:"northbound"`
+
+	// The folder with the certificates of those who sign messages, in PEM or DER. A
+	// signature names its certificate by issuer and serial number. quell looks at the
+	// folder at the start, on SIGHUP, and once a minute.
+	// Default: empty.
+	Certificates string `yaml:"certificates" reload:"live"`
+
+	// The EUI-64s of the suppliers that may send 11.3s: the originators of their
+	// requests. An 11.3 of another originator has no effect, and goes on. If the
+	// inventory says who supplies a meter (import_supplier), only that one may. Empty:
+	// anyone, with a warning.
+	// Default: empty.
+	Suppliers []string `yaml:"suppliers" reload:"live" nodes:"same"`
+
+	// How many 11.3s of one originator are tracked on a node within an hour. Those
+	// above open no window, and go on; quell reports that it is degraded. More than 0.
+	// Default: 200000.
+	MaxActivationsPerHour int `yaml:"max_activations_per_hour" reload:"live" nodes:"same"`
 
 	// How long quell keeps an idle connection to a next hop open. It must be shorter
 	// than the next hop keeps it: many servers close it after 5s (nginx 75s, gunicorn
@@ -230,6 +262,15 @@ type Remote struct {
 // FilterOrDefault returns the filter, or its default.
 func (r Remote) FilterOrDefault() string { return cmp.Or(r.Filter, "consolidated") }
 
+// Originators returns the suppliers as ids. They must be valid.
+func (c *Config) Originators() (list []outage.DeviceID) {
+	for _, text := range c.Suppliers {
+		id, _ := outage.ParseAnyDeviceID(text)
+		list = append(list, id)
+	}
+	return list
+}
+
 // Database returns the address of the PostgreSQL database; "" if the store is SQLite.
 func (c *Config) Database() string {
 	if IsPostgres(c.Store) {
@@ -258,7 +299,10 @@ func Default() Config {
 	c.Drain = Duration(3 * time.Second)
 	c.NextHopIdle = Duration(4 * time.Second)
 	c.Southbound.Listen = "127.0.0.1:8079"
+	c.Southbound.Signatures = outage.SignaturesOff
 	c.Northbound.Listen = "127.0.0.1:8089"
+	c.Northbound.Signatures = outage.SignaturesOff
+	c.MaxActivationsPerHour = 200_000
 	c.Console.Listen = "127.0.0.1:8080"
 	c.AuditTrail.Enabled = true
 	c.Report.SystemID = "quell"

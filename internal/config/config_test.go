@@ -40,6 +40,11 @@ func TestParse(t *testing.T) {
 	everything.StoreTimeout = Duration(time.Second)
 	everything.Southbound.Listen = "0.0.0.0:1"
 	everything.Northbound.Listen = ":2"
+	everything.Southbound.Signatures = outage.SignaturesRequire
+	everything.Northbound.Signatures = outage.SignaturesVerify
+	everything.Certificates = "/etc/quell/signers"
+	everything.Suppliers = []string{"90-B3-D5-1F-30-01-00-00", "90b3d51f30010001"}
+	everything.MaxActivationsPerHour = 500
 	everything.Console.Listen = "[::]:3"
 	everything.Console.Insecure = true
 	everything.AuditTrail.Enabled = false
@@ -83,8 +88,11 @@ track: [signed-pre-command]
 clock_tolerance: 5s
 store: sqlite
 store_timeout: 1s
-southbound: {listen: 0.0.0.0:1, next_hop: "http://dsp.example:8079/"}
-northbound: {listen: ":2", next_hop: https://users.example}
+southbound: {listen: 0.0.0.0:1, next_hop: "http://dsp.example:8079/", signatures: require}
+northbound: {listen: ":2", next_hop: https://users.example, signatures: verify}
+certificates: /etc/quell/signers
+suppliers: [90-B3-D5-1F-30-01-00-00, 90b3d51f30010001]
+max_activations_per_hour: 500
 console: {listen: "[::]:3", insecure: true}
 audit_trail: {enabled: false}
 report:
@@ -106,6 +114,8 @@ housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 			"QUELL_DATA_DIR=/var/lib/quell", "QUELL_SWITCH=shadow", "QUELL_WINDOW=45m", "QUELL_MANUFACTURERS=Landis+Gyr, L+G",
 			"QUELL_DEVICE_LIST=list.txt", "QUELL_INVENTORY=a.csv,b.xml", "QUELL_TRACK=signed-pre-command", "QUELL_CLOCK_TOLERANCE=5s",
 			"QUELL_STORE=sqlite", "QUELL_STORE_TIMEOUT=1000ms", "QUELL_SOUTHBOUND_LISTEN=0.0.0.0:1", "QUELL_NORTHBOUND_LISTEN=:2",
+			"QUELL_SOUTHBOUND_SIGNATURES=require", "QUELL_NORTHBOUND_SIGNATURES=verify", "QUELL_CERTIFICATES=/etc/quell/signers",
+			"QUELL_SUPPLIERS=90-B3-D5-1F-30-01-00-00,90b3d51f30010001", "QUELL_MAX_ACTIVATIONS_PER_HOUR=500",
 			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false",
 			"QUELL_REPORT_SYSTEM_ID=DSP-1", "QUELL_REPORT_EVERY=15m", "QUELL_REPORT_MAX_BYTES=500kB", "QUELL_REPORT_EMPTY=false", "QUELL_REPORT_PER_DISTRIBUTOR=true",
 			"QUELL_REPORT_RCLONE_CONFIG=/etc/rclone.conf", `QUELL_REPORT_REMOTES=[{name: esi, target: "esi:/inbound"}, {name: dno-14, target: "dno:a, b", filter: "14"}]`,
@@ -274,7 +284,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 20 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 23 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }
@@ -396,7 +406,7 @@ func TestChanges(t *testing.T) {
 		switch v.Kind() {
 		case reflect.Bool:
 			v.SetBool(!v.Bool())
-		case reflect.Int64:
+		case reflect.Int, reflect.Int64:
 			v.SetInt(v.Int() + 1)
 		case reflect.String:
 			v.SetString(v.String() + "x")

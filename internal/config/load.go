@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -249,6 +250,8 @@ func scalarTags(v reflect.Value) []string {
 	switch {
 	case v.Kind() == reflect.Bool:
 		return []string{"!!bool"}
+	case v.Kind() == reflect.Int:
+		return []string{"!!int"}
 	case v.Type() == reflect.TypeFor[Size]():
 		return []string{"!!str", "!!int"}
 	}
@@ -300,6 +303,12 @@ func setText(v reflect.Value, s string) error {
 			return fmt.Errorf("must be %s, but is %q", typeText(v.Type()), s)
 		}
 		v.SetBool(s == "true")
+	case reflect.Int:
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("must be %s, but is %q", typeText(v.Type()), s)
+		}
+		v.SetInt(int64(n))
 	case reflect.Slice:
 		v.SetZero()
 		if strings.TrimSpace(s) == "" {
@@ -332,6 +341,8 @@ func typeText(t reflect.Type) string {
 		return "a size such as 10MiB"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
+	case t.Kind() == reflect.Int:
+		return "a whole number such as 1000"
 	case t.Kind() == reflect.Slice:
 		return "a list"
 	}

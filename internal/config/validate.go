@@ -81,6 +81,13 @@ func (c *Config) faults() (faults []fault) {
 	check("northbound.listen", checkAddress(c.Northbound.Listen))
 	check("northbound.next_hop", checkNextHop(c.Northbound.NextHop))
 	check("next_hop_idle", checkPositive(c.NextHopIdle))
+	check("southbound.signatures", c.checkSignatures(c.Southbound.Signatures))
+	check("northbound.signatures", c.checkSignatures(c.Northbound.Signatures))
+	check("certificates", checkPaths(c.Certificates))
+	check("suppliers", checkSuppliers(c.Suppliers))
+	if c.MaxActivationsPerHour < 1 {
+		check("max_activations_per_hour", fmt.Errorf("must be more than 0, not %d", c.MaxActivationsPerHour))
+	}
 	err := checkAddress(c.Console.Listen)
 	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
 		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+
@@ -180,6 +187,31 @@ func checkNames(list []string) error {
 		if checkNonEmpty(s) != nil {
 			return fmt.Errorf("item %d is empty", i+1)
 		}
+	}
+	return nil
+}
+
+func (c *Config) checkSignatures(mode outage.Signatures) error {
+	switch {
+	case !mode.Valid():
+		return fmt.Errorf("%q is not off, verify or require", mode)
+	case mode != outage.SignaturesOff && c.Certificates == "":
+		return fmt.Errorf("%s needs certificates: the folder with the certificates of those who sign", mode)
+	}
+	return nil
+}
+
+func checkSuppliers(list []string) error {
+	seen := map[outage.DeviceID]bool{}
+	for i, text := range list {
+		id, err := outage.ParseAnyDeviceID(text)
+		switch {
+		case err != nil || id == 0:
+			return fmt.Errorf("item %d: %q is %w", i+1, text, outage.ErrDeviceID)
+		case seen[id]:
+			return fmt.Errorf("item %d: %q is there twice", i+1, text)
+		}
+		seen[id] = true
 	}
 	return nil
 }

@@ -270,6 +270,7 @@ type meter struct {
 	hub                       string // "" if not known
 	kind, smets, manufacturer string
 	mpan                      string
+	supplier                  string // "" if not known
 	listed, unknown           bool
 }
 
@@ -331,6 +332,8 @@ func (p *player) declare(name string, words clause) {
 			m.manufacturer = value
 		case key == "mpan" && assigned:
 			m.mpan = value
+		case key == "supplier" && assigned:
+			m.supplier = p.device(value).String()
 		default:
 			p.fail("this part of a meter is not understood: %s", words[i])
 		}
@@ -359,6 +362,16 @@ func (p *player) setting(c clause) bool {
 			}
 			r.Track = append(r.Track, outage.Form(form))
 		}
+	case "suppliers":
+		r.Suppliers = nil
+		for _, name := range c[1:] {
+			r.Suppliers = append(r.Suppliers, p.device(name))
+		}
+	case "max_activations_per_hour":
+		if len(c) != 2 {
+			p.fail("%s needs a number", c[0])
+		}
+		r.MaxPerHour = int(p.number(c[1]))
 	case "manufacturers":
 		r.Manufacturers = outage.Manufacturers(c[1:])
 	default:
@@ -384,14 +397,14 @@ func (p *player) importMeter(name string, words clause) {
 // files returns an inventory and a device list of the declared devices.
 func (p *player) files() (string, string) {
 	var inventory, list strings.Builder
-	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
+	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,import_supplier\n")
 	for _, name := range p.order {
 		m, hub := p.meters[name], ""
 		if m.hub != "" {
 			hub = p.device(m.hub).String()
 		}
 		if !m.unknown {
-			fmt.Fprintf(&inventory, "%s,%s,%s,\"%s\",E470,%s,%s\n", p.device(name), m.kind, m.smets, m.manufacturer, hub, m.mpan)
+			fmt.Fprintf(&inventory, "%s,%s,%s,\"%s\",E470,%s,%s,%s\n", p.device(name), m.kind, m.smets, m.manufacturer, hub, m.mpan, m.supplier)
 		}
 		if m.listed {
 			fmt.Fprintf(&list, "%s\n", p.device(name))

@@ -148,6 +148,13 @@ func (p *player) activation(counter uint64, target string, options []clause) (m 
 			order = when
 		} else if when, ok := p.orderOf(o, "payload"); ok {
 			payload.Order, differs = when, true
+		} else if w, ok := o.match("by _"); ok {
+			id.Originator = p.device(w[0])
+			payload.Originator = id.Originator
+		} else if w, ok := o.match("payload by _"); ok {
+			payload.Originator = p.device(w[0])
+		} else if w, ok := o.match("payload request _"); ok {
+			payload.Counter = p.number(w[0])
 		} else if w, ok := o.match("payload for _"); ok {
 			payload.Target = p.declared(w[0])
 		} else if _, ok := o.match("payload unreadable"); ok {

@@ -123,12 +123,9 @@ func (l *Ledger) play(ctx context.Context, list []record) error {
 			var err error
 			switch {
 			case r.Activation != nil:
-				var recorded windows.Recorded
-				a, opens, e := l.eligible(ctx, tx, &r)
-				if err = e; err == nil {
-					recorded, err = l.windows.Record(ctx, tx, a, !opens)
-				}
-				found = append(found, recorded.Hub)
+				var hub outage.DeviceID
+				hub, err = l.playActivation(ctx, tx, &r)
+				found = append(found, hub)
 			case r.Switch != nil:
 				err = l.playSwitch(ctx, tx, *r.Switch)
 			case r.Failed != nil:

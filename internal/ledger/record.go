@@ -45,10 +45,10 @@ func (l *Ledger) record(ctx context.Context, a outage.Activation, closing bool) 
 }
 
 // RecordUnresolved puts an activation into the journal when the inventory does not say whether
-// its meter is tracked. That is looked up when the database answers again. Until then any hub
-// may have a window.
-func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers) {
-	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, SwitchUnknown: l.Switch() == ""})
+// its meter is tracked, and who supplies it. That is looked up when the database answers again.
+// Until then any hub may have a window. A closing opens none.
+func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers, closing bool) {
+	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, Closing: closing, SwitchUnknown: l.Switch() == ""})
 }
 
 // RecordAnswer records the next hop's answer to an attempt, as windows.RecordAnswer does. If the
@@ -61,32 +61,42 @@ func (l *Ledger) RecordAnswer(ctx context.Context, a outage.Activation, answer o
 	return err != nil
 }
 
-// eligible finds out whether an activation from the journal may open a window.
-func (l *Ledger) eligible(ctx context.Context, tx sqldb.Tx, r *record) (a outage.Activation, opens bool, err error) {
-	a = *r.Activation
-	if r.Closing {
-		return a, false, nil
+// playActivation records an activation from the journal, after it has found out whether that may
+// open a window. It returns its hub.
+func (l *Ledger) playActivation(ctx context.Context, tx sqldb.Tx, r *record) (hub outage.DeviceID, err error) {
+	a, closing, reason := *r.Activation, r.Closing, outage.Reason("")
+	if r.SwitchUnknown && l.Switch() == outage.SwitchOff && !closing {
+		closing, reason = true, outage.ReasonSwitchedOff
 	}
-	untracked := func(reason outage.Reason) error {
-		return l.windows.NoteUntracked(ctx, tx, []windows.Untracked{{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason}})
+	if r.Unresolved {
+		d, listed, err := l.opts.Device(ctx, tx, a.ESME)
+		if err != nil {
+			return 0, err
+		}
+		if !d.SuppliedBy(a.RequestID.Originator) {
+			l.log.Info("an activation from the journal is of another supplier", "request", a.RequestID, "esme", a.ESME)
+			return 0, l.noteUntracked(ctx, tx, &a, outage.ReasonOtherSupplier)
+		}
+		if d != nil {
+			a.CHF = d.CHF
+		}
+		if ok, why := outage.Eligible(d, listed, r.Manufacturers); !ok && !closing {
+			l.log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", why)
+			closing, reason = true, why
+		}
 	}
-	if r.SwitchUnknown && l.Switch() == outage.SwitchOff {
-		return a.AsClosing(), false, untracked(outage.ReasonSwitchedOff)
+	recorded, err := l.windows.Record(ctx, tx, a, closing)
+	if err == nil && recorded.Replayed && !closing {
+		reason = outage.ReasonReplayed
 	}
-	if !r.Unresolved {
-		return a, true, nil
+	if err == nil && reason != "" {
+		err = l.noteUntracked(ctx, tx, &a, reason)
 	}
-	d, listed, err := l.opts.Device(ctx, tx, a.ESME)
-	if err != nil {
-		return a, false, err
-	}
-	ok, reason := outage.Eligible(d, listed, r.Manufacturers)
-	if !ok {
-		l.log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", reason)
-		return a.AsClosing(), false, untracked(reason)
-	}
-	a.CHF = d.CHF
-	return a, true, nil
+	return recorded.Hub, err
+}
+
+func (l *Ledger) noteUntracked(ctx context.Context, tx sqldb.Tx, a *outage.Activation, reason outage.Reason) error {
+	return l.windows.NoteUntracked(ctx, tx, []windows.Untracked{{RequestID: a.RequestID.String(), Form: a.Form, ESME: a.ESME, Received: a.Received, Reason: reason}})
 }
 
 // Fail closes the windows of a request whose activation did not run, as windows.Fail does. It

@@ -1,6 +1,7 @@
 package motorway
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -25,7 +26,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	p.Decision.Reason = p.read(b)
 	is11_3 := p.Message.Root == duis.RootRequest && p.Message.ServiceReferenceVariant == "11.3"
 	if is11_3 {
-		m.activation(ctx, &p)
+		m.activation(ctx, &p, b.Head)
 	} else if p.Decision.Reason == "" {
 		p.Decision.Reason = outage.ReasonNotActivation
 	}
@@ -37,7 +38,7 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 
 // activation records what an 11.3 opens or closes, and sets p.Decision.Reason. Before the
 // call that is why the message could not be read completely; "" if it could.
-func (m *Motorway) activation(ctx context.Context, p *Passage) {
+func (m *Motorway) activation(ctx context.Context, p *Passage, document []byte) {
 	rules := m.Rules()
 	req, reason := readRequest(p, &rules)
 	switch {
@@ -50,17 +51,20 @@ func (m *Motorway) activation(ctx context.Context, p *Passage) {
 		m.Log.Warn("the XML and the payload of an 11.3 differ, the payload counts", "request", req.ID,
 			"xml", p.Message.Order().Kind, "xml_time", p.Message.Order().At, "payload", req.Order.Kind, "payload_time", req.Order.At)
 	}
+	trusted, why := m.trust(p, document, &req, &rules)
+	if why != "" {
+		reason = why
+	}
 	if reason == "" && m.Ledger.Switch() == outage.SwitchOff {
 		reason = outage.ReasonSwitchedOff
 	}
-	a := req.Activation(0, rules.Window) // its hub matters only if it may open a window
+	a := req.Activation(0, rules.Window)
 	switch {
-	case !rules.tracks(req.Form) || req.ID == (outage.RequestID{}):
-		// quell does not track this form, or the 11.3 does not say which meter it is for.
-	case reason != "":
-		m.recordClosing(ctx, p, &a, &rules)
+	case !trusted, !rules.tracks(req.Form), req.ID == (outage.RequestID{}):
+		// It is none of its sender's business; or quell does not track this form; or the
+		// 11.3 does not say which meter it is for.
 	default:
-		a, reason = m.record(ctx, p, req, &rules)
+		a, reason = m.record(ctx, p, req, reason, &rules)
 	}
 	p.Decision.Reason = reason
 	switch reason {
@@ -149,40 +153,54 @@ func precise(o outage.Order) outage.Order {
 	return o
 }
 
-// record asks the inventory whether the meter is tracked, and on which hub it is. It
-// records the activation, which it returns, as one that opens a window or only closes.
-func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, rules *Rules) (outage.Activation, outage.Reason) {
+// record asks the inventory who supplies the meter, whether it is tracked, and on which hub
+// it is. It records the activation, which it returns: as one that opens a window or, if
+// there is a reason against that, as one that only closes. An 11.3 of another supplier has no
+// effect.
+func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, reason outage.Reason, rules *Rules) (outage.Activation, outage.Reason) {
 	lookup, cancel := rules.limit(ctx)
 	d, listed, err := m.Devices.Device(lookup, req.ID.Target)
 	cancel()
 	if err != nil {
 		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", req.ID, "error", err)
 		a := req.Activation(0, rules.Window) // the ledger looks up its hub when it plays the journal
-		m.Ledger.RecordUnresolved(ctx, a, rules.Manufacturers)
+		m.Ledger.RecordUnresolved(ctx, a, rules.Manufacturers, reason != "")
 		p.activation = &a
-		return a, outage.ReasonStoreUnavailable
+		return a, cmp.Or(reason, outage.ReasonStoreUnavailable)
 	}
 	hub := outage.DeviceID(0)
 	if d != nil {
 		hub = d.CHF
 	}
 	a := req.Activation(hub, rules.Window)
+	if !d.SuppliedBy(req.ID.Originator) {
+		return a, outage.ReasonOtherSupplier
+	}
+	if reason != "" {
+		m.recordClosing(ctx, p, &a, rules)
+		return a, reason
+	}
 	if ok, reason := outage.Eligible(d, listed, rules.Manufacturers); !ok {
 		if m.recordClosing(ctx, p, &a, rules).Repeated {
 			return a, outage.ReasonRepeated
 		}
 		return a, reason
 	}
-	p.activation = &a
 	recording, cancel := rules.limit(ctx)
 	defer cancel()
 	r := m.Ledger.Record(recording, a)
+	if !r.Nothing {
+		p.activation = &a
+	}
 	switch {
 	case r.Remembered:
 		m.Log.Error("the store does not answer, an activation is in the journal", "request", req.ID, "chf", a.CHF)
 		return a, outage.ReasonStoreUnavailable
 	case r.Repeated:
 		return a, outage.ReasonRepeated
+	case r.Replayed:
+		m.Log.Warn("an old 11.3 came again, it opens no window", "request", req.ID, "esme", a.ESME)
+		return a, outage.ReasonReplayed
 	case r.TooMany:
 		m.Log.Warn("a meter has too many windows, this activation opens none", "request", req.ID, "esme", a.ESME)
 		return a, outage.ReasonTooManyWindows

@@ -28,6 +28,11 @@ type Rules struct {
 	Track          []outage.Form
 	ClockTolerance time.Duration // between the clocks of hub and motorway
 	StoreTimeout   time.Duration // how long a message waits for the store
+
+	Suppliers       []outage.DeviceID // originators whose 11.3s have any effect; empty: all
+	MaxPerHour      int               // 11.3s of one originator that are tracked within an hour; 0: any number
+	SouthSignatures outage.Signatures // of 11.3s
+	NorthSignatures outage.Signatures // of AD1s
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
@@ -44,6 +49,7 @@ type Motorway struct {
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
+	senders  senders
 }
 
 // Resume makes sure that each time of receipt is later than those before the start of this

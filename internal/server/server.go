@@ -276,7 +276,9 @@ func (s *Server) shutDown(ctx context.Context, l *gateway.Listener) error {
 func (s *Server) apply(cfg config.Config) {
 	s.cfg.Store(&cfg)
 	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
-		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout)})
+		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout),
+		Suppliers: cfg.Originators(), MaxPerHour: cfg.MaxActivationsPerHour,
+		SouthSignatures: cfg.Southbound.Signatures, NorthSignatures: cfg.Northbound.Signatures})
 	south, _ := url.Parse(cfg.Southbound.NextHop) // it was checked before
 	north, _ := url.Parse(cfg.Northbound.NextHop)
 	s.gateway.SetNextHops(south, north)

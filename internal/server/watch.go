@@ -14,6 +14,7 @@ import (
 // conditions returns what is wrong while alerts still pass, nil if nothing is.
 func (s *Server) conditions() (list []string) {
 	list = append(s.store.Conditions(), s.gateway.Conditions()...)
+	list = append(list, s.m.Conditions()...)
 	if s.running != nil && s.loader.loading() && s.store.DB.Available() {
 		list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 	}
