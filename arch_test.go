@@ -30,6 +30,8 @@ var imports = map[string][]string{
 	"internal/lines":     {},
 	"internal/datadir":   {},
 	"internal/remote":    {},
+	"internal/smki":      {"internal/outage"},
+	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
@@ -77,6 +79,7 @@ var testImports = map[string][]string{
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
 	"internal/storecopy":  wholeStore,
+	"internal/xmldsig":    {"internal/duis", "internal/outage"},
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
@@ -127,7 +130,7 @@ const copies = "internal/storecopy"
 const sizeLimit = 2000
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 

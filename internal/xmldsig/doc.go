@@ -1,0 +1,34 @@
+// Package xmldsig verifies the XML signatures of DUIS messages, and makes them for tests.
+//
+// # The form of a signature
+//
+// DUIS signs a message as a whole, with one Signature that is the last child of the root. It
+// allows any signature that the XML Signature schema allows. All that was seen, from the DCC's
+// test tool and its test product, has one form, and Verify takes no other:
+//   - CanonicalizationMethod is Exclusive Canonical XML without a PrefixList;
+//   - SignatureMethod is ecdsa-sha256 on P-256: r and s of 32 bytes each, in base64;
+//   - there is one Reference, with URI="" and the one transform enveloped-signature, so the
+//     digest, SHA-256, is over Canonical XML 1.0 of the document without its Signature;
+//   - KeyInfo has issuer and serial number of the signer's certificate, and nothing else.
+//
+// No element of the XML Signature namespace may be anywhere else. So a signature that was moved,
+// doubled, wrapped, or is over a part, is invalid: there is nothing to choose, no id to
+// resolve, and no transform to run.
+//
+// # What was verified is what is read
+//
+// Canonical forms are made from the events of package strictxml, which package duis reads with
+// too. There is no tree, and no second parser that might understand a document in another
+// way. Comments are not in the canonical form, and strictxml joins the text around them.
+//
+// # White space between elements
+//
+// The DCC's tool, which is in Java, reads with the schema, and removes white space where the
+// schema has only elements, before it signs and before it verifies. So a message may
+// have been indented after it was signed. Its digest counts if it fits the document as it
+// is or without that white space; and the signature counts if it fits SignedInfo in
+// either form. Without a schema, white space is between elements if it is in an element that has a child
+// element and no text but white space. Everything else stays: the text of an element without
+// children, even if it is blank, and white space in an element that has other text too.
+// What goes has no meaning: duis reads text of elements without children alone.
+package xmldsig

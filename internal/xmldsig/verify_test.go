@@ -1,0 +1,89 @@
+package xmldsig
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/smki"
+)
+
+func TestSignAndVerify(t *testing.T) {
+	s, other := newSigner(t, supplier), newSigner(t, provider)
+	certificates := known(t, s, other)
+	for name, document := range unsigned() {
+		if _, err := Verify(document, certificates, noon); !errors.Is(err, ErrMissing) {
+			t.Errorf("%s, unsigned: %v", name, err)
+		}
+		signed := s.sign(t, document)
+		if got, err := Verify(signed, certificates, noon); err != nil || got != s.certificate || got.Organisation != supplier {
+			t.Errorf("%s: %+v, %v\n%s", name, got, err, signed)
+		}
+		if _, err := Sign(signed, s.key, issuer, s.certificate.Serial); err == nil {
+			t.Errorf("%s: signed twice", name)
+		}
+	}
+}
+
+// TestRotation holds that the certificate that a signature names must be there, and be valid at
+// the time that is asked for.
+func TestRotation(t *testing.T) {
+	from, to := noon, noon.AddDate(1, 0, 0)
+	old := newSignerFor(t, supplier, from.AddDate(-1, 0, 0), from.Add(time.Hour))
+	current := newSignerFor(t, supplier, from, to)
+	next := newSignerFor(t, supplier, to, to.AddDate(1, 0, 0))
+	document := unsigned()["precommand"]
+	for _, c := range []struct {
+		name   string
+		signer signer
+		known  *smki.Certificates
+		at     time.Time
+		want   error
+	}{
+		{"the old one", old, known(t, old, current, next), from.Add(-time.Second), nil},
+		{"both serve while they overlap", old, known(t, old, current, next), from, nil},
+		{"both serve while they overlap", current, known(t, old, current, next), from, nil},
+		{"not yet valid", current, known(t, old, current, next), from.Add(-time.Nanosecond), ErrSignerUnknown},
+		{"last second", old, known(t, old, current, next), from.Add(time.Hour), nil},
+		{"expired", old, known(t, old, current, next), from.Add(time.Hour + time.Nanosecond), ErrSignerUnknown},
+		{"the one to come", next, known(t, old, current, next), from, ErrSignerUnknown},
+		{"not there yet", next, known(t, old, current), to, ErrSignerUnknown},
+		{"removed", old, known(t, current, next), from, ErrSignerUnknown},
+		{"nobody is known", current, known(t), from, ErrSignerUnknown},
+		{"nobody is known", current, &smki.Certificates{}, from, ErrSignerUnknown},
+	} {
+		got, err := Verify(c.signer.sign(t, document), c.known, c.at)
+		if !errors.Is(err, c.want) || (err == nil) != (c.want == nil) || (err == nil) != (got == c.signer.certificate) {
+			t.Errorf("%s at %v: %v, %v; want %v", c.name, c.at, got, err, c.want)
+		}
+	}
+}
+
+// TestInvalidFirst holds that what is provably forged is invalid, even where the signer's
+// certificate is unknown or has expired.
+func TestInvalidFirst(t *testing.T) {
+	s := newSigner(t, supplier)
+	signed := string(s.sign(t, unsigned()["precommand"]))
+	changed := strings.Replace(signed, ":70001<", ":70002<", 1)
+	if _, err := Verify([]byte(changed), known(t), noon); !errors.Is(err, ErrInvalid) {
+		t.Errorf("changed, signer unknown: %v", err)
+	}
+	swapped := newSigner(t, supplier)
+	swapped.certificate = s.certificate // the right name, but the wrong key
+	if _, err := Verify(swapped.sign(t, unsigned()["precommand"]), known(t, s), noon.AddDate(9, 0, 0)); !errors.Is(err, ErrInvalid) {
+		t.Errorf("wrong key, and expired: %v", err)
+	}
+}
+
+func BenchmarkVerify(b *testing.B) {
+	s := newSigner(b, supplier)
+	certificates := known(b, s)
+	signed := s.sign(b, unsigned()["precommand"])
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := Verify(signed, certificates, noon); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
