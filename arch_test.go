@@ -45,14 +45,14 @@ var imports = map[string][]string{
 	"internal/store":     {"internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/gbcs", "internal/outage"},
+	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/gateway":    {"internal/motorway", "internal/outage"},
 	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/lines", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
-		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
+		"internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/lines", "internal/outage"},
 	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
 	"cmd/quell":    {"*"},
 
@@ -64,7 +64,7 @@ var imports = map[string][]string{
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":    append([]string{"internal/duis", "internal/gbcs"}, wholeStore...),
+	"internal/gateway":    append([]string{"internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/console":    {"internal/store"},
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},

@@ -145,7 +145,7 @@ q.yaml: northbound.next_hop: is required: the URL to forward messages to, such a
 		want    string
 	}{
 		"empty":            {"# nothing\n", nil, missing},
-		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:69", 1), "q.yaml: north", "q.yaml:79: north")},
+		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:69", 1), "q.yaml: north", "q.yaml:85: north")},
 		"syntax":           {"window: 30m\nstore: [\n" + hops, nil, "q.yaml:1: did not find expected ',' or ']' (in this line or soon after)"},
 		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
 		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second YAML document; the configuration must be one document"},

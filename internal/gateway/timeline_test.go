@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/smki"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files of TestTimelines")
@@ -62,6 +63,8 @@ type player struct {
 	out  []string // of the current line
 	held map[uint64]*flight
 
+	signers signers
+
 	lastEntry int64
 	pruned    bool // housekeeping deleted entries
 	delivered []string
@@ -83,6 +86,7 @@ func (p *player) play() string {
 	p.day = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	p.w = newWorld(p.T)
 	p.held = map[uint64]*flight{}
+	p.signers.t = p.T
 	lines := strings.Split(strings.TrimSuffix(p.golden, "\n"), "\n")
 	var text strings.Builder
 	for i := 0; i < len(lines); {
@@ -367,6 +371,27 @@ func (p *player) setting(c clause) bool {
 		for _, name := range c[1:] {
 			r.Suppliers = append(r.Suppliers, p.device(name))
 		}
+	case "signatures":
+		if len(c) != 3 || c[1] != "southbound" && c[1] != "northbound" || !outage.Signatures(c[2]).Valid() {
+			p.fail("signatures needs southbound or northbound, and off, verify or require")
+		}
+		*map[string]*outage.Signatures{"southbound": &r.SouthSignatures, "northbound": &r.NorthSignatures}[c[1]] = outage.Signatures(c[2])
+	case "certificates":
+		var list []*smki.Certificate
+		for _, name := range c[1:] {
+			list = append(list, p.signer(name).certificate)
+		}
+		known, err := smki.New(list...)
+		if err != nil {
+			p.fail("%v", err)
+		}
+		p.w.certificates = known
+	case "certificate":
+		w, ok := c.match("certificate of _ valid from _ to _")
+		if !ok || p.signers.of[w[0]] != nil {
+			p.fail("say certificate of NAME valid from TIME to TIME, before the name signs anything")
+		}
+		p.signers.find(w[0], p.device(w[0]), p.instant(w[1]), p.instant(w[2]))
 	case "max_activations_per_hour":
 		if len(c) != 2 {
 			p.fail("%s needs a number", c[0])
@@ -439,6 +464,13 @@ func (p *player) device(name string) outage.DeviceID {
 	}
 	n, _ := strconv.ParseUint("0"+m[2], 10, 16) // four digits fit
 	return deviceBase[m[1]] + outage.DeviceID(n)
+}
+
+// signer returns the one who signs under a name. Its certificate is valid in 2026, unless a line
+// said otherwise.
+func (p *player) signer(name string) *signer {
+	from := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	return p.signers.find(name, p.device(name), from, from.AddDate(1, 0, 0))
 }
 
 // declared is device for a name that the setup must have declared.

@@ -111,6 +111,8 @@ func (p *player) transport(m *message, o clause) {
 		signature := fmt.Sprintf(`<ds:Signature xmlns:ds="http://www.w3.org/2000/09/xmldsig#"><ds:SignatureValue>%d</ds:SignatureValue></ds:Signature>`, p.line)
 		i := bytes.LastIndex(m.body, []byte("</sr:"))
 		m.body = slices.Insert(m.body, i, []byte(signature)...)
+	} else if w, ok := o.match("signed by _"); ok {
+		m.body = p.signer(w[0]).sign(p.T, m.body)
 	} else if w, ok := o.match("_ in place of _"); ok {
 		if bytes.Count(m.body, []byte(w[1])) == 0 {
 			p.fail("%q does not occur in the message", w[1])

@@ -22,6 +22,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/smki"
 	"quell/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -42,6 +43,8 @@ type world struct {
 	rules motorway.Rules
 	first outage.Switch // position at the first start
 	logs  logs
+
+	certificates *smki.Certificates // of those who sign messages
 
 	limits   Limits
 	registry *prometheus.Registry // of the metrics since the last start
@@ -73,6 +76,7 @@ func (w *world) now() time.Time { return *w.clock.Load() }
 func (w *world) setRules() {
 	if w.m != nil {
 		w.m.SetRules(w.rules)
+		w.m.SetCertificates(w.certificates)
 	}
 }
 
@@ -130,7 +134,7 @@ func (w *world) open() (err error) {
 	w.m = &motorway.Motorway{Ledger: w.store.Ledger, Windows: w.store.Windows, Devices: w.store.Devices, Cluster: w.store.Cluster, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
 		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
 	w.m.Trail.Enable(true)
-	w.m.SetRules(w.rules)
+	w.setRules()
 	w.gw = New(w.m, slog.New(slog.DiscardHandler), w.limits)
 	w.direct()
 	w.front = map[outage.Direction]*httptest.Server{

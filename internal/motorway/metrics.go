@@ -19,6 +19,7 @@ type Metrics struct {
 	Withdrawn   prometheus.Counter
 	Unreadable  prometheus.Counter     // answers to tracked 11.3s
 	Refused     *prometheus.CounterVec // by direction, cause
+	Signatures  *prometheus.CounterVec // by direction, result
 
 	// By listener: open connections, how often all places were in use when another
 	// connection came, and how often a connection could not be accepted.
@@ -49,7 +50,8 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Tracked activations that the next hop refused, or is not known to have received."}),
 		Unreadable: f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "answers_unreadable_total",
 			Help: "Tracked activations that the next hop answered with success and a body that is not a DUIS response."}),
-		Refused: counter("refused_total", "HTTP requests that are not a message, by direction and cause.", "direction", "cause"),
+		Refused:    counter("refused_total", "HTTP requests that are not a message, by direction and cause.", "direction", "cause"),
+		Signatures: counter("signatures_total", "Messages whose signature was looked at, by direction and result: verified, or why not.", "direction", "result"),
 		Connections: f.NewGaugeVec(prometheus.GaugeOpts{Namespace: "quell", Name: "connections",
 			Help: "Open connections, by listener."}, []string{"listener"}),
 		ConnectionsFull: counter("connections_full_total", "How often all connections of a listener were in use when another one came, by listener.", "listener"),

@@ -18,6 +18,7 @@ import (
 	"quell/internal/duis"
 	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/smki"
 	"quell/internal/windows"
 )
 
@@ -50,6 +51,8 @@ type Motorway struct {
 	rules    atomic.Pointer[Rules]
 	receipts receipts
 	senders  senders
+
+	certificates atomic.Pointer[smki.Certificates] // of those who sign messages; nil if there are none
 }
 
 // Resume makes sure that each time of receipt is later than those before the start of this
@@ -154,11 +157,11 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	if !isAD1 {
 		return forward(outage.ReasonNotAD1)
 	}
-	return m.decideAlert(ctx, p, sw)
+	return m.decideAlert(ctx, p, b.Head, sw)
 }
 
 // decideAlert decides on an AD1 that was read.
-func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch) outage.Decision {
+func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
 	if !m.Ledger.MayHaveWindow(o.CHF) {
 		if !m.Cluster.Following() {
@@ -184,13 +187,24 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, sw outage.Switch
 		m.noteForwarded(ctx, p, outage.ReasonClockUnsure)
 		return forward(outage.ReasonClockUnsure)
 	}
+	rules := m.Rules()
+	// Who signed it does not matter: whoever forges the alert of a hub whose window is open
+	// only gets it suppressed.
+	sent := p.Message.ResponseTime
+	if sent.IsZero() {
+		sent = p.Received
+	}
+	if _, reason := m.verify(outage.North, rules.NorthSignatures, document, sent); reason != "" {
+		m.Metrics.FailOpen.WithLabelValues("signature").Inc()
+		m.noteForwarded(ctx, p, reason)
+		return forward(reason)
+	}
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
 		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
 	outcome := outage.Suppressed
 	if sw == outage.SwitchShadow {
 		outcome = outage.Shadow
 	}
-	rules := m.Rules()
 	ctx, cancel := rules.limit(ctx)
 	defer cancel()
 	d, err := m.Ledger.Decide(ctx, alert, outcome, rules.ClockTolerance)

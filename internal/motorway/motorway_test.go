@@ -393,7 +393,7 @@ func BenchmarkDecide(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		p := Passage{Message: m, Received: t0}
-		if d := s.decideAlert(ctx, &p, outage.SwitchOn); d.Reason != outage.ReasonNoWindow {
+		if d := s.decideAlert(ctx, &p, nil, outage.SwitchOn); d.Reason != outage.ReasonNoWindow {
 			b.Fatal(d)
 		}
 	}

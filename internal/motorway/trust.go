@@ -1,13 +1,15 @@
 package motorway
 
 import (
-	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/smki"
+	"quell/internal/xmldsig"
 )
 
 // trust reports whether an 11.3 may have any effect, as far as its sender goes. If it may, the
@@ -19,7 +21,7 @@ import (
 func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules *Rules) (trusted bool, reason outage.Reason) {
 	if p.Decision.Reason == "" { // what could not be read cannot be verified
 		signer, why := m.verify(outage.South, rules.SouthSignatures, document, p.Received)
-		if why == "" && signer != 0 && signer != req.ID.Originator {
+		if signer != 0 && signer != req.ID.Originator {
 			why = outage.ReasonSignerMismatch
 		}
 		switch why {
@@ -35,22 +37,51 @@ func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules
 	if len(rules.Suppliers) > 0 && !slices.Contains(rules.Suppliers, req.ID.Originator) {
 		return false, outage.ReasonNotASupplier
 	}
+	if reason != "" {
+		return true, reason // not counted: anyone could use up the number of another originator
+	}
 	if over, first := m.senders.count(req.ID.Originator, p.Received, rules.MaxPerHour); over {
 		if first {
 			m.Log.Error("an originator has sent too many 11.3s within an hour, no more of them are tracked", "originator", req.ID.Originator, "most", rules.MaxPerHour)
 		}
-		reason = cmp.Or(reason, outage.ReasonTooManyRequests)
+		return true, outage.ReasonTooManyRequests
 	}
-	return true, reason
+	return true, ""
 }
 
+// SetCertificates sets the certificates of those who sign messages; nil if there are none.
+func (m *Motorway) SetCertificates(c *smki.Certificates) { m.certificates.Store(c) }
+
 // verify returns who signed a message; 0 if it is not signed, or if signatures are off. The
-// reason says why the message cannot be believed; "" if it can.
+// reason says why the message cannot be believed; "" if it can, as far as mode demands.
 func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason) {
 	if mode == outage.SignaturesOff || mode == "" {
 		return 0, ""
 	}
-	return 0, "" // TODO
+	certificates := m.certificates.Load()
+	if certificates == nil {
+		certificates = &smki.Certificates{}
+	}
+	result := "verified"
+	by, err := xmldsig.Verify(document, certificates, at)
+	switch {
+	case err == nil:
+		signer = by.Organisation
+	case errors.Is(err, xmldsig.ErrMissing):
+		result = string(outage.ReasonSignatureMissing)
+		if mode == outage.SignaturesRequire {
+			reason = outage.ReasonSignatureMissing
+		}
+	case errors.Is(err, xmldsig.ErrSignerUnknown):
+		result, reason = string(outage.ReasonSignerUnknown), outage.ReasonSignerUnknown
+	default:
+		result, reason = string(outage.ReasonSignatureInvalid), outage.ReasonSignatureInvalid
+	}
+	m.Metrics.Signatures.WithLabelValues(string(d), result).Inc()
+	if reason != "" {
+		m.Log.Warn("a message is not signed as it must be", "direction", d, "reason", reason, "error", err)
+	}
+	return signer, reason
 }
 
 // senders counts the 11.3s of each originator within an hour. The zero value is ready.

@@ -29,7 +29,7 @@ var Reasons = []ReasonText{
 	{ReasonSignatureMissing, []Direction{North, South}, "the message is not signed, and signatures are required"},
 	{ReasonSignatureInvalid, []Direction{North, South}, "the message's signature is wrong, or is not one over the whole message"},
 	{ReasonSignerUnknown, []Direction{North, South}, "there is no certificate for the message's signature that is valid at the time of the message"},
-	{ReasonSignerMismatch, []Direction{North, South}, "the message was signed by another organisation than the one that its id names as its originator"},
+	{ReasonSignerMismatch, []Direction{South}, "the message was signed by another organisation than the one that its id names as its originator"},
 	{ReasonWindowOpen, []Direction{North}, "the window of an activation on the hub is open"},
 	{ReasonWindowNotBegun, []Direction{North}, "the activation on the hub is future dated, and its window has not started"},
 	{ReasonWindowOver, []Direction{North}, "the window of the activation on the hub is over"},

@@ -41,6 +41,7 @@ type Server struct {
 	reports *reporter.Reporter
 	faults  fileFaults
 	loader  loader
+	signers signers
 	started config.Config // the configuration at the start
 
 	south, north, admin *gateway.Listener
@@ -91,6 +92,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
+	s.signers = signers{m: m, log: log, wake: make(chan struct{}, 1)}
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports,
 		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
@@ -175,17 +177,26 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
 		}
 	}
-	ready := make(chan struct{})
+	if len(cfg.Suppliers) == 0 {
+		log.Warn("suppliers is empty: an 11.3 of anyone opens a window")
+	}
+	loaded, certificates := make(chan struct{}), make(chan struct{})
 	s.background.Go(func() {
 		s.runLoader(ctx, func() {
 			s.logReady(ctx)
-			close(ready)
+			close(loaded)
 		})
 	})
-	select {
-	case <-ready:
-	case <-time.After(startWait):
-	case <-ctx.Done():
+	s.background.Go(func() {
+		s.signers.run(ctx, func() string { return s.cfg.Load().Certificates }, func() { close(certificates) })
+	})
+	wait, cancel := context.WithTimeout(ctx, startWait)
+	defer cancel()
+	for _, ready := range []chan struct{}{loaded, certificates} {
+		select {
+		case <-ready:
+		case <-wait.Done():
+		}
 	}
 	for _, l := range []*gateway.Listener{s.admin, s.south, s.north} {
 		s.serve(l)
@@ -303,6 +314,7 @@ func (s *Server) Reload(cfg config.Config) {
 	s.apply(cfg)
 	s.reloadReports(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
+	s.signers.reload()
 	s.loader.reload(&was, &cfg)
 }
 

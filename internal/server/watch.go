@@ -15,6 +15,7 @@ import (
 func (s *Server) conditions() (list []string) {
 	list = append(s.store.Conditions(), s.gateway.Conditions()...)
 	list = append(list, s.m.Conditions()...)
+	list = append(list, s.signers.conditions()...)
 	if s.running != nil && s.loader.loading() && s.store.DB.Available() {
 		list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 	}
