@@ -53,7 +53,7 @@ var imports = map[string][]string{
 		"internal/lines", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/lines", "internal/outage"},
-	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
+	"internal/sim": {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"cmd/quell":    {"*"},
 
 	"internal/remote/remotetest":         {},

@@ -17,6 +17,7 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/outage"
 	"quell/internal/remote"
 	"quell/internal/server"
 	"quell/internal/sim"
@@ -96,6 +97,12 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	if err := writeFile(cfg.Inventory[0], d.town.WriteInventory); err != nil {
 		return nil, err
 	}
+	cfg.Certificates = filepath.Join(dir, "signers")
+	if err := errors.Join(os.Mkdir(cfg.Certificates, 0o700), d.town.WriteCertificates(cfg.Certificates)); err != nil {
+		return nil, err
+	}
+	cfg.Suppliers = d.town.Suppliers()
+	cfg.Southbound.Signatures, cfg.Northbound.Signatures = outage.SignaturesRequire, outage.SignaturesRequire
 	if d.log, err = os.Create(filepath.Join(dir, "quell.log")); err != nil {
 		return nil, err
 	}
@@ -171,7 +178,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	if err := d.report(ctx, e); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt.\n", d.dir)
+	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt,\nsigners (the certificates of those who signed the messages).\n", d.dir)
 	if differ > 0 {
 		return fmt.Errorf("%d of %d kinds are not as expected", differ, len(results))
 	}

@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"bytes"
 	"net/http"
 	"strings"
 	"time"
 
+	"quell/internal/duis"
 	"quell/internal/outage"
 )
 
@@ -75,6 +77,24 @@ var kinds = []kind{
 		{atOnce, signedPreCommand(onDemand).asBytes(), passed},
 		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
 	}},
+	{"11.3 not signed", 1, tracked, []step{
+		{atOnce, unsigned, passed},
+		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
+	}},
+	{"11.3 changed on its way", 1, tracked, []step{
+		{atOnce, changed, passed},
+		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
+	}},
+	{"11.3 by another supplier", 1, tracked, []step{
+		{atOnce, byAnother, passed},
+		{atOnce, inAnothersName, passed},
+		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
+	}},
+	{"AD1 that nobody signed", 1, tracked, []step{
+		{atOnce, signedPreCommand(onDemand), passed},
+		{atOnce, ad1NotSigned, forwarded(outage.ReasonSignatureMissing)},
+		{atOnce, ad1, suppressed},
+	}},
 	{"firmware image of 10 MiB", 1, tracked, []step{
 		{atOnce, firmwareImage, passed},
 	}},
@@ -124,6 +144,27 @@ var (
 	futureDated  = func(s *scene) outage.Order { return outage.Order{Kind: outage.FutureDated, At: s.begin} }
 )
 
+// request returns a southbound Signed Pre-Command.
+func request(what string, body func(t *Town, h *home) []byte) template {
+	return template{what, "/api/v1/serviceS?", xml, func(s *scene) []byte { return body(s.town, s.home) }}
+}
+
+// The 11.3s that open no window because of who sent or signed them.
+var (
+	unsigned = request("Signed Pre-Command that is not signed", func(t *Town, h *home) []byte {
+		return preCommand(t.requestID(h), outage.Order{Kind: outage.OnDemand})
+	})
+	changed = request("Signed Pre-Command that was changed", func(t *Town, h *home) []byte {
+		return bytes.Replace(t.signedPreCommand(h, outage.Order{Kind: outage.OnDemand}), []byte("CommandVariant>5<"), []byte("CommandVariant>7<"), 1)
+	})
+	byAnother = request("Signed Pre-Command of another supplier", func(t *Town, h *home) []byte {
+		return t.sign(otherSupplier, preCommand(t.requestBy(otherSupplier, h), outage.Order{Kind: outage.OnDemand}))
+	})
+	inAnothersName = request("Signed Pre-Command that another supplier signed", func(t *Town, h *home) []byte {
+		return t.sign(otherSupplier, preCommand(t.requestID(h), outage.Order{Kind: outage.OnDemand}))
+	})
+)
+
 func signedPreCommand(order func(*scene) outage.Order) template {
 	return template{"Signed Pre-Command", "/api/v1/serviceS?", xml, func(s *scene) []byte { return s.town.signedPreCommand(s.home, order(s)) }}
 }
@@ -132,8 +173,11 @@ var (
 	serviceRequest = template{"Service Request", "/api/v1/serviceT?", xml, func(s *scene) []byte { return s.town.serviceRequest(s.home, onDemand(s)) }}
 	firmwareImage  = template{"SRV 11.1", "/api/v1/serviceD?", xml, func(s *scene) []byte { return s.town.firmwareImage(s.home, 10<<20) }}
 
-	ad1            = alert("AD1", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at) })
-	ad1OfBefore    = alert("AD1 of an earlier outage", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at.Add(-5*time.Minute)) })
+	ad1          = alert("AD1", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at) })
+	ad1OfBefore  = alert("AD1 of an earlier outage", func(t *Town, h *home, at time.Time) []byte { return t.powerOutage(h, at, at.Add(-5*time.Minute)) })
+	ad1NotSigned = alert("AD1 that is not signed", func(t *Town, h *home, at time.Time) []byte {
+		return duis.AppendPowerOutage(nil, t.alertID(dsp), at, duis.PowerOutage{CHF: h.meter.CHF, Start: at.Truncate(time.Millisecond), MPxN: h.meter.MPxN})
+	})
 	restoration    = alert("device alert 8F36", (*Town).restoration)
 	commandFailure = alert("DCC alert N12", (*Town).commandFailure)
 	activated      = alert("device alert 8F66", (*Town).activated)

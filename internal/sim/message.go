@@ -16,17 +16,21 @@ import (
 
 // The senders and receivers of the messages.
 const (
-	supplier    outage.DeviceID = 0x90B3D51F30010000
-	distributor outage.DeviceID = 0x90B3D51F30020000
-	dsp         outage.DeviceID = 0x90B3D51F30000002
+	supplier      outage.DeviceID = 0x90B3D51F30010000
+	otherSupplier outage.DeviceID = 0x90B3D51F30010001
+	distributor   outage.DeviceID = 0x90B3D51F30020000
+	dsp           outage.DeviceID = 0x90B3D51F30000002
 )
 
 // imageHash is the hash of the firmware image of all activations.
 var imageHash = sha256.Sum256([]byte("firmware image"))
 
-// requestID returns the id of a new request for the home's meter.
-func (t *Town) requestID(h *home) outage.RequestID {
-	return outage.RequestID{Originator: supplier, Target: h.meter.ID, Counter: t.count()}
+// requestID returns the id of a new request of the home's supplier for its meter.
+func (t *Town) requestID(h *home) outage.RequestID { return t.requestBy(supplier, h) }
+
+// requestBy returns the id of a new request for the home's meter.
+func (t *Town) requestBy(originator outage.DeviceID, h *home) outage.RequestID {
+	return outage.RequestID{Originator: originator, Target: h.meter.ID, Counter: t.count()}
 }
 
 // alertID returns the ResponseID of a new message to the distributor.
@@ -36,13 +40,18 @@ func (t *Town) alertID(originator outage.DeviceID) outage.RequestID {
 
 // serviceRequest returns an 11.3 as a supplier sends it first.
 func (t *Town) serviceRequest(h *home, order outage.Order) []byte {
-	return duis.AppendActivateFirmware(nil, t.requestID(h), order, imageHash)
+	return t.sign(supplier, duis.AppendActivateFirmware(nil, t.requestID(h), order, imageHash))
 }
 
 // signedPreCommand returns an 11.3 that a meter executes. Only its payload says what to do,
-// as in messages of suppliers' systems. The signature is not a real one.
+// as in messages of suppliers' systems.
 func (t *Town) signedPreCommand(h *home, order outage.Order) []byte {
-	id := t.requestID(h)
+	return t.sign(supplier, preCommand(t.requestID(h), order))
+}
+
+// preCommand returns an 11.3 without its signature. The signature of its payload is not a real
+// one: only the meter verifies that.
+func preCommand(id outage.RequestID, order outage.Order) []byte {
 	command := gbcs.AppendCS06(nil, gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: id.Counter, ImageHash: imageHash, Order: order})
 	payload := gbcs.AppendSigned(nil, command, sha512.Sum512(command))
 	return duis.AppendSignedPreCommand(nil, id, 5, outage.Order{Kind: outage.OnDemand}, payload)
@@ -50,7 +59,7 @@ func (t *Town) signedPreCommand(h *home, order outage.Order) []byte {
 
 // powerOutage returns an AD1 of the home. The outage began at start.
 func (t *Town) powerOutage(h *home, at, start time.Time) []byte {
-	return duis.AppendPowerOutage(nil, t.alertID(dsp), at, duis.PowerOutage{CHF: h.meter.CHF, Start: start.Truncate(time.Millisecond), MPxN: h.meter.MPxN})
+	return t.sign(dsp, duis.AppendPowerOutage(nil, t.alertID(dsp), at, duis.PowerOutage{CHF: h.meter.CHF, Start: start.Truncate(time.Millisecond), MPxN: h.meter.MPxN}))
 }
 
 // restoration returns the meter's alert 8F36, which says that the power is back. The payload

@@ -2,8 +2,8 @@
 // hubs and meters would send during a firmware campaign. It stands in for the next hops, and
 // compares what happened to each message with what should have happened.
 //
-// It uses quell only through HTTP, and imports nothing but the formats of messages and the
-// domain.
+// It uses quell only through HTTP, and imports nothing but the formats of messages, their
+// signatures and the domain.
 package sim
 
 import (

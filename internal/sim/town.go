@@ -12,12 +12,14 @@ import (
 	"quell/internal/outage"
 )
 
-// Town is a small made-up inventory, which depends only on the seed. Its homes differ in
-// what decides whether an activation is tracked. It has homes for all tries of a campaign.
-// It is safe for concurrent use.
+// Town is a small made-up inventory, which depends only on the seed, with those who sign
+// messages about it. Its homes differ in what decides whether an activation is tracked. It
+// has homes for all tries of a campaign. It is safe for concurrent use.
 type Town struct {
 	homes   [tries][][]*home // for each try, and for each of kinds
 	counter atomic.Uint64    // in the id of the last message
+
+	organisations map[outage.DeviceID]*organisation
 }
 
 // home is one home: a hub and its electricity meter.
@@ -39,7 +41,10 @@ const (
 // NewTown returns the town of a seed.
 func NewTown(seed uint64) *Town {
 	b := builder{rng: rand.New(rand.NewPCG(seed, 0x70776e)), hub: 0x8873845700000000, esme: 0x00DB123400000000}
-	t := &Town{}
+	t := &Town{organisations: map[outage.DeviceID]*organisation{}}
+	for _, id := range organisations {
+		t.organisations[id] = newOrganisation(id)
+	}
 	for try := range t.homes {
 		for _, k := range kinds {
 			var homes []*home
@@ -104,12 +109,12 @@ func (b *builder) mpan() string {
 // inventory.
 func (t *Town) WriteInventory(w io.Writer) error {
 	out := csv.NewWriter(w)
-	err := out.Write([]string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"})
+	err := out.Write([]string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn", "import_supplier"})
 	t.all(func(h *home) {
 		d := &h.meter
 		err = errors.Join(err,
-			out.Write([]string{d.CHF.String(), "CHF", "CHTS v1.1", "EDMI", "CH1", "", ""}),
-			out.Write([]string{d.ID.String(), d.Type, d.SMETSVersion, d.Manufacturer, d.Model, d.CHF.String(), d.MPxN}))
+			out.Write([]string{d.CHF.String(), "CHF", "CHTS v1.1", "EDMI", "CH1", "", "", ""}),
+			out.Write([]string{d.ID.String(), d.Type, d.SMETSVersion, d.Manufacturer, d.Model, d.CHF.String(), d.MPxN, supplier.String()}))
 	})
 	out.Flush()
 	return errors.Join(err, out.Error())
