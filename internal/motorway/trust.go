@@ -52,6 +52,14 @@ func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules
 // SetCertificates sets the certificates of those who sign messages; nil if there are none.
 func (m *Motorway) SetCertificates(c *smki.Certificates) { m.certificates.Store(c) }
 
+// Signers returns how many certificates of signers there are.
+func (m *Motorway) Signers() int {
+	if c := m.certificates.Load(); c != nil {
+		return c.Len()
+	}
+	return 0
+}
+
 // verify returns who signed a message; 0 if it is not signed, or if signatures are off. The
 // reason says why the message cannot be believed; "" if it can, as far as mode demands.
 func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason) {

@@ -13,6 +13,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/devices"
 	"quell/internal/outage"
+	"quell/internal/smki"
 	"quell/internal/sqldb"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -76,8 +77,9 @@ func (f *fileFaults) conditions() (list []string) {
 	return list
 }
 
-// CheckLists reads the files that a configuration names as an import would. It writes to w
-// how many devices each has. The error has all faults.
+// CheckLists reads the files that a configuration names as an import would, and the
+// certificates of signers. It writes to w how many devices and certificates there are, and
+// what may not be intended. The error has all faults.
 func CheckLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
 	from := files{idle: fileIdle}
 	check := func(key, name string, read func(io.Reader) (int, error)) error {
@@ -113,5 +115,20 @@ func CheckLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
 			return n, err
 		}))
 	}
+	if cfg.Certificates != "" {
+		certificates, err := smki.Load(cfg.Certificates)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("certificates: %w", err))
+		}
+		if certificates != nil {
+			fmt.Fprintf(w, "certificates: %d in %s\n", certificates.Len(), cfg.Certificates)
+		}
+	}
+	if len(cfg.Suppliers) == 0 {
+		fmt.Fprintln(w, "suppliers: "+anySupplier)
+	}
 	return errors.Join(errs...)
 }
+
+// anySupplier warns of an empty list of suppliers.
+const anySupplier = "the list is empty, so an 11.3 of any originator opens a window"

@@ -178,7 +178,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		}
 	}
 	if len(cfg.Suppliers) == 0 {
-		log.Warn("suppliers is empty: an 11.3 of anyone opens a window")
+		log.Warn("suppliers: " + anySupplier)
 	}
 	loaded, certificates := make(chan struct{}), make(chan struct{})
 	s.background.Go(func() {
