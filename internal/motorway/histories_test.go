@@ -1,6 +1,7 @@
 package motorway
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -30,7 +31,7 @@ import (
 )
 
 // TestHistories plays requests of every kind and form, answers, failures, retries, alerts,
-// imports, changes of the switch, reports, housekeeping, restarts, steps of the clock, and
+// imports, requests of strangers, changes of the switch, reports, housekeeping, restarts, steps of the clock, and
 // times in which the store does not answer, in random order. Each decision must be that of a
 // naive model that forgets no request, and the log and its corrections must agree. So none
 // of these, at any moment, makes a cancelled, replaced or refused request suppress an alert.
@@ -184,7 +185,8 @@ func (h *history) open() {
 // wait sets how long messages wait for the store.
 func (h *history) wait(d time.Duration) {
 	h.m.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
-		ClockTolerance: 10 * time.Minute, StoreTimeout: d})
+		ClockTolerance: 10 * time.Minute, StoreTimeout: d, Suppliers: []outage.DeviceID{supplier, secondSupplier}, SouthSignatures: outage.SignaturesVerify})
+	h.m.SetCertificates(secondSigner().known)
 }
 
 func (h *history) play(steps int) tally {
@@ -205,9 +207,11 @@ func (h *history) play(steps int) tally {
 				h.comeBack()
 			}
 		}
-		switch what := h.rnd.IntN(23); {
+		switch what := h.rnd.IntN(25); {
 		case what < 7:
 			h.request()
+		case what >= 23:
+			h.stranger()
 		case what < 9:
 			h.answerAny()
 		case what < 14:
@@ -357,6 +361,9 @@ func (h *history) request() {
 	} else {
 		h.counter++
 		id := outage.RequestID{Originator: supplier, Target: meterOf(h.rnd.IntN(3)), Counter: h.counter}
+		if id.Target != suppliedMeter && h.rnd.IntN(2) == 0 {
+			id.Originator = secondSupplier
+		}
 		form := []outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}[h.rnd.IntN(3)]
 		order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.FutureDated, outage.Cancellation}[h.rnd.IntN(5)]}
 		if order.Kind == outage.FutureDated {
@@ -386,6 +393,45 @@ func (h *history) request() {
 	h.pending = append(h.pending, attempt{p, r})
 	if h.rnd.IntN(4) > 0 {
 		h.answer(len(h.pending) - 1)
+	}
+}
+
+// stranger sends a request that must have no effect, because of who sent or signed it. The model
+// does not hear of it.
+func (h *history) stranger() {
+	h.counter++
+	id := outage.RequestID{Originator: supplier, Target: meterOf(h.rnd.IntN(3)), Counter: h.counter}
+	form := []outage.Form{outage.ServiceRequest, outage.SignedPreCommand}[h.rnd.IntN(2)]
+	order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.Cancellation}[h.rnd.IntN(3)]}
+	if order.Kind == outage.FutureDated {
+		order.At = h.now.Add(time.Duration(h.rnd.IntN(80)) * time.Minute)
+	}
+	var text []byte
+	var want outage.Reason
+	what := h.rnd.IntN(4)
+	switch what {
+	case 0:
+		id.Originator, want = secondSupplier+1, outage.ReasonNotASupplier
+		text = message(id, form, order)
+	case 1:
+		id.Originator, id.Target, want = secondSupplier, suppliedMeter, outage.ReasonOtherSupplier
+		text = message(id, form, order)
+	case 2:
+		text, want = secondSigner().sign(h.T, message(id, form, order)), outage.ReasonSignerMismatch
+	case 3:
+		id.Originator, want = secondSupplier, outage.ReasonSignatureInvalid
+		text = secondSigner().sign(h.T, message(id, form, order))
+		changed := id
+		changed.Counter++
+		text = bytes.Replace(text, []byte(id.String()), []byte(changed.String()), 1)
+	}
+	if what < 2 && h.rnd.IntN(3) == 0 {
+		text = text[:len(text)-20] // what it is about can still be read
+	}
+	p := h.m.Southbound(h.Context(), whole(text))
+	h.note("stranger %d: %s %s %v: %s", what, form, id, order, p.Decision.Reason)
+	if p.Decision.Reason != want && p.Decision.Reason != outage.ReasonSwitchedOff || p.Tracked() {
+		h.fail("a stranger's request: %+v, want %s", p.Decision, want)
 	}
 }
 
@@ -505,7 +551,7 @@ func (h *history) move() {
 }
 
 func (h *history) importTown() {
-	inventory, list := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n", ""
+	inventory, list := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,import_supplier\n", ""
 	for i := range 3 {
 		id := meterOf(i)
 		m := h.n.town[id]
@@ -516,7 +562,11 @@ func (h *history) importTown() {
 		if m.hub != 0 {
 			hub = m.hub.String()
 		}
-		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,E470,%s,\n", id, maker, hub)
+		by := ""
+		if id == suppliedMeter {
+			by = supplier.String()
+		}
+		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,E470,%s,,%s\n", id, maker, hub, by)
 		if m.listed {
 			list += id.String() + "\n"
 		}
