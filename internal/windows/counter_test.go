@@ -64,6 +64,9 @@ func testReplayed(t *testing.T) {
 	highest := verified(storetest.OnDemand(3, 1<<64-1, at))
 	record("the highest counter", highest, opened)
 	record("a lower counter than the highest", verified(storetest.OnDemand(3, 1<<63, at)), replayed)
+	record("a low counter", verified(storetest.OnDemand(4, 5, at)), opened)
+	record("one in the upper half", verified(storetest.OnDemand(4, 1<<63+5, at)), opened)
+	record("one in the lower half after it", verified(storetest.OnDemand(4, 6, at)), replayed)
 
 	six := verified(storetest.FutureDated(1, 6, at, at.Add(24*time.Hour)))
 	record("one that is refused", six, opened)
