@@ -2,6 +2,8 @@ package xmldsig
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +86,47 @@ func BenchmarkVerify(b *testing.B) {
 	for b.Loop() {
 		if _, err := Verify(signed, certificates, noon); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// TestJava holds that messages verify that Java's own XML signatures (OpenJDK 17) signed, in the way of the
+// DCC's tool: with a certificate of smki.Create, and in testdata/java/indented-by-schema.xml with
+// the DUIS schema, by which Java removed the white space.
+func TestJava(t *testing.T) {
+	pem, err := os.ReadFile("testdata/java/certificate.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), pem, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	certificates, err := smki.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob("testdata/java/*.xml")
+	if err != nil || len(files) != 6 {
+		t.Fatalf("%q, %v", files, err)
+	}
+	for _, file := range files {
+		signed, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signer, err := Verify(signed, certificates, noon)
+		if err != nil || signer.Organisation != supplier {
+			t.Errorf("%s: %v", file, err)
+		}
+		// A message that was compact when it was signed may be indented.
+		indented := strings.ReplaceAll(string(signed), "><", ">\n  <")
+		if _, err := Verify([]byte(indented), certificates, noon); (err == nil) == strings.HasSuffix(file, "indented.xml") {
+			t.Errorf("%s, indented: %v", file, err)
+		}
+		changed := strings.Replace(string(signed), "00-4C-2", "00-4D-2", 1)
+		if _, err := Verify([]byte(changed), certificates, noon); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s, changed: %v", file, err)
 		}
 	}
 }
