@@ -2,8 +2,6 @@ package xmldsig
 
 import (
 	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -94,27 +92,8 @@ func BenchmarkVerify(b *testing.B) {
 // DCC's tool: with a certificate of smki.Create, and in testdata/java/indented-by-schema.xml with
 // the DUIS schema, by which Java removed the white space.
 func TestJava(t *testing.T) {
-	pem, err := os.ReadFile("testdata/java/certificate.pem")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "certificate.pem"), pem, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	certificates, err := smki.Load(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, err := filepath.Glob("testdata/java/*.xml")
-	if err != nil || len(files) != 6 {
-		t.Fatalf("%q, %v", files, err)
-	}
-	for _, file := range files {
-		signed, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
+	samples, certificates := javaSamples(t)
+	for file, signed := range samples {
 		signer, err := Verify(signed, certificates, noon)
 		if err != nil || signer.Organisation != supplier {
 			t.Errorf("%s: %v", file, err)
