@@ -203,8 +203,10 @@ func TestFind(t *testing.T) {
 			t.Errorf("%q, %q: %v", f.issuer, f.serial, got)
 		}
 	}
-	if (&Certificates{}).Find("CN=Z9,OU=07", "77") != nil {
-		t.Error("found where there is none")
+	for _, none := range []*Certificates{nil, {}} {
+		if none.Find("CN=Z9,OU=07", "77") != nil || none.Len() != 0 {
+			t.Error("found where there is none")
+		}
 	}
 }
 
