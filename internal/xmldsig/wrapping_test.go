@@ -493,7 +493,7 @@ func TestForm(t *testing.T) {
 		}
 		if !want {
 			refused++
-			if strings.Contains(err.Error(), "not signed by") {
+			if err != nil && strings.Contains(err.Error(), "not signed by") {
 				t.Errorf("%s: refused only since the signature is wrong, but it is right: %v", a.name, err)
 			}
 		}
