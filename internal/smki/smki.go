@@ -67,7 +67,7 @@ func (c *Certificates) Find(issuer, serial string) *Certificate {
 }
 
 // key is that of byKey.
-func (c *Certificate) key() string { return c.Issuer + "\n\n" + c.Serial.String() }
+func (c *Certificate) key() string { return c.issuer + "\n\n" + c.Serial.String() }
 
 // New collects certificates. If two have the same issuer and serial number, and are not the
 // same, neither serves: nobody can say which is right. The error says so; the

@@ -236,6 +236,7 @@ var rewritings = []substitute{
 	{"where a schema is, in KeyInfo", "<ds:KeyInfo>", `<ds:KeyInfo xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="a b">`, false},
 	{"fragment", `URI=""`, `URI="#a"`, false},
 	{"fragment and Id", ` schemaVersion=`, ` Id="a" schemaVersion=`, false},
+	{"fragment of doubled Ids", `<sr:Header>`, `<sr:Header Id="a"><sr:Body Id="a"/>`, false},
 	{"root as a fragment", `URI=""`, `URI="#xpointer(/)"`, false},
 	{"file", `URI=""`, `URI="file:///etc/passwd"`, false},
 	{"address", `URI=""`, `URI="http://127.0.0.1/"`, false},
