@@ -21,11 +21,11 @@ import (
 // Certificate says whose a key is. Callers only read it.
 type Certificate struct {
 	Organisation        outage.DeviceID  // the EUI-64 in the subject
-	Issuer              string           // in normal form; for logs
 	Serial              *big.Int         // positive
 	NotBefore, NotAfter time.Time        // both included
 	Key                 *ecdsa.PublicKey // on P-256
 
+	issuer string // its name in normal form
 	signed []byte // what the issuer has signed: all of the certificate but the signature
 }
 
@@ -72,7 +72,7 @@ func Parse(der []byte) (*Certificate, error) {
 		return nil, errors.New("serial number is not positive, or longer than 20 bytes")
 	}
 	var err error
-	if c.Issuer, err = nameOf(issuer); err != nil {
+	if c.issuer, err = nameOf(issuer); err != nil {
 		return nil, fmt.Errorf("issuer: %w", err)
 	}
 	if c.Organisation, err = organisationOf(subject); err != nil {

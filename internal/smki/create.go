@@ -16,8 +16,11 @@ import (
 // XMLSign is the role of a certificate for XML signatures, in a subject's organizational unit.
 const XMLSign = "87"
 
+// Issuer is the issuer of certificates that Create makes, as RFC 4514 writes it.
+const Issuer = "CN=Z9,OU=07"
+
 // Create makes a certificate in DER in the form of SMKI's, for tests and demonstrations. The
-// issuer is CN=Z9,OU=07, and its key is issuerKey. The serial number is random.
+// key of Issuer is issuerKey. The serial number is random.
 func Create(organisation outage.DeviceID, role string, key *ecdsa.PublicKey, notBefore, notAfter time.Time, issuerKey *ecdsa.PrivateKey) ([]byte, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 126))
 	if err != nil {

@@ -39,14 +39,19 @@ const (
 	maxFaults       = 20 // that an error lists
 )
 
-// Certificates are those that serve. The zero value has none. It does not change once it is
-// made, so any number of goroutines may use it.
+// Certificates are those that serve. Nil and the zero value have none. They do not change once
+// they are made, so any number of goroutines may use them.
 type Certificates struct {
 	byKey map[string]*Certificate
 }
 
 // Len is how many serve.
-func (c *Certificates) Len() int { return len(c.byKey) }
+func (c *Certificates) Len() int {
+	if c == nil {
+		return 0
+	}
+	return len(c.byKey)
+}
 
 // Find returns the certificate with the given issuer and serial number, or nil. The
 // issuer is as RFC 4514 or RFC 2253 write it, the serial number is decimal: as in
@@ -54,7 +59,7 @@ func (c *Certificates) Len() int { return len(c.byKey) }
 // attributes do not matter. It does not look at the validity.
 func (c *Certificates) Find(issuer, serial string) *Certificate {
 	name, err := normalName(issuer)
-	if err != nil {
+	if err != nil || c == nil {
 		return nil
 	}
 	serial = strings.TrimLeft(strings.TrimSpace(serial), "0")
@@ -62,7 +67,7 @@ func (c *Certificates) Find(issuer, serial string) *Certificate {
 }
 
 // key is that of byKey.
-func (c *Certificate) key() string { return c.Issuer + "\n\n" + c.Serial.String() }
+func (c *Certificate) key() string { return c.issuer + "\n\n" + c.Serial.String() }
 
 // New collects certificates. If two have the same issuer and serial number, and are not the
 // same, neither serves: nobody can say which is right. The error says so; the

@@ -50,11 +50,9 @@ func newSignerFor(t testing.TB, organisation outage.DeviceID, from, to time.Time
 	return signer{key, certificate}
 }
 
-const issuer = "CN=Z9,OU=07" // of smki.Create
-
 func (s signer) sign(t testing.TB, document []byte) []byte {
 	t.Helper()
-	signed, err := Sign(document, s.key, issuer, s.certificate.Serial)
+	signed, err := Sign(document, s.key, smki.Issuer, s.certificate.Serial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package xmldsig
 
 import (
+	"encoding/base64"
 	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"quell/internal/duis"
 	"quell/internal/smki"
 )
 
@@ -20,7 +22,7 @@ func TestSignAndVerify(t *testing.T) {
 		if got, err := Verify(signed, certificates, noon); err != nil || got != s.certificate || got.Organisation != supplier {
 			t.Errorf("%s: %+v, %v\n%s", name, got, err, signed)
 		}
-		if _, err := Sign(signed, s.key, issuer, s.certificate.Serial); err == nil {
+		if _, err := Sign(signed, s.key, smki.Issuer, s.certificate.Serial); err == nil {
 			t.Errorf("%s: signed twice", name)
 		}
 	}
@@ -76,14 +78,91 @@ func TestInvalidFirst(t *testing.T) {
 	}
 }
 
+// TestSizes holds that what duis reads Verify reads, and no more.
+func TestSizes(t *testing.T) {
+	if MaxSize != duis.MaxSize {
+		t.Errorf("%d, not %d", MaxSize, duis.MaxSize)
+	}
+	s := newSigner(t, supplier)
+	signed := string(s.sign(t, unsigned()["precommand"]))
+	for _, size := range []int{MaxSize, MaxSize + 1} {
+		document := signed + strings.Repeat("\n", size-len(signed))
+		_, err := Verify([]byte(document), known(t, s), noon)
+		if (err == nil) != (size == MaxSize) || err != nil && !errors.Is(err, ErrUnreadable) {
+			t.Errorf("%d bytes: %v", size, err)
+		}
+	}
+	for n := range signed {
+		if _, err := Verify([]byte(signed[:n]), known(t, s), noon); !errors.Is(err, ErrUnreadable) {
+			t.Errorf("the first %d bytes: %v", n, err)
+		}
+	}
+}
+
+func TestDecode(t *testing.T) {
+	good := base64.StdEncoding.EncodeToString(make([]byte, 32))
+	for text, want := range map[string]bool{
+		good: true, good[:9] + " \t\r\n" + good[9:]: true, "\n" + good + "\n": true,
+		"": false, good + "A": false, good + good: false, good[1:]: false, good[:42]: false, good[:43]: false, good + "=": false,
+		good[:42] + "B=":            false, // the last bits are not zero
+		good[:9] + "\v" + good[10:]: false, good[:9] + "\u00a0" + good[9:]: false, good[:9] + "-" + good[10:]: false, good[:9] + "_" + good[10:]: false, good[:9] + "=" + good[10:]: false,
+	} {
+		if b, err := decode([]byte(text), 32); (err == nil) != want || err == nil && len(b) != 32 {
+			t.Errorf("%q: %d bytes, %v", text, len(b), err)
+		}
+	}
+}
+
+// BenchmarkVerify measures a message as DUIS has it, one that was indented after it was signed, and
+// the largest there is, made of what takes longest.
 func BenchmarkVerify(b *testing.B) {
 	s := newSigner(b, supplier)
 	certificates := known(b, s)
-	signed := s.sign(b, unsigned()["precommand"])
-	b.ReportAllocs()
+	document := string(unsigned()["precommand"])
+	signed := string(s.sign(b, []byte(document)))
+	filled := strings.Replace(document, "<sr:Body>", "<sr:Body>"+strings.Repeat("<x>&#13;</x>", 5100), 1)
+	for name, signed := range map[string]string{
+		"compact":  signed,
+		"indented": strings.ReplaceAll(signed, "><", ">\n  <"),
+		"largest":  string(s.sign(b, []byte(filled))),
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := Verify([]byte(signed), certificates, noon); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkSign(b *testing.B) {
+	s := newSigner(b, supplier)
+	document := unsigned()["precommand"]
 	for b.Loop() {
-		if _, err := Verify(signed, certificates, noon); err != nil {
-			b.Fatal(err)
+		s.sign(b, document)
+	}
+}
+
+// TestJava holds that messages verify that Java's own XML signatures (OpenJDK 17) signed, in the way of the
+// DCC's tool: with a certificate of smki.Create, and in testdata/java/indented-by-schema.xml with
+// the DUIS schema, by which Java removed the white space.
+func TestJava(t *testing.T) {
+	samples, certificates := javaSamples(t)
+	for file, signed := range samples {
+		signer, err := Verify(signed, certificates, noon)
+		if err != nil || signer.Organisation != supplier {
+			t.Errorf("%s: %v", file, err)
+		}
+		// A message that was compact when it was signed may be indented.
+		indented := strings.ReplaceAll(string(signed), "><", ">\n  <")
+		if _, err := Verify([]byte(indented), certificates, noon); (err == nil) == strings.HasSuffix(file, "indented.xml") {
+			t.Errorf("%s, indented: %v", file, err)
+		}
+		changed := strings.Replace(string(signed), "00-4C-2", "00-4D-2", 1)
+		if _, err := Verify([]byte(changed), certificates, noon); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s, changed: %v", file, err)
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package xmldsig
 
 import (
+	"crypto/ecdsa"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"reflect"
 	"regexp"
 	"slices"
@@ -233,6 +236,7 @@ var rewritings = []substitute{
 	{"where a schema is, in KeyInfo", "<ds:KeyInfo>", `<ds:KeyInfo xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="a b">`, false},
 	{"fragment", `URI=""`, `URI="#a"`, false},
 	{"fragment and Id", ` schemaVersion=`, ` Id="a" schemaVersion=`, false},
+	{"fragment of doubled Ids", `<sr:Header>`, `<sr:Header Id="a"><sr:Body Id="a"/>`, false},
 	{"root as a fragment", `URI=""`, `URI="#xpointer(/)"`, false},
 	{"file", `URI=""`, `URI="file:///etc/passwd"`, false},
 	{"address", `URI=""`, `URI="http://127.0.0.1/"`, false},
@@ -384,7 +388,7 @@ func TestMixedAttacks(t *testing.T) {
 	if testing.Short() {
 		n = 2_000
 	}
-	random := rand.New(rand.NewPCG(16, 2))
+	random := mathrand.New(mathrand.NewPCG(16, 2))
 	accepted := 0
 	for _, document := range unsigned() {
 		signed := string(s.sign(t, document))
@@ -409,7 +413,7 @@ func TestMixedAttacks(t *testing.T) {
 }
 
 // mutate changes a document in one place.
-func mutate(random *rand.Rand, document string) string {
+func mutate(random *mathrand.Rand, document string) string {
 	switch random.IntN(8) {
 	case 0, 1, 2:
 		r := rewritings[random.IntN(len(rewritings))]
@@ -441,10 +445,62 @@ func mutate(random *rand.Rand, document string) string {
 }
 
 // gap returns a place before or after a tag.
-func gap(random *rand.Rand, document string) int {
+func gap(random *mathrand.Rand, document string) int {
 	tags := regexp.MustCompile(`<[^>]*>`).FindAllStringIndex(document, -1)
 	if len(tags) == 0 {
 		return 0
 	}
 	return tags[random.IntN(len(tags))][random.IntN(2)]
+}
+
+// resign signs the first SignedInfo of a document as it is, whatever is in it. The result is ""
+// if the document is not well-formed.
+func (s signer) resign(t testing.TB, document string) string {
+	t.Helper()
+	if !wellFormed([]byte(document)) {
+		return ""
+	}
+	hash := sha256.Sum256([]byte(canonicalize(t, document, "SignedInfo", true)))
+	a, b, err := ecdsa.Sign(rand.Reader, s.key, hash[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	value := base64.StdEncoding.EncodeToString(raw(a, b, 32))
+	return regexp.MustCompile(`(?s)<ds:SignatureValue>.*</ds:SignatureValue>`).ReplaceAllLiteralString(document, "<ds:SignatureValue>"+value+"</ds:SignatureValue>")
+}
+
+// TestForm holds that only one form of signature counts, even if the signer has made another: of a
+// part of a document, of what a transform makes of it, or by another method. Such a signature
+// says nothing about what duis reads.
+func TestForm(t *testing.T) {
+	s := newSigner(t, supplier)
+	certificates := known(t, s)
+	signed := string(s.sign(t, unsigned()["precommand"]))
+	info := regexp.MustCompile(`<ds:SignedInfo>.*</ds:SignedInfo>`)
+	refused := 0
+	for _, a := range rewrite(signed) {
+		if info.FindString(a.document) == info.FindString(signed) && !strings.HasPrefix(a.name, "fragment") {
+			continue // it does not change SignedInfo
+		}
+		document := s.resign(t, a.document)
+		if document == "" {
+			continue
+		}
+		// White space that the signer has put there does not matter.
+		want := a.same || a.name == "blank in DigestValue" || a.name == "white space in a method"
+		_, err := Verify([]byte(document), certificates, noon)
+		if (err == nil) != want {
+			t.Errorf("%s: %v\n%s", a.name, err, document)
+		}
+		if !want {
+			refused++
+			if err != nil && strings.Contains(err.Error(), "not signed by") {
+				t.Errorf("%s: refused only since the signature is wrong, but it is right: %v", a.name, err)
+			}
+		}
+	}
+	t.Logf("%d forms are refused", refused)
+	if refused < 30 {
+		t.Errorf("only %d forms are refused", refused)
+	}
 }
