@@ -92,7 +92,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
-	s.signers = signers{m: m, log: log, wake: make(chan struct{}, 1)}
+	s.signers = signers{m: m, config: s.cfg.Load, log: log, wake: make(chan struct{}, 1)}
 	s.reports = newReporter(s, cfg, registry)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports,
 		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
@@ -188,7 +188,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		})
 	})
 	s.background.Go(func() {
-		s.signers.run(ctx, func() string { return s.cfg.Load().Certificates }, func() { close(certificates) })
+		s.signers.run(ctx, func() { close(certificates) })
 	})
 	wait, cancel := context.WithTimeout(ctx, startWait)
 	defer cancel()

@@ -5,40 +5,45 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
 
+	"quell/internal/config"
 	"quell/internal/motorway"
+	"quell/internal/outage"
 	"quell/internal/smki"
-
-	"log/slog"
 )
 
 // signers keeps the certificates of those who sign messages up to date with their folder.
 type signers struct {
-	m    *motorway.Motorway
-	log  *slog.Logger
-	wake chan struct{} // has a token when the folder may be another one
+	m      *motorway.Motorway
+	config func() *config.Config
+	log    *slog.Logger
+	wake   chan struct{} // has a token when the folder may be another one
 
 	dir  string   // that was read last
 	seen [32]byte // the names, sizes and times of its files then
+	have *smki.Certificates
 
-	mu      sync.Mutex // guards trouble
-	trouble error      // what is wrong with the folder; nil if nothing is
+	mu       sync.Mutex // guards the fields below
+	trouble  error      // what is wrong with the folder; nil if nothing is
+	expiring []string   // suppliers without a certificate, or whose last one expires soon
 }
 
 // lookEvery is how often the folder is looked at.
 const lookEvery = time.Minute
 
-// run reads the folder now, when it was changed, and when reload was called, until ctx ends. dir
-// returns the folder that the configuration names; "" if it names none. run calls done after the
-// first time.
-func (s *signers) run(ctx context.Context, dir func() string, done func()) {
+// run reads the folder now, when it was changed, and when reload was called, until ctx ends. It
+// calls done after the first time.
+func (s *signers) run(ctx context.Context, done func()) {
 	for {
-		s.look(dir())
+		cfg := s.config()
+		s.look(cfg.Certificates)
+		s.checkSuppliers(cfg)
 		if done != nil {
 			done()
 			done = nil
@@ -50,6 +55,29 @@ func (s *signers) run(ctx context.Context, dir func() string, done func()) {
 			return
 		}
 	}
+}
+
+// expiresSoon is how long before its end a certificate is reported.
+const expiresSoon = 14 * 24 * time.Hour
+
+// checkSuppliers finds out which of the configured suppliers have no valid certificate, or soon
+// will have none.
+func (s *signers) checkSuppliers(cfg *config.Config) {
+	var list []string
+	if cfg.Southbound.Signatures != outage.SignaturesOff && s.have != nil {
+		now := s.m.Now()
+		for _, id := range cfg.Originators() {
+			switch until := s.have.ValidUntil(id, now); {
+			case until.IsZero():
+				list = append(list, fmt.Sprintf("certificates: there is no valid one of supplier %s, whose 11.3s open no window", id))
+			case until.Before(now.Add(expiresSoon)):
+				list = append(list, fmt.Sprintf("certificates: the last one of supplier %s expires at %s", id, until.UTC().Format(time.RFC3339)))
+			}
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.expiring = list
 }
 
 // reload makes run look at the folder now.
@@ -64,8 +92,7 @@ func (s *signers) reload() {
 // force, unless that is of another folder.
 func (s *signers) look(dir string) {
 	if dir == "" {
-		s.dir = ""
-		s.m.SetCertificates(nil)
+		s.set(dir, nil)
 		s.report(nil)
 		return
 	}
@@ -79,17 +106,21 @@ func (s *signers) look(dir string) {
 	}
 	switch {
 	case certificates != nil:
-		s.dir, s.seen = dir, seen
-		s.m.SetCertificates(certificates)
+		s.seen = seen
+		s.set(dir, certificates)
 		s.log.Info("the certificates of signers were read", "folder", dir, "certificates", certificates.Len())
 		if faults == nil && certificates.Len() == 0 {
 			faults = errors.New("the folder has no certificate")
 		}
 	case dir != s.dir:
-		s.m.SetCertificates(nil)
-		s.dir = ""
+		s.set("", nil)
 	}
 	s.report(faults)
+}
+
+func (s *signers) set(dir string, certificates *smki.Certificates) {
+	s.dir, s.have = dir, certificates
+	s.m.SetCertificates(certificates)
 }
 
 func (s *signers) report(trouble error) {
@@ -102,14 +133,14 @@ func (s *signers) report(trouble error) {
 	}
 }
 
-// conditions says what is wrong with the folder; nil if nothing is.
-func (s *signers) conditions() []string {
+// conditions says what is wrong with the folder, or with what is in it; nil if nothing is.
+func (s *signers) conditions() (list []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.trouble == nil {
-		return nil
+	if s.trouble != nil {
+		list = append(list, "certificates: "+strings.ReplaceAll(s.trouble.Error(), "\n", "; "))
 	}
-	return []string{"certificates: " + strings.ReplaceAll(s.trouble.Error(), "\n", "; ")}
+	return append(list, s.expiring...)
 }
 
 // fingerprint returns a digest of the names, sizes and times of the files in a folder.

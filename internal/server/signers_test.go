@@ -73,6 +73,10 @@ func TestSigners(t *testing.T) {
 	os.Remove(filepath.Join(cfg.Certificates, "c.pem"))
 	os.Remove(filepath.Join(cfg.Certificates, "a.der"))
 	expect("one was taken out", 1, "")
+	cfg.Suppliers = []string{outage.DeviceID(2).String(), outage.DeviceID(3).String()}
+	expect("it is of a supplier, and expires soon", 1, "the last one of supplier "+cfg.Suppliers[0]+" expires at")
+	expect("another supplier has none", 1, "no valid one of supplier "+cfg.Suppliers[1])
+	cfg.Suppliers = nil
 	if err := os.Rename(cfg.Certificates, cfg.Certificates+".away"); err != nil {
 		t.Fatal(err)
 	}

@@ -29,6 +29,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"quell/internal/outage"
 )
 
 // Limits of a folder. What is beyond them does not serve, and Load says so.
@@ -64,6 +67,17 @@ func (c *Certificates) Find(issuer, serial string) *Certificate {
 	}
 	serial = strings.TrimLeft(strings.TrimSpace(serial), "0")
 	return c.byKey[name+"\n\n"+serial]
+}
+
+// ValidUntil returns until when the certificates of an organisation are valid that are valid at
+// an instant: the latest of them. It is zero if none is.
+func (c *Certificates) ValidUntil(organisation outage.DeviceID, at time.Time) (until time.Time) {
+	for _, one := range c.byKey {
+		if one.Organisation == organisation && one.ValidAt(at) && one.NotAfter.After(until) {
+			until = one.NotAfter
+		}
+	}
+	return until
 }
 
 // key is that of byKey.
