@@ -28,6 +28,7 @@ type signers struct {
 	dir  string   // that was read last
 	seen [32]byte // the names, sizes and times of its files then
 	have *smki.Certificates
+	bad  error // what did not serve
 
 	mu       sync.Mutex // guards the fields below
 	trouble  error      // what is wrong with the folder; nil if nothing is
@@ -98,6 +99,7 @@ func (s *signers) look(dir string) {
 	}
 	seen, err := fingerprint(dir)
 	if err == nil && dir == s.dir && seen == s.seen {
+		s.report(s.bad)
 		return
 	}
 	certificates, faults := (*smki.Certificates)(nil), err
@@ -106,12 +108,12 @@ func (s *signers) look(dir string) {
 	}
 	switch {
 	case certificates != nil:
-		s.seen = seen
-		s.set(dir, certificates)
 		s.log.Info("the certificates of signers were read", "folder", dir, "certificates", certificates.Len())
 		if faults == nil && certificates.Len() == 0 {
 			faults = errors.New("the folder has no certificate")
 		}
+		s.set(dir, certificates)
+		s.seen, s.bad = seen, faults
 	case dir != s.dir:
 		s.set("", nil)
 	}

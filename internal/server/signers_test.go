@@ -77,10 +77,15 @@ func TestSigners(t *testing.T) {
 	expect("it is of a supplier, and expires soon", 1, "the last one of supplier "+cfg.Suppliers[0]+" expires at")
 	expect("another supplier has none", 1, "no valid one of supplier "+cfg.Suppliers[1])
 	cfg.Suppliers = nil
+	expect("nobody says who the suppliers are", 1, "")
 	if err := os.Rename(cfg.Certificates, cfg.Certificates+".away"); err != nil {
 		t.Fatal(err)
 	}
 	expect("the folder is away for a moment", 1, "no such file")
+	if err := os.Rename(cfg.Certificates+".away", cfg.Certificates); err != nil {
+		t.Fatal(err)
+	}
+	expect("it is back", 1, "")
 	cfg.Certificates += ".other"
 	expect("it is another folder, which is missing", 0, "no such file")
 }
