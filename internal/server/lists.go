@@ -125,7 +125,7 @@ func CheckLists(ctx context.Context, w io.Writer, cfg *config.Config) error {
 		}
 	}
 	if len(cfg.Suppliers) == 0 {
-		fmt.Fprintln(w, "suppliers: "+anySupplier)
+		fmt.Fprintln(w, "Warning: suppliers: "+anySupplier)
 	}
 	return errors.Join(errs...)
 }
