@@ -94,9 +94,10 @@ func put(document, before, text string) string {
 	return document[:i] + text + document[i:]
 }
 
-// wrappings puts messages into each other: the classical forms are among them. In those the root
-// is the attacker's, and the signed message is somewhere in it: in a wrapper, beside or within the
-// signature, or in an Object.
+// wrappings puts messages into each other, in all places. The eight classical forms are among them:
+// the root is the forged message, and the signed one is beside its own signature, around it,
+// within it, in an Object of it, or in an extension; or the root is the signed message, and the
+// forged one is in such a place.
 func wrappings(p parts) (all []attack) {
 	evil := p.evil()
 	unsigned := evil
