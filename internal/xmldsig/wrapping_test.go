@@ -94,10 +94,11 @@ func put(document, before, text string) string {
 	return document[:i] + text + document[i:]
 }
 
-// wrappings puts messages into each other, in all places. The eight classical forms are among them:
-// the root is the forged message, and the signed one is beside its own signature, around it,
-// within it, in an Object of it, or in an extension; or the root is the signed message, and the
-// forged one is in such a place.
+// wrappings puts messages, and parts of them, into each other, in all places. The eight classical
+// forms are among them: the root is the forged message, and the signed one is in it as a whole,
+// or without its signature, which is then in the root; or the root is the signed message, and the
+// forged one is in it. What is inside is a child of the root, or within the signature, an Object,
+// an extension or an element that nobody knows.
 func wrappings(p parts) (all []attack) {
 	evil := p.evil()
 	unsigned := evil
