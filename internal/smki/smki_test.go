@@ -114,17 +114,30 @@ func TestParseRefuses(t *testing.T) {
 	subject := func(change func(*x509.Certificate)) []byte {
 		return issue(t, &key.PublicKey, func(s, _ *x509.Certificate) { change(s) })
 	}
+	replace := func(old, new string) []byte {
+		if bytes.Count(good, []byte(old)) != 1 {
+			t.Fatalf("%q is not once in the certificate", old)
+		}
+		return bytes.Replace(good, []byte(old), []byte(new), 1)
+	}
 	for name, der := range map[string][]byte{
-		"empty":         nil,
-		"trailing byte": append(bytes.Clone(good), 0),
-		"twice":         append(bytes.Clone(good), good...),
-		"P-384":         issue(t, &p384.PublicKey, nil),
-		"Ed25519":       issue(t, edwards, nil),
-		"RSA":           issue(t, &rsaKey.PublicKey, nil),
-		"key agreement": subject(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }),
-		"no key usage":  subject(func(c *x509.Certificate) { c.KeyUsage = 0 }),
-		"authority":     subject(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }),
-		"no EUI-64":     subject(func(c *x509.Certificate) { c.Subject.ExtraNames = nil }),
+		"version 2":       replace("\xa0\x03\x02\x01\x02", "\xa0\x03\x02\x01\x01"),
+		"version 4":       replace("\xa0\x03\x02\x01\x02", "\xa0\x03\x02\x01\x03"),
+		"serial 0":        replace("\x02\x01\x4d", "\x02\x01\x00"),
+		"serial -1":       replace("\x02\x01\x4d", "\x02\x01\xff"),
+		"more":            extended(t, good),
+		"reversed":        subject(func(c *x509.Certificate) { c.NotBefore, c.NotAfter = to, from }),
+		"another's usage": subject(func(c *x509.Certificate) { c.KeyUsage, c.SubjectKeyId = 0, []byte{1} }),
+		"empty":           nil,
+		"trailing byte":   append(bytes.Clone(good), 0),
+		"twice":           append(bytes.Clone(good), good...),
+		"P-384":           issue(t, &p384.PublicKey, nil),
+		"Ed25519":         issue(t, edwards, nil),
+		"RSA":             issue(t, &rsaKey.PublicKey, nil),
+		"key agreement":   subject(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageKeyAgreement }),
+		"no key usage":    subject(func(c *x509.Certificate) { c.KeyUsage = 0 }),
+		"authority":       subject(func(c *x509.Certificate) { c.KeyUsage = x509.KeyUsageCertSign }),
+		"no EUI-64":       subject(func(c *x509.Certificate) { c.Subject.ExtraNames = nil }),
 		"EUI-64 of zeros": subject(func(c *x509.Certificate) {
 			c.Subject.ExtraNames = identifier(asn1.BitString{Bytes: make([]byte, 8), BitLength: 64})
 		}),
@@ -148,6 +161,20 @@ func TestParseRefuses(t *testing.T) {
 			t.Errorf("the first %d bytes are a certificate", n)
 		}
 	}
+}
+
+// extended returns a certificate with a NULL after its signature.
+func extended(t *testing.T, der []byte) []byte {
+	t.Helper()
+	var outer asn1.RawValue
+	if _, err := asn1.Unmarshal(der, &outer); err != nil {
+		t.Fatal(err)
+	}
+	longer, err := asn1.Marshal(asn1.RawValue{Tag: asn1.TagSequence, IsCompound: true, Bytes: append(bytes.Clone(outer.Bytes), 5, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return longer
 }
 
 func TestNormalName(t *testing.T) {
@@ -307,7 +334,7 @@ func TestLoad(t *testing.T) {
 	write("second-cut.pem", append(encode(next()), faulty[:len(faulty)-40]...))
 	write("broken-between.pem", append(append(encode(next()), bytes.Replace(block, []byte("MII"), []byte("M!I"), 1)...), encode(next())...))
 	write("key.pem", pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte{1}}))
-	write("long", bytes.Repeat([]byte{'x'}, MaxFileSize+1))
+	write("long", append(encode(next()), bytes.Repeat([]byte{'\n'}, MaxFileSize)...))
 	write("agreement.der", issue(t, &newKey(t).PublicKey, func(s, _ *x509.Certificate) { s.KeyUsage = x509.KeyUsageKeyAgreement }))
 	write("double.der", issue(t, &newKey(t).PublicKey, func(s, _ *x509.Certificate) { s.SerialNumber = big.NewInt(101) })) // of again.pem
 	if err := syscall.Mkfifo(filepath.Join(dir, "fifo"), 0o600); err != nil {

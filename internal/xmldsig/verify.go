@@ -27,13 +27,14 @@ const MaxSize = 64 << 10
 
 const namespace = "http://www.w3.org/2000/09/xmldsig#"
 
-// Verify returns the certificate of the one who signed a document. It counts as signed only if
-// it is valid at the given time.
+// Verify returns the certificate that a document was signed with. It must be valid at the given
+// time. Whether its organisation may send such a message is for the caller to ask.
 //
-// The error is one of those above. ErrInvalid means that the document was changed, or that its
-// signature is not what the package's comment says: nobody in the certificates has signed
-// it so. ErrSignerUnknown means that all is well, as far as can be known, but no
-// certificate is of that issuer and serial number, or it is not valid at that time.
+// The error is one of those above. ErrInvalid means that the document was changed, that another
+// key signed it, or that the signature has another form than the package's comment says.
+// ErrSignerUnknown means that nothing of that was found, but no certificate has the issuer and serial
+// number that the signature names, or it is not valid at that time. A document that is
+// both is invalid.
 //
 // Verify keeps no reference to the document.
 func Verify(document []byte, certificates *smki.Certificates, at time.Time) (*smki.Certificate, error) {
@@ -71,7 +72,8 @@ func Verify(document []byte, certificates *smki.Certificates, at time.Time) (*sm
 	return signer, nil
 }
 
-// fits reports whether a digest of what was written fits, as it is or without white space.
+// fits reports whether a digest of what was written fits, as it is or without the white space
+// between elements.
 func (c *canonicalizer) fits(fits func([32]byte) bool) bool {
 	all, n := c.digests()
 	return fits(all[0]) || n == 2 && fits(all[1])

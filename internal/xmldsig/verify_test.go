@@ -104,7 +104,8 @@ func TestDecode(t *testing.T) {
 	for text, want := range map[string]bool{
 		good: true, good[:9] + " \t\r\n" + good[9:]: true, "\n" + good + "\n": true,
 		"": false, good + "A": false, good + good: false, good[1:]: false, good[:42]: false, good[:43]: false, good + "=": false,
-		good[:42] + "B=":            false, // the last bits are not zero
+		good[:42] + "B=": false, // the last bits are not zero
+		base64.StdEncoding.EncodeToString(make([]byte, 31)): false, base64.StdEncoding.EncodeToString(make([]byte, 33)): false,
 		good[:9] + "\v" + good[10:]: false, good[:9] + "\u00a0" + good[9:]: false, good[:9] + "-" + good[10:]: false, good[:9] + "_" + good[10:]: false, good[:9] + "=" + good[10:]: false,
 	} {
 		if b, err := decode([]byte(text), 32); (err == nil) != want || err == nil && len(b) != 32 {

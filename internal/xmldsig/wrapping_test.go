@@ -1,13 +1,10 @@
 package xmldsig
 
 import (
-	"crypto/ecdsa"
-	"crypto/rand"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
+	"math/rand/v2"
 	"reflect"
 	"regexp"
 	"slices"
@@ -94,9 +91,11 @@ func put(document, before, text string) string {
 	return document[:i] + text + document[i:]
 }
 
-// wrappings puts messages into each other: the classical forms are among them. In those the root
-// is the attacker's, and the signed message is somewhere in it: in a wrapper, beside or within the
-// signature, or in an Object.
+// wrappings puts messages, and parts of them, into each other, in all places. The eight classical
+// forms are among them: the root is the forged message, and the signed one is in it as a whole,
+// or without its signature, which is then in the root; or the root is the signed message, and the
+// forged one is in it. What is inside is a child of the root, or within the signature, an Object,
+// an extension or an element that nobody knows.
 func wrappings(p parts) (all []attack) {
 	evil := p.evil()
 	unsigned := evil
@@ -176,8 +175,8 @@ var rewritings = []substitute{
 	{"comment in DigestValue", "<ds:DigestValue>", "<ds:DigestValue><!--AAAA-->", true},
 	{"CDATA in DigestValue", "=</ds:DigestValue>", "<![CDATA[=]]></ds:DigestValue>", true},
 	{"comment in SignedInfo", "<ds:Reference ", "<!--<ds:Reference>--><ds:Reference ", true},
-	{"unused namespace in SignedInfo", "<ds:SignedInfo>", `<ds:SignedInfo xmlns:x="u">`, true},
-	{"unused namespace in Signature", "<ds:Signature ", `<ds:Signature xmlns:x="u" xmlns="v" `, true},
+	{"unused namespace in SignedInfo", "<ds:SignedInfo>", `<ds:SignedInfo xmlns:x="urn:u">`, true},
+	{"unused namespace in Signature", "<ds:Signature ", `<ds:Signature xmlns:x="urn:u" xmlns="urn:v" `, true},
 	{"start and end tag", `xml-exc-c14n#"/>`, `xml-exc-c14n#"></ds:CanonicalizationMethod>`, true},
 	{"reference in an algorithm", `Algorithm="http`, `Algorithm="&#104;ttp`, true},
 	{"issuer in another order", "CN=Z9,OU=07", "OU=07, CN=Z9", true},
@@ -388,7 +387,7 @@ func TestMixedAttacks(t *testing.T) {
 	if testing.Short() {
 		n = 2_000
 	}
-	random := mathrand.New(mathrand.NewPCG(16, 2))
+	random := rand.New(rand.NewPCG(16, 2))
 	accepted := 0
 	for _, document := range unsigned() {
 		signed := string(s.sign(t, document))
@@ -413,7 +412,7 @@ func TestMixedAttacks(t *testing.T) {
 }
 
 // mutate changes a document in one place.
-func mutate(random *mathrand.Rand, document string) string {
+func mutate(random *rand.Rand, document string) string {
 	switch random.IntN(8) {
 	case 0, 1, 2:
 		r := rewritings[random.IntN(len(rewritings))]
@@ -445,62 +444,10 @@ func mutate(random *mathrand.Rand, document string) string {
 }
 
 // gap returns a place before or after a tag.
-func gap(random *mathrand.Rand, document string) int {
+func gap(random *rand.Rand, document string) int {
 	tags := regexp.MustCompile(`<[^>]*>`).FindAllStringIndex(document, -1)
 	if len(tags) == 0 {
 		return 0
 	}
 	return tags[random.IntN(len(tags))][random.IntN(2)]
-}
-
-// resign signs the first SignedInfo of a document as it is, whatever is in it. The result is ""
-// if the document is not well-formed.
-func (s signer) resign(t testing.TB, document string) string {
-	t.Helper()
-	if !wellFormed([]byte(document)) {
-		return ""
-	}
-	hash := sha256.Sum256([]byte(canonicalize(t, document, "SignedInfo", true)))
-	a, b, err := ecdsa.Sign(rand.Reader, s.key, hash[:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := base64.StdEncoding.EncodeToString(raw(a, b, 32))
-	return regexp.MustCompile(`(?s)<ds:SignatureValue>.*</ds:SignatureValue>`).ReplaceAllLiteralString(document, "<ds:SignatureValue>"+value+"</ds:SignatureValue>")
-}
-
-// TestForm holds that only one form of signature counts, even if the signer has made another: of a
-// part of a document, of what a transform makes of it, or by another method. Such a signature
-// says nothing about what duis reads.
-func TestForm(t *testing.T) {
-	s := newSigner(t, supplier)
-	certificates := known(t, s)
-	signed := string(s.sign(t, unsigned()["precommand"]))
-	info := regexp.MustCompile(`<ds:SignedInfo>.*</ds:SignedInfo>`)
-	refused := 0
-	for _, a := range rewrite(signed) {
-		if info.FindString(a.document) == info.FindString(signed) && !strings.HasPrefix(a.name, "fragment") {
-			continue // it does not change SignedInfo
-		}
-		document := s.resign(t, a.document)
-		if document == "" {
-			continue
-		}
-		// White space that the signer has put there does not matter.
-		want := a.same || a.name == "blank in DigestValue" || a.name == "white space in a method"
-		_, err := Verify([]byte(document), certificates, noon)
-		if (err == nil) != want {
-			t.Errorf("%s: %v\n%s", a.name, err, document)
-		}
-		if !want {
-			refused++
-			if err != nil && strings.Contains(err.Error(), "not signed by") {
-				t.Errorf("%s: refused only since the signature is wrong, but it is right: %v", a.name, err)
-			}
-		}
-	}
-	t.Logf("%d forms are refused", refused)
-	if refused < 30 {
-		t.Errorf("only %d forms are refused", refused)
-	}
 }
