@@ -54,7 +54,7 @@ func (s *signers) find(name string, id outage.DeviceID, from, to time.Time) *sig
 
 // sign signs a message.
 func (s *signer) sign(t *testing.T, document []byte) []byte {
-	signed, err := xmldsig.Sign(document, s.key, "CN=Z9, OU=07", s.certificate.Serial) // as smki.Create makes them
+	signed, err := xmldsig.Sign(document, s.key, smki.Issuer, s.certificate.Serial)
 	if err != nil {
 		t.Fatal(err)
 	}

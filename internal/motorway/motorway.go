@@ -194,7 +194,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 	if sent.IsZero() {
 		sent = p.Received
 	}
-	if _, reason := m.verify(outage.North, rules.NorthSignatures, document, sent); reason != "" {
+	if _, reason, _ := m.verify(outage.North, rules.NorthSignatures, document, sent); reason != "" {
 		m.Metrics.FailOpen.WithLabelValues("signature").Inc()
 		m.noteForwarded(ctx, p, reason)
 		return forward(reason)

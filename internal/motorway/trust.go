@@ -20,19 +20,15 @@ import (
 // it may close: then an alert goes forward that need not have.
 func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules *Rules) (trusted bool, reason outage.Reason) {
 	if p.Decision.Reason == "" { // what could not be read cannot be verified
-		signer, why := m.verify(outage.South, rules.SouthSignatures, document, p.Received)
+		signer, why, forged := m.verify(outage.South, rules.SouthSignatures, document, p.Received)
 		if signer != 0 && signer != req.ID.Originator {
-			why = outage.ReasonSignerMismatch
+			why, forged = outage.ReasonSignerMismatch, true
 		}
-		switch why {
-		case "":
-			req.Verified = signer != 0
-		case outage.ReasonSignatureInvalid, outage.ReasonSignerMismatch:
+		if forged {
 			m.Log.Warn("an 11.3 is not by the originator that it names, it has no effect", "request", req.ID, "reason", why, "signer", signer)
 			return false, why
-		default:
-			reason = why
 		}
+		reason, req.Verified = why, signer != 0
 	}
 	if len(rules.Suppliers) > 0 && !slices.Contains(rules.Suppliers, req.ID.Originator) {
 		return false, outage.ReasonNotASupplier
@@ -61,17 +57,14 @@ func (m *Motorway) Signers() int {
 }
 
 // verify returns who signed a message; 0 if it is not signed, or if signatures are off. The
-// reason says why the message cannot be believed; "" if it can, as far as mode demands.
-func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason) {
+// reason says why the message cannot be believed; "" if it can, as far as mode demands. forged
+// says that this is proven: the message was changed, or another key signed it.
+func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
 	if mode == outage.SignaturesOff || mode == "" {
-		return 0, ""
-	}
-	certificates := m.certificates.Load()
-	if certificates == nil {
-		certificates = &smki.Certificates{}
+		return 0, "", false
 	}
 	result := "verified"
-	by, err := xmldsig.Verify(document, certificates, at)
+	by, err := xmldsig.Verify(document, m.certificates.Load(), at)
 	switch {
 	case err == nil:
 		signer = by.Organisation
@@ -89,7 +82,7 @@ func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document [
 	if reason != "" {
 		m.Log.Warn("a message is not signed as it must be", "direction", d, "reason", reason, "error", err)
 	}
-	return signer, reason
+	return signer, reason, errors.Is(err, xmldsig.ErrForged)
 }
 
 // senders counts the 11.3s of each originator within an hour. The zero value is ready.

@@ -50,7 +50,7 @@ var secondSigner = sync.OnceValue(func() *signer {
 })
 
 func (s *signer) sign(t *testing.T, document []byte) []byte {
-	text, err := xmldsig.Sign(document, s.key, "CN=Z9,OU=07", s.serial) // as smki.Create makes them
+	text, err := xmldsig.Sign(document, s.key, smki.Issuer, s.serial)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func newKey() *ecdsa.PrivateKey {
 // sign returns a message with the signature of an organisation.
 func (t *Town) sign(by outage.DeviceID, message []byte) []byte {
 	o := t.organisations[by]
-	signed, err := xmldsig.Sign(message, o.key, "CN=Z9,OU=07", o.serial) // as smki.Create makes certificates
+	signed, err := xmldsig.Sign(message, o.key, smki.Issuer, o.serial)
 	if err != nil {
 		panic(err)
 	}

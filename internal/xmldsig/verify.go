@@ -18,6 +18,7 @@ import (
 var (
 	ErrMissing       = errors.New("the signature is missing")
 	ErrInvalid       = errors.New("the signature is invalid")
+	ErrForged        = fmt.Errorf("%w, and forged", ErrInvalid) // is ErrInvalid too
 	ErrSignerUnknown = errors.New("the signer is unknown")
 	ErrUnreadable    = errors.New("the document cannot be read") // not well-formed, or longer than MaxSize
 )
@@ -30,8 +31,9 @@ const namespace = "http://www.w3.org/2000/09/xmldsig#"
 // Verify returns the certificate that a document was signed with. It must be valid at the given
 // time. Whether its organisation may send such a message is for the caller to ask.
 //
-// The error is one of those above. ErrInvalid means that the document was changed, that another
-// key signed it, or that the signature has another form than the package's comment says.
+// The error is one of those above. ErrForged means that the document was changed, or that another
+// key signed it. ErrInvalid alone means that the signature has another form than the package's
+// comment says: somebody may have signed it so in good faith.
 // ErrSignerUnknown means that nothing of that was found, but no certificate has the issuer and serial
 // number that the signature names, or it is not valid at that time. A document that is
 // both is invalid.
@@ -56,14 +58,14 @@ func Verify(document []byte, certificates *smki.Certificates, at time.Time) (*sm
 		return nil, fmt.Errorf("%w: SignatureValue: %w", ErrInvalid, err)
 	}
 	if fits := r.whole.fits(func(hash [32]byte) bool { return bytes.Equal(hash[:], digest) }); !fits {
-		return nil, fmt.Errorf("%w: the document was changed", ErrInvalid)
+		return nil, fmt.Errorf("%w: the document was changed", ErrForged)
 	}
 	signer := certificates.Find(string(r.issuer), string(r.serial))
 	if signer == nil {
 		return nil, fmt.Errorf("%w: no certificate of issuer %.100q with serial number %.60q", ErrSignerUnknown, r.issuer, r.serial)
 	}
 	if fits := r.signedInfo.fits(func(hash [32]byte) bool { return verify(signer.Key, hash, signature) }); !fits {
-		return nil, fmt.Errorf("%w: not signed by %s with serial number %s", ErrInvalid, signer.Organisation, signer.Serial)
+		return nil, fmt.Errorf("%w: not signed by %s with serial number %s", ErrForged, signer.Organisation, signer.Serial)
 	}
 	if !signer.ValidAt(at) {
 		return nil, fmt.Errorf("%w: the certificate of %s with serial number %s is valid from %s to %s", ErrSignerUnknown,
