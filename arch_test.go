@@ -26,8 +26,10 @@ var imports = map[string][]string{
 	"internal/strictxml": {},
 	"internal/duis":      {"internal/outage", "internal/strictxml"},
 	"internal/gbcs":      {"internal/outage"},
-	"internal/config":    {"internal/outage"},
+	"internal/config":    {"internal/outage", "internal/channel"},
 	"internal/lines":     {},
+	"internal/channel":   {},
+	"internal/devca":     {},
 	"internal/datadir":   {},
 	"internal/remote":    {},
 
@@ -46,11 +48,11 @@ var imports = map[string][]string{
 	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
-	"internal/gateway":    {"internal/motorway", "internal/outage"},
+	"internal/gateway":    {"internal/motorway", "internal/channel", "internal/outage"},
 	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/lines", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
-		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
+		"internal/devices", "internal/sqldb", "internal/config", "internal/channel", "internal/lines", "internal/outage"},
 	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
 	"cmd/quell":    {"*"},
 
@@ -62,13 +64,14 @@ var imports = map[string][]string{
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":    append([]string{"internal/duis", "internal/gbcs"}, wholeStore...),
+	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs"}, wholeStore...),
+	"internal/channel":    {"internal/devca"},
 	"internal/console":    {"internal/store"},
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
-	"internal/server":     {"internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/server":     {"internal/devca", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
 	"internal/devices":    wholeStore,

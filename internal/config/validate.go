@@ -81,6 +81,7 @@ func (c *Config) faults() (faults []fault) {
 	check("northbound.listen", checkAddress(c.Northbound.Listen))
 	check("northbound.next_hop", checkNextHop(c.Northbound.NextHop))
 	check("next_hop_idle", checkPositive(c.NextHopIdle))
+	c.channelFaults(check)
 	err := checkAddress(c.Console.Listen)
 	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
 		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+
