@@ -143,3 +143,13 @@ func Replace(file string, text []byte) error {
 func encode(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }
+
+// Self returns the authority's own certificate for package tls, as one that nobody else has
+// signed.
+func (a *Authority) Self() (tls.Certificate, error) {
+	der, err := x509.MarshalPKCS8PrivateKey(a.key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(a.PEM(), encode("PRIVATE KEY", der))
+}

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 
+	"quell/internal/channel"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 )
@@ -49,7 +50,7 @@ type Gateway struct {
 
 	mu       sync.Mutex // guards the fields below
 	limiters []*connLimiter
-	doors    []*door
+	doors    []*channel.Door
 }
 
 // New makes a gateway. Call SetNextHops before the first message.

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"quell/internal/channel"
 	"quell/internal/motorway"
 )
 
@@ -78,7 +79,7 @@ type Listener struct {
 	*http.Server
 	URL     string
 	limiter *connLimiter
-	door    *door // nil without TLS
+	door    *channel.Door // nil without TLS
 }
 
 // maxStreams is how many messages a sender may have under way on one connection of HTTP/2.
@@ -116,15 +117,15 @@ func (g *Gateway) ListenTLS(name, addr string, h http.Handler, secure *ListenerT
 	if secure != nil {
 		made.URL = "https://" + l.Addr().String()
 		made.door = g.newDoor(name, secure)
-		srv.TLSConfig = made.door.config()
+		srv.TLSConfig = made.door.Config()
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
 		srv.ConnContext = withConn
-		srv.Handler = made.door.handler(d.limitMessages(limitStreams(h, g.limits.Sender)))
+		srv.Handler = admit(made.door, d.limitMessages(limitStreams(h, g.limits.Sender)))
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
 		if t, ok := c.(*tls.Conn); ok {
 			if state == http.StateClosed && !t.ConnectionState().HandshakeComplete {
-				made.door.failed(t.NetConn().(*stallConn))
+				made.door.Failed(t.NetConn())
 			}
 			c = t.NetConn()
 		}
@@ -205,7 +206,7 @@ func (g *Gateway) Conditions() (list []string) {
 		list = append(list, d.conditions(now)...)
 	}
 	for _, door := range g.doors {
-		list = append(list, door.source.Conditions(now)...)
+		list = append(list, door.Source.Conditions(now)...)
 	}
 	return list
 }
@@ -353,9 +354,9 @@ func (d *connLimiter) Close() error {
 type stallConn struct {
 	net.Conn
 	stall  time.Duration
-	closed func()       // called by each Close; may be nil
-	idle   atomic.Int64 // since when it has been idle, in ns; 0 if it has a message, or has had none
-	guest  guest        // with TLS
+	closed func()        // called by each Close; may be nil
+	idle   atomic.Int64  // since when it has been idle, in ns; 0 if it has a message, or has had none
+	guest  channel.Guest // with TLS
 }
 
 func (c *stallConn) Write(b []byte) (written int, err error) {
