@@ -168,7 +168,7 @@ func TestStreamStalls(t *testing.T) {
 // stall does not count against the sender.
 func TestStreamWaitsForNextHop(t *testing.T) {
 	t.Parallel() // it waits more than it computes
-	const size = 4 << 20
+	const size = 32 << 20 // more than the kernel takes
 	w := startedWorldWith(t, Limits{Sender: time.Second})
 	ca := newAuthority(t, "authority")
 	l := w.secureSouth(ca, func(rw http.ResponseWriter, r *http.Request) {
