@@ -57,9 +57,12 @@ func hopFiles(cfg *config.Config, d outage.Direction) (channel.Files, bool) {
 	return channel.Files{Cert: t.Cert, Key: t.Key, CA: t.CA}, t.TLS12
 }
 
-// secureHops sets how messages go to the next hops. was is the configuration before; nil
-// if there is none.
-func (s *Server) secureHops(was, cfg *config.Config) {
+// hopTLS returns how messages go to the next hops whose settings are not those of was; nil
+// means all. The error names the files that cannot be used. Then what belongs to them waits
+// until they can be.
+func (s *Server) hopTLS(was, cfg *config.Config) (map[outage.Direction]gateway.HopTLS, error) {
+	list := map[outage.Direction]gateway.HopTLS{}
+	var errs []error
 	for _, d := range []outage.Direction{outage.South, outage.North} {
 		files, tls12 := hopFiles(cfg, d)
 		if was != nil {
@@ -72,11 +75,12 @@ func (s *Server) secureHops(was, cfg *config.Config) {
 			name := string(d) + ".next_hop_tls"
 			var err error
 			if t.Source, err = channel.Open(name, files, s.log); err != nil {
-				s.log.Error("certificates cannot be read, so the next hop cannot be reached; will retry", "setting", name, "error", err)
+				errs = append(errs, fmt.Errorf("%s: %w", name, err))
 			}
 		}
-		s.gateway.SecureNextHop(d, t)
+		list[d] = t
 	}
+	return list, errors.Join(errs...)
 }
 
 // allow sets the names of clients that may send messages.

@@ -165,7 +165,13 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("the configuration is not valid:\n%w", err)
 	}
-	s.secureHops(nil, &cfg)
+	hops, err := s.hopTLS(nil, &cfg)
+	if err != nil {
+		log.Error("certificates cannot be read, so messages cannot go to their next hop; will retry", "error", err)
+	}
+	for d, t := range hops {
+		s.gateway.SecureNextHop(d, t)
+	}
 	for _, l := range []struct {
 		at   **gateway.Listener
 		name string
@@ -304,7 +310,14 @@ func (s *Server) Reload(cfg config.Config) {
 	was := *s.cfg.Load()
 	live, _ := config.Changes(was, cfg)
 	_, restart := config.Changes(s.started, cfg) // a setting that was changed back needs none
-	s.secureHops(&was, &cfg)
+	hops, err := s.hopTLS(&was, &cfg)
+	if err != nil {
+		s.log.Error("the configuration is not valid, the one before stays in force", "error", err)
+		return
+	}
+	for d, t := range hops {
+		s.gateway.SecureNextHop(d, t)
+	}
 	s.allow(&was, &cfg)
 	s.apply(cfg)
 	s.reloadReports(ctx, was, cfg)
