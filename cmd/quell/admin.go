@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/pem"
 	"errors"
 	"flag"
 	"fmt"
@@ -45,7 +46,9 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *console.
 		}
 		return nil, "", nil, err
 	}
-	c = &console.Client{Base: "http://" + cfg.Console.Listen}
+	if c, err = consoleOf(&cfg); err != nil {
+		return nil, "", nil, err
+	}
 	if _, err := c.Status(ctx); err == nil {
 		return c, "", func() error { return nil }, nil
 	} else if !errors.Is(err, console.ErrNotRunning) {
@@ -80,6 +83,23 @@ func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c
 		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."
 	}
 	return &console.Client{Base: s.Console()}, absent, s.Close, nil
+}
+
+// consoleOf returns a client of the console of a configuration. With TLS it accepts only the
+// certificate in the file that the configuration names.
+func consoleOf(cfg *config.Config) (*console.Client, error) {
+	if cfg.Console.TLS.Cert == "" {
+		return &console.Client{Base: "http://" + cfg.Console.Listen}, nil
+	}
+	text, err := os.ReadFile(cfg.Console.TLS.Cert)
+	block, _ := pem.Decode(text)
+	if err == nil && block == nil {
+		err = errors.New("has no certificate in PEM")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("console.tls.cert: %w", err)
+	}
+	return &console.Client{Base: "https://" + cfg.Console.Listen, Certificate: block.Bytes}, nil
 }
 
 // whoami returns the operator's name, for the record of what they change.

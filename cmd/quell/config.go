@@ -14,7 +14,7 @@ import (
 var configCommand = command{
 	name: "config", usage: "check [FILE] [--config FILE] | default", short: "Check a configuration, or print the default one with its comments",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("check also reads the files that device_list and inventory name.\ndocs/config.md has all keys and environment variables, and says which of them a running quell takes over.")
+		fs := e.flags("check also reads the files that device_list, inventory and TLS settings name.\ndocs/config.md has all keys and environment variables, and says which of them a running quell takes over.")
 		file := configFlag(fs, e.environ)
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 2 && rest[0] == "check" {
@@ -30,7 +30,7 @@ var configCommand = command{
 		case "check":
 			cfg, err := loadConfig(*file, e.environ, true)
 			if err == nil {
-				err = server.CheckLists(ctx, e.stdout, &cfg)
+				err = errors.Join(server.CheckChannels(&cfg), server.CheckLists(ctx, e.stdout, &cfg))
 			}
 			if err != nil {
 				return invalid(*file, err)

@@ -7,7 +7,6 @@ import (
 	"runtime/debug"
 
 	"quell/internal/config"
-	"quell/internal/console"
 	"quell/internal/devices"
 	"quell/internal/server"
 )
@@ -47,7 +46,10 @@ var versionCommand = command{
 			}
 			return err
 		}
-		c := console.Client{Base: "http://" + cfg.Console.Listen}
+		c, err := consoleOf(&cfg)
+		if err != nil {
+			return err
+		}
 		s, err := c.Status(ctx)
 		switch {
 		case err != nil:

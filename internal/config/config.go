@@ -100,6 +100,38 @@ type Config struct {
 		// Default: 127.0.0.1:8079.
 		Listen string `yaml:"listen" reload:"restart"`
 
+		// TLS for those who send messages here. With cert and key the listener speaks
+		// only TLS: HTTP/1.1, or HTTP/2 if the sender wants it. The files are PEM. They
+		// are read again when they change. If they cannot be used, the ones before stay
+		// in force, and "degraded" says so.
+		TLS struct {
+			// The file with quell's certificate, and after it those of the authorities in
+			// between.
+			// Default: empty.
+			Cert string `yaml:"cert" reload:"restart"`
+
+			// The file with the private key of the certificate.
+			// Default: empty.
+			Key string `yaml:"key" reload:"restart"`
+
+			// The file with the authorities of the senders' certificates. A sender needs
+			// such a certificate. It must be valid, and made for clients or for any use.
+			// To revoke an authority, remove it from the file. A connection that is open
+			// takes no further message then.
+			// Default: empty.
+			ClientCA string `yaml:"client_ca" reload:"restart"`
+
+			// The senders that may speak, by a name in their certificates: CN=name, DNS:host,
+			// URI:uri or IP:address. A sender needs one of these names. Empty: every sender
+			// with a certificate of client_ca. To revoke a certificate, remove its name.
+			// Default: empty.
+			Allow []string `yaml:"allow" reload:"live"`
+
+			// Whether senders may use TLS 1.2 too. Otherwise they need TLS 1.3.
+			// Default: false.
+			TLS12 bool `yaml:"tls12" reload:"restart"`
+		} `yaml:"tls"`
+
 		// Where requests are forwarded to: an http or https URL without user, query
 		// and fragment, not quell's own. The request's path is added to its path.
 		// Required.
@@ -111,6 +143,34 @@ type Config struct {
 		// all the same. Needs certificates.
 		// Default: off.
 		Signatures outage.Signatures `yaml:"signatures" reload:"live" nodes:"same"`
+		// TLS for a next hop that is an https URL. The next hop needs a certificate for the
+		// host in the URL. The files are PEM, and are read again when they change. If they
+		// cannot be read at the start, quell answers messages with 502.
+		NextHopTLS struct {
+			// The file with the authorities of the next hop's certificate. Empty: those
+			// of the operating system.
+			// Default: empty.
+			CA string `yaml:"ca" reload:"live"`
+
+			// The file with the certificate that quell shows the next hop, and after it
+			// those of the authorities in between. Empty: none.
+			// Default: empty.
+			Cert string `yaml:"cert" reload:"live"`
+
+			// The file with the private key of the certificate.
+			// Default: empty.
+			Key string `yaml:"key" reload:"live"`
+
+			// Whether the next hop may use TLS 1.2 too. Otherwise it needs TLS 1.3.
+			// Default: false.
+			TLS12 bool `yaml:"tls12" reload:"live"`
+		} `yaml:"next_hop_tls"`
+
+		// Whether messages may come from and go to other machines without TLS, and from
+		// senders without a certificate. Then others may read, change and forge them.
+		// "degraded" says so as long as it is true.
+		// Default: false.
+		Insecure bool `yaml:"insecure" reload:"restart"`
 	} `yaml:"southbound"`
 
 	// The way from communications service providers to Service Users.
@@ -118,6 +178,38 @@ type Config struct {
 		// The address, host:port, that takes alerts and responses.
 		// Default: 127.0.0.1:8089.
 		Listen string `yaml:"listen" reload:"restart"`
+
+		// TLS for those who send messages here. With cert and key the listener speaks
+		// only TLS: HTTP/1.1, or HTTP/2 if the sender wants it. The files are PEM. They
+		// are read again when they change. If they cannot be used, the ones before stay
+		// in force, and "degraded" says so.
+		TLS struct {
+			// The file with quell's certificate, and after it those of the authorities in
+			// between.
+			// Default: empty.
+			Cert string `yaml:"cert" reload:"restart"`
+
+			// The file with the private key of the certificate.
+			// Default: empty.
+			Key string `yaml:"key" reload:"restart"`
+
+			// The file with the authorities of the senders' certificates. A sender needs
+			// such a certificate. It must be valid, and made for clients or for any use.
+			// To revoke an authority, remove it from the file. A connection that is open
+			// takes no further message then.
+			// Default: empty.
+			ClientCA string `yaml:"client_ca" reload:"restart"`
+
+			// The senders that may speak, by a name in their certificates: CN=name, DNS:host,
+			// URI:uri or IP:address. A sender needs one of these names. Empty: every sender
+			// with a certificate of client_ca. To revoke a certificate, remove its name.
+			// Default: empty.
+			Allow []string `yaml:"allow" reload:"live"`
+
+			// Whether senders may use TLS 1.2 too. Otherwise they need TLS 1.3.
+			// Default: false.
+			TLS12 bool `yaml:"tls12" reload:"restart"`
+		} `yaml:"tls"`
 
 		// Where alerts and responses are forwarded to: an http or https URL without
 		// user, query and fragment, not quell's own. The message's path is added to its
@@ -131,6 +223,34 @@ type Config struct {
 		// whose hub may have a window is verified. Needs certificates.
 		// Default: off.
 		Signatures outage.Signatures `yaml:"signatures" reload:"live" nodes:"same"`
+		// TLS for a next hop that is an https URL. The next hop needs a certificate for the
+		// host in the URL. The files are PEM, and are read again when they change. If they
+		// cannot be read at the start, quell answers messages with 502.
+		NextHopTLS struct {
+			// The file with the authorities of the next hop's certificate. Empty: those
+			// of the operating system.
+			// Default: empty.
+			CA string `yaml:"ca" reload:"live"`
+
+			// The file with the certificate that quell shows the next hop, and after it
+			// those of the authorities in between. Empty: none.
+			// Default: empty.
+			Cert string `yaml:"cert" reload:"live"`
+
+			// The file with the private key of the certificate.
+			// Default: empty.
+			Key string `yaml:"key" reload:"live"`
+
+			// Whether the next hop may use TLS 1.2 too. Otherwise it needs TLS 1.3.
+			// Default: false.
+			TLS12 bool `yaml:"tls12" reload:"live"`
+		} `yaml:"next_hop_tls"`
+
+		// Whether messages may come from and go to other machines without TLS, and from
+		// senders without a certificate. Then others may read, change and forge them.
+		// "degraded" says so as long as it is true.
+		// Default: false.
+		Insecure bool `yaml:"insecure" reload:"restart"`
 	} `yaml:"northbound"`
 
 	// The folder with the certificates of those who sign messages, in PEM or DER. A
@@ -167,9 +287,32 @@ type Config struct {
 		Listen string `yaml:"listen" reload:"restart"`
 
 		// Whether the console may listen on an address that is not loopback. Then it is
-		// open to everyone who can reach it.
+		// open to everyone who can reach it, also without TLS. "degraded" says so as long
+		// as it is true.
 		// Default: false.
 		Insecure bool `yaml:"insecure" reload:"restart"`
+
+		// TLS for the console. With cert and key the console speaks only TLS. The files
+		// are PEM. They are read again when they change.
+		TLS struct {
+			// The file with the console's certificate, and after it those of the
+			// authorities in between.
+			// Default: empty.
+			Cert string `yaml:"cert" reload:"restart"`
+
+			// The file with the private key of the certificate.
+			// Default: empty.
+			Key string `yaml:"key" reload:"restart"`
+
+			// The file with the authorities of the clients' certificates. A client may
+			// have one. If it shows one, it must be valid.
+			// Default: empty.
+			ClientCA string `yaml:"client_ca" reload:"restart"`
+
+			// Whether clients may use TLS 1.2 too. Otherwise they need TLS 1.3.
+			// Default: false.
+			TLS12 bool `yaml:"tls12" reload:"restart"`
+		} `yaml:"tls"`
 	} `yaml:"console"`
 
 	// The Service Audit Trail: a JSON line for each message that passed, in rotated

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"os"
@@ -15,14 +16,14 @@ import (
 )
 
 const hops = `
-southbound: {next_hop: "http://dsp.example:8079/"}
+southbound: {next_hop: "https://dsp.example:8079/"}
 northbound: {next_hop: https://users.example}
 `
 
 // valid returns the default with the next hops in hops.
 func valid() Config {
 	c := Default()
-	c.Southbound.NextHop = "http://dsp.example:8079/"
+	c.Southbound.NextHop = "https://dsp.example:8079/"
 	c.Northbound.NextHop = "https://users.example"
 	return c
 }
@@ -47,6 +48,12 @@ func TestParse(t *testing.T) {
 	everything.MaxActivationsPerHour = 500
 	everything.Console.Listen = "[::]:3"
 	everything.Console.Insecure = true
+	everything.Southbound.TLS.Cert, everything.Southbound.TLS.Key, everything.Southbound.TLS.ClientCA = "a.crt", "a.key", "ca.crt"
+	everything.Southbound.TLS.Allow, everything.Southbound.TLS.TLS12 = []string{"CN=supplier-1", "DNS:gw.supplier.example"}, true
+	everything.Southbound.NextHopTLS.CA, everything.Southbound.NextHopTLS.Cert, everything.Southbound.NextHopTLS.Key = "dsp.crt", "b.crt", "b.key"
+	everything.Southbound.NextHopTLS.TLS12 = true
+	everything.Northbound.Insecure = true
+	everything.Console.TLS.Cert, everything.Console.TLS.Key = "c.crt", "c.key"
 	everything.AuditTrail.Enabled = false
 	everything.Report.SystemID = "DSP-1"
 	everything.Report.Every = Duration(15 * time.Minute)
@@ -68,11 +75,11 @@ func TestParse(t *testing.T) {
 		want    Config
 	}{
 		"defaults":         {hops, nil, valid()},
-		"environment only": {"", []string{"QUELL_SOUTHBOUND_NEXT_HOP=http://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
-		"the default file": {DefaultYAML(), []string{"QUELL_SOUTHBOUND_NEXT_HOP=http://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"environment only": {"", []string{"QUELL_SOUTHBOUND_NEXT_HOP=https://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"the default file": {DefaultYAML(), []string{"QUELL_SOUTHBOUND_NEXT_HOP=https://dsp.example:8079/", "QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
 		"plain off":        {"switch: off" + hops, nil, off},
 		"empty section":    {"console:\n  # listen: x\n" + hops, nil, valid()},
-		"alias":            {"southbound: {next_hop: &h \"http://dsp.example:8079/\"}\nnorthbound: {next_hop: *h}", []string{"QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
+		"alias":            {"southbound: {next_hop: &h \"https://dsp.example:8079/\"}\nnorthbound: {next_hop: *h}", []string{"QUELL_NORTHBOUND_NEXT_HOP=https://users.example"}, valid()},
 		"BOM and CRLF":     {"\ufeff" + strings.ReplaceAll(hops, "\n", "\r\n"), nil, valid()},
 		"other variables":  {hops, []string{"PATH=/bin", "QUELL_CONFIG=x", "QUELL_TEST_KILL=1", "window=x", "QUELLWINDOW=x"}, valid()},
 		"everything": {`
@@ -88,12 +95,17 @@ track: [signed-pre-command]
 clock_tolerance: 5s
 store: sqlite
 store_timeout: 1s
-southbound: {listen: 0.0.0.0:1, next_hop: "http://dsp.example:8079/", signatures: require}
-northbound: {listen: ":2", next_hop: https://users.example, signatures: verify}
 certificates: /etc/quell/signers
 suppliers: [90-B3-D5-1F-30-01-00-00, 90b3d51f30010001]
 max_activations_per_hour: 500
-console: {listen: "[::]:3", insecure: true}
+southbound:
+  listen: 0.0.0.0:1
+  signatures: require
+  tls: {cert: a.crt, key: a.key, client_ca: ca.crt, allow: ["CN=supplier-1", "DNS:gw.supplier.example"], tls12: true}
+  next_hop: https://dsp.example:8079/
+  next_hop_tls: {ca: dsp.crt, cert: b.crt, key: b.key, tls12: true}
+northbound: {listen: ":2", next_hop: https://users.example, signatures: verify, insecure: true}
+console: {listen: "[::]:3", insecure: true, tls: {cert: c.crt, key: c.key}}
 audit_trail: {enabled: false}
 report:
   system_id: DSP-1
@@ -116,6 +128,10 @@ housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 			"QUELL_STORE=sqlite", "QUELL_STORE_TIMEOUT=1000ms", "QUELL_SOUTHBOUND_LISTEN=0.0.0.0:1", "QUELL_NORTHBOUND_LISTEN=:2",
 			"QUELL_SOUTHBOUND_SIGNATURES=require", "QUELL_NORTHBOUND_SIGNATURES=verify", "QUELL_CERTIFICATES=/etc/quell/signers",
 			"QUELL_SUPPLIERS=90-B3-D5-1F-30-01-00-00,90b3d51f30010001", "QUELL_MAX_ACTIVATIONS_PER_HOUR=500",
+			"QUELL_SOUTHBOUND_TLS_CERT=a.crt", "QUELL_SOUTHBOUND_TLS_KEY=a.key", "QUELL_SOUTHBOUND_TLS_CLIENT_CA=ca.crt",
+			"QUELL_SOUTHBOUND_TLS_ALLOW=CN=supplier-1, DNS:gw.supplier.example", "QUELL_SOUTHBOUND_TLS_TLS12=true",
+			"QUELL_SOUTHBOUND_NEXT_HOP_TLS_CA=dsp.crt", "QUELL_SOUTHBOUND_NEXT_HOP_TLS_CERT=b.crt", "QUELL_SOUTHBOUND_NEXT_HOP_TLS_KEY=b.key",
+			"QUELL_SOUTHBOUND_NEXT_HOP_TLS_TLS12=true", "QUELL_NORTHBOUND_INSECURE=true", "QUELL_CONSOLE_TLS_CERT=c.crt", "QUELL_CONSOLE_TLS_KEY=c.key",
 			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false",
 			"QUELL_REPORT_SYSTEM_ID=DSP-1", "QUELL_REPORT_EVERY=15m", "QUELL_REPORT_MAX_BYTES=500kB", "QUELL_REPORT_EMPTY=false", "QUELL_REPORT_PER_DISTRIBUTOR=true",
 			"QUELL_REPORT_RCLONE_CONFIG=/etc/rclone.conf", `QUELL_REPORT_REMOTES=[{name: esi, target: "esi:/inbound"}, {name: dno-14, target: "dno:a, b", filter: "14"}]`,
@@ -139,13 +155,18 @@ func TestParseFaults(t *testing.T) {
 	const missing = `
 q.yaml: southbound.next_hop: is required: the URL to forward messages to, such as https://dsp.example/
 q.yaml: northbound.next_hop: is required: the URL to forward messages to, such as https://dsp.example/`
+	// hop returns the place of the n-th next hop in the default file.
+	hop := func(n int) string {
+		before := strings.Split(DefaultYAML(), "  next_hop: ")[:n+1]
+		return fmt.Sprintf("q.yaml:%d", strings.Count(strings.Join(before, ""), "\n")+1)
+	}
 	for name, c := range map[string]struct {
 		text    string
 		environ []string
 		want    string
 	}{
 		"empty":            {"# nothing\n", nil, missing},
-		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", "q.yaml:69", 1), "q.yaml: north", "q.yaml:85: north")},
+		"the default file": {DefaultYAML(), nil, strings.ReplaceAll(strings.Replace(missing, "q.yaml", hop(0), 1), "q.yaml: north", hop(1)+": north")},
 		"syntax":           {"window: 30m\nstore: [\n" + hops, nil, "q.yaml:1: did not find expected ',' or ']' (in this line or soon after)"},
 		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
 		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second YAML document; the configuration must be one document"},
@@ -254,6 +275,7 @@ func TestValidate(t *testing.T) {
 	} {
 		for _, s := range x.good {
 			c := valid()
+			c.Southbound.Insecure, c.Northbound.Insecure = true, true
 			x.set(&c, s)
 			if err := c.Validate(); err != nil {
 				t.Errorf("%s %q: %v", x.key, s, err)
@@ -261,6 +283,7 @@ func TestValidate(t *testing.T) {
 		}
 		for _, s := range x.bad {
 			c := valid()
+			c.Southbound.Insecure, c.Northbound.Insecure = true, true
 			x.set(&c, s)
 			if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), x.key+": ") || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s %q: %v", x.key, s, err)
@@ -332,6 +355,7 @@ func TestOwnListeners(t *testing.T) {
 			},
 		} {
 			c := valid()
+			c.Southbound.Insecure, c.Northbound.Insecure = true, true
 			set(&c)
 			if err := c.Validate(); (err != nil) != x.fault || err != nil && !strings.HasPrefix(err.Error(), name) {
 				t.Errorf("%s, next hop %s: %v; want a fault: %t", x.listen, x.hop, err, x.fault)
@@ -396,7 +420,13 @@ func TestChanges(t *testing.T) {
 		t.Errorf("no change: live %v, restart %v", live, restart)
 	}
 	// Every value but the switch, one after the other.
-	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config"}
+	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config",
+		"southbound.insecure", "northbound.insecure"}
+	for _, section := range []string{"southbound", "northbound", "console"} {
+		for _, name := range []string{"cert", "key", "client_ca", "tls12"} {
+			wantRestart = append(wantRestart, section+".tls."+name)
+		}
+	}
 	for i, l := range leaves(&changed) {
 		if l.key == "switch" {
 			continue

@@ -146,7 +146,7 @@ func defaultFile(t *testing.T, docs []doc) string {
 	for _, d := range docs {
 		name, indent := d.key, ""
 		if i := strings.LastIndexByte(d.key, '.'); i >= 0 {
-			name, indent = d.key[i+1:], "  "
+			name, indent = d.key[i+1:], strings.Repeat("  ", strings.Count(d.key, "."))
 		}
 		if !section {
 			b.WriteByte('\n')
@@ -157,7 +157,7 @@ func defaultFile(t *testing.T, docs []doc) string {
 		}
 		switch {
 		case d.value == nil:
-			b.WriteString(name + ":\n")
+			b.WriteString(indent + name + ":\n")
 		case d.standard == "":
 			b.WriteString(indent + name + ": \"\" # required\n")
 		default:
@@ -222,7 +222,7 @@ content of the device list. A difference is an error in the log, in ` + "`/ready
 		fmt.Fprintf(&b, "| `%s` | %s | %s | `%s` | %s | %s |\n", d.key, typeName(d.value.value.Type()), standard, EnvName(d.key), reload[d.value.reload], same)
 	}
 	for _, d := range docs {
-		if d.value == nil {
+		if d.value == nil && !strings.Contains(d.key, ".") {
 			fmt.Fprintf(&b, "\n## `%s`\n\n", d.key)
 		} else if strings.Contains(d.key, ".") {
 			fmt.Fprintf(&b, "\n### `%s`\n\n", d.key)

@@ -143,7 +143,7 @@ func (l *loader) readSection(prefix string, n *yaml.Node) {
 			l.fail(k.Line, "unknown key %q; put it under %s:", key, section)
 		case at != nil:
 			l.setValue(at, v)
-		case prefix == "" && l.isSection(key):
+		case !dotted && l.isSection(key):
 			l.readSection(key+".", v)
 		default:
 			l.fail(k.Line, "unknown key %q%s", key, hint(key, l.keys()))
@@ -211,8 +211,10 @@ func (l *loader) isSection(key string) bool {
 func (l *loader) keys() []string {
 	var all []string
 	for _, at := range l.leaves {
-		if section, _, ok := strings.Cut(at.key, "."); ok && !slices.Contains(all, section) {
-			all = append(all, section)
+		for i := range at.key {
+			if section := at.key[:i]; at.key[i] == '.' && !slices.Contains(all, section) {
+				all = append(all, section)
+			}
 		}
 		all = append(all, at.key)
 	}

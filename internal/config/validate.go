@@ -88,6 +88,7 @@ func (c *Config) faults() (faults []fault) {
 	if c.MaxActivationsPerHour < 1 {
 		check("max_activations_per_hour", fmt.Errorf("must be more than 0, not %d", c.MaxActivationsPerHour))
 	}
+	c.channelFaults(check)
 	err := checkAddress(c.Console.Listen)
 	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
 		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+

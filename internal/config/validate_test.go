@@ -49,6 +49,7 @@ func TestSameListeners(t *testing.T) {
 			"console.listen: ":    func(c *Config) { c.Southbound.Listen, c.Console.Listen, c.Console.Insecure = x.a, x.b, true },
 		} {
 			c := valid()
+			c.Southbound.Insecure, c.Northbound.Insecure = true, true
 			set(&c)
 			if err := c.Validate(); (err != nil) != x.fault || err != nil && (!strings.HasPrefix(err.Error(), name) || !strings.Contains(err.Error(), "is the address of southbound.listen")) {
 				t.Errorf("%s and %s: %v; want a fault: %t", x.a, x.b, err, x.fault)

@@ -3,6 +3,7 @@ package console
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,7 +31,8 @@ var ErrNotQuell = errors.New("is no quell console")
 // Client is a client of the console of a running quell. If the console answers with an
 // error, the client returns an error with the same text.
 type Client struct {
-	Base string // such as http://127.0.0.1:8080
+	Base        string // such as http://127.0.0.1:8080
+	Certificate []byte // with https, the only one that is accepted, in DER; nil: any of a known authority
 }
 
 // direct ignores HTTP_PROXY: a proxy cannot reach this machine's loopback, or another
@@ -40,6 +42,23 @@ var direct = func() *http.Client {
 	t.Proxy = nil
 	return &http.Client{Transport: t}
 }()
+
+// client returns what sends requests.
+func (c *Client) client() *http.Client {
+	if c.Certificate == nil {
+		return direct
+	}
+	t := direct.Transport.(*http.Transport).Clone()
+	t.DisableKeepAlives = true
+	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // VerifyConnection is stricter
+		VerifyConnection: func(s tls.ConnectionState) error {
+			if !bytes.Equal(s.PeerCertificates[0].Raw, c.Certificate) {
+				return errors.New("the console has another certificate than its configuration")
+			}
+			return nil
+		}}
+	return &http.Client{Transport: t}
+}
 
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader, out any) error {
 	res, err := c.open(ctx, method, path, query, kind, body)
@@ -76,7 +95,7 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		// So the console can refuse before gigabytes are sent.
 		req.Header.Set("Expect", "100-continue")
 	}
-	res, err := direct.Do(req)
+	res, err := c.client().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}

@@ -65,7 +65,7 @@ func (b *incoming) answerStarted() {
 
 // newIncoming returns the body of a message; nil if it has none.
 func newIncoming(w http.ResponseWriter, r *http.Request, idle time.Duration) *incoming {
-	if r.Body == nil || r.Body == http.NoBody {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength == 0 {
 		return nil
 	}
 	return &incoming{body: r.Body, request: r, control: http.NewResponseController(w), idle: idle}
@@ -81,6 +81,16 @@ func (b *incoming) setDeadline() (deadline time.Time, open bool) {
 		b.control.SetReadDeadline(deadline)
 	}
 	return deadline, !b.closed
+}
+
+// clearDeadline ends the wait for a byte. A stream of HTTP/2 is lost for good when its
+// deadline passes, even while nobody reads from it.
+func (b *incoming) clearDeadline() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.request.ProtoMajor == 2 && !b.closed {
+		b.control.SetReadDeadline(time.Time{})
+	}
 }
 
 func (b *incoming) Read(p []byte) (int, error) {
@@ -101,6 +111,7 @@ func (b *incoming) Read(p []byte) (int, error) {
 		return 0, http.ErrBodyReadAfterClose
 	}
 	n, err := b.body.Read(p)
+	b.clearDeadline()
 	switch {
 	case err == io.EOF:
 		if b.trailer != nil {

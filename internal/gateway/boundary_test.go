@@ -439,42 +439,6 @@ func TestSentOnce(t *testing.T) {
 	}
 }
 
-// TestTLSNextHop: all this is also true with TLS, where quell uses HTTP/1.1 too.
-func TestTLSNextHop(t *testing.T) {
-	w := startedWorld(t)
-	var protocol atomic.Pointer[string]
-	next := httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		protocol.Store(&r.Proto)
-		io.CopyN(io.Discard, r.Body, 3)
-		if r.ContentLength > 1000 {
-			if c, _, err := http.NewResponseController(rw).Hijack(); err == nil {
-				c.Close()
-			}
-		}
-	}))
-	next.EnableHTTP2 = true
-	next.StartTLS()
-	t.Cleanup(next.Close)
-	w.gw.carrier.kept.TLSClientConfig = next.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
-	w.gw.carrier.kept.TLSClientConfig.NextProtos = nil
-	u, _ := url.Parse(next.URL)
-	w.gw.SetNextHops(u, u)
-	for d, front := range w.serveReal() {
-		for range 3 {
-			c := front.dial(t)
-			io.WriteString(c, "POST / HTTP/1.1\r\nHost: quell\r\nContent-Type: application/xml\r\nContent-Length: 3\r\n\r\nabc")
-			if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 200 || *protocol.Load() != "HTTP/1.1" {
-				t.Errorf("%s: status %d, %q, %v, by %s", d, status, text, err, *protocol.Load())
-			}
-			// The next hop ends the connection in the middle of a message. Its sender waits.
-			io.WriteString(c, "PUT / HTTP/1.1\r\nHost: quell\r\nContent-Length: 2000\r\n\r\nabc")
-			if text, status, err := readAnswer(bufio.NewReader(c)); err != nil || status != 502 {
-				t.Errorf("%s, broken off: status %d, %q, %v", d, status, text, err)
-			}
-		}
-	}
-}
-
 // TestConnections checks how many connections follow from the number of descriptors.
 func TestConnections(t *testing.T) {
 	for descriptors, want := range map[uint64]int{0: 16, 100: 16, 576: 16, 1024: 128, 4096: 896, 65536: 10_000, 1 << 62: 10_000} {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/devca"
 	"quell/internal/outage"
 )
 
@@ -69,11 +71,17 @@ func TestConversations(t *testing.T) {
 			list = list[1:]
 		}
 		for _, d := range ways {
-			t.Run(fmt.Sprintf("%s %s", strings.TrimSuffix(filepath.Base(file), ".txt"), d), func(t *testing.T) {
-				t.Parallel()
-				c := &conversation{T: t, file: file, direction: d, senders: map[string]*party{}}
-				c.play(list)
-			})
+			for _, with := range []string{"", " with TLS"} {
+				t.Run(fmt.Sprintf("%s %s%s", strings.TrimSuffix(filepath.Base(file), ".txt"), d, with), func(t *testing.T) {
+					t.Parallel()
+					c := &conversation{T: t, file: file, direction: d, senders: map[string]*party{}}
+					if with != "" {
+						c.ca = newAuthority(t, "conversations")
+						c.cert = c.ca.pair(devca.Request{Name: "party", SANs: []string{"127.0.0.1"}})
+					}
+					c.play(list)
+				})
+			}
 		}
 	}
 }
@@ -89,6 +97,8 @@ type conversation struct {
 	senders   map[string]*party
 	hop       *party
 	hops      chan net.Conn
+	ca        *authority       // nil without TLS
+	cert      *tls.Certificate // of senders and next hops
 }
 
 // long is more time than anything takes that works.
@@ -136,6 +146,9 @@ func (c *conversation) open(limits Limits) {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { l.Close() })
+	if c.ca != nil {
+		l = tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{*c.cert}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: c.ca.pool()})
+	}
 	c.hops = make(chan net.Conn, 100)
 	go func() {
 		for {
@@ -148,12 +161,19 @@ func (c *conversation) open(limits Limits) {
 		}
 	}()
 	u := &url.URL{Scheme: "http", Host: l.Addr().String()}
+	var secure *ListenerTLS
+	if c.ca != nil {
+		u.Scheme = "https"
+		source := c.ca.source("quell")
+		secure = &ListenerTLS{Source: source, Need: true}
+		c.w.gw.SecureNextHop(c.direction, HopTLS{Source: source})
+	}
 	c.w.gw.SetNextHops(u, u)
 	h := c.w.gw.Southbound()
 	if c.direction == outage.North {
 		h = c.w.gw.Northbound()
 	}
-	if c.front, err = c.w.gw.Listen(string(c.direction), "127.0.0.1:0", h); err != nil {
+	if c.front, err = c.w.gw.ListenTLS(string(c.direction), "127.0.0.1:0", h, secure); err != nil {
 		c.Fatal(err)
 	}
 	go c.front.Serve()
@@ -181,9 +201,13 @@ func (c *conversation) do() {
 		}
 		p := c.senders[name]
 		if p == nil {
-			conn, err := net.Dial("tcp", strings.TrimPrefix(c.front.URL, "http://"))
+			_, addr, _ := strings.Cut(c.front.URL, "://")
+			conn, err := net.Dial("tcp", addr)
 			if err != nil {
 				c.fail("%v", err)
+			}
+			if c.ca != nil {
+				conn = tls.Client(conn, c.ca.clientConfig(c.cert))
 			}
 			p = c.newParty(conn)
 			c.senders[name] = p
@@ -395,7 +419,7 @@ func (c *conversation) finish() {
 	if err := c.front.Shutdown(ctx); err != nil {
 		c.Errorf("%s: the gateway does not stop: %v", c.file, err)
 	}
-	c.w.gw.carrier.kept.CloseIdleConnections()
+	c.w.closeNextHops()
 	if c.hop != nil {
 		if rest, _ := io.ReadAll(c.hop.in); len(rest) > 0 {
 			c.Errorf("%s: the next hop got more at the end: %.300q", c.file, rest)
@@ -433,8 +457,8 @@ func (c *conversation) newParty(conn net.Conn) *party {
 		for b := range p.out {
 			conn.Write(b) // if it fails, the other side shows it
 		}
-		if tcp, ok := conn.(*net.TCPConn); ok {
-			tcp.CloseWrite()
+		if half, ok := conn.(interface{ CloseWrite() error }); ok {
+			half.CloseWrite()
 		}
 	}()
 	return p

@@ -21,6 +21,7 @@ import (
 	"strings"
 	"sync"
 
+	"quell/internal/channel"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 )
@@ -39,17 +40,17 @@ const Undelivered = "undelivered"
 
 // Gateway makes the handlers of both directions.
 type Gateway struct {
-	m       *motorway.Motorway
-	log     *slog.Logger
-	limits  Limits
-	carrier *carrier
-	south   nextHop
-	north   nextHop
-	ended   context.Context // ends when messages are abandoned
-	end     context.CancelFunc
+	m      *motorway.Motorway
+	log    *slog.Logger
+	limits Limits
+	south  nextHop
+	north  nextHop
+	ended  context.Context // ends when messages are abandoned
+	end    context.CancelFunc
 
-	mu       sync.Mutex // guards limiters
+	mu       sync.Mutex // guards the fields below
 	limiters []*connLimiter
+	doors    []*channel.Door
 }
 
 // New makes a gateway. Call SetNextHops before the first message.
@@ -58,9 +59,9 @@ func New(m *motorway.Motorway, log *slog.Logger, limits Limits) *Gateway {
 	for n, d := range map[*nextHop]outage.Direction{&g.south: outage.South, &g.north: outage.North} {
 		n.direction, n.up = d, m.Metrics.NextHopUp.WithLabelValues(string(d))
 		n.up.Set(1)
+		g.SecureNextHop(d, HopTLS{})
 	}
 	g.ended, g.end = context.WithCancel(context.Background())
-	g.carrier = g.newCarrier()
 	return g
 }
 
@@ -119,6 +120,7 @@ type answerWriter struct {
 	in     *incoming // the message; nil if it has no body
 	header http.Header
 	own    bool // quell's own answer, not the next hop's
+	serial bool // the next message comes on the same connection, after this one: HTTP/1.1
 }
 
 func (a *answerWriter) WriteHeader(status int) {
@@ -136,7 +138,7 @@ func (a *answerWriter) WriteHeader(status int) {
 				h[name] = nil
 			}
 		}
-		if !a.in.isComplete() {
+		if !a.in.isComplete() && a.serial {
 			// The rest of the message must not be read as the next message.
 			h.Set("Connection", "close")
 		}
@@ -168,7 +170,7 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		in := newIncoming(w, r, g.limits.Sender)
 		defer in.Close()
-		t := &transit{out: &answerWriter{ResponseWriter: w, in: in}, in: in}
+		t := &transit{out: &answerWriter{ResponseWriter: w, in: in, serial: r.ProtoMajor == 1}, in: in}
 		if status, why := refuseTunnel(r); status != 0 {
 			g.refuse(t.out, d, "tunnel", status, why)
 			return
@@ -225,7 +227,9 @@ func (g *Gateway) refuse(out *answerWriter, d outage.Direction, cause string, st
 	g.m.Metrics.Refused.WithLabelValues(string(d), cause).Inc()
 	g.log.Warn("message refused", "direction", d, "cause", cause, "status", status, "why", why)
 	out.own = true
-	out.Header().Set("Connection", "close")
+	if out.serial {
+		out.Header().Set("Connection", "close")
+	}
 	http.Error(out, "quell: "+why, status)
 }
 
@@ -238,7 +242,7 @@ func refuseTunnel(r *http.Request) (status int, why string) {
 	switch {
 	case r.Method == http.MethodConnect:
 		return http.StatusNotImplemented, "CONNECT" + text
-	case r.Method == "PRI" || r.ProtoMajor != 1:
+	case r.Method == "PRI" || r.ProtoMajor != 1 && (r.ProtoMajor != 2 || r.TLS == nil):
 		return http.StatusHTTPVersionNotSupported, r.Proto + text
 	case r.ContentLength == 0 && slices.Contains(listItems(r.Header["Connection"]), "upgrade") && !offersHTTP(r.Header["Upgrade"]):
 		return http.StatusNotImplemented, "Upgrade" + text
@@ -297,7 +301,7 @@ func (e errStatus) Error() string {
 func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:    func(r *httputil.ProxyRequest) { rewrite(r, hop.url.Load()) },
-		Transport:  g.carrier,
+		Transport:  hop,
 		BufferPool: buffers{},
 		ErrorLog:   slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 		ModifyResponse: func(res *http.Response) error {
@@ -325,7 +329,8 @@ func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *
 // next hop.
 func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err error) {
 	d := motorway.InDoubt
-	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) {
+	var secure *handshakeError
+	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) || errors.As(err, &secure) {
 		d = motorway.Refused // no byte of it was sent
 	}
 	g.m.Answered(ctx, &t.Passage, d, nil)
@@ -349,9 +354,11 @@ func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err
 		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", t.Direction)
 	case timedOut(err):
 		status, cause = http.StatusGatewayTimeout, "timeout"
+	case secure != nil:
+		cause = "tls"
 	}
 	switch cause {
-	case "unreachable", "own-listener", "answer", "timeout":
+	case "unreachable", "own-listener", "answer", "timeout", "tls":
 		hop.recordFailure(err)
 	}
 	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), cause).Inc()

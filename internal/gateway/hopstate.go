@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"net/http"
 	"net/url"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,8 @@ import (
 type nextHop struct {
 	direction outage.Direction
 	url       atomic.Pointer[url.URL]
+	carrier   atomic.Pointer[carrier]
+	tls       atomic.Pointer[HopTLS]
 	up        prometheus.Gauge
 
 	failing atomic.Bool // failed is not 0
@@ -30,6 +33,11 @@ func (n *nextHop) setURL(to *url.URL) {
 	if was := n.url.Swap(to); was == nil || to == nil || *was != *to {
 		n.recordAnswer()
 	}
+}
+
+// RoundTrip sends a message to the next hop.
+func (n *nextHop) RoundTrip(r *http.Request) (*http.Response, error) {
+	return n.carrier.Load().RoundTrip(r)
 }
 
 // recordFailure records that a message could not be delivered, or that its answer cannot

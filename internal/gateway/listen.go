@@ -3,6 +3,7 @@ package gateway
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"quell/internal/channel"
 	"quell/internal/motorway"
 )
 
@@ -77,11 +79,25 @@ type Listener struct {
 	*http.Server
 	URL     string
 	limiter *connLimiter
+	door    *channel.Door // nil without TLS
 }
 
-// Listen opens a listener. It accepts connections when Serve is called. The name is
-// "southbound", "northbound" or "console". The console has its own limit of connections.
+// maxStreams is how many messages a sender may have under way on one connection of HTTP/2.
+// sentBuffer is how much of each may wait in quell.
+const (
+	maxStreams = 32
+	sentBuffer = 64 << 10
+)
+
+// Listen opens a listener without TLS. It accepts connections when Serve is called. The
+// name is "southbound", "northbound" or "console". The console has its own limit of
+// connections.
 func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
+	return g.ListenTLS(name, addr, h, nil)
+}
+
+// ListenTLS is Listen with TLS, unless secure is nil.
+func (g *Gateway) ListenTLS(name, addr string, h http.Handler, secure *ListenerTLS) (*Listener, error) {
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
@@ -91,13 +107,28 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 		most = g.limits.ConsoleConnections
 		h = g.limitBodyWait(h)
 	}
-	d := &connLimiter{Listener: l, name: name, slots: make(chan struct{}, most), closed: make(chan struct{}), open: map[*stallConn]bool{}, stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
+	d := &connLimiter{Listener: l, name: name, slots: make(chan struct{}, most), messages: make(chan struct{}, most), closed: make(chan struct{}), open: map[*stallConn]bool{}, stall: g.limits.Sender, log: g.log, metrics: g.m.Metrics}
 	g.mu.Lock()
 	g.limiters = append(g.limiters, d)
 	g.mu.Unlock()
 	srv := &http.Server{Handler: h, ReadHeaderTimeout: g.limits.Header, IdleTimeout: g.limits.KeepAlive,
 		DisableGeneralOptionsHandler: true, ErrorLog: slog.NewLogLogger(g.log.Handler(), slog.LevelDebug)}
+	made := &Listener{Server: srv, URL: "http://" + l.Addr().String(), limiter: d}
+	if secure != nil {
+		made.URL = "https://" + l.Addr().String()
+		made.door = g.newDoor(name, secure)
+		srv.TLSConfig = made.door.Config()
+		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
+		srv.ConnContext = withConn
+		srv.Handler = admit(made.door, d.limitMessages(limitStreams(h, g.limits.Sender)))
+	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
+		if t, ok := c.(*tls.Conn); ok {
+			if state == http.StateClosed && !t.ConnectionState().HandshakeComplete {
+				made.door.Failed(t.NetConn())
+			}
+			c = t.NetConn()
+		}
 		switch c := c.(*stallConn); state {
 		case http.StateIdle:
 			c.idle.Store(time.Now().UnixNano())
@@ -108,11 +139,38 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 	if name != "console" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
-	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), limiter: d}, nil
+	return made, nil
 }
 
 // Serve accepts connections until the server is closed. The error is never nil.
-func (l *Listener) Serve() error { return l.Server.Serve(l.limiter) }
+func (l *Listener) Serve() error {
+	if l.door != nil {
+		return l.Server.ServeTLS(l.limiter, "", "")
+	}
+	return l.Server.Serve(l.limiter)
+}
+
+// limitMessages lets no more messages in than there may be connections. Otherwise a sender
+// could have many more with HTTP/2. Others wait until one ends, as connections do.
+func (d *connLimiter) limitMessages(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case d.messages <- struct{}{}:
+		default:
+			d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
+			if d.busy.record(time.Now()) {
+				d.log.Error("a listener has as many messages as it may have, others wait", "listener", d.name, "messages", cap(d.messages))
+			}
+			select {
+			case d.messages <- struct{}{}:
+			case <-r.Context().Done():
+				return
+			}
+		}
+		defer func() { <-d.messages }()
+		next.ServeHTTP(w, r)
+	})
+}
 
 // limitBodyWait limits the wait for each byte of a request's body, for handlers that do
 // not do so themselves.
@@ -133,15 +191,22 @@ func (g *Gateway) limitBodyWait(next http.Handler) http.Handler {
 
 // Conditions says what is wrong with the listeners and the next hops; nil if nothing is.
 func (g *Gateway) Conditions() (list []string) {
+	now := time.Now()
 	for _, n := range []*nextHop{&g.south, &g.north} {
 		if text := n.condition(); text != "" {
 			list = append(list, text)
+		}
+		if t := n.tls.Load(); t.Source != nil {
+			list = append(list, t.Source.Conditions(now)...)
 		}
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for _, d := range g.limiters {
-		list = append(list, d.conditions(time.Now())...)
+		list = append(list, d.conditions(now)...)
+	}
+	for _, door := range g.doors {
+		list = append(list, door.Source.Conditions(now)...)
 	}
 	return list
 }
@@ -151,15 +216,17 @@ func (g *Gateway) Conditions() (list []string) {
 // kernel's queue until one ends. Each one ends, because of Limits.
 type connLimiter struct {
 	net.Listener
-	name    string
-	slots   chan struct{} // one for each connection
-	stall   time.Duration
-	log     *slog.Logger
-	metrics *motorway.Metrics
+	name     string
+	slots    chan struct{} // one for each connection
+	messages chan struct{} // one for each message
+	stall    time.Duration
+	log      *slog.Logger
+	metrics  *motorway.Metrics
 
 	closing sync.Once
 	closed  chan struct{}
 	full    lastTime
+	busy    lastTime
 	failing lastTime
 
 	mu   sync.Mutex
@@ -188,6 +255,9 @@ func (r *lastTime) record(now time.Time) bool {
 func (d *connLimiter) conditions(now time.Time) (list []string) {
 	if len(d.slots) == cap(d.slots) || d.full.isRecent(now) {
 		list = append(list, fmt.Sprintf("%s: all %d connections are in use, or were just now; others wait", d.name, cap(d.slots)))
+	}
+	if len(d.messages) == cap(d.messages) || d.busy.isRecent(now) {
+		list = append(list, fmt.Sprintf("%s: %d messages are under way, or were just now; others wait", d.name, cap(d.messages)))
 	}
 	if d.failing.isRecent(now) {
 		list = append(list, d.name+": connections could not be accepted; the log says why")
@@ -284,8 +354,9 @@ func (d *connLimiter) Close() error {
 type stallConn struct {
 	net.Conn
 	stall  time.Duration
-	closed func()       // called by each Close; may be nil
-	idle   atomic.Int64 // since when it has been idle, in ns; 0 if it has a message, or has had none
+	closed func()        // called by each Close; may be nil
+	idle   atomic.Int64  // since when it has been idle, in ns; 0 if it has a message, or has had none
+	guest  channel.Guest // with TLS
 }
 
 func (c *stallConn) Write(b []byte) (written int, err error) {

@@ -26,27 +26,68 @@ var errOwnListener = errors.New("the next hop is quell itself")
 
 // newTransport makes a transport to next hops. It uses only HTTP/1.1: each message has
 // its own connection, and it is known which bytes of it were written.
-func (g *Gateway) newTransport() *http.Transport {
-	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+func (g *Gateway) newTransport(secure *tls.Config) *http.Transport {
+	secure = secure.Clone()
+	secure.NextProtos = []string{"http/1.1"}
 	return &http.Transport{
-		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
-			c, err := dialer.DialContext(ctx, network, addr)
-			if err != nil {
-				return nil, err
+		DialContext: g.dial,
+		DialTLSContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if made, ok := ctx.Value(madeKey{}).(*atomic.Pointer[tls.Conn]); ok {
+				if c := made.Swap(nil); c != nil {
+					return c, nil
+				}
 			}
-			if g.isOwnListener(c) {
-				c.Close()
-				return nil, errOwnListener
-			}
-			return &hopConn{stallConn: stallConn{Conn: c, stall: g.limits.NextHop}}, nil
+			return g.dialTLS(ctx, network, addr, secure)
 		},
 		MaxIdleConnsPerHost:   256,
 		IdleConnTimeout:       g.limits.NextHopIdle,
-		TLSHandshakeTimeout:   dialTimeout,
 		ResponseHeaderTimeout: g.limits.AnswerStart,
 		ExpectContinueTimeout: 0,    // incoming itself waits before it reads the body
 		DisableCompression:    true, // the body must stay as the sender sent it
 	}
+}
+
+// dial connects to a next hop.
+func (g *Gateway) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 30 * time.Second}
+	c, err := dialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	if g.isOwnListener(c) {
+		c.Close()
+		return nil, errOwnListener
+	}
+	return &hopConn{stallConn: stallConn{Conn: c, stall: g.limits.NextHop}}, nil
+}
+
+// handshakeError says that TLS with a next hop failed. No byte of a message was sent.
+type handshakeError struct{ err error }
+
+func (e *handshakeError) Error() string { return "TLS with the next hop: " + e.err.Error() }
+
+func (e *handshakeError) Unwrap() error { return e.err }
+
+// dialTLS connects to a next hop, and returns when TLS is set up.
+func (g *Gateway) dialTLS(ctx context.Context, network, addr string, secure *tls.Config) (*tls.Conn, error) {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := g.dial(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	secure = secure.Clone()
+	secure.ServerName = host
+	t := tls.Client(c, secure)
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	if err := t.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, &handshakeError{err}
+	}
+	return t, nil
 }
 
 // isOwnListener reports whether a connection that quell made leads to one of its own
@@ -76,15 +117,56 @@ func (g *Gateway) isOwnListener(c net.Conn) bool {
 // repeat. So each message with such a method gets a new connection.
 type carrier struct {
 	kept, fresh *http.Transport
+	streams     *streams // connections of HTTP/2
+	fault       error    // why there is no TLS; nil if there is
 }
 
-func (g *Gateway) newCarrier() *carrier {
-	c := &carrier{kept: g.newTransport(), fresh: g.newTransport()}
+func (g *Gateway) newCarrier(secure *tls.Config) *carrier {
+	c := &carrier{kept: g.newTransport(secure), fresh: g.newTransport(secure), streams: g.newStreams(secure)}
 	c.fresh.MaxIdleConnsPerHost = -1 // keep none, without a header that says so
 	return c
 }
 
+// retire closes the connections that have no message, and the others as soon as theirs is
+// done.
+func (c *carrier) retire() {
+	c.kept.CloseIdleConnections()
+	c.streams.retire()
+}
+
+// RoundTrip sends a message.
 func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" {
+		return c.roundTripHTTP1(r)
+	}
+	if c.fault != nil {
+		return nil, c.fault
+	}
+	res, made, err := c.streams.roundTrip(r)
+	if err != errHTTP1 {
+		return res, err
+	}
+	if made != nil {
+		// It was made to find out what the next hop speaks, and has had no message.
+		var unused atomic.Pointer[tls.Conn]
+		unused.Store(made)
+		defer func() {
+			if c := unused.Swap(nil); c != nil {
+				c.Close()
+			}
+		}()
+		r = r.WithContext(context.WithValue(r.Context(), madeKey{}, &unused))
+	}
+	if res, err = c.roundTripHTTP1(r); err != nil {
+		c.streams.forget()
+	}
+	return res, err
+}
+
+// madeKey is the key of a connection that is there for a message.
+type madeKey struct{}
+
+func (c *carrier) roundTripHTTP1(r *http.Request) (*http.Response, error) {
 	t := transitOf(r)
 	var conn *hopConn
 	var unasked atomic.Bool
@@ -127,6 +209,7 @@ var errUnasked = errors.New("the next hop sent an answer before it got the messa
 // hopConn is a connection to a next hop.
 type hopConn struct {
 	stallConn
+	wrote   atomic.Int64             // bytes
 	heard   atomic.Bool              // a byte has come since the last message got the connection
 	sending atomic.Pointer[incoming] // the message that is sent on while its sender still sends; may have ended
 }
@@ -137,6 +220,12 @@ func hopConnOf(c net.Conn) *hopConn {
 	}
 	h, _ := c.(*hopConn)
 	return h
+}
+
+func (c *hopConn) Write(b []byte) (int, error) {
+	n, err := c.stallConn.Write(b)
+	c.wrote.Add(int64(n))
+	return n, err
 }
 
 func (c *hopConn) Read(b []byte) (int, error) {

@@ -44,8 +44,9 @@ func (c *deadConn) Write(b []byte) (int, error) {
 func TestSecondTry(t *testing.T) {
 	w := startedWorld(t)
 	var dead atomic.Int64
-	dial := w.gw.carrier.kept.DialContext
-	w.gw.carrier.kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+	kept := w.gw.north.carrier.Load().kept
+	dial := kept.DialContext
+	kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if hop := hopConnOf(c); hop != nil {
 			hop.Conn = &deadConn{hop.Conn, dead.Load(), &dead}
@@ -224,8 +225,8 @@ func TestLimits(t *testing.T) {
 		says     string
 	}{
 		{l.AnswerStart, time.Minute, "the next hop did not begin its answer within a minute"},
-		{w.gw.carrier.kept.ResponseHeaderTimeout, time.Minute, "It waits longer than quell's minute"},
-		{w.gw.carrier.fresh.ResponseHeaderTimeout, time.Minute, "It waits longer than quell's minute"},
+		{w.gw.south.carrier.Load().kept.ResponseHeaderTimeout, time.Minute, "It waits longer than quell's minute"},
+		{w.gw.south.carrier.Load().fresh.ResponseHeaderTimeout, time.Minute, "It waits longer than quell's minute"},
 		{l.Sender, 30 * time.Second, "the message stopped for 30 s"},
 		{l.Sender, 30 * time.Second, "sends, or takes, no byte of a message for 30 s"},
 		{l.Header, 10 * time.Second, "has not sent a whole head within 10 s"},

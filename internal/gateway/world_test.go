@@ -153,7 +153,14 @@ func (w *world) closeFront() {
 	for _, s := range w.front {
 		s.Close()
 	}
-	w.gw.carrier.kept.CloseIdleConnections()
+	w.closeNextHops()
+}
+
+// closeNextHops closes the connections to next hops that have no message.
+func (w *world) closeNextHops() {
+	for _, n := range []*nextHop{&w.gw.south, &w.gw.north} {
+		n.carrier.Load().kept.CloseIdleConnections()
+	}
 }
 
 func (w *world) close() {

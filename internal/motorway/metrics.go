@@ -26,6 +26,7 @@ type Metrics struct {
 	Connections     *prometheus.GaugeVec
 	ConnectionsFull *prometheus.CounterVec
 	AcceptErrors    *prometheus.CounterVec
+	TLSRefused      *prometheus.CounterVec // and cause: clients that TLS refused
 
 	Decision *prometheus.HistogramVec // by decision
 	Commit   prometheus.Histogram
@@ -56,6 +57,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Open connections, by listener."}, []string{"listener"}),
 		ConnectionsFull: counter("connections_full_total", "How often all connections of a listener were in use when another one came, by listener.", "listener"),
 		AcceptErrors:    counter("accept_errors_total", "Connections that could not be accepted, by listener.", "listener"),
+		TLSRefused:      counter("tls_refused_total", "Connections, and requests on open connections, that TLS or the rules for certificates refused, by listener and cause.", "listener", "cause"),
 		Decision: f.NewHistogramVec(prometheus.HistogramOpts{Namespace: "quell", Name: "decision_seconds",
 			Help: "Time from a northbound message's receipt to its decision.", Buckets: times}, []string{"decision"}),
 		Commit: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_commit_seconds",

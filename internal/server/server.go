@@ -163,6 +163,17 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.trail = motorway.OpenTrail(cfg.DataDir, log)
 	s.trail.Enable(cfg.AuditTrail.Enabled)
 	s.m.Trail = s.trail
+	secure, err := listenerTLS(&cfg, log)
+	if err != nil {
+		return nil, fmt.Errorf("the configuration is not valid:\n%w", err)
+	}
+	hops, err := s.hopTLS(nil, &cfg)
+	if err != nil {
+		log.Error("certificates cannot be read, so messages cannot go to their next hop; will retry", "error", err)
+	}
+	for d, t := range hops {
+		s.gateway.SecureNextHop(d, t)
+	}
 	for _, l := range []struct {
 		at   **gateway.Listener
 		name string
@@ -173,7 +184,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
-		if *l.at, err = s.gateway.Listen(l.name, l.addr, l.h); err != nil {
+		if *l.at, err = s.gateway.ListenTLS(l.name, l.addr, l.h, secure[l.name]); err != nil {
 			return nil, fmt.Errorf("%s.listen: %w", l.name, err)
 		}
 	}
@@ -203,6 +214,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
 	s.startReports(ctx)
+	go s.watchFiles(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
 	return s, nil
 }
@@ -311,6 +323,15 @@ func (s *Server) Reload(cfg config.Config) {
 	was := *s.cfg.Load()
 	live, _ := config.Changes(was, cfg)
 	_, restart := config.Changes(s.started, cfg) // a setting that was changed back needs none
+	hops, err := s.hopTLS(&was, &cfg)
+	if err != nil {
+		s.log.Error("the configuration is not valid, the one before stays in force", "error", err)
+		return
+	}
+	for d, t := range hops {
+		s.gateway.SecureNextHop(d, t)
+	}
+	s.allow(&was, &cfg)
 	s.apply(cfg)
 	s.reloadReports(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)

@@ -19,6 +19,9 @@ func (s *Server) conditions() (list []string) {
 	if s.running != nil && s.loader.loading() && s.store.DB.Available() {
 		list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 	}
+	if s.running != nil {
+		list = append(list, s.cfg.Load().Insecure(&s.started)...)
+	}
 	list = append(list, s.faults.conditions()...)
 	list = append(list, s.reports.Conditions()...)
 	add := func(output, trouble string) {

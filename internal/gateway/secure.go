@@ -1,0 +1,164 @@
+package gateway
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"quell/internal/channel"
+	"quell/internal/outage"
+)
+
+// ListenerTLS is how a listener speaks TLS.
+type ListenerTLS struct {
+	Source *channel.Source // must have Keys
+	Names  []channel.Name  // that clients need one of; any certificate of the authorities if empty
+	Need   bool            // clients need a certificate, if there are authorities
+	TLS12  bool            // TLS 1.2 is allowed
+}
+
+// HopTLS is how quell speaks TLS to a next hop.
+type HopTLS struct {
+	Source *channel.Source // nil: quell has no certificate, and the authorities are the system's
+	TLS12  bool            // TLS 1.2 is allowed
+}
+
+// SecureNextHop sets how messages of a direction go to a next hop of https from now on.
+// Connections that are open take no further message.
+func (g *Gateway) SecureNextHop(d outage.Direction, t HopTLS) {
+	n := &g.south
+	if d == outage.North {
+		n = &g.north
+	}
+	n.tls.Store(&t)
+	g.renewCarrier(n)
+}
+
+// renewCarrier makes the next messages of a direction use new connections.
+func (g *Gateway) renewCarrier(n *nextHop) {
+	t := n.tls.Load()
+	secure := &tls.Config{MinVersion: channel.LeastVersion(t.TLS12)}
+	var fault error
+	if t.Source != nil {
+		if k := t.Source.Keys(); k == nil {
+			fault = &handshakeError{errors.New("quell has no certificates for it, /readyz says why")}
+		} else {
+			secure.RootCAs = k.Authorities
+			if k.Cert != nil {
+				secure.Certificates = []tls.Certificate{*k.Cert}
+			}
+		}
+	}
+	c := g.newCarrier(secure)
+	c.fault = fault
+	if was := n.carrier.Swap(c); was != nil {
+		was.retire()
+	}
+}
+
+// CheckFiles reads the files of certificates again. What has changed is in force at once,
+// and no message under way is lost.
+func (g *Gateway) CheckFiles() {
+	for _, n := range []*nextHop{&g.south, &g.north} {
+		if t := n.tls.Load(); t.Source != nil && t.Source.Check() {
+			g.renewCarrier(n)
+		}
+	}
+	g.mu.Lock()
+	doors := g.doors
+	g.mu.Unlock()
+	for _, d := range doors {
+		d.Source.Check() // each handshake and each request asks the source
+	}
+}
+
+// newDoor returns what lets clients of a listener in.
+func (g *Gateway) newDoor(name string, t *ListenerTLS) *channel.Door {
+	d := &channel.Door{Listener: name, Source: t.Source, Need: t.Need, TLS12: t.TLS12, Log: g.log,
+		Count:   func(cause string) { g.m.Metrics.TLSRefused.WithLabelValues(name, cause).Inc() },
+		GuestOf: func(c net.Conn) *channel.Guest { return &c.(*stallConn).guest }}
+	d.Allow(t.Names)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.doors = append(g.doors, d)
+	return d
+}
+
+// Allow sets the names of clients that may speak from now on, also on open connections. It
+// does nothing without TLS.
+func (l *Listener) Allow(names []channel.Name) {
+	if l.door != nil {
+		l.door.Allow(names)
+	}
+}
+
+type connKey struct{}
+
+func withConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn())
+}
+
+// admit lets only messages of clients in that the door admits.
+func admit(d *channel.Door, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := d.Admit(r.Context().Value(connKey{}).(net.Conn), r.TLS.PeerCertificates); err != nil {
+			w.Header().Set("Connection", "close") // with HTTP/2, net/http ends the connection after the messages under way
+			http.Error(w, "quell: the certificate of this connection is not accepted any more", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limitStreams limits how long a client may take nothing of an answer, for HTTP/2. A
+// connection can take bytes while a stream does not.
+func limitStreams(next http.Handler, stall time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		s := &streamWriter{w, http.NewResponseController(w), stall}
+		next.ServeHTTP(s, r)
+		s.control.SetWriteDeadline(time.Now().Add(stall)) // net/http sends the rest
+	})
+}
+
+// streamWriter writes an answer of HTTP/2.
+type streamWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+}
+
+// writePart is what a client must take within streamWriter.stall.
+const writePart = 4 << 10
+
+func (s *streamWriter) Write(b []byte) (written int, err error) {
+	for written < len(b) && err == nil {
+		part := b[written:min(written+writePart, len(b))]
+		var n int
+		err = s.limit(func() error {
+			n, err = s.ResponseWriter.Write(part)
+			return err
+		})
+		written += n
+	}
+	return written, err
+}
+
+// limit calls write, which must not take longer than stall.
+func (s *streamWriter) limit(write func() error) error {
+	s.control.SetWriteDeadline(time.Now().Add(s.stall))
+	defer s.control.SetWriteDeadline(time.Time{}) // it would end the stream also while nothing is written
+	return write()
+}
+
+// FlushError is for http.ResponseController.
+func (s *streamWriter) FlushError() error { return s.limit(s.control.Flush) }
+
+// Unwrap is for http.ResponseController.
+func (s *streamWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }
