@@ -34,13 +34,14 @@ var imports = map[string][]string{
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
-	"internal/events":    {"internal/sqldb"},
+	"internal/audit":     {"internal/sqldb"},
+	"internal/events":    {"internal/audit", "internal/sqldb"},
 	"internal/cluster":   {"internal/sqldb"},
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/report":    {"internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
+	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
 	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/gbcs", "internal/outage"},
@@ -77,11 +78,12 @@ var testImports = map[string][]string{
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
 	"internal/storecopy":  wholeStore,
+	"internal/audit":      wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
 // is the whole that must hold.
-var wholeStore = []string{"internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
+var wholeStore = []string{"internal/audit", "internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
 	"internal/ledger", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
 
 // only says which packages alone may import others, by the beginning of the import path; tests
@@ -101,6 +103,8 @@ var tables = map[string]struct {
 }{
 	"migration":    {kept: []string{"internal/sqldb"}},
 	"event":        {kept: []string{"internal/events"}},
+	"audit":        {kept: []string{"internal/audit"}},
+	"audit_chain":  {kept: []string{"internal/audit"}},
 	"import":       {kept: []string{"internal/devices"}},
 	"device_list":  {kept: []string{"internal/devices"}},
 	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters

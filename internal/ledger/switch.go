@@ -102,7 +102,7 @@ var ErrHereOnly = errors.New("off on this node only, until the store answers")
 // in the journal, and the error is ErrHereOnly. That is safe, since alerts go forward.
 func (l *Ledger) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
 	defer l.sw.beginChange()()
-	e := events.Event{At: at, Who: sqldb.Text(who), What: "switch", New: string(to), Why: sqldb.Text(why)}
+	e := events.Event{At: at, Who: sqldb.Text(who), What: "switch", New: string(to), Why: sqldb.Text(why)}.By(ctx)
 	if to == outage.SwitchOff {
 		return l.switchOff(ctx, e)
 	}
@@ -188,7 +188,7 @@ func (l *Ledger) FirstSwitch(ctx context.Context, to outage.Switch, who, why str
 		if n == 0 { // another node was first
 			return ReadSwitch(ctx, tx)
 		}
-		return to, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
+		return to, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why}.By(ctx))
 	}, l.sw.set)
 	return err
 }

@@ -334,7 +334,7 @@ func (s *Server) housekeep(ctx context.Context) {
 			s.log.Error("housekeeping failed", "error", err)
 		case h != store.Housekeeping{}:
 			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
-				"reports", h.Reports, "events", h.Events)
+				"reports", h.Reports, "events", h.Events, "audit", h.Audit)
 		}
 		select {
 		case <-time.After(housekeepEvery):
