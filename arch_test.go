@@ -48,7 +48,7 @@ var imports = map[string][]string{
 	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/gateway":    {"internal/motorway", "internal/outage"},
-	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
+	"internal/console": {"internal/audit", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/lines", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},

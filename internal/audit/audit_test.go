@@ -94,7 +94,8 @@ func TestEvents(t *testing.T) { storetest.EachEngine(t, testEvents) }
 
 func testEvents(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
-	ctx := audit.WithCaller(t.Context(), audit.Caller{Who: "alice", Role: "operator", From: "192.0.2.1"})
+	ctx := audit.WithCaller(t.Context(), "192.0.2.1")
+	audit.Identify(ctx, "alice", "operator")
 	if err := s.Ledger.FirstSwitch(t.Context(), outage.SwitchOn, "quell", "first", storetest.T0); err != nil {
 		t.Fatal(err)
 	}

@@ -49,18 +49,25 @@ type Caller struct{ Who, Role, From string }
 
 type callerKey struct{}
 
-// WithCaller returns a context that says who calls.
-func WithCaller(ctx context.Context, c Caller) context.Context {
-	return context.WithValue(ctx, callerKey{}, c)
+// WithCaller returns a context of a call from an origin. Who calls may follow: see Identify.
+func WithCaller(ctx context.Context, from string) context.Context {
+	return context.WithValue(ctx, callerKey{}, &Caller{From: from})
 }
 
-// CallerOf returns who calls; ok is false if the context does not say. Then it is the program.
-func CallerOf(ctx context.Context) (c Caller, ok bool) {
-	c, ok = ctx.Value(callerKey{}).(Caller)
-	if !ok {
-		c = Caller{Who: Quell, From: Quell}
+// Identify says who calls, in a context of WithCaller and those that it came from. It must be
+// called before others use the context.
+func Identify(ctx context.Context, who, role string) {
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		c.Who, c.Role = who, role
 	}
-	return c, ok
+}
+
+// CallerOf returns who calls. If the context does not say, it is the program itself.
+func CallerOf(ctx context.Context) Caller {
+	if c, ok := ctx.Value(callerKey{}).(*Caller); ok {
+		return *c
+	}
+	return Caller{Who: Quell, From: Quell}
 }
 
 // Head is a record, by its number and hash. It fixes all records before it too. The zero Head is

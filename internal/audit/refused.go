@@ -36,7 +36,10 @@ type refusals struct {
 }
 
 // A source is what refused attempts are counted by.
-type source struct{ from, what string }
+type source struct {
+	from, what string
+	outcome    Outcome
+}
 
 type attempts struct {
 	last  Record    // its count is of those that are not written
@@ -50,10 +53,13 @@ func (f *refusals) init() {
 	f.sources = map[source]*attempts{}
 }
 
-// Refused records a refused attempt. It does not wait for the store: Run writes the record soon,
+// Refused records an attempt that was refused, or that failed if its outcome says so. It does not wait for the store: Run writes the record soon,
 // or one for several attempts later. Such a record has the texts of the last of them.
 func (l *Log) Refused(r Record) {
-	r.At, r.Outcome, r.Count = l.now(), Refused, 0
+	r.At, r.Count = l.now(), 0
+	if r.Outcome != Failed {
+		r.Outcome = Refused
+	}
 	for _, text := range []*string{&r.Who, &r.Role, &r.From, &r.What, &r.Object, &r.Why, &r.Detail} {
 		if len(*text) > maxRefused {
 			*text = strings.ToValidUTF8((*text)[:maxRefused], "") + "…"
@@ -65,15 +71,15 @@ func (l *Log) Refused(r Record) {
 func (f *refusals) add(r Record, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	a := f.sources[source{r.From, r.What}]
+	by := source{r.From, r.What, r.Outcome}
+	if f.sources[by] == nil && len(f.sources) >= maxSources {
+		r = Record{At: r.At, From: Others, What: "refused", Outcome: Refused}
+		by = source{r.From, r.What, r.Outcome}
+	}
+	a := f.sources[by]
 	if a == nil {
-		if len(f.sources) >= maxSources {
-			r = Record{At: r.At, From: Others, What: "refused", Outcome: r.Outcome}
-		}
-		if a = f.sources[source{r.From, r.What}]; a == nil {
-			a = &attempts{due: now}
-			f.sources[source{r.From, r.What}] = a
-		}
+		a = &attempts{due: now}
+		f.sources[by] = a
 	}
 	r.Count = a.last.Count + 1
 	a.last, a.at = r, now

@@ -27,7 +27,7 @@ type Event struct {
 
 // By returns the event with the role and the origin of whoever calls, as the context says.
 func (e Event) By(ctx context.Context) Event {
-	c, _ := audit.CallerOf(ctx)
+	c := audit.CallerOf(ctx)
 	e.Role, e.From = c.Role, c.From
 	return e
 }

@@ -92,7 +92,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
 	s.reports = newReporter(s, cfg, registry)
-	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports,
+	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.started = cfg
