@@ -45,12 +45,13 @@ var imports = map[string][]string{
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
 	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/gbcs", "internal/outage"},
+	"internal/syslog":     {"internal/audit"},
 	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/gateway":    {"internal/motorway", "internal/outage"},
 	"internal/console": {"internal/audit", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/lines", "internal/outage"},
-	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/server": {"internal/audit", "internal/syslog", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
 	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
 	"cmd/quell":    {"*"},
@@ -69,6 +70,7 @@ var testImports = map[string][]string{
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
+	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/server":     {"internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
@@ -126,8 +128,12 @@ var tables = map[string]struct {
 // copies is the package that reads and writes all tables alike.
 const copies = "internal/storecopy"
 
-// sizeLimit is how many lines a package has at most, without tests.
-const sizeLimit = 2000
+// sizeLimit is how many lines a package has at most, without tests; of cmd/quell, which has a
+// file for each command and nothing that others use, it is commandsLimit.
+const (
+	sizeLimit     = 2000
+	commandsLimit = 2400
+)
 
 // pure packages do no I/O, read no environment and write no log.
 var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs"}
@@ -265,8 +271,12 @@ func TestSizes(t *testing.T) {
 		lines[path.Dir(file)] += strings.Count(string(text), "\n")
 	}
 	for dir, n := range lines {
-		if n > sizeLimit {
-			t.Errorf("%s has %d lines without tests, more than %d", dir, n, sizeLimit)
+		limit := sizeLimit
+		if dir == "cmd/quell" {
+			limit = commandsLimit
+		}
+		if n > limit {
+			t.Errorf("%s has %d lines without tests, more than %d", dir, n, limit)
 		}
 	}
 }

@@ -153,3 +153,22 @@ func (l *Log) deleteBatch(ctx context.Context, tx sqldb.Tx, before time.Time) (n
 		tx.Later(ctx, `DELETE FROM audit WHERE no <= ?`, last.No),
 		Append(ctx, tx, Record{At: l.now(), Who: Quell, From: Quell, What: "audit-deleted", Object: last.String(), Outcome: Done, Why: "housekeeping", Count: int64(n)}))
 }
+
+// Sent returns the number of the last record that was delivered to syslog. If none ever was, the
+// present head counts as delivered: syslog gets what comes after it was set up.
+func (l *Log) Sent(ctx context.Context) (no int64, err error) {
+	return sqldb.Write(ctx, l.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (no int64, err error) {
+		if err = tx.Later(ctx, `INSERT INTO audit_chain (which, no, hash) SELECT 'sent', no, '' FROM audit_chain WHERE which = 'head' ON CONFLICT DO NOTHING`); err != nil {
+			return 0, err
+		}
+		err = tx.QueryRow(ctx, `SELECT no FROM audit_chain WHERE which = 'sent'`).Scan(&no)
+		return no, err
+	})
+}
+
+// SetSent notes that a record, and all before it, were delivered to syslog.
+func (l *Log) SetSent(ctx context.Context, no int64) error {
+	return l.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `UPDATE audit_chain SET no = ?1 WHERE which = 'sent' AND no < ?1`, no)
+	})
+}

@@ -24,6 +24,7 @@ import (
 	"quell/internal/motorway"
 	"quell/internal/reporter"
 	"quell/internal/store"
+	"quell/internal/syslog"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -39,6 +40,7 @@ type Server struct {
 	gateway *gateway.Gateway
 	console *console.Console
 	reports *reporter.Reporter
+	syslog  *syslog.Sender
 	faults  fileFaults
 	loader  loader
 	started config.Config // the configuration at the start
@@ -92,6 +94,8 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
 	s.reports = newReporter(s, cfg, registry)
+	s.syslog = syslog.New(st.Audit, log)
+	watchAudit(registry, st.Audit, s.syslog)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
@@ -191,6 +195,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.serve(l)
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
 	return s, nil
@@ -285,6 +290,7 @@ func (s *Server) apply(cfg config.Config) {
 	}
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.reports.Set(reportSettings(cfg))
+	s.syslog.Set(cfg.Syslog)
 }
 
 // ReopenTrail reopens the file of the audit trail, which another program may have moved.
