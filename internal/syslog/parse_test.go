@@ -16,12 +16,12 @@ import (
 
 // received is one message, read by the grammar of RFC 5424, section 6.
 type received struct {
-	priority                   int
-	host, app, process, id     string
-	at                         time.Time
-	record                     audit.Record
-	cut                        bool
-	length int
+	priority               int
+	host, app, process, id string
+	at                     time.Time
+	record                 audit.Record
+	cut                    bool
+	length                 int
 }
 
 // grammar is the ABNF of SYSLOG-MSG without structured data, and with a MSG-ANY of ASCII.

@@ -201,6 +201,7 @@ func authority(t *testing.T, name string) (server *tls.Config, roots *x509.CertP
 
 // networks runs a test on each kind of receiver.
 func networks(t *testing.T, test func(t *testing.T, r *receiver, roots *x509.CertPool)) {
+	t.Parallel()
 	server, roots := authority(t, "127.0.0.1")
 	for _, network := range []string{"udp", "tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
@@ -308,6 +309,7 @@ func TestReceiverAway(t *testing.T) {
 // A receiver that restarts just when records come gets all of them, from one connection or the
 // next.
 func TestReceiverRestarts(t *testing.T) {
+	t.Parallel()
 	server, roots := authority(t, "127.0.0.1")
 	for _, network := range []string{"tcp", "tls"} {
 		t.Run(network, func(t *testing.T) {
@@ -331,6 +333,7 @@ func TestReceiverRestarts(t *testing.T) {
 // A receiver that takes a connection and reads nothing delays nobody. It is said that records
 // wait, and what its connection did not take goes to the receiver that follows.
 func TestReceiverHangs(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -377,6 +380,7 @@ func TestReceiverHangs(t *testing.T) {
 
 // A receiver whose certificate is of another name, or of an unknown authority, gets nothing.
 func TestWrongCertificate(t *testing.T) {
+	t.Parallel()
 	_, known := authority(t, "127.0.0.1")
 	otherName, itsRoots := authority(t, "collector.example")
 	unknown, _ := authority(t, "127.0.0.1")

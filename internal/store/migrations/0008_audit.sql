@@ -48,3 +48,8 @@ BEGIN
 END $$;
 CREATE TRIGGER audit_row BEFORE UPDATE OR DELETE ON audit FOR EACH ROW EXECUTE FUNCTION audit_refuse();
 CREATE TRIGGER audit_all BEFORE TRUNCATE ON audit FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
+
+-- for both
+-- The head of the audit log when the report was cut. 0: the report is older than the log.
+ALTER TABLE report ADD COLUMN audit_no INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE report ADD COLUMN audit_hash TEXT NOT NULL DEFAULT '';
