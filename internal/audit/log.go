@@ -154,11 +154,11 @@ func (l *Log) deleteBatch(ctx context.Context, tx sqldb.Tx, before time.Time) (n
 		Append(ctx, tx, Record{At: l.now(), Who: Quell, From: Quell, What: "audit-deleted", Object: last.String(), Outcome: Done, Why: "housekeeping", Count: int64(n)}))
 }
 
-// Sent returns the number of the last record that was delivered to syslog. If none ever was, the
-// present head counts as delivered: syslog gets what comes after it was set up.
+// Sent returns the number of the last record that was delivered to syslog. If none ever was, that
+// is the anchor: syslog gets all records that are kept.
 func (l *Log) Sent(ctx context.Context) (no int64, err error) {
 	return sqldb.Write(ctx, l.db, sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) (no int64, err error) {
-		if err = tx.Later(ctx, `INSERT INTO audit_chain (which, no, hash) SELECT 'sent', no, '' FROM audit_chain WHERE which = 'head' ON CONFLICT DO NOTHING`); err != nil {
+		if err = tx.Later(ctx, `INSERT INTO audit_chain (which, no, hash) SELECT 'sent', no, '' FROM audit_chain WHERE which = 'anchor' ON CONFLICT DO NOTHING`); err != nil {
 			return 0, err
 		}
 		err = tx.QueryRow(ctx, `SELECT no FROM audit_chain WHERE which = 'sent'`).Scan(&no)

@@ -164,6 +164,12 @@ func (s *Sender) send(ctx context.Context, address string) (more bool, err error
 	if err != nil {
 		return false, nil
 	}
+	wait := func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.waiting = max(0, page.Head.No-s.delivered)
+	}
+	wait()
 	if len(page.Records) > 0 {
 		if err := s.sendAll(ctx, address, page.Records); err != nil {
 			return false, s.failed(err)
@@ -172,9 +178,7 @@ func (s *Sender) send(ctx context.Context, address string) (more bool, err error
 		s.unsettled = append(s.unsettled, step{s.sent, time.Now()})
 	}
 	s.settle(ctx)
-	s.mu.Lock()
-	s.waiting = max(0, page.Head.No-s.delivered)
-	s.mu.Unlock()
+	wait()
 	return len(page.Records) == pageSize, nil
 }
 
