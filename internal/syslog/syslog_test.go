@@ -372,6 +372,11 @@ func TestReceiverHangs(t *testing.T) {
 	r := &receiver{t: t, network: "tcp", address: l.Addr().String()}
 	r.start()
 	storetest.Eventually(t, "the rest is delivered", func() bool { return sender.Waiting() == 0 && sender.Trouble() == "" })
+	storetest.Eventually(t, "the receiver has read the last", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return len(r.numbers) > 0 && r.numbers[len(r.numbers)-1] == n
+	})
 	have := r.list()
 	if len(have) == 0 || !slices.Equal(have, upTo(have[0], n)) {
 		t.Errorf("delivered %d records, the first %v", len(have), have[:min(1, len(have))])
