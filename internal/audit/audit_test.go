@@ -255,9 +255,13 @@ func testTampering(t *testing.T) {
 				first = n + 1
 				q = fmt.Sprintf(`INSERT INTO audit SELECT %d, at, who, role, origin, what, object, outcome, why, detail, count, hash FROM audit WHERE no = 1`, n+1)
 			}
-		case 7: // the beginning is cut off, and the anchor follows with another hash
+		case 7: // the beginning is cut off, and the anchor follows, with another hash or the right one
 			if no == n {
 				continue
+			}
+			if random.IntN(2) == 0 {
+				q = fmt.Sprintf(`UPDATE audit_chain SET no = %[1]d, hash = (SELECT hash FROM audit WHERE no = %[1]d) WHERE which = 'anchor'; DELETE FROM audit WHERE no <= %[1]d`, no)
+				break
 			}
 			first++
 			q = fmt.Sprintf(`DELETE FROM audit WHERE no <= %[1]d; UPDATE audit_chain SET no = %[1]d, hash = '%064[2]x' WHERE which = 'anchor'`, no, random.Uint64())

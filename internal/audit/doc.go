@@ -35,7 +35,8 @@
 // next number from it, in the transaction of the change that it records. So what is rolled back
 // leaves no gap, and of several nodes one waits for the other. Housekeeping deletes records from
 // the front only. It first moves the anchor, which is the number and hash of the last deleted
-// record: from there the chain is verified. The record of each deletion has the anchor too.
+// record: from there the chain is verified. The record of each deletion has the anchor too, and
+// Verify misses it if somebody else has deleted records.
 //
 // # Refused attempts
 //

@@ -111,13 +111,16 @@ func ReadHead(ctx context.Context, q sqldb.Querier) (h Head, err error) {
 	return h, err
 }
 
+// deleted is the word for a deletion of old records. Its object is the anchor then.
+const deleted = "audit-deleted"
+
 // housekeepBatch is how many records one transaction deletes: few, since decisions wait for it.
 const housekeepBatch = 250
 
 // Housekeep deletes records from before an instant, from the front up to the first that is not,
 // and returns how many. check is called in each transaction, and its error is returned.
-func (l *Log) Housekeep(ctx context.Context, before time.Time, check func(context.Context, sqldb.Tx) error) (deleted int, err error) {
-	for n := housekeepBatch; n == housekeepBatch; deleted += n {
+func (l *Log) Housekeep(ctx context.Context, before time.Time, check func(context.Context, sqldb.Tx) error) (total int, err error) {
+	for n := housekeepBatch; n == housekeepBatch; total += n {
 		n, err = sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			if err := check(ctx, tx); err != nil {
 				return 0, err
@@ -125,10 +128,10 @@ func (l *Log) Housekeep(ctx context.Context, before time.Time, check func(contex
 			return l.deleteBatch(ctx, tx, before)
 		})
 		if err != nil {
-			return deleted, err
+			return total, err
 		}
 	}
-	return deleted, nil
+	return total, nil
 }
 
 func (l *Log) deleteBatch(ctx context.Context, tx sqldb.Tx, before time.Time) (n int, err error) {
@@ -151,7 +154,7 @@ func (l *Log) deleteBatch(ctx context.Context, tx sqldb.Tx, before time.Time) (n
 	return n, errors.Join(
 		tx.Later(ctx, `UPDATE audit_chain SET no = ?, hash = ? WHERE which = 'anchor'`, last.No, last.Hash),
 		tx.Later(ctx, `DELETE FROM audit WHERE no <= ?`, last.No),
-		Append(ctx, tx, Record{At: l.now(), Who: Quell, From: Quell, What: "audit-deleted", Object: last.String(), Outcome: Done, Why: "housekeeping", Count: int64(n)}))
+		Append(ctx, tx, Record{At: l.now(), Who: Quell, From: Quell, What: deleted, Object: last.String(), Outcome: Done, Why: "housekeeping", Count: int64(n)}))
 }
 
 // Sent returns the number of the last record that was delivered to syslog. If none ever was, that

@@ -51,7 +51,7 @@ func verify(ctx context.Context, page func(ctx context.Context, after int64, lim
 	case noted.No > p.Head.No:
 		return fault(p.Head.No+1, fmt.Sprintf("is missing: record %d was noted as a head", noted.No))
 	}
-	at := p.Anchor
+	at, named := p.Anchor, p.Anchor.No == 0
 	for {
 		if noted.No == at.No && noted.No > 0 && noted.Hash != at.Hash {
 			return fault(at.No, "is another than the noted one: the records up to it were written anew")
@@ -77,11 +77,14 @@ func verify(ctx context.Context, page func(ctx context.Context, after int64, lim
 		case r.Hash != r.hashAfter(at.Hash):
 			return fault(r.No, "was changed, or is in another place: its hash does not fit")
 		}
+		named = named || r.What == deleted && r.Object == v.Anchor.String()
 		at, p.Records = Head{r.No, r.Hash}, p.Records[1:]
 	}
 	switch {
 	case at != v.Head:
 		return fault(at.No, "is not the one that the head says")
+	case !named:
+		return fault(v.Anchor.No, "is not there, and no record says that housekeeping has deleted it")
 	case noted.No > 0 && noted.No < v.Anchor.No:
 		return v, true, fmt.Errorf("%w: record %d, the first that is kept is %d", ErrDeleted, noted.No, v.Anchor.No+1)
 	}
