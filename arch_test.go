@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"internal/cluster":   {"internal/sqldb"},
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
-	"internal/ledger":    {"internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/ledger":    {"internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},

@@ -55,7 +55,16 @@ func (l *Log) write(ctx context.Context, how sqldb.How, again bool, list []Recor
 	})
 }
 
-// recentRecords is how many records may be written between a try of Write and the next.
+// AppendOnce is Append for a change that may be made again after an answer was lost: it does
+// nothing if the record is among the last ones.
+func AppendOnce(ctx context.Context, tx sqldb.Tx, r Record) error {
+	if there, err := recent(ctx, tx, r); there || err != nil {
+		return err
+	}
+	return Append(ctx, tx, r)
+}
+
+// recentRecords is how many records may be written between a try and the next.
 const recentRecords = 10_000
 
 // recent reports whether a record is among the last ones.

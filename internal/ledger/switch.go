@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -167,7 +168,8 @@ func (l *Ledger) playSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) er
 		}
 		if later {
 			l.log.Warn("the switch was turned off on this node while the store did not answer, and changed on another node since; the later change counts", "who", e.Who, "at", e.At)
-			return nil
+			return audit.AppendOnce(ctx, tx, audit.Record{At: e.At, Who: e.Who, Role: e.Role, From: e.From, What: e.What, Object: e.New, Outcome: audit.Done, Why: e.Why,
+				Detail: "on one node only, while the store did not answer"})
 		}
 	}
 	_, err := l.writeSwitch(ctx, tx, e)
