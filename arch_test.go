@@ -38,25 +38,27 @@ var imports = map[string][]string{
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
-	"internal/events":    {"internal/sqldb"},
+	"internal/audit":     {"internal/sqldb"},
+	"internal/events":    {"internal/audit", "internal/sqldb"},
 	"internal/cluster":   {"internal/sqldb"},
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
-	"internal/ledger":    {"internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/report":    {"internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
+	"internal/ledger":    {"internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
 	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
-	"internal/reportfile": {"internal/report", "internal/events", "internal/outage"},
+	"internal/reportfile": {"internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/gateway":    {"internal/motorway", "internal/channel", "internal/outage"},
 	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
-		"internal/lines", "internal/outage"},
+		"internal/lines", "internal/audit", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
-		"internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/outage"},
-	"internal/sim": {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
-	"cmd/quell":    {"*"},
+		"internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
+	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
+	"internal/syslog": {"internal/audit"},
+	"cmd/quell":       {"*"},
 
 	"internal/remote/remotetest":         {},
 	"internal/store/storetest":           {"internal/store", "internal/report", "internal/ledger", "internal/devices", "internal/journal", "internal/sqldb", "internal/datadir", "internal/remote/remotetest", "internal/outage"},
@@ -74,6 +76,7 @@ var testImports = map[string][]string{
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
 	"internal/server":     {"internal/devca", "internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
 	"internal/devices":    wholeStore,
@@ -83,11 +86,12 @@ var testImports = map[string][]string{
 	"internal/store":      wholeStore,
 	"internal/storecopy":  wholeStore,
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
+	"internal/audit":      wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
 // is the whole that must hold.
-var wholeStore = []string{"internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
+var wholeStore = []string{"internal/audit", "internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
 	"internal/ledger", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
 
 // only says which packages alone may import others, by the beginning of the import path; tests
@@ -107,6 +111,8 @@ var tables = map[string]struct {
 }{
 	"migration":    {kept: []string{"internal/sqldb"}},
 	"event":        {kept: []string{"internal/events"}},
+	"audit":        {kept: []string{"internal/audit"}},
+	"audit_chain":  {kept: []string{"internal/audit"}},
 	"import":       {kept: []string{"internal/devices"}},
 	"device_list":  {kept: []string{"internal/devices"}},
 	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters
@@ -129,8 +135,12 @@ var tables = map[string]struct {
 // copies is the package that reads and writes all tables alike.
 const copies = "internal/storecopy"
 
-// sizeLimit is how many lines a package has at most, without tests.
-const sizeLimit = 2000
+// sizeLimit is how many lines a package has at most, without tests; of cmd/quell, which has a
+// file for each command and nothing that others use, it is commandsLimit.
+const (
+	sizeLimit     = 2000
+	commandsLimit = 2400
+)
 
 // pure packages do no I/O, read no environment and write no log.
 var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
@@ -268,8 +278,12 @@ func TestSizes(t *testing.T) {
 		lines[path.Dir(file)] += strings.Count(string(text), "\n")
 	}
 	for dir, n := range lines {
-		if n > sizeLimit {
-			t.Errorf("%s has %d lines without tests, more than %d", dir, n, sizeLimit)
+		limit := sizeLimit
+		if dir == "cmd/quell" {
+			limit = commandsLimit
+		}
+		if n > limit {
+			t.Errorf("%s has %d lines without tests, more than %d", dir, n, limit)
 		}
 	}
 }

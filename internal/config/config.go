@@ -323,6 +323,13 @@ type Config struct {
 		Enabled bool `yaml:"enabled" reload:"live"`
 	} `yaml:"audit_trail"`
 
+	// Where each record of the audit log is sent as a syslog message (RFC 5424):
+	// udp://host:514, tcp://host:601 or tls://host:6514. Empty: nowhere. With tls the
+	// receiver needs a certificate for host, from an authority that this machine
+	// trusts. Of several nodes the leader sends.
+	// Default: empty.
+	Syslog string `yaml:"syslog" reload:"live" nodes:"same"`
+
 	// Reports: files with the entries of the suppression log, and where they go.
 	// They are kept in the folder reports of data_dir.
 	Report struct {

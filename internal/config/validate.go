@@ -80,6 +80,7 @@ func (c *Config) faults() (faults []fault) {
 	check("southbound.next_hop", checkNextHop(c.Southbound.NextHop))
 	check("northbound.listen", checkAddress(c.Northbound.Listen))
 	check("northbound.next_hop", checkNextHop(c.Northbound.NextHop))
+	check("syslog", checkSyslog(c.Syslog))
 	check("next_hop_idle", checkPositive(c.NextHopIdle))
 	check("southbound.signatures", c.checkSignatures(c.Southbound.Signatures))
 	check("northbound.signatures", c.checkSignatures(c.Northbound.Signatures))

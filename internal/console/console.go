@@ -26,6 +26,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"quell/internal/audit"
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/events"
@@ -55,6 +56,7 @@ type Console struct {
 	Devices  *devices.Devices
 	Cluster  *cluster.Cluster
 	Reports  *report.Register
+	Audit    *audit.Log
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -133,7 +135,8 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /api/v1/devices/{id}", c.try(c.checkDevice))
 	c.windowRoutes(mux)
 	c.reportRoutes(mux)
-	return http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux))
+	c.auditRoutes(mux)
+	return c.audited(mux.ServeMux, http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux)))
 }
 
 // routes has the endpoints, each with the parameters that it takes.

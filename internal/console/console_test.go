@@ -35,7 +35,7 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 	log := slog.New(slog.DiscardHandler)
 	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
-	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
+	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
 	srv := httptest.NewServer(c.Handler())
 	t.Cleanup(srv.Close)
 	return c, srv

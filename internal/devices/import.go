@@ -310,6 +310,7 @@ func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, s 
 			return sqldb.Unavailable(err)
 		}
 	}
+	by := events.Event{}.By(ctx)
 	_, err := sqldb.Write(ctx, ds.db, sqldb.Background|sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (then func(), err error) {
 		old, err := LastImport(ctx, tx, kind)
 		if err != nil {
@@ -333,7 +334,7 @@ func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, s 
 		if then, err = move(ctx, tx); err != nil {
 			return nil, err
 		}
-		e := events.Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source}
+		e := events.Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source, Role: by.Role, From: by.From}
 		return then, errors.Join(events.Insert(ctx, tx, e), tx.Notify(ctx))
 	}, func(then func()) { then() })
 	return err

@@ -6,6 +6,7 @@ import (
 	"context"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/sqldb"
 )
 
@@ -18,10 +19,25 @@ type Event struct {
 	Old  string    `json:"old"`
 	New  string    `json:"new"`
 	Why  string    `json:"why"`
+
+	// In which role, and from where: only the audit log keeps these.
+	Role string `json:"role,omitempty"`
+	From string `json:"from,omitempty"`
 }
 
-// Insert adds an event. Call it in the transaction of the change.
+// By returns the event with the role and the origin of whoever calls, as the context says.
+func (e Event) By(ctx context.Context) Event {
+	c := audit.CallerOf(ctx)
+	e.Role, e.From = c.Role, c.From
+	return e
+}
+
+// Insert adds an event, and a record of it to the audit log. Call it in the transaction of the
+// change.
 func Insert(ctx context.Context, tx sqldb.Tx, e Event) error {
+	if err := audit.Append(ctx, tx, audit.Record{At: e.At, Who: e.Who, Role: e.Role, From: e.From, What: e.What, Object: e.New, Outcome: audit.Done, Why: e.Why, Detail: e.Old}); err != nil {
+		return err
+	}
 	return tx.Later(ctx, `INSERT INTO event (at, who, what, old_value, new_value, why) VALUES (?, ?, ?, ?, ?, ?)`,
 		sqldb.Micros(e.At), sqldb.Text(e.Who), e.What, e.Old, e.New, sqldb.Text(e.Why))
 }

@@ -167,7 +167,7 @@ func TestStreamStalls(t *testing.T) {
 // TestStreamWaitsForNextHop: that a next hop takes nothing for longer than a sender may
 // stall does not count against the sender.
 func TestStreamWaitsForNextHop(t *testing.T) {
-	t.Parallel() // it waits more than it computes
+	t.Parallel()          // it waits more than it computes
 	const size = 32 << 20 // more than the kernel takes
 	w := startedWorldWith(t, Limits{Sender: time.Second})
 	ca := newAuthority(t, "authority")

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -102,7 +103,7 @@ var ErrHereOnly = errors.New("off on this node only, until the store answers")
 // in the journal, and the error is ErrHereOnly. That is safe, since alerts go forward.
 func (l *Ledger) SetSwitch(ctx context.Context, to outage.Switch, who, why string, at time.Time) (outage.Switch, error) {
 	defer l.sw.beginChange()()
-	e := events.Event{At: at, Who: sqldb.Text(who), What: "switch", New: string(to), Why: sqldb.Text(why)}
+	e := events.Event{At: at, Who: sqldb.Text(who), What: "switch", New: string(to), Why: sqldb.Text(why)}.By(ctx)
 	if to == outage.SwitchOff {
 		return l.switchOff(ctx, e)
 	}
@@ -167,7 +168,8 @@ func (l *Ledger) playSwitch(ctx context.Context, tx sqldb.Tx, e events.Event) er
 		}
 		if later {
 			l.log.Warn("the switch was turned off on this node while the store did not answer, and changed on another node since; the later change counts", "who", e.Who, "at", e.At)
-			return nil
+			return audit.AppendOnce(ctx, tx, audit.Record{At: e.At, Who: e.Who, Role: e.Role, From: e.From, What: e.What, Object: e.New, Outcome: audit.Done, Why: e.Why,
+				Detail: "on one node only, while the store did not answer"})
 		}
 	}
 	_, err := l.writeSwitch(ctx, tx, e)
@@ -188,7 +190,7 @@ func (l *Ledger) FirstSwitch(ctx context.Context, to outage.Switch, who, why str
 		if n == 0 { // another node was first
 			return ReadSwitch(ctx, tx)
 		}
-		return to, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why})
+		return to, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "switch", Old: "", New: string(to), Why: why}.By(ctx))
 	}, l.sw.set)
 	return err
 }

@@ -124,6 +124,17 @@ func testSwitchOffThenChangedElsewhere(t *testing.T) {
 	if first.Ledger.Switch() != outage.SwitchShadow || len(switchEvents(t, s)) != 1 || !strings.Contains(log.String(), "the later change counts") {
 		t.Errorf("the switch is %s, %v\n%s", first.Ledger.Switch(), switchEvents(t, s), log.String())
 	}
+	// The audit log has both, each once, also if the journal is played again.
+	s.Close()
+	if err := os.WriteFile(filepath.Join(dir, "pending"), off, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = storetest.Open(t, dir, func(o *store.Options) { o.Database = database })
+	storetest.Eventually(t, "it plays", func() bool { return s.Ledger.Pending() == 0 })
+	p, err := s.Audit.Page(t.Context(), 0, 100)
+	if err != nil || len(p.Records) != 2 || p.Records[0].Who != "alice" || p.Records[1].Who != "bob" || p.Records[1].Detail != "on one node only, while the store did not answer" {
+		t.Errorf("the audit log is %+v %v", p.Records, err)
+	}
 }
 
 func TestSwitch(t *testing.T) { storetest.EachEngine(t, testSwitch) }

@@ -15,6 +15,7 @@ import (
 	"slices"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/ledger"
@@ -46,6 +47,7 @@ type Report struct {
 	Switch     outage.Switch `json:"switch"`             // when it was cut
 	DeviceList string        `json:"device_list_sha256"` // when it was cut
 	Window     time.Duration `json:"-"`                  // when it was cut
+	Audit      audit.Head    `json:"audit_head"`         // when it was cut; its number is 0 if the report is older than the audit log
 
 	Files []File `json:"files"` // the consolidated one first
 
@@ -179,6 +181,9 @@ func (reg *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Re
 		return r, err
 	}
 	r.DeviceList = list.SHA256
+	if r.Audit, err = audit.ReadHead(ctx, tx); err != nil {
+		return r, err
+	}
 	if c.LastCorrection != 0 {
 		r.lastCorrection = max(last.lastCorrection, min(r.lastCorrection, c.LastCorrection))
 	}
@@ -207,9 +212,9 @@ func (reg *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Re
 
 func (reg *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) error {
 	_, err := tx.Exec(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
-		last_event, last_correction, switch, device_list, window_us) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.No, r.SystemID, string(r.Cause), sqldb.Micros(r.Start), sqldb.Micros(r.End), sqldb.Micros(r.CutAt), r.FirstSeq, r.LastSeq,
-		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds())
+		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds(), r.Audit.No, r.Audit.Hash)
 	return err
 }
 

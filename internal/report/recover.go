@@ -64,6 +64,7 @@ func (reg *Register) Recover(ctx context.Context, d Lost) error {
 	if err := reg.ledger.RecoverEntries(ctx, last.LastSeq, seq, d.Entries); err != nil {
 		return err
 	}
+	e := events.Event{At: d.At, Who: d.Who, What: "reports", Old: strconv.FormatInt(last.No+1, 10), New: strconv.FormatInt(d.Next, 10), Why: d.Why}.By(ctx)
 	return reg.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		now, err := lastReport(ctx, tx)
 		if err != nil {
@@ -81,7 +82,7 @@ func (reg *Register) Recover(ctx context.Context, d Lost) error {
 		if err := tx.Later(ctx, `INSERT INTO setting (name, value) VALUES ('`+nextReport+`', ?1) ON CONFLICT (name) DO UPDATE SET value = ?1`, strconv.FormatInt(d.Next, 10)); err != nil {
 			return err
 		}
-		return events.Insert(ctx, tx, events.Event{At: d.At, Who: d.Who, What: "reports", Old: strconv.FormatInt(last.No+1, 10), New: strconv.FormatInt(d.Next, 10), Why: d.Why})
+		return events.Insert(ctx, tx, e)
 	})
 }
 

@@ -26,12 +26,12 @@ func NewRegister(db *sqldb.DB, l *ledger.Ledger, c *cluster.Cluster) *Register {
 	return &Register{db: db, ledger: l, checkLeader: c.CheckLeader}
 }
 
-const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us`
+const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash`
 
 func scanReports(rows sqldb.Rows, err error) ([]Report, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, r *Report) error {
 		var start, end, at, window int64
-		err := rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window)
+		err := rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window, &r.Audit.No, &r.Audit.Hash)
 		r.Start, r.End, r.CutAt, r.Window = sqldb.Instant(start), sqldb.Instant(end), sqldb.Instant(at), time.Duration(window)*time.Microsecond
 		return err
 	})
@@ -193,22 +193,30 @@ func (reg *Register) LogStart(ctx context.Context) (time.Time, error) {
 	return first, sqldb.Unavailable(err)
 }
 
-// inReports are the kinds of events that reports have.
-var inReports = []string{"switch", "devices", "windows", "reports"}
+// The kinds of events that reports have, and those of them that say what is in force. Reports
+// that are older than the audit log have no events of the inventory.
+var (
+	inReports = []string{"switch", "devices", "windows", "reports", "inventory"}
+	inForce   = []string{"switch", "devices", "inventory"}
+)
 
-// Events returns the events of a report. state has, for the switch and for the device list, the
-// event that put it into force before the report begins, if there is one. changes has the
-// events in the report, in order: changes of the switch and of the device list, windows closed
-// by hand, and a next report number that an operator gave after a restore.
+// Events returns the events of a report. state has, for the switch, for the device list and for
+// the inventory, the event that put it into force before the report begins, if there is one.
+// changes has the events in the report, in order: changes of the switch and of the lists, windows
+// closed by hand, and a next report number that an operator gave after a restore.
 func (reg *Register) Events(ctx context.Context, r Report) (state, changes []events.Event, err error) {
 	before, err := reg.before(ctx, r)
 	if err != nil {
 		return nil, nil, err
 	}
-	if state, err = events.LastOfEach(ctx, reg.db, []string{"switch", "devices"}, before.lastEvent); err != nil {
+	standing, kinds := inForce, inReports
+	if r.Audit.No == 0 {
+		standing, kinds = standing[:2], kinds[:4]
+	}
+	if state, err = events.LastOfEach(ctx, reg.db, standing, before.lastEvent); err != nil {
 		return nil, nil, sqldb.Unavailable(err)
 	}
-	changes, err = events.Between(ctx, reg.db, inReports, before.lastEvent, r.lastEvent, math.MaxInt32)
+	changes, err = events.Between(ctx, reg.db, kinds, before.lastEvent, r.lastEvent, math.MaxInt32)
 	return state, changes, sqldb.Unavailable(err)
 }
 

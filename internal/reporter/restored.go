@@ -244,7 +244,7 @@ func (r *Reporter) readUnknown(after int64) (reports []report.Report, paths []st
 		h := &f.Header
 		if n.Stream == report.Consolidated {
 			reports = append(reports, report.Report{No: h.Report, SystemID: h.System, Cause: h.Cause, Start: h.Start, End: h.End, CutAt: h.CutAt,
-				FirstSeq: h.FirstSeq, LastSeq: h.LastSeq, Switch: h.Switch, DeviceList: h.DeviceList, Window: h.Window})
+				FirstSeq: h.FirstSeq, LastSeq: h.LastSeq, Switch: h.Switch, DeviceList: h.DeviceList, Window: h.Window, Audit: h.Audit})
 			paths = append(paths, path)
 		}
 		if len(reports) == 0 || reports[len(reports)-1].No != h.Report {

@@ -79,7 +79,7 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 // head writes all records before the entries.
 func (r *Reporter) head(ctx context.Context, w *reportfile.Writer, rep report.Report, f report.File, state, changes []events.Event, corrections []outage.Entry) error {
 	h := reportfile.Header{System: rep.SystemID, Report: rep.No, Stream: f.Stream, Start: f.Start, End: rep.End, CutAt: rep.CutAt, FirstSeq: rep.FirstSeq, LastSeq: rep.LastSeq,
-		DeviceList: rep.DeviceList, Window: rep.Window, Switch: rep.Switch, Cause: rep.Cause}
+		DeviceList: rep.DeviceList, Window: rep.Window, Switch: rep.Switch, Cause: rep.Cause, Audit: rep.Audit}
 	if f.Previous != 0 {
 		before, err := r.Register.File(ctx, f.Previous, f.Stream)
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/report"
@@ -39,7 +40,7 @@ var columns = []string{
 const (
 	recordHeader     = "H"
 	recordNames      = "record" // the names of the columns
-	recordSwitch     = "S"      // an event: of the switch, the device list, windows or reports
+	recordSwitch     = "S"      // an event: of the switch, the device list, the inventory, windows or reports
 	recordCorrection = "C"      // an entry of an earlier report, as it is now
 	recordEntry      = "D"
 	recordTrailer    = "T"
@@ -64,6 +65,7 @@ type Header struct {
 	Window            time.Duration
 	Switch            outage.Switch
 	Cause             report.Cause
+	Audit             audit.Head // the head of the audit log; its number is 0 if there was none
 }
 
 // timeLayout is the format of instants: UTC, with milliseconds.
@@ -175,11 +177,19 @@ func (w *Writer) record(fields ...string) error {
 func (w *Writer) Header(h *Header) error {
 	err := w.record(recordHeader, formatName, formatVersion, h.System, number(h.Report), h.Stream, FormatTime(h.Start), FormatTime(h.End), FormatTime(h.CutAt),
 		number(h.FirstSeq), number(h.LastSeq), h.PreviousName, h.PreviousSHA256, h.DeviceList,
-		strconv.FormatFloat(h.Window.Seconds(), 'f', -1, 64), string(h.Switch), string(h.Cause))
+		strconv.FormatFloat(h.Window.Seconds(), 'f', -1, 64), string(h.Switch), string(h.Cause), auditHead(h.Audit))
 	if err != nil {
 		return err
 	}
 	return w.record(columns...)
+}
+
+// auditHead returns a head of the audit log as text; "" if there was none.
+func auditHead(h audit.Head) string {
+	if h.No == 0 {
+		return ""
+	}
+	return h.String()
 }
 
 // Event writes an S record. before says that the event came before the report, and is in force

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/report"
@@ -201,13 +202,25 @@ func (p *parser) header() error {
 	h := &p.file.Header
 	*h = Header{System: p.fields[3], Report: p.number(4), Stream: p.fields[5], Start: p.time(6), End: p.time(7), CutAt: p.time(8),
 		FirstSeq: p.number(9), LastSeq: p.number(10), PreviousName: p.fields[11], PreviousSHA256: p.fields[12], DeviceList: p.fields[13],
-		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16])}
+		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16]), Audit: p.auditHead(17)}
 	if p.err == nil && h.LastSeq < h.FirstSeq-1 {
 		return p.fault("the header says entries %d to %d", h.FirstSeq, h.LastSeq)
 	}
 	p.file.Name = NameOf(h.System, h.Start, h.End, h.Report, h.Stream)
 	p.due = h.FirstSeq
 	return nil
+}
+
+// auditHead reads the head of the audit log, which files of earlier versions do not have.
+func (p *parser) auditHead(i int) (h audit.Head) {
+	if p.fields[i] == "" {
+		return h
+	}
+	h, err := audit.ParseHead(p.fields[i])
+	if err != nil {
+		p.fieldError(i, errors.New("not a head of the audit log"))
+	}
+	return h
 }
 
 func (p *parser) event() {

@@ -24,6 +24,7 @@ import (
 	"quell/internal/motorway"
 	"quell/internal/reporter"
 	"quell/internal/store"
+	"quell/internal/syslog"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -39,6 +40,7 @@ type Server struct {
 	gateway *gateway.Gateway
 	console *console.Console
 	reports *reporter.Reporter
+	syslog  *syslog.Sender
 	faults  fileFaults
 	loader  loader
 	signers signers
@@ -94,7 +96,9 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
 	s.signers = signers{m: m, config: s.cfg.Load, log: log, wake: make(chan struct{}, 1)}
 	s.reports = newReporter(s, cfg, registry)
-	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports,
+	s.syslog = syslog.New(st.Audit, log)
+	watchAudit(registry, st.Audit, s.syslog)
+	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.started = cfg
@@ -213,6 +217,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.serve(l)
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
@@ -310,6 +315,7 @@ func (s *Server) apply(cfg config.Config) {
 	}
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.reports.Set(reportSettings(cfg))
+	s.syslog.Set(cfg.Syslog)
 }
 
 // ReopenTrail reopens the file of the audit trail, which another program may have moved.
@@ -369,7 +375,7 @@ func (s *Server) housekeep(ctx context.Context) {
 			s.log.Error("housekeeping failed", "error", err)
 		case h != store.Housekeeping{}:
 			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
-				"reports", h.Reports, "events", h.Events)
+				"reports", h.Reports, "events", h.Events, "audit", h.Audit)
 		}
 		select {
 		case <-time.After(housekeepEvery):

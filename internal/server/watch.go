@@ -35,6 +35,7 @@ func (s *Server) conditions() (list []string) {
 	if s.trail != nil {
 		add("the service audit trail", s.trail.Trouble())
 	}
+	add("syslog", s.syslog.Trouble())
 	return list
 }
 

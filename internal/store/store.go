@@ -22,6 +22,7 @@ import (
 	"sync"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/cluster"
 	"quell/internal/datadir"
 	"quell/internal/devices"
@@ -68,6 +69,7 @@ type Store struct {
 	Devices *devices.Devices
 	Cluster *cluster.Cluster
 	Reports *report.Register
+	Audit   *audit.Log
 
 	opts Options
 	lock *os.File
@@ -147,6 +149,7 @@ func Start(opts Options) (_ *Store, err error) {
 		State:       func() map[string]string { return map[string]string{"switch": string(s.Ledger.Switch())} },
 		OnHeartbeat: s.Ledger.ReadSwitch, Follow: s.Ledger.Follow, Prune: s.Ledger.Prune})
 	s.Reports = report.NewRegister(s.DB, s.Ledger, s.Cluster)
+	s.Audit = audit.New(s.DB, s.Cluster.Now, opts.Log)
 	s.start()
 	return s, nil
 }
@@ -170,6 +173,7 @@ func (s *Store) start() {
 			s.Ledger.Fill(run)
 		}
 	})
+	s.running.Go(func() { s.Audit.Run(run) })
 	s.Cluster.Start(run, s.loaded)
 }
 
@@ -314,6 +318,7 @@ type Limits struct {
 type Housekeeping struct {
 	ledger.Deleted
 	Reports, Events int
+	Audit           int // records of the audit log
 }
 
 // Housekeep deletes what is old, except entries that are not delivered in a report, or whose
@@ -327,6 +332,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 	if h.Deleted, err = s.Ledger.Housekeep(ctx, m); err != nil {
 		return h, err
 	}
-	h.Reports, h.Events, err = s.Reports.Housekeep(ctx, l.ReportsBefore, l.Remotes)
+	if h.Reports, h.Events, err = s.Reports.Housekeep(ctx, l.ReportsBefore, l.Remotes); err != nil {
+		return h, err
+	}
+	h.Audit, err = s.Audit.Housekeep(ctx, l.ReportsBefore, s.Cluster.CheckLeader)
 	return h, err
 }

@@ -42,6 +42,8 @@ var tables = []table{
 	{"setting", "name", false},
 	{"counter", "name", false},
 	{"event", "id", true},
+	{"audit", "no", false},
+	{"audit_chain", "which", false},
 	{"import", "no", true},
 	{"device_list", "import_no, device_id", false},
 	{"inventory", "device_id, import_no", false},

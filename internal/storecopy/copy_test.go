@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/datadir"
 	"quell/internal/devices"
 	"quell/internal/outage"
@@ -101,6 +102,16 @@ func TestCopy(t *testing.T) {
 	storetest.Script(t, s, `DELETE FROM suppression WHERE seq < 3; DELETE FROM device_list WHERE device_id % 7 = 3; UPDATE device_list SET device_id = device_id + 1000000 WHERE device_id % 11 = 5`)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(500, 1, storetest.T0))
 	storetest.Decide(t, s, storetest.AD1(500, "later", storetest.T0))
+	if err := s.Audit.Write(t.Context(), audit.Record{What: "later", Outcome: audit.Done}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Audit.Housekeep(t.Context(), storetest.T0.Add(time.Hour), func(context.Context, sqldb.Tx) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	noted, err := audit.Verify(t.Context(), s.Audit.Page, audit.Head{})
+	if err != nil || noted.Anchor.No == 0 {
+		t.Fatal(noted, err)
+	}
 	want := storetest.Entries(t, s)
 	wantList, err := s.Devices.List(t.Context(), nil, 100_000)
 	if err != nil {
@@ -159,12 +170,18 @@ func TestCopy(t *testing.T) {
 	if d := storetest.Decide(t, p, storetest.AD1(99, "a note", storetest.T0)); !d.Retry || d.Outcome != outage.Forwarded {
 		t.Errorf("the retry of a forwarded alert: %+v", d)
 	}
+	if v, err := audit.Verify(t.Context(), p.Audit.Page, noted.Head); err != nil || v != noted {
+		t.Errorf("the audit log: %+v %v, want %+v", v, err, noted)
+	}
 	p.Ledger.Record(t.Context(), storetest.OnDemand(501, 1, storetest.T0))
 	if d := storetest.Decide(t, p, storetest.AD1(501, "new", storetest.T0)); d.Outcome != outage.Suppressed || d.Entry.Seq != want[len(want)-1].Seq+1 {
 		t.Errorf("a new alert: %+v", d)
 	}
 	if _, err := p.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "next", Reader: strings.NewReader(storetest.Meter(3).String())}); err != nil {
 		t.Error(err)
+	}
+	if v, err := audit.Verify(t.Context(), p.Audit.Page, noted.Head); err != nil || v.Head.No != noted.Head.No+1 {
+		t.Errorf("the audit log goes on: %+v %v", v, err)
 	}
 	if r, err := p.Reports.Cut(t.Context(), report.CutOptions{After: 1, SystemID: "test", Cause: report.CauseAsked, End: storetest.T0.Add(time.Hour), At: storetest.T0, LastSeq: want[len(want)-1].Seq + 1,
 		Name: func(report.Report, report.File) string { return "next" }}); err != nil || r.No != 2 {

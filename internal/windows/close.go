@@ -97,7 +97,7 @@ func (w *Windows) Close(ctx context.Context, which Which, who, why string, at ti
 	})
 	cond, arg := which.where()
 	how := sqldb.Retry
-	e := events.Event{At: at, Who: who, What: "windows", New: which.String(), Why: why}
+	e := events.Event{At: at, Who: who, What: "windows", New: which.String(), Why: why}.By(ctx)
 	for from := int64(0); err == nil; {
 		var ids []int64
 		ids, err = sqldb.Numbers(w.db.Query(ctx, closableSQL+cond+closablePage, sqldb.Micros(at), closeBatchSize, arg, from, upTo))

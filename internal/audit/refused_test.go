@@ -1,0 +1,126 @@
+package audit
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// simulate adds an attempt of an origin every interval, and takes what is due as Run does. It
+// returns how many records each origin gets, and how many attempts they count.
+func simulate(f *refusals, start time.Time, during, interval time.Duration, origin func(i int) string) (records int, counted int64, most int) {
+	now := start
+	for i := 0; now.Before(start.Add(during)); i++ {
+		f.add(Record{From: origin(i), What: "login", Outcome: Refused}, now)
+		list, _ := f.take(now, false)
+		for _, r := range list {
+			records++
+			counted += r.Count
+		}
+		f.written(list)
+		most = max(most, len(f.sources))
+		now = now.Add(interval)
+	}
+	return records, counted, most
+}
+
+// A flood makes a bounded number of records, whatever origins it comes from, and each attempt is
+// in the count of one.
+func TestFlood(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		origin func(i int) string
+		first  int // records in the first hour, at most
+		later  int // in each hour after it, at most
+	}{
+		{"one origin", func(int) string { return "192.0.2.1" }, 7, 1},
+		{"a hundred origins", func(i int) string { return fmt.Sprint("192.0.2.", i%100) }, 7 * (maxSources + 1), maxSources + 1},
+		{"always another origin", func(i int) string { return fmt.Sprint(i) }, 7 * (maxSources + 1), 7 * (maxSources + 1)},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var f refusals
+			f.init()
+			start := time.Now()
+			const interval = 20 * time.Millisecond
+			for hour := range 4 {
+				records, counted, most := simulate(&f, start.Add(time.Duration(hour)*time.Hour), time.Hour, interval, c.origin)
+				limit := c.first
+				if hour > 0 {
+					limit = c.later
+				}
+				if records > limit || records == 0 || most > maxSources+1 {
+					t.Errorf("hour %d: %d records of %d attempts, %d origins held; want at most %d records", hour, records, counted, most, limit)
+				}
+			}
+			rest, _ := f.take(start.Add(9*time.Hour), true)
+			f.written(rest)
+			if f.total != 4*uint64(time.Hour/interval) || f.waiting != 0 {
+				t.Errorf("%d attempts, %d of them in no record", f.total, f.waiting)
+			}
+		})
+	}
+}
+
+// The first attempt is due at once, the next record follows after a minute, and has the texts of
+// the last attempt. After an hour of quiet the origin is new again.
+func TestPauses(t *testing.T) {
+	var f refusals
+	f.init()
+	now := time.Now()
+	add := func(who string) { f.add(Record{Who: who, From: "192.0.2.1", What: "login"}, now) }
+	take := func(want string, next time.Duration) {
+		t.Helper()
+		list, wait := f.take(now, false)
+		have := ""
+		for _, r := range list {
+			have += fmt.Sprint(r.Who, " ", r.Count)
+		}
+		if have != want || wait != next {
+			t.Errorf("have %q and %s, want %q and %s", have, wait, want, next)
+		}
+	}
+	add("a")
+	take("a 1", 0)
+	now = now.Add(10 * time.Second)
+	add("b")
+	add("c")
+	take("", 50*time.Second)
+	now = now.Add(50*time.Second - 1)
+	take("", 1)
+	now = now.Add(1)
+	take("c 2", 0)
+	add("d")
+	take("", 2*time.Minute)
+	now = now.Add(2 * time.Minute)
+	take("d 1", 0)
+	now = now.Add(forgetAfter - 2*time.Minute - 1)
+	take("", 0)
+	if len(f.sources) != 1 {
+		t.Error("forgotten before an hour of quiet")
+	}
+	now = now.Add(2*time.Minute + 1)
+	take("", 0)
+	if len(f.sources) != 0 {
+		t.Error("not forgotten after an hour of quiet")
+	}
+	add("e")
+	take("e 1", 0)
+}
+
+// Texts of strangers are cut, and Refused sets what the caller need not.
+func TestRefusedTexts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(nil, time.Now, nil)
+		l.Refused(Record{Who: strings.Repeat("é", 500), From: "192.0.2.1", What: "login", Count: 7, Outcome: Done})
+		list, _ := l.refusals.take(time.Now(), false)
+		if len(list) != 1 {
+			t.Fatal(list)
+		}
+		r := list[0]
+		if r.Who != strings.Repeat("é", 100)+"…" || r.Count != 1 || r.Outcome != Refused || !r.At.Equal(time.Now()) {
+			t.Errorf("%+v", r)
+		}
+	})
+}
