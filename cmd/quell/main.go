@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, storeCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, tokenCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 
@@ -38,6 +38,8 @@ type env struct {
 	reached        func(step string)                   // for tests of crashes: called at each step of a report
 	logLimit       int                                 // for tests of the log: bytes that may wait; 0: logLimit
 	end            func()                              // called last; may be nil
+	consoleURL     string                              // the flag --console
+	tokenFile      string                              // the flag --token-file
 }
 
 // errUsage is an error in the command line: exit status 2.

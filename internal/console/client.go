@@ -2,23 +2,28 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/report"
+	"quell/internal/tokens"
 )
 
 // ErrNotRunning says that nothing answers at the client's address.
@@ -30,7 +35,25 @@ var ErrNotQuell = errors.New("is no quell console")
 // Client is a client of the console of a running quell. If the console answers with an
 // error, the client returns an error with the same text.
 type Client struct {
-	Base string // such as http://127.0.0.1:8080
+	Base   string // such as http://127.0.0.1:8080
+	Token  string // sent with each request, if it is not empty
+	Socket string // the path of the console's Unix socket, instead of Base
+
+	once   sync.Once // sets the field below
+	client *http.Client
+}
+
+// http returns what sends requests.
+func (c *Client) http() *http.Client {
+	if c.Socket == "" {
+		return direct
+	}
+	c.once.Do(func() {
+		t := &http.Transport{ExpectContinueTimeout: time.Second, IdleConnTimeout: 10 * time.Second,
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return access.Dial(ctx, c.Socket) }}
+		c.client = &http.Client{Transport: t}
+	})
+	return c.client
 }
 
 // direct ignores HTTP_PROXY: a proxy cannot reach this machine's loopback, or another
@@ -58,12 +81,15 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 
 // notQuell is the error for another program at the console's address.
 func (c *Client) notQuell(why string, args ...any) error {
-	return fmt.Errorf("what answers at %s %w: %s", strings.TrimPrefix(c.Base, "http://"), ErrNotQuell, fmt.Sprintf(why, args...))
+	return fmt.Errorf("what answers at %s %w: %s", cmp.Or(c.Socket, strings.TrimPrefix(c.Base, "http://")), ErrNotQuell, fmt.Sprintf(why, args...))
 }
 
 // open returns an answer with status 200. The caller closes its body.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
 	url := c.Base + path
+	if c.Socket != "" {
+		url = "http://localhost" + path
+	}
 	if len(query) > 0 {
 		url += "?" + query.Encode()
 	}
@@ -76,7 +102,10 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		// So the console can refuse before gigabytes are sent.
 		req.Header.Set("Expect", "100-continue")
 	}
-	res, err := direct.Do(req)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	res, err := c.http().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
@@ -167,7 +196,7 @@ func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out DeviceStatu
 
 // Import imports files as the "inventory" or the "devices". It sends them while it reads
 // them, as fast as they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []devices.File, o ImportOptions) (out Imported, err error) {
+func (c *Client) Import(ctx context.Context, kind string, files []devices.File, o ImportOptions) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -184,7 +213,7 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 		w.CloseWithError(form.Close())
 	}()
 	defer r.Close()
-	q := url.Values{"who": {who}}
+	q := url.Values{}
 	for name, on := range map[string]bool{"dry_run": o.DryRun, "force": o.Force} {
 		if on {
 			q.Set(name, "true")
@@ -192,6 +221,25 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 	}
 	err = c.call(ctx, "POST", "/api/v1/"+kind, q, form.FormDataContentType(), r, &out)
 	return out, err
+}
+
+// Tokens returns all tokens of machines.
+func (c *Client) Tokens(ctx context.Context) (out TokenList, err error) {
+	return out, c.call(ctx, "GET", "/api/v1/tokens", nil, "", nil, &out)
+}
+
+// CreateToken creates a token.
+func (c *Client) CreateToken(ctx context.Context, in TokenRequest) (out NewToken, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, "POST", "/api/v1/tokens", nil, "application/json", bytes.NewReader(body), &out)
+}
+
+// RevokeToken ends a token, and returns what it was.
+func (c *Client) RevokeToken(ctx context.Context, id string) (out tokens.Token, err error) {
+	return out, c.call(ctx, "DELETE", "/api/v1/tokens/"+url.PathEscape(id), nil, "", nil, &out)
 }
 
 // Reports returns up to limit reports with numbers below before, the latest first.

@@ -86,8 +86,13 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
+	return g.ServeOn(name, l, h), nil
+}
+
+// ServeOn is Listen for a listener that is open. It is for the console's Unix socket.
+func (g *Gateway) ServeOn(name string, l net.Listener, h http.Handler) *Listener {
 	most := g.limits.Connections
-	if name == "console" {
+	if name == "console" || name == "socket" {
 		most = g.limits.ConsoleConnections
 		h = g.limitBodyWait(h)
 	}
@@ -105,10 +110,10 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 			c.idle.Store(0)
 		}
 	}
-	if name != "console" {
+	if name != "console" && name != "socket" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
-	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), limiter: d}, nil
+	return &Listener{Server: srv, URL: "http://" + l.Addr().String(), limiter: d}
 }
 
 // Serve accepts connections until the server is closed. The error is never nil.
