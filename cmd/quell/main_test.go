@@ -22,6 +22,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/console"
 	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
@@ -146,10 +147,17 @@ func (i *installation) begin(environ ...string) *process {
 	return p
 }
 
+// bySocket returns a client of the console that uses its Unix socket, whatever the host in a URL.
+func (i *installation) bySocket() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return access.Dial(ctx, filepath.Join(i.dir, "data", "console.sock"))
+	}}}
+}
+
 // answers waits until a process answers.
 func (i *installation) answers(p *process) {
 	i.t.Helper()
-	c := console.Client{Base: p.admin}
+	c := console.Client{Socket: filepath.Join(i.dir, "data", "console.sock")}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		// The northbound listener is the last to open.
 		if l, err := net.Dial("tcp", i.north); err == nil {
@@ -236,8 +244,12 @@ func TestNoProxyToConsole(t *testing.T) {
 		http.Error(w, "no", http.StatusBadGateway)
 	}))
 	t.Cleanup(proxy.Close)
-	cmd := exec.Command(os.Args[0], "switch")
-	cmd.Env = append(os.Environ(), beQuell+"=1", "QUELL_CONFIG="+i.config, "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
+	status, token, errs := i.quell("token", "create", "--name", "far", "--role", "viewer")
+	if status != 0 {
+		t.Fatal(errs)
+	}
+	cmd := exec.Command(os.Args[0], "switch", "--console", "http://"+i.admin)
+	cmd.Env = append(os.Environ(), beQuell+"=1", "QUELL_TOKEN="+strings.TrimSpace(token), "HTTP_PROXY="+proxy.URL, "http_proxy="+proxy.URL, "NO_PROXY=", "no_proxy=")
 	out, err := cmd.CombinedOutput()
 	if err != nil || !strings.Contains(string(out), "The switch is on.") || asked.Load() != 0 {
 		t.Errorf("%v, the proxy was asked %d times\n%s", err, asked.Load(), out)

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -74,7 +73,7 @@ func TestFilesArePrivate(t *testing.T) {
 	size := written(0)
 	body, first := &heldBody{more: make(chan bool)}, make(chan error, 1)
 	go func() {
-		res, err := http.Post(p.admin+"/api/v1/devices?who=a", "multipart/form-data; boundary=b", body)
+		res, err := i.bySocket().Post("http://localhost/api/v1/devices", "multipart/form-data; boundary=b", body)
 		if err == nil {
 			res.Body.Close()
 		}
