@@ -26,7 +26,8 @@ var imports = map[string][]string{
 	"internal/strictxml": {},
 	"internal/duis":      {"internal/outage", "internal/strictxml"},
 	"internal/gbcs":      {"internal/outage"},
-	"internal/config":    {"internal/outage"},
+	"internal/role":      {},
+	"internal/config":    {"internal/outage", "internal/role"},
 	"internal/lines":     {},
 	"internal/datadir":   {},
 	"internal/remote":    {},
@@ -35,6 +36,8 @@ var imports = map[string][]string{
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
 	"internal/events":    {"internal/sqldb"},
+	"internal/tokens":    {"internal/role", "internal/events", "internal/sqldb"},
+	"internal/access":    {"internal/tokens", "internal/role"},
 	"internal/cluster":   {"internal/sqldb"},
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
@@ -48,9 +51,9 @@ var imports = map[string][]string{
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/gateway":    {"internal/motorway", "internal/outage"},
 	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
-		"internal/lines", "internal/outage"},
+		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
-		"internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
+		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/config", "internal/lines", "internal/outage"},
 	"internal/sim": {"internal/duis", "internal/gbcs", "internal/outage"},
 	"cmd/quell":    {"*"},
 
@@ -76,7 +79,9 @@ var testImports = map[string][]string{
 	"internal/ledger":     wholeStore,
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
-	"internal/storecopy":  wholeStore,
+	"internal/storecopy":  append([]string{"internal/tokens", "internal/role"}, wholeStore...),
+	"internal/tokens":     wholeStore,
+	"internal/access":     {"internal/store"},
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
@@ -117,6 +122,7 @@ var tables = map[string]struct {
 	"report":       {kept: []string{"internal/report"}},
 	"report_file":  {kept: []string{"internal/report"}},
 	"delivery":     {kept: []string{"internal/report"}},
+	"token":        {kept: []string{"internal/tokens"}},
 }
 
 // copies is the package that reads and writes all tables alike.

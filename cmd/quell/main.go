@@ -36,7 +36,7 @@ type env struct {
 	command        *command
 	helped         func(more string, fs *flag.FlagSet) // for the man page: gets the help, in place of stdout
 	reached        func(step string)                   // for tests of crashes: called at each step of a report
-	logLimit       int                                 // for tests of the log: bytes that may wait; 0: logLimit
+	logLimit       int                                 // for tests of the log: bytes that may wait; 0: see lines.OpenLog
 	end            func()                              // called last; may be nil
 	consoleURL     string                              // the flag --console
 	tokenFile      string                              // the flag --token-file
