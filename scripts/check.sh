@@ -20,6 +20,8 @@ needs() {
 		pgbouncer pgbouncer
 		xmllint libxml2-utils
 		strace strace
+		chromium chromium
+		chromedriver chromium-driver
 	END
 }
 

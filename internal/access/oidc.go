@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
@@ -234,12 +235,14 @@ func (l *login) redeem(ctx context.Context, code string, begun attempt) (name st
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(begun.Nonce)) != 1 {
 		return "", 0, fmt.Errorf("%w: the provider's token is of another login", ErrLogin)
 	}
-	var claims struct {
-		Name   string `json:"preferred_username"`
-		Groups groups `json:"groups"`
-	}
+	var claims claims
 	if err := token.Claims(&claims); err != nil {
 		return "", 0, fmt.Errorf("%w: the provider's token cannot be read: %w", ErrLogin, err)
+	}
+	if claims.Name == "" || len(claims.Groups) == 0 {
+		if err := l.askMore(ctx, answer, token.Subject, &claims); err != nil {
+			return "", 0, err
+		}
 	}
 	name = personName(claims.Name, token.Subject)
 	for r, groups := range l.Groups {
@@ -251,6 +254,39 @@ func (l *login) redeem(ctx context.Context, code string, begun attempt) (name st
 		return name, as, ErrNoRole
 	}
 	return name, as, nil
+}
+
+// claims are what a provider says of a person.
+type claims struct {
+	Name   string `json:"preferred_username"`
+	Groups groups `json:"groups"`
+}
+
+// askMore asks the provider for claims that are not in its token: some give them only at their
+// endpoint for user information.
+func (l *login) askMore(ctx context.Context, answer *oauth2.Token, subject string, to *claims) error {
+	l.mu.Lock()
+	provider := l.provider
+	l.mu.Unlock()
+	if provider.UserInfoEndpoint() == "" {
+		return nil
+	}
+	info, err := provider.UserInfo(ctx, oauth2.StaticTokenSource(answer))
+	var more claims
+	if err == nil {
+		err = info.Claims(&more)
+	}
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: the provider does not say who logs in", ErrLogin) // its answer may be anything
+	case info.Subject != subject:
+		return fmt.Errorf("%w: the provider speaks of two persons", ErrLogin)
+	}
+	to.Name = cmp.Or(to.Name, more.Name)
+	if len(to.Groups) == 0 {
+		to.Groups = more.Groups
+	}
+	return nil
 }
 
 // exchangeError says what went wrong, without what the provider answered: that may have a

@@ -41,6 +41,7 @@ type Server struct {
 	trail   *motorway.Trail
 	gateway *gateway.Gateway
 	console *console.Console
+	handler http.Handler // of the console
 	reports *reporter.Reporter
 	faults  fileFaults
 	socket  socket
@@ -101,7 +102,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
-	s.socket.path = cfg.SocketPath()
+	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()
 	s.started = cfg
 	s.countLines(registry)
 	s.faults.register(registry)
@@ -177,7 +178,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		addr string
 		h    http.Handler
 	}{
-		{&s.admin, "console", cfg.Console.Listen, s.console.Handler()},
+		{&s.admin, "console", cfg.Console.Listen, s.handler},
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
