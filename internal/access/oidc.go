@@ -178,7 +178,7 @@ func (a *Access) Callback(w http.ResponseWriter, r *http.Request) (name string, 
 		return "", fmt.Errorf("%w: it did not begin in this browser", ErrLogin)
 	}
 	if q.Has("error") {
-		return "", fmt.Errorf("%w: the provider says %q", ErrLogin, q.Get("error"))
+		return "", fmt.Errorf("%w: the provider says %q", ErrLogin, oneLine(q.Get("error")))
 	}
 	if iss := q.Get("iss"); iss != "" && iss != l.Issuer {
 		return "", fmt.Errorf("%w: the answer is from another provider", ErrLogin)
@@ -294,7 +294,7 @@ func (l *login) askMore(ctx context.Context, answer *oauth2.Token, subject strin
 func exchangeError(err error) string {
 	var refused *oauth2.RetrieveError
 	if errors.As(err, &refused) && refused.Response != nil {
-		return fmt.Sprintf("the provider refused the code: %s %q", refused.Response.Status, refused.ErrorCode)
+		return fmt.Sprintf("the provider refused the code: %s %q", refused.Response.Status, oneLine(refused.ErrorCode))
 	}
 	return "the provider could not be asked about the code"
 }

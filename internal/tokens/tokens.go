@@ -201,6 +201,9 @@ func read(ctx context.Context, q sqldb.Querier, cond string, args ...any) (list 
 // Remembered returns a token that was right within the last minute, and has not expired at
 // the instant now. It costs nothing.
 func (ts *Tokens) Remembered(text string, now time.Time) (Token, bool) {
+	if _, _, ok := split(text); !ok { // it may be a megabyte
+		return Token{}, false
+	}
 	key := sha256.Sum256([]byte(text))
 	ts.mu.Lock()
 	defer ts.mu.Unlock()
