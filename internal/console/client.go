@@ -84,8 +84,35 @@ func (c *Client) notQuell(why string, args ...any) error {
 	return fmt.Errorf("what answers at %s %w: %s", cmp.Or(c.Socket, strings.TrimPrefix(c.Base, "http://")), ErrNotQuell, fmt.Sprintf(why, args...))
 }
 
-// open returns an answer with status 200. The caller closes its body.
+// open returns an answer with status 200. The caller closes its body. If this client asks more
+// often than its rate allows, open waits as long as the console says.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
+	for {
+		res, err := c.try(ctx, method, path, query, kind, body)
+		var often *tooOften
+		if !errors.As(err, &often) || body != nil || often.wait > maxWait {
+			return res, err
+		}
+		select {
+		case <-time.After(often.wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// maxWait is how long a client waits at most because of its rate.
+const maxWait = 5 * time.Second
+
+// tooOften says that this client asks more often than its rate allows.
+type tooOften struct {
+	text string
+	wait time.Duration
+}
+
+func (e *tooOften) Error() string { return e.text }
+
+func (c *Client) try(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
 	url := c.Base + path
 	if c.Socket != "" {
 		url = "http://localhost" + path
@@ -116,6 +143,9 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 	var e struct{ Error string }
 	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
 		return nil, c.notQuell("its answer to %s %s is %s", method, path, res.Status)
+	}
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && res.StatusCode == http.StatusTooManyRequests {
+		return nil, &tooOften{e.Error, time.Duration(seconds) * time.Second}
 	}
 	return nil, errors.New(e.Error)
 }
