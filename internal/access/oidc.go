@@ -187,13 +187,20 @@ func (a *Access) Callback(w http.ResponseWriter, r *http.Request) (name string, 
 	if err != nil {
 		return name, err
 	}
+	if a.oidc.Load() != l {
+		return name, fmt.Errorf("%w: the configuration has changed meanwhile", ErrLogin)
+	}
+	a.sessions.end(r) // of an earlier login in this browser
 	a.sessions.start(w, name, as, time.Now())
 	http.Redirect(w, r, localPath(begun.To), http.StatusSeeOther)
 	return name, nil
 }
 
 // Logout ends the session of a request, if it has one.
-func (a *Access) Logout(w http.ResponseWriter, r *http.Request) { a.sessions.end(w, r) }
+func (a *Access) Logout(w http.ResponseWriter, r *http.Request) {
+	a.sessions.end(r)
+	setCookie(w, cookieName, "", -time.Second)
+}
 
 // LoginPossible reports whether the configuration lets people log in.
 func (a *Access) LoginPossible() bool { return a.oidc.Load() != nil }

@@ -95,13 +95,12 @@ func (ss *sessions) get(r *http.Request, now time.Time) (session, bool) {
 }
 
 // end ends the session of a request.
-func (ss *sessions) end(w http.ResponseWriter, r *http.Request) {
+func (ss *sessions) end(r *http.Request) {
 	if c, err := r.Cookie(cookieName); err == nil {
 		ss.mu.Lock()
 		delete(ss.open, sha256.Sum256([]byte(c.Value)))
 		ss.mu.Unlock()
 	}
-	setCookie(w, cookieName, "", -time.Second)
 }
 
 func (ss *sessions) endAll() {

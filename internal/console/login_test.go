@@ -190,6 +190,7 @@ func TestLogin(t *testing.T) {
 			user, name string
 			role       role.Role
 		}{{w.first(), "oidc:" + w.first() + " (id1)", role.Operator}, {"test-user2", "oidc:test-user2 (id2)", role.Analyst}} {
+			w.console.Access.Rates = &access.Rates{}
 			b := w.browser()
 			a := w.get(b, w.url+"/")
 			if a.StatusCode != 200 || !strings.Contains(a.text, `href="/login"`) {
@@ -232,11 +233,21 @@ func TestLogin(t *testing.T) {
 			if a := w.get(b, w.url+"/"); !strings.Contains(a.text, x.name) {
 				t.Errorf("%s", a.text)
 			}
+			// Another login in this browser ends the session before.
 			kept := w.cookie(b)
+			if a := w.get(b, w.authorize(b, "", x.user)); a.StatusCode != 303 || w.cookie(b) == kept {
+				t.Errorf("a second login: %d", a.StatusCode)
+			}
+			b2 := w.browser()
+			b2.Jar.SetCookies(mustURL(w.url), []*http.Cookie{{Name: "__Host-quell", Value: kept, Secure: true, Path: "/"}})
+			if a := w.get(b2, w.url+"/"); strings.Contains(a.text, x.name) {
+				t.Errorf("the session before a second login: %s", a.text)
+			}
+			kept = w.cookie(b)
 			if a := w.post(b, w.url+"/logout", nil, "Origin", w.url); a.StatusCode != 303 || w.location(a) != w.url+"/" {
 				t.Errorf("logout: %d", a.StatusCode)
 			}
-			b2 := w.browser() // with the cookie of the session that has ended
+			b2 = w.browser() // with the cookie of the session that has ended
 			b2.Jar.SetCookies(mustURL(w.url), []*http.Cookie{{Name: "__Host-quell", Value: kept, Secure: true, Path: "/"}})
 			for _, b := range []*http.Client{b, b2} {
 				if a := w.get(b, w.url+"/"); strings.Contains(a.text, x.name) || kept == "" {
