@@ -3,26 +3,27 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain report inventory devices audit store config version help"
+		words="serve demo stub switch window explain report inventory devices audit token store config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain report inventory devices audit store config version" ;;
+		help) words="serve demo stub switch window explain report inventory devices audit token store config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
-		switch) words="on shadow off --config --why" ;;
-		window) words="list close --all --config --limit --supplier --why" ;;
-		explain) words="--at --config --json" ;;
-		report) words="list show cut send resume verify export --config --format --from --next --remote --to --why" ;;
-		inventory) words="import --config --dry-run --force" ;;
-		devices) words="import list check --config --dry-run --force" ;;
+		switch) words="on shadow off --config --console --token-file --why" ;;
+		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
+		explain) words="--at --config --console --json --token-file" ;;
+		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
+		inventory) words="import --config --console --dry-run --force --token-file" ;;
+		devices) words="import list check --config --console --dry-run --force --token-file" ;;
 		audit) words="list verify --after --config --head --json --limit" ;;
+		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
 		config) words="check default --config" ;;
-		version) words="--config" ;;
+		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --format | --from | --head | --limit | --next | --remote | --supplier | --to | --why) return ;; # a value: files are offered
+		--after | --at | --config | --console | --expires | --format | --from | --head | --limit | --name | --next | --remote | --role | --supplier | --to | --token-file | --why) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

@@ -21,6 +21,8 @@ needs() {
 		xmllint libxml2-utils
 		strace strace
 		openssl openssl
+		chromium chromium
+		chromedriver chromium-driver
 	END
 }
 

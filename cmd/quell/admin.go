@@ -8,9 +8,9 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
-	"os/user"
 	"strings"
 
 	"quell/internal/config"
@@ -34,11 +34,53 @@ func getenv(environ []string, name string) string {
 	return ""
 }
 
+// consoleFlags adds the flags of a command that talks to a quell, and returns the configuration
+// file.
+func (e *env) consoleFlags(fs *flag.FlagSet) *string {
+	fs.StringVar(&e.consoleURL, "console", "", "the console's `URL`, such as https://quell.example:8443; needs a token.\nWithout it, the command uses the Unix socket of the quell on this machine")
+	fs.StringVar(&e.tokenFile, "token-file", getenv(e.environ, "QUELL_TOKEN_FILE"), "a `FILE` with a token for the console; without it, the one that the variable QUELL_TOKEN_FILE names,\nor the token in the variable QUELL_TOKEN")
+	return configFlag(fs, e.environ)
+}
+
+// token returns the token that a command is to use; "" if there is none.
+func (e *env) token() (string, error) {
+	if e.tokenFile == "" {
+		return strings.TrimSpace(getenv(e.environ, "QUELL_TOKEN")), nil
+	}
+	f, err := os.Open(e.tokenFile)
+	if err != nil {
+		return "", fmt.Errorf("the token: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 4096))
+	if err != nil {
+		return "", fmt.Errorf("the token: %w", err)
+	}
+	token := strings.TrimSpace(string(text))
+	if token == "" || strings.ContainsAny(token, " \t\r\n") {
+		return "", fmt.Errorf("%s is not the file of a token: it must have one line, the token", e.tokenFile)
+	}
+	return token, nil
+}
+
 // connect finds the quell that a configuration belongs to: the one that runs, or else its
 // store, opened for one command. absent then says when a change takes effect; it is "" if a
 // quell runs. Where there is no quell and no store, it creates a store if create says so;
 // otherwise the error is store.ErrNone.
+//
+// A command that has a token, or the URL of a console, uses the network. Any other uses the Unix
+// socket; if this user may not, it asks over loopback, where nobody can change anything.
 func connect(ctx context.Context, file string, e *env, create bool) (c *console.Client, absent string, done func() error, err error) {
+	token, err := e.token()
+	if err != nil {
+		return nil, "", nil, err
+	}
+	stay := func() error { return nil }
+	if e.consoleURL != "" {
+		c := &console.Client{Base: strings.TrimSuffix(e.consoleURL, "/"), Token: token}
+		_, err = c.Status(ctx)
+		return c, "", stay, err
+	}
 	cfg, err := config.Load(file, e.environ)
 	if err != nil {
 		if file == "" {
@@ -46,12 +88,9 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *console.
 		}
 		return nil, "", nil, err
 	}
-	if c, err = consoleOf(&cfg); err != nil {
-		return nil, "", nil, err
-	}
-	if _, err := c.Status(ctx); err == nil {
-		return c, "", func() error { return nil }, nil
-	} else if !errors.Is(err, console.ErrNotRunning) {
+	if c, err = reach(ctx, &cfg, token); err == nil {
+		return c, "", stay, nil
+	} else if token != "" || !errors.Is(err, console.ErrNotRunning) {
 		return nil, "", nil, err
 	}
 	c, absent, done, err = openStore(ctx, cfg, e, true)
@@ -65,30 +104,36 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *console.
 	return c, absent, done, err
 }
 
-// openStore opens the store of a configuration for one command.
-func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c *console.Client, absent string, done func() error, err error) {
-	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Existing: existing,
-		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
-	switch {
-	case errors.Is(err, datadir.ErrInUse):
-		err = fmt.Errorf("%w, but its console does not answer at %s", err, cfg.Console.Listen)
-	case errors.Is(err, store.ErrNone):
-		err = fmt.Errorf("no quell runs at %s, and %w", cfg.Console.Listen, err)
-	}
+// reach returns a client of the quell that runs with a configuration. The error is
+// console.ErrNotRunning if none does.
+func reach(ctx context.Context, cfg *config.Config, token string) (*console.Client, error) {
+	network, err := consoleOf(cfg)
 	if err != nil {
-		return nil, "", nil, err
+		return nil, err
 	}
-	absent = "No quell is running; this takes effect at its next start."
-	if cfg.Database() != "" {
-		absent = "No quell answers at " + cfg.Console.Listen + "; this takes effect on the nodes of the database that run."
+	network.Token = token
+	if token != "" {
+		_, err := network.Status(ctx)
+		return network, err
 	}
-	return &console.Client{Base: s.Console()}, absent, s.Close, nil
+	local := &console.Client{Socket: cfg.SocketPath()}
+	_, err = local.Status(ctx)
+	if errors.Is(err, fs.ErrPermission) {
+		if _, err := network.Status(ctx); err == nil {
+			return network, nil
+		}
+		return nil, fmt.Errorf("this user may not use the socket %s: %w", cfg.SocketPath(), fs.ErrPermission)
+	}
+	return local, err
 }
 
-// consoleOf returns a client of the console of a configuration. With TLS it accepts only the
-// certificate in the file that the configuration names.
+// consoleOf returns a client of the console of a configuration, over the network. With TLS and
+// without console.url, it accepts only the certificate in the file that the configuration names.
 func consoleOf(cfg *config.Config) (*console.Client, error) {
-	if cfg.Console.TLS.Cert == "" {
+	switch {
+	case cfg.Console.URL != "":
+		return &console.Client{Base: cfg.Console.URL}, nil
+	case cfg.Console.TLS.Cert == "":
 		return &console.Client{Base: "http://" + cfg.Console.Listen}, nil
 	}
 	text, err := os.ReadFile(cfg.Console.TLS.Cert)
@@ -102,16 +147,24 @@ func consoleOf(cfg *config.Config) (*console.Client, error) {
 	return &console.Client{Base: "https://" + cfg.Console.Listen, Certificate: block.Bytes}, nil
 }
 
-// whoami returns the operator's name, for the record of what they change.
-func whoami() string {
-	name := "uid " + fmt.Sprint(os.Getuid())
-	if u, err := user.Current(); err == nil {
-		name = u.Username
+// openStore opens the store of a configuration for one command.
+func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c *console.Client, absent string, done func() error, err error) {
+	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Existing: existing,
+		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
+	switch {
+	case errors.Is(err, datadir.ErrInUse):
+		err = fmt.Errorf("%w, but it does not answer at its socket %s", err, cfg.SocketPath())
+	case errors.Is(err, store.ErrNone):
+		err = fmt.Errorf("no quell runs with this configuration, and %w", err)
 	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
+	if err != nil {
+		return nil, "", nil, err
 	}
-	return name
+	absent = "No quell is running; this takes effect at its next start."
+	if cfg.Database() != "" {
+		absent = "No quell is running here; this takes effect on the nodes of the database that run."
+	}
+	return &console.Client{Socket: s.Socket()}, absent, s.Close, nil
 }
 
 // runImport imports files as "inventory" or "devices", and shows how far it is if standard
@@ -144,7 +197,7 @@ func runImport(ctx context.Context, e *env, configFile, kind string, names []str
 	for i := range files {
 		files[i].Reader = io.TeeReader(files[i].Reader, p)
 	}
-	im, err := c.Import(ctx, kind, whoami(), files, how)
+	im, err := c.Import(ctx, kind, files, how)
 	if err := firstOf(err, done()); err != nil {
 		return err
 	}

@@ -189,7 +189,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 // report cuts a report, waits for its delivery to a folder, and verifies the file there, as
 // its receiver would.
 func (d *demonstration) report(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.Console()}
+	c := console.Client{Socket: d.sys.Socket()}
 	r, err := c.CutReport(ctx)
 	if err != nil {
 		return err
@@ -209,7 +209,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 
 // suppressionLog prints the suppression log, which it asks the console for.
 func (d *demonstration) suppressionLog(ctx context.Context, e *env) error {
-	c := console.Client{Base: d.sys.Console()}
+	c := console.Client{Socket: d.sys.Socket()}
 	log, err := c.Suppressions(ctx, 0, 1000)
 	if err != nil {
 		return err

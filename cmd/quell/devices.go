@@ -17,7 +17,7 @@ var devicesCommand = command{
 			"A list that is empty, or lacks more than a fifth of the devices in force, is refused without --force.\n" +
 			"An import may come before the first start: it creates the store.\n" +
 			"check says for each device whether it is in the list and would be tracked. The exit status is 1 if one would not.")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 {

@@ -13,7 +13,7 @@ var explainCommand = command{
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("ID is that of a hub or a meter (EUI-64), a supply point (MPxN), a request or an alert.\n" +
 			"An EUI-64 may have hyphens, colons or neither. The exit status is 1 if nothing is known of the id.")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		var at instant
 		fs.Var(&at, "at", "say what would happen to an alert received at `TIME`, instead of now: 2026-03-01 or 2026-03-01T10:00:00Z")
 		asJSON := fs.Bool("json", false, "print the records as JSON")

@@ -13,7 +13,7 @@ var inventoryCommand = command{
 		fs := e.flags("FILE is CSV with the columns " + strings.Join(devices.Columns, ",") + ", and\nperhaps " + strings.Join(devices.OptionalColumns, " and ") +
 			"; or DUIS DSPInventory XML as Service Request 8.2 returns it. All files are imported, or none.\nKnown devices are replaced, all others stay. Devices that are decommissioned or withdrawn are skipped.\n" +
 			"An import may come before the first start: it creates the store.")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		how := importFlags(fs)
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) < 2 || rest[0] != "import" {

@@ -19,6 +19,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/duis"
 	"quell/internal/gateway"
+	"quell/internal/lines"
 	"quell/internal/outage"
 	"quell/internal/store/storetest"
 )
@@ -242,7 +243,7 @@ func TestPanicWithoutReader(t *testing.T) {
 		if hangs {
 			q.traffic(500)
 			storetest.Eventually(t, "quell notices that nobody reads", func() bool { return q.degraded("nothing was written for") })
-			time.Sleep(2 * watchEvery)
+			time.Sleep(2 * lines.WatchEvery)
 		} else {
 			go io.Copy(out, r)
 		}
@@ -286,7 +287,7 @@ func TestLogOfTheLibraries(t *testing.T) {
 	res.Body.Close()
 	storetest.Eventually(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "Unsolicited response") })
 	for line := range strings.SplitSeq(p.log.String(), "\n") {
-		if strings.Contains(line, "Unsolicited") && (!strings.HasPrefix(line, "time=") || len(line) > 3*maxLogValue || !strings.Contains(line, "…")) {
+		if strings.Contains(line, "Unsolicited") && (!strings.HasPrefix(line, "time=") || len(line) > 3*lines.MaxLogValue || !strings.Contains(line, "…")) {
 			t.Errorf("%d bytes: %s", len(line), line)
 		}
 	}
@@ -311,7 +312,7 @@ func TestLogIsCut(t *testing.T) {
 	res.Body.Close()
 	storetest.Eventually(t, "it is logged", func() bool { return strings.Contains(p.log.String(), "withdrawn") })
 	for line := range strings.SplitSeq(p.log.String(), "\n") {
-		if len(line) > 4*maxLogValue {
+		if len(line) > 4*lines.MaxLogValue {
 			t.Errorf("a line of %d bytes: %.100s", len(line), line)
 		}
 	}

@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, storeCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 
@@ -36,8 +36,10 @@ type env struct {
 	command        *command
 	helped         func(more string, fs *flag.FlagSet) // for the man page: gets the help, in place of stdout
 	reached        func(step string)                   // for tests of crashes: called at each step of a report
-	logLimit       int                                 // for tests of the log: bytes that may wait; 0: logLimit
+	logLimit       int                                 // for tests of the log: bytes that may wait; 0: see lines.OpenLog
 	end            func()                              // called last; may be nil
+	consoleURL     string                              // the flag --console
+	tokenFile      string                              // the flag --token-file
 }
 
 // errUsage is an error in the command line: exit status 2.

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,10 +23,14 @@ func TestFilesArePrivate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, dir := range []string{data, filepath.Join(data, "audit"), filepath.Join(data, "reports")} {
-		if err := os.Mkdir(dir, 0o777); err != nil {
+		mode := fs.FileMode(0o777)
+		if dir == data {
+			mode = 0o755 // in a folder where everyone can write there is no socket, see socket.txtar
+		}
+		if err := os.Mkdir(dir, mode); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Chmod(dir, 0o777); err != nil {
+		if err := os.Chmod(dir, mode); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -46,7 +49,11 @@ func TestFilesArePrivate(t *testing.T) {
 			if strings.HasPrefix(d.Name(), "POAS_") {
 				seen["a report"] = true
 			}
-			if info.Mode() != 0o600 {
+			want := fs.FileMode(0o600)
+			if d.Name() == "console.sock" {
+				want = fs.ModeSocket | 0o660 // whose group the owner chooses
+			}
+			if info.Mode() != want {
 				t.Errorf("%s: %v", path, info.Mode())
 			}
 			return nil
@@ -74,7 +81,7 @@ func TestFilesArePrivate(t *testing.T) {
 	size := written(0)
 	body, first := &heldBody{more: make(chan bool)}, make(chan error, 1)
 	go func() {
-		res, err := http.Post(p.admin+"/api/v1/devices?who=a", "multipart/form-data; boundary=b", body)
+		res, err := i.bySocket().Post("http://localhost/api/v1/devices", "multipart/form-data; boundary=b", body)
 		if err == nil {
 			res.Body.Close()
 		}

@@ -39,7 +39,7 @@ export   writes to standard output the log entries that were received from --fro
 
 func runReport(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(reportHelp)
-	file := configFlag(fs, e.environ)
+	file := e.consoleFlags(fs)
 	remote := fs.String("remote", "", "send: only to the remote `R`")
 	format := fs.String("format", "csv", "export: the `FORMAT`: csv, jsonl or parquet")
 	next := fs.Int64("next", 0, "resume: `N` is the number of the next report, higher than those of all delivered reports")
@@ -72,7 +72,7 @@ func runReport(ctx context.Context, e *env, args []string) error {
 			return sendReport(ctx, e, c, absent, no, *remote)
 		},
 		"resume": func(c *console.Client, absent string, _ int64) error {
-			if err := c.ResumeReports(ctx, console.ResumeRequest{From: *next, Who: whoami(), Why: *why}); err != nil {
+			if err := c.ResumeReports(ctx, console.ResumeRequest{From: *next, Why: *why}); err != nil {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "Reports go on. The next has the number %d. %s\n", *next, absent)

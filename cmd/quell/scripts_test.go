@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/duis"
 	"quell/internal/gbcs"
 	"quell/internal/outage"
@@ -134,11 +136,7 @@ func who(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return u.Username + "@" + host
+	return u.Username
 }
 
 func (s *scene) log() string { return filepath.Join(s.dir, "quell.log") }
@@ -186,16 +184,23 @@ func answers(console, north string) bool {
 		return false
 	}
 	c.Close()
-	_, metrics, err := fetch("http://" + console + "/metrics")
+	_, metrics, err := fetch(noKeepAlive, "http://"+console+"/metrics")
 	return err == nil && bytes.Contains(metrics, []byte("\nquell_starting 0\n"))
 }
 
 // noKeepAlive uses a connection for one message only, so none survives a restart of quell.
 var noKeepAlive = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: scriptWait}
 
+// bySocket asks the console of the script's quell over its Unix socket.
+func (s *scene) bySocket() *http.Client {
+	return &http.Client{Timeout: scriptWait, Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return access.Dial(ctx, filepath.Join(s.dir, "data", "console.sock"))
+	}}}
+}
+
 // fetch gets a URL. A status other than 200 is an error.
-func fetch(url string) (http.Header, []byte, error) {
-	res, err := noKeepAlive.Get(url)
+func fetch(client *http.Client, url string) (http.Header, []byte, error) {
+	res, err := client.Get(url)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -291,7 +296,7 @@ func outputOf(ts *testscript.TestScript, args []string) (string, error) {
 		err := ts.Exec(args[0], args[1:]...)
 		return ts.ReadFile("stdout"), err
 	}
-	_, body, err := fetch("http://" + ts.Getenv("CONSOLE") + strings.Join(args[1:], ""))
+	_, body, err := fetch(ts.Value(sceneKey{}).(*scene).bySocket(), "http://localhost"+strings.Join(args[1:], ""))
 	return string(body), err
 }
 
@@ -334,7 +339,7 @@ func get(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) != 1 {
 		ts.Fatalf("usage: get PATH")
 	}
-	header, body, err := fetch("http://" + ts.Getenv("CONSOLE") + args[0])
+	header, body, err := fetch(ts.Value(sceneKey{}).(*scene).bySocket(), "http://localhost"+args[0])
 	ts.Check(header.Write(ts.Stderr()))
 	ts.Stdout().Write(body)
 	if neg && err == nil {

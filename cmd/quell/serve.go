@@ -6,7 +6,9 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
+	"quell/internal/lines"
 	"quell/internal/server"
 )
 
@@ -14,6 +16,9 @@ var serveCommand = command{
 	name: "serve", usage: "[--config FILE]", short: "Run quell, until it gets SIGTERM or SIGINT",
 	run: serve,
 }
+
+// logWait is how long the log waits for its reader when the process ends.
+const logWait = 2 * time.Second
 
 func serve(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("SIGHUP makes quell read the configuration again.")
@@ -25,7 +30,9 @@ func serve(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return invalid(*file, err)
 	}
-	log, queue := e.openLog()
+	log, queue := lines.OpenLog(e.stderr, e.logLimit)
+	e.stderr = queue
+	e.end = func() { queue.Close(logWait) } // there is nowhere to report an error
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP) // before the start, which may take as long as an import
 	defer signal.Stop(hangup)

@@ -215,7 +215,7 @@ func TestStopDuringImport(t *testing.T) {
 	defer end.Close()
 	answer := make(chan string, 1)
 	begin := func() {
-		res, err := http.Post(p.admin+"/api/v1/devices?who=a+test", form.FormDataContentType(), io.MultiReader(bytes.NewReader(body.Bytes()), stalls))
+		res, err := i.bySocket().Post("http://localhost/api/v1/devices", form.FormDataContentType(), io.MultiReader(bytes.NewReader(body.Bytes()), stalls))
 		if err != nil {
 			answer <- err.Error()
 			return

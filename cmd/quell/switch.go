@@ -14,7 +14,7 @@ var switchCommand = command{
 	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Show the switch, or set it to on, shadow or off",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("Without a position it shows the one in force, since when, who set it and why.\non: suppress. shadow: log what would be suppressed, and forward everything. off: forward everything, and open no window.\nquell records each change: who made it, when and why.")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		why := fs.String("why", "", "`TEXT` is the reason, which is recorded; required with a position")
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 0 && *why == "" {
@@ -30,7 +30,7 @@ var switchCommand = command{
 		if err != nil {
 			return err
 		}
-		out, err := c.SetSwitch(ctx, console.SwitchChange{Switch: outage.Switch(rest[0]), Who: whoami(), Why: *why})
+		out, err := c.SetSwitch(ctx, console.SwitchChange{Switch: outage.Switch(rest[0]), Why: *why})
 		if err := firstOf(err, done()); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 
 	"quell/internal/config"
+	"quell/internal/console"
 	"quell/internal/devices"
 	"quell/internal/server"
 )
@@ -28,7 +29,7 @@ var versionCommand = command{
 	name: "version", usage: "[--config FILE]", short: "Print the version, and which device list is built in and which is in force",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 			return orUsage(err, "takes no arguments")
 		}
@@ -46,11 +47,15 @@ var versionCommand = command{
 			}
 			return err
 		}
-		c, err := consoleOf(&cfg)
+		token, err := e.token()
 		if err != nil {
 			return err
 		}
-		s, err := c.Status(ctx)
+		var s console.Status
+		c, err := reach(ctx, &cfg, token)
+		if err == nil {
+			s, err = c.Status(ctx)
+		}
 		switch {
 		case err != nil:
 			fmt.Fprintf(e.stdout, "device list in force: unknown, no quell answers at %s\n", cfg.Console.Listen)

@@ -22,7 +22,7 @@ var windowCommand = command{
 		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list shows the windows by the time of their start.\n" +
 			"close closes windows at once, on all nodes, also those that were replaced and might open again. Alerts then go forward.\n" +
 			"Another activation (11.3) opens another window. quell records who closed windows, when and why.\nThe exit status is 1 if there was nothing to close.")
-		file := configFlag(fs, e.environ)
+		file := e.consoleFlags(fs)
 		w := selectionFlags(fs)
 		why := fs.String("why", "", "close: `TEXT` is the reason, which is recorded, and is in the reports of all distributors; required")
 		limit := fs.Int("limit", 100, "list: at most `N` windows, up to 10000")
@@ -58,7 +58,7 @@ var windowCommand = command{
 			return err
 		}
 		if closes {
-			err = closeWindows(ctx, e, c, absent, console.CloseRequest{Selection: *w, Who: whoami(), Why: *why})
+			err = closeWindows(ctx, e, c, absent, console.CloseRequest{Selection: *w, Why: *why})
 		} else {
 			err = listWindows(ctx, e, c, *w, *limit)
 		}

@@ -12,11 +12,13 @@ import (
 	"encoding"
 	"fmt"
 	"hash/crc32"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/role"
 )
 
 // Config is the whole configuration. The zero value is not useful: start with Default.
@@ -280,17 +282,12 @@ type Config struct {
 
 	// The admin API, health and metrics.
 	Console struct {
-		// The address, host:port, of the console. Commands for a running quell
-		// connect to it. There is no authentication yet, so an address that is not
-		// loopback is refused unless insecure is true.
+		// The address, host:port, of the console. Who sends a request there needs a
+		// token, a client certificate or a login; over loopback, whoever has none of
+		// these may look, but sees no MPxN. An address that is not loopback is refused
+		// unless insecure is true.
 		// Default: 127.0.0.1:8080.
 		Listen string `yaml:"listen" reload:"restart"`
-
-		// Whether the console may listen on an address that is not loopback. Then it is
-		// open to everyone who can reach it, also without TLS. "degraded" says so as long
-		// as it is true.
-		// Default: false.
-		Insecure bool `yaml:"insecure" reload:"restart"`
 
 		// TLS for the console. With cert and key the console speaks only TLS. The files
 		// are PEM. They are read again when they change.
@@ -313,6 +310,39 @@ type Config struct {
 			// Default: false.
 			TLS12 bool `yaml:"tls12" reload:"restart"`
 		} `yaml:"tls"`
+		// Whether the console may speak plain HTTP on an address that is not loopback.
+		// Roles apply there too, but whoever can read the network can read tokens.
+		// "degraded" says so as long as it is true.
+		// Default: false.
+		Insecure bool `yaml:"insecure" reload:"restart"`
+
+		// The Unix socket of the console. Commands on this machine use it, and the
+		// operating system says who runs them. root and quell's user are admins there;
+		// whoever else the permissions of the socket (0660) and of its folder let in is an
+		// operator. Empty: console.sock in data_dir, where only root and quell's user
+		// get.
+		// Default: empty.
+		Socket string `yaml:"socket" reload:"restart"`
+
+		// The console's own URL, as browsers and other machines reach it, without a
+		// path: https://quell.example:8443. oidc needs it: after a login the provider
+		// leads back to it. Commands that have a token connect to it.
+		// Default: empty.
+		URL string `yaml:"url" reload:"live"`
+
+		// How people log in with OpenID Connect, as {issuer, client_id,
+		// client_secret_file, roles}. roles has the groups of each role: {viewer: [all],
+		// analyst: [desk], operator: [duty], admin: [owners]}. Groups are those of the
+		// claim "groups"; of several roles, the highest counts. The redirect URI to
+		// register with the provider is the URL above and /callback.
+		// Default: empty.
+		OIDC *OIDC `yaml:"oidc" reload:"live"`
+
+		// The roles of client certificates, by a name in the certificate: {"CN=grafana":
+		// viewer, "DNS:esi.example": analyst}. A name is CN=, DNS: or URI: and what the
+		// certificate has. The certificate must be of an authority in tls.client_ca.
+		// Default: empty.
+		ClientRoles map[string]role.Role `yaml:"client_roles" reload:"live"`
 	} `yaml:"console"`
 
 	// The Service Audit Trail: a JSON line for each message that passed, in rotated
@@ -400,6 +430,32 @@ type Config struct {
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`
+}
+
+// OIDC is console.oidc.
+type OIDC struct {
+	Issuer           string    `yaml:"issuer"`
+	ClientID         string    `yaml:"client_id"`
+	ClientSecretFile string    `yaml:"client_secret_file"`
+	Roles            OIDCRoles `yaml:"roles"`
+}
+
+// OIDCRoles has the groups of each role.
+type OIDCRoles struct {
+	Viewer   []string `yaml:"viewer"`
+	Analyst  []string `yaml:"analyst"`
+	Operator []string `yaml:"operator"`
+	Admin    []string `yaml:"admin"`
+}
+
+// ByRole returns the groups by their roles.
+func (r OIDCRoles) ByRole() map[role.Role][]string {
+	return map[role.Role][]string{role.Viewer: r.Viewer, role.Analyst: r.Analyst, role.Operator: r.Operator, role.Admin: r.Admin}
+}
+
+// SocketPath returns the path of the console's Unix socket.
+func (c *Config) SocketPath() string {
+	return cmp.Or(c.Console.Socket, filepath.Join(c.DataDir, "console.sock"))
 }
 
 // Remote is one item of report.remotes.
@@ -522,7 +578,7 @@ func text(v reflect.Value) string {
 
 // equal compares two values of one key. An empty list equals no list.
 func equal(a, b reflect.Value) bool {
-	if a.Kind() == reflect.Slice && a.Len() == 0 && b.Len() == 0 {
+	if (a.Kind() == reflect.Slice || a.Kind() == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
 		return true
 	}
 	return reflect.DeepEqual(a.Interface(), b.Interface())

@@ -204,7 +204,7 @@ q.yaml:6: clock_tolerance: must be more than 0, not 0s
 q.yaml:7: store: must be sqlite, or an address that begins with postgres://
 q.yaml:8: store_timeout: must be more than 0, not -1s
 q.yaml:12: drain: must be at least 0, not -1s
-q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, and the console has no authentication yet; console.insecure: true opens it to everyone who can reach it`},
+q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address; console.insecure: true lets the console speak plain HTTP there`},
 		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
 q.yaml:5: report.remotes: item 1: unknown key "filtr"; did you mean filter?
 q.yaml:4: report.system_id: "a_b" is not 1 to 40 letters, digits and hyphens
@@ -420,7 +420,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("no change: live %v, restart %v", live, restart)
 	}
 	// Every value but the switch, one after the other.
-	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "report.rclone_config",
+	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "console.socket", "report.rclone_config",
 		"southbound.insecure", "northbound.insecure"}
 	for _, section := range []string{"southbound", "northbound", "console"} {
 		for _, name := range []string{"cert", "key", "client_ca", "tls12"} {
@@ -442,6 +442,11 @@ func TestChanges(t *testing.T) {
 			v.SetString(v.String() + "x")
 		case reflect.Slice:
 			v.Set(reflect.Append(v, reflect.New(v.Type().Elem()).Elem()))
+		case reflect.Pointer:
+			v.Set(reflect.New(v.Type().Elem()))
+		case reflect.Map:
+			v.Set(reflect.MakeMap(v.Type()))
+			v.SetMapIndex(reflect.ValueOf("x"), reflect.New(v.Type().Elem()).Elem())
 		}
 		live, restart := Changes(old, changed)
 		if slices.Contains(wantRestart, l.key) {

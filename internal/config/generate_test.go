@@ -117,7 +117,7 @@ func readDocs(t *testing.T) []doc {
 // show returns a default in the form of the comments.
 func show(v reflect.Value) string {
 	switch {
-	case v.Kind() == reflect.Slice && v.Len() == 0, v.Kind() == reflect.String && v.Len() == 0:
+	case v.Kind() == reflect.Slice && v.Len() == 0, v.Kind() == reflect.String && v.Len() == 0, v.Kind() == reflect.Map && v.Len() == 0, v.Kind() == reflect.Pointer && v.IsNil():
 		return "empty"
 	case v.Kind() == reflect.Slice:
 		var items []string
@@ -169,6 +169,9 @@ func defaultFile(t *testing.T, docs []doc) string {
 
 // literal returns a value as YAML on one line.
 func literal(t *testing.T, v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return "{}"
+	}
 	var n yaml.Node
 	if err := n.Encode(v.Interface()); err != nil {
 		t.Fatal(err)
@@ -192,7 +195,8 @@ Generated from the comments of Config in ` + "`internal/config/config.go` by `ma
 
 The configuration is a YAML file. Environment variables override it. Only the two next hops are required. ` + "`quell config default`" + `
 prints a file with every default. ` + "`quell config check`" + ` says everything that is wrong with a file, line by line. Unknown keys are
-refused. So are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, and QUELL_TEST_….
+refused. So are unknown environment variables that begin with QUELL_, except QUELL_CONFIG, which names the file, QUELL_TOKEN
+and QUELL_TOKEN_FILE, which commands use, and QUELL_TEST_….
 
 Durations have the units d (24 hours), h, m, s, ms, us and ns: 250ms, 90s, 30m, 7d, 1d12h. Sizes are written as 10MiB, 500kB or 65536.
 In an environment variable, commas separate the items of a list. If the items have keys, write the list as YAML:

@@ -23,7 +23,8 @@ import (
 // The environment overrides the file. The variable of a key is QUELL_ and its path in
 // upper case, joined by "_": QUELL_SOUTHBOUND_NEXT_HOP. Commas separate the items of a
 // list. An empty variable makes its key empty. Other variables that begin with QUELL_
-// are refused, except QUELL_CONFIG and those that begin with QUELL_TEST_.
+// are refused, except QUELL_CONFIG, QUELL_TOKEN, QUELL_TOKEN_FILE and those that begin with
+// QUELL_TEST_.
 //
 // The error names all faults at once, joined by errors.Join. Each has its file and
 // line, or its variable.
@@ -170,7 +171,7 @@ func (l *loader) readEnvironment(environ []string) {
 	}
 	for _, entry := range environ {
 		name, text, _ := strings.Cut(entry, "=")
-		if !strings.HasPrefix(name, "QUELL_") || name == "QUELL_CONFIG" || strings.HasPrefix(name, "QUELL_TEST_") {
+		if !strings.HasPrefix(name, "QUELL_") || name == "QUELL_CONFIG" || name == "QUELL_TOKEN" || name == "QUELL_TOKEN_FILE" || strings.HasPrefix(name, "QUELL_TEST_") {
 			continue
 		}
 		i := slices.Index(vars, name)
@@ -223,8 +224,13 @@ func (l *loader) keys() []string {
 
 // setNode sets v, the value of a key, from a YAML node.
 func setNode(v reflect.Value, n *yaml.Node) error {
-	if v.Kind() == reflect.Struct {
+	switch v.Kind() {
+	case reflect.Struct:
 		return setItem(v, n)
+	case reflect.Pointer:
+		return setOptional(v, n)
+	case reflect.Map:
+		return setMap(v, n)
 	}
 	if v.Kind() != reflect.Slice {
 		if n.Kind != yaml.ScalarNode || !slices.Contains(scalarTags(v), n.ShortTag()) {
@@ -293,6 +299,49 @@ func setItem(v reflect.Value, n *yaml.Node) error {
 	return nil
 }
 
+// setOptional sets v, a pointer to a value that has keys. Without any it is nil.
+func setOptional(v reflect.Value, n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	v.SetZero()
+	if n.Kind == yaml.MappingNode && len(n.Content) == 0 {
+		return nil
+	}
+	to := reflect.New(v.Type().Elem())
+	if err := setNode(to.Elem(), n); err != nil {
+		return err
+	}
+	v.Set(to)
+	return nil
+}
+
+// setMap sets v, a map from texts.
+func setMap(v reflect.Value, n *yaml.Node) error {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if n.Kind != yaml.MappingNode {
+		return fmt.Errorf("must be %s, but is %s", typeText(v.Type()), nodeText(n))
+	}
+	m := reflect.MakeMap(v.Type())
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key, value := reflect.ValueOf(n.Content[i].Value), reflect.New(v.Type().Elem()).Elem()
+		if m.MapIndex(key).IsValid() {
+			return fmt.Errorf("%s: is there twice", key)
+		}
+		if err := setNode(value, n.Content[i+1]); err != nil {
+			return fmt.Errorf("%s: %w", key, err)
+		}
+		m.SetMapIndex(key, value)
+	}
+	v.SetZero()
+	if m.Len() > 0 {
+		v.Set(m)
+	}
+	return nil
+}
+
 // setText sets v, the value of a key, from a text. Commas separate the items of a list.
 // If the items have keys, the text is YAML.
 func setText(v reflect.Value, s string) error {
@@ -300,6 +349,16 @@ func setText(v reflect.Value, s string) error {
 		return u.UnmarshalText([]byte(s))
 	}
 	switch v.Kind() {
+	case reflect.Pointer, reflect.Map:
+		v.SetZero()
+		if strings.TrimSpace(s) == "" {
+			return nil
+		}
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(s), &doc); err != nil || len(doc.Content) == 0 {
+			return errors.New("must be YAML with keys and values, such as {key: value}")
+		}
+		return setNode(v, doc.Content[0])
 	case reflect.Bool:
 		if s != "true" && s != "false" {
 			return fmt.Errorf("must be %s, but is %q", typeText(v.Type()), s)
@@ -347,6 +406,8 @@ func typeText(t reflect.Type) string {
 		return "a whole number such as 1000"
 	case t.Kind() == reflect.Slice:
 		return "a list"
+	case t.Kind() == reflect.Map, t.Kind() == reflect.Pointer:
+		return "keys and values"
 	}
 	return "text"
 }

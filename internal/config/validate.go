@@ -92,10 +92,11 @@ func (c *Config) faults() (faults []fault) {
 	c.channelFaults(check)
 	err := checkAddress(c.Console.Listen)
 	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
-		err = fmt.Errorf("%q is not a loopback address, and the console has no authentication yet; "+
-			"console.insecure: true opens it to everyone who can reach it", c.Console.Listen)
+		err = fmt.Errorf("%q is not a loopback address; "+
+			"console.insecure: true lets the console speak plain HTTP there", c.Console.Listen)
 	}
 	check("console.listen", err)
+	c.consoleFaults(check)
 	c.sameListeners(check)
 	c.ownListeners(check)
 	c.reportFaults(check)

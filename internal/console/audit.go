@@ -3,20 +3,19 @@ package console
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"quell/internal/audit"
+	"quell/internal/role"
 )
 
 func (c *Console) auditRoutes(mux routes) {
-	mux.handle("GET /api/v1/audit", c.try(c.listAudit), "after", "limit")
+	mux.handle("GET /api/v1/audit", role.Operator, c.try(c.listAudit), "after", "limit")
 }
 
 // listAudit answers with an audit.Page.
@@ -39,9 +38,6 @@ func (c *Client) Audit(ctx context.Context, after int64, limit int) (p audit.Pag
 	return p, c.call(ctx, "GET", "/api/v1/audit", q, "", nil, &p)
 }
 
-// lookUps are the endpoints whose answers have MPxNs. Each answer is recorded.
-var lookUps = []string{"GET /api/v1/suppressions", "GET /api/v1/explain", "GET /api/v1/export", "GET /api/v1/reports/{no}/file"}
-
 // changes are the endpoints that change something, by the word for it in the audit log. recorded
 // says that a change makes a record itself, in its own transaction.
 var changes = map[string]struct {
@@ -55,6 +51,8 @@ var changes = map[string]struct {
 	"POST /api/v1/reports/resume":    {"reports", true},
 	"POST /api/v1/reports":           {"report-cut", false},
 	"POST /api/v1/reports/{no}/send": {"report-send", false},
+	"POST /api/v1/tokens":            {"tokens", true},
+	"DELETE /api/v1/tokens/{id}":     {"tokens", true},
 }
 
 // originOf returns where a request comes from, for the audit log.
@@ -66,46 +64,30 @@ func originOf(r *http.Request) string {
 	return host
 }
 
-// audited records what is asked of next, whose endpoints mux has:
-//   - answers that have MPxNs, before their first byte is sent. If an answer cannot be recorded,
-//     it is not sent;
-//   - changes that do not make a record themselves;
-//   - changes that are refused or fail, and whatever is refused for a lack of rights.
-func (c *Console) audited(mux *http.ServeMux, next http.Handler) http.Handler {
+// audited records what is asked of the endpoints of mux, apart from look-ups, which record
+// themselves: changes that make no record of their own, changes that are refused or fail, and
+// whatever is refused for a lack of rights.
+func (c *Console) audited(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r = r.WithContext(audit.WithCaller(r.Context(), originOf(r)))
 		_, pattern := mux.Handler(r)
 		rec := &recorder{ResponseWriter: w}
-		if slices.Contains(lookUps, pattern) {
-			rec.before = func() error { return c.recordLookUp(r) }
-		}
 		defer func() { c.recordOutcome(r, pattern, rec) }()
-		next.ServeHTTP(rec, r)
+		mux.ServeHTTP(rec, r)
 	})
 }
 
-// recordTimeout bounds the wait for the record of a look-up.
+// recordTimeout bounds the wait for a record.
 const recordTimeout = 2 * time.Second
 
-// objectOf returns what a request is about: its path in the API, and its parameters.
+// objectOf returns what a request is about: its path in the API, and its parameters. Those of
+// other paths may be secret: they belong to a login.
 func objectOf(r *http.Request) string {
-	object := strings.TrimPrefix(r.URL.Path, "/api/v1/")
-	if r.URL.RawQuery != "" {
+	object, isAPI := strings.CutPrefix(r.URL.Path, "/api/v1/")
+	if isAPI && r.URL.RawQuery != "" {
 		object += "?" + r.URL.RawQuery
 	}
 	return object
-}
-
-func (c *Console) recordLookUp(r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), recordTimeout)
-	defer cancel()
-	by := audit.CallerOf(r.Context())
-	err := c.Audit.Write(ctx, audit.Record{Who: by.Who, Role: by.Role, From: by.From, What: "look-up", Object: objectOf(r), Outcome: audit.Done})
-	if err != nil {
-		c.Log.Error("an answer with MPxNs was withheld, since the audit log cannot be written", "path", r.URL.Path, "error", err)
-		err = fmt.Errorf("the answer has MPxNs, and is withheld, since the audit log cannot be written: %w", err)
-	}
-	return err
 }
 
 // recordOutcome records a request that was answered.
@@ -118,18 +100,18 @@ func (c *Console) recordOutcome(r *http.Request, pattern string, rec *recorder) 
 		if !isChange {
 			out.What, out.Object = "request", r.Method+" "+out.Object
 		}
-		c.Audit.Refused(out)
+		c.refused(out)
 	case !isChange:
 	case status >= 500:
 		out.Outcome = audit.Failed
-		c.Audit.Refused(out)
+		c.refused(out)
 	case status >= 400:
-		c.Audit.Refused(out)
+		c.refused(out)
 	case !change.recorded:
 		out.Outcome, out.Detail = audit.Done, ""
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout)
 		defer cancel()
-		if err := c.Audit.Write(ctx, out); err != nil {
+		if err := c.record(ctx, out); err != nil {
 			c.Log.Error("a change is not in the audit log", "what", out.What, "object", out.Object, "error", err)
 		}
 	}
@@ -138,30 +120,17 @@ func (c *Console) recordOutcome(r *http.Request, pattern string, rec *recorder) 
 // recorder notes the status of an answer, and the beginning of an error's text.
 type recorder struct {
 	http.ResponseWriter
-	before   func() error // called before an answer that is no error; may be nil
-	status   int          // 0 before the answer begins
-	text     []byte
-	withheld error
+	status int    // 0 before the answer begins
+	text   []byte // of an error
+	why    string // what is wrong, if the handler says it in another way
 }
 
 // Unwrap is for http.ResponseController.
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *recorder) WriteHeader(status int) {
-	if w.status != 0 || status < 200 {
-		w.ResponseWriter.WriteHeader(status)
-		return
-	}
-	w.status = status
-	if w.before != nil && status < 400 {
-		if w.withheld = w.before(); w.withheld != nil {
-			w.status = http.StatusServiceUnavailable
-			for _, name := range []string{"Content-Length", "Content-Disposition", "Accept-Ranges", "Last-Modified", "Content-Range"} {
-				w.Header().Del(name)
-			}
-			writeError(w.ResponseWriter, w.status, w.withheld)
-			return
-		}
+	if w.status == 0 && status >= 200 {
+		w.status = status
 	}
 	w.ResponseWriter.WriteHeader(status)
 }
@@ -169,9 +138,6 @@ func (w *recorder) WriteHeader(status int) {
 func (w *recorder) Write(b []byte) (int, error) {
 	if w.status == 0 {
 		w.WriteHeader(http.StatusOK)
-	}
-	if w.withheld != nil {
-		return 0, w.withheld
 	}
 	if w.status >= 400 && len(w.text) < 1<<10 {
 		w.text = append(w.text, b[:min(len(b), 1<<10)]...)
@@ -181,9 +147,10 @@ func (w *recorder) Write(b []byte) (int, error) {
 
 // said returns what an answer says is wrong.
 func (w *recorder) said() string {
-	var e struct{ Error string }
-	if json.Unmarshal(w.text, &e) == nil && e.Error != "" {
-		return e.Error
+	if w.why != "" {
+		return w.why
 	}
-	return strings.TrimSpace(string(w.text))
+	var e struct{ Error string }
+	json.Unmarshal(w.text, &e)
+	return e.Error // "" if it is not in JSON
 }

@@ -2,6 +2,7 @@ package console
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -9,17 +10,21 @@ import (
 	"fmt"
 	"io"
 	"mime/multipart"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/report"
+	"quell/internal/tokens"
 )
 
 // ErrNotRunning says that nothing answers at the client's address.
@@ -33,6 +38,35 @@ var ErrNotQuell = errors.New("is no quell console")
 type Client struct {
 	Base        string // such as http://127.0.0.1:8080
 	Certificate []byte // with https, the only one that is accepted, in DER; nil: any of a known authority
+	Token       string // sent with each request, if it is not empty
+	Socket      string // the path of the console's Unix socket, instead of Base
+
+	once   sync.Once // sets the field below
+	client *http.Client
+}
+
+// http returns what sends requests.
+func (c *Client) http() *http.Client {
+	if c.Socket == "" && c.Certificate == nil {
+		return direct
+	}
+	c.once.Do(func() {
+		t := direct.Transport.(*http.Transport).Clone()
+		t.IdleConnTimeout = 10 * time.Second
+		if c.Socket != "" {
+			t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) { return access.Dial(ctx, c.Socket) }
+		} else {
+			t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // VerifyConnection is stricter
+				VerifyConnection: func(s tls.ConnectionState) error {
+					if !bytes.Equal(s.PeerCertificates[0].Raw, c.Certificate) {
+						return errors.New("the console has another certificate than its configuration")
+					}
+					return nil
+				}}
+		}
+		c.client = &http.Client{Transport: t}
+	})
+	return c.client
 }
 
 // direct ignores HTTP_PROXY: a proxy cannot reach this machine's loopback, or another
@@ -42,23 +76,6 @@ var direct = func() *http.Client {
 	t.Proxy = nil
 	return &http.Client{Transport: t}
 }()
-
-// client returns what sends requests.
-func (c *Client) client() *http.Client {
-	if c.Certificate == nil {
-		return direct
-	}
-	t := direct.Transport.(*http.Transport).Clone()
-	t.DisableKeepAlives = true
-	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: true, // VerifyConnection is stricter
-		VerifyConnection: func(s tls.ConnectionState) error {
-			if !bytes.Equal(s.PeerCertificates[0].Raw, c.Certificate) {
-				return errors.New("the console has another certificate than its configuration")
-			}
-			return nil
-		}}
-	return &http.Client{Transport: t}
-}
 
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader, out any) error {
 	res, err := c.open(ctx, method, path, query, kind, body)
@@ -77,12 +94,42 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 
 // notQuell is the error for another program at the console's address.
 func (c *Client) notQuell(why string, args ...any) error {
-	return fmt.Errorf("what answers at %s %w: %s", strings.TrimPrefix(c.Base, "http://"), ErrNotQuell, fmt.Sprintf(why, args...))
+	return fmt.Errorf("what answers at %s %w: %s", cmp.Or(c.Socket, strings.TrimPrefix(c.Base, "http://")), ErrNotQuell, fmt.Sprintf(why, args...))
 }
 
-// open returns an answer with status 200. The caller closes its body.
+// open returns an answer with status 200. The caller closes its body. If this client asks more
+// often than its rate allows, open waits as long as the console says.
 func (c *Client) open(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
+	for {
+		res, err := c.try(ctx, method, path, query, kind, body)
+		var often *tooOften
+		if !errors.As(err, &often) || body != nil || often.wait > maxWait {
+			return res, err
+		}
+		select {
+		case <-time.After(often.wait):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// maxWait is how long a client waits at most because of its rate.
+const maxWait = 5 * time.Second
+
+// tooOften says that this client asks more often than its rate allows.
+type tooOften struct {
+	text string
+	wait time.Duration
+}
+
+func (e *tooOften) Error() string { return e.text }
+
+func (c *Client) try(ctx context.Context, method, path string, query url.Values, kind string, body io.Reader) (*http.Response, error) {
 	url := c.Base + path
+	if c.Socket != "" {
+		url = "http://localhost" + path
+	}
 	if len(query) > 0 {
 		url += "?" + query.Encode()
 	}
@@ -95,7 +142,10 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 		// So the console can refuse before gigabytes are sent.
 		req.Header.Set("Expect", "100-continue")
 	}
-	res, err := c.client().Do(req)
+	if c.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.Token)
+	}
+	res, err := c.http().Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
@@ -106,6 +156,9 @@ func (c *Client) open(ctx context.Context, method, path string, query url.Values
 	var e struct{ Error string }
 	if json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&e) != nil || e.Error == "" {
 		return nil, c.notQuell("its answer to %s %s is %s", method, path, res.Status)
+	}
+	if seconds, err := strconv.Atoi(res.Header.Get("Retry-After")); err == nil && res.StatusCode == http.StatusTooManyRequests {
+		return nil, &tooOften{e.Error, time.Duration(seconds) * time.Second}
 	}
 	return nil, errors.New(e.Error)
 }
@@ -186,7 +239,7 @@ func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out DeviceStatu
 
 // Import imports files as the "inventory" or the "devices". It sends them while it reads
 // them, as fast as they are imported.
-func (c *Client) Import(ctx context.Context, kind, who string, files []devices.File, o ImportOptions) (out Imported, err error) {
+func (c *Client) Import(ctx context.Context, kind string, files []devices.File, o ImportOptions) (out Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -203,7 +256,7 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 		w.CloseWithError(form.Close())
 	}()
 	defer r.Close()
-	q := url.Values{"who": {who}}
+	q := url.Values{}
 	for name, on := range map[string]bool{"dry_run": o.DryRun, "force": o.Force} {
 		if on {
 			q.Set(name, "true")
@@ -211,6 +264,25 @@ func (c *Client) Import(ctx context.Context, kind, who string, files []devices.F
 	}
 	err = c.call(ctx, "POST", "/api/v1/"+kind, q, form.FormDataContentType(), r, &out)
 	return out, err
+}
+
+// Tokens returns all tokens of machines.
+func (c *Client) Tokens(ctx context.Context) (out TokenList, err error) {
+	return out, c.call(ctx, "GET", "/api/v1/tokens", nil, "", nil, &out)
+}
+
+// CreateToken creates a token.
+func (c *Client) CreateToken(ctx context.Context, in TokenRequest) (out NewToken, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, "POST", "/api/v1/tokens", nil, "application/json", bytes.NewReader(body), &out)
+}
+
+// RevokeToken ends a token, and returns what it was.
+func (c *Client) RevokeToken(ctx context.Context, id string) (out tokens.Token, err error) {
+	return out, c.call(ctx, "DELETE", "/api/v1/tokens/"+url.PathEscape(id), nil, "", nil, &out)
 }
 
 // Reports returns up to limit reports with numbers below before, the latest first.

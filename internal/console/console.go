@@ -2,8 +2,8 @@
 // log and explanations of it, and the changes that operators make. The commands use it
 // through Client.
 //
-// Answers are JSON; an error is {"error": TEXT}. There is no authentication. The console
-// listens on loopback, unless console.insecure is set, and refuses requests from web pages.
+// Answers are JSON; an error is {"error": TEXT}. Package access says who sends a request, and
+// each endpoint has the least role that may use it. It refuses requests from web pages of others.
 package console
 
 import (
@@ -15,9 +15,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -26,6 +24,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"quell/internal/access"
 	"quell/internal/audit"
 	"quell/internal/cluster"
 	"quell/internal/devices"
@@ -34,7 +33,9 @@ import (
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/report"
+	"quell/internal/role"
 	"quell/internal/sqldb"
+	"quell/internal/tokens"
 	"quell/internal/windows"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -60,8 +61,8 @@ type Console struct {
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
-	// Insecure allows requests under any host name.
-	Insecure bool
+	Access   *access.Access
+	Tokens   *tokens.Tokens
 	// Configured returns the configuration key that names the files of the "inventory" or the
 	// "devices", "" if there is none. If there is one, an import by hand needs Force.
 	Configured func(kind string) string
@@ -72,6 +73,11 @@ type Console struct {
 
 	drain  drain
 	others otherCheck
+	routes []Route
+
+	// Where records go: to Audit, except in tests.
+	record  func(context.Context, ...audit.Record) error
+	refused func(audit.Record)
 }
 
 // drain has a context that ends when Drain is called.
@@ -113,48 +119,46 @@ type Status struct {
 
 // Handler returns the handler of the API.
 func (c *Console) Handler() http.Handler {
-	mux := routes{c, http.NewServeMux()}
-	mux.handle("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.handle("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		s, code := c.status(r), http.StatusOK
-		if !s.Ready {
-			code = http.StatusServiceUnavailable
-		}
-		c.answer(w, r, code, s)
-	})
-	mux.handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
-	mux.handle("GET /api/v1/status", func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
-	mux.handle("GET /api/v1/suppressions", c.try(c.suppressions), "after", "limit")
-	mux.handle("GET /api/v1/activations", c.try(c.activations), "chf", "esme", "limit")
-	mux.handle("GET /api/v1/explain", c.try(c.explain), "id", "at")
-	mux.handle("GET /api/v1/events", c.try(c.events), "limit")
-	mux.handle("PUT /api/v1/switch", c.try(c.setSwitch))
-	mux.handle("POST /api/v1/inventory", c.try(c.untilDrain(c.importInventory)), "who", "dry_run", "force")
-	mux.handle("POST /api/v1/devices", c.try(c.untilDrain(c.importDevices)), "who", "dry_run", "force")
-	mux.handle("GET /api/v1/devices", c.try(c.listDevices), "after", "limit")
-	mux.handle("GET /api/v1/devices/{id}", c.try(c.checkDevice))
+	if c.record == nil {
+		c.record, c.refused = c.Audit.Write, c.Audit.Refused
+	}
+	mux := routes{c, http.NewServeMux(), &[]Route{}}
+	mux.handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.handle("GET /readyz", role.Anyone, c.readyz)
+	mux.handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
+	mux.handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
+	mux.handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
+	mux.handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
+	mux.handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
+	mux.handle("GET /api/v1/events", role.Viewer, c.try(c.events), "limit")
+	mux.handle("PUT /api/v1/switch", role.Operator, c.try(c.setSwitch))
+	mux.handle("POST /api/v1/inventory", role.Operator, c.try(c.untilDrain(c.importInventory)), "dry_run", "force")
+	mux.handle("POST /api/v1/devices", role.Operator, c.try(c.untilDrain(c.importDevices)), "dry_run", "force")
+	mux.handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
+	mux.handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
 	c.windowRoutes(mux)
 	c.reportRoutes(mux)
 	c.auditRoutes(mux)
-	return c.audited(mux.ServeMux, http.NewCrossOriginProtection().Handler(c.hostCheck(mux.ServeMux)))
+	c.tokenRoutes(mux)
+	c.loginRoutes(mux)
+	c.routes = *mux.list
+	return c.audited(mux.ServeMux)
 }
 
-// routes has the endpoints, each with the parameters that it takes.
-type routes struct {
-	c *Console
-	*http.ServeMux
-}
-
-// handle adds an endpoint. It refuses requests with an unknown parameter, or with one
-// parameter twice: otherwise a misspelt filter would be ignored.
-func (m routes) handle(pattern string, h http.HandlerFunc, parameters ...string) {
-	m.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		if err := checkParameters(r.URL.RawQuery, parameters); err != nil {
-			m.c.fail(w, r, badRequest{err})
-			return
-		}
-		h(w, r)
-	})
+// readyz says whether this node takes messages, and to those with a role how it is.
+func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
+	var answer any
+	ready := c.draining().Err() == nil
+	if caller(r).Role >= role.Viewer {
+		answer = c.status(r)
+	} else {
+		answer = map[string]bool{"ready": ready} // and no question to the store, which anyone could repeat
+	}
+	code := http.StatusOK
+	if !ready {
+		code = http.StatusServiceUnavailable
+	}
+	c.answer(w, r, code, answer)
 }
 
 func checkParameters(query string, known []string) error {
@@ -173,22 +177,6 @@ func checkParameters(query string, known []string) error {
 		}
 	}
 	return nil
-}
-
-// hostCheck refuses requests under a host name other than localhost. Such a request may
-// come from a web page whose name was made to point to this machine.
-func (c *Console) hostCheck(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if h, _, err := net.SplitHostPort(host); err == nil {
-			host = h
-		}
-		if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err != nil && host != "localhost" && !c.Insecure {
-			writeError(w, http.StatusForbidden, fmt.Errorf("the console does not answer under the name %q", host))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // statusTimeout bounds the wait for the store. When the database hangs, /readyz must answer
@@ -256,15 +244,17 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var conflict Conflict
 	var faults *devices.LineErrors
 	switch {
-	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID):
+	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
-	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.As(err, &notFound):
+	case errors.Is(err, errNoMPxN):
+		status = http.StatusForbidden
+	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.As(err, &conflict):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.As(err, &conflict):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping):
+	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, errNoAudit):
 		status = http.StatusServiceUnavailable
 	}
 	if status >= 500 {
@@ -338,6 +328,8 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 type Suppressions struct {
 	Entries []outage.Entry `json:"entries"`
 	Next    int64          `json:"next"`
+	// MPxNHidden says that MPxNs are left out, since the role of who asks is below analyst.
+	MPxNHidden bool `json:"mpxn_hidden,omitempty"`
 }
 
 func (c *Console) suppressions(r *http.Request) (any, error) {
@@ -353,6 +345,11 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 	out := Suppressions{Entries: append([]outage.Entry{}, list...), Next: after}
 	if len(list) > 0 {
 		out.Next = list[len(list)-1].Seq
+	}
+	if out.MPxNHidden = hideMPxN(r); out.MPxNHidden {
+		hideEntries(out.Entries)
+	} else if err == nil && len(list) > 0 {
+		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d", list[0].Seq, out.Next))
 	}
 	return out, err
 }
@@ -384,7 +381,31 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.Motorway.Explain(r.Context(), r.URL.Query().Get("id"), at)
+	id := strings.TrimSpace(r.URL.Query().Get("id"))
+	if hideMPxN(r) && isMPxN(id) {
+		return nil, errNoMPxN
+	}
+	x, err := c.Motorway.Explain(r.Context(), id, at)
+	if err != nil {
+		return nil, err
+	}
+	if hideMPxN(r) {
+		hideEntries(x.Entries)
+		for i := range x.Devices {
+			x.Devices[i].MPxN = ""
+		}
+		return Explained{x, true}, nil
+	}
+	if isMPxN(id) || len(x.Entries) > 0 || slices.ContainsFunc(x.Devices, func(d motorway.ExplainedDevice) bool { return d.MPxN != "" }) {
+		err = c.lookedUp(r, id)
+	}
+	return Explained{x, false}, err
+}
+
+// Explained is the answer to GET /api/v1/explain.
+type Explained struct {
+	*motorway.Explanation
+	MPxNHidden bool `json:"mpxn_hidden,omitempty"` // see Suppressions
 }
 
 func (c *Console) events(r *http.Request) (any, error) {
@@ -399,7 +420,6 @@ func (c *Console) events(r *http.Request) (any, error) {
 // SwitchChange is the body of PUT /api/v1/switch.
 type SwitchChange struct {
 	Switch outage.Switch `json:"switch"`
-	Who    string        `json:"who"`
 	Why    string        `json:"why"`
 }
 
@@ -420,18 +440,19 @@ func (c *Console) setSwitch(r *http.Request) (any, error) {
 	if err := readJSON(r, &in, "a change of the switch"); err != nil {
 		return nil, err
 	}
-	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
-	if !in.Switch.Valid() || !isText(in.Who) || !isText(in.Why) {
-		return nil, badRequest{errors.New("needs switch (on, shadow or off), who and why")}
+	who := caller(r).Name
+	in.Why = strings.TrimSpace(in.Why)
+	if !in.Switch.Valid() || !isText(in.Why) {
+		return nil, badRequest{errors.New("needs switch (on, shadow or off) and why")}
 	}
-	old, err := c.Ledger.SetSwitch(r.Context(), in.Switch, in.Who, in.Why, c.Motorway.Now())
+	old, err := c.Ledger.SetSwitch(r.Context(), in.Switch, who, in.Why, c.Motorway.Now())
 	hereOnly := errors.Is(err, ledger.ErrHereOnly)
 	if hereOnly {
 		c.Log.Error("the store does not answer: the switch is off on this node only, until it does", "error", err)
 		err = nil
 	}
 	if err == nil {
-		c.Log.Warn("the switch was changed", "old", old, "new", in.Switch, "who", in.Who, "why", in.Why)
+		c.Log.Warn("the switch was changed", "old", old, "new", in.Switch, "who", who, "why", in.Why)
 	}
 	return SwitchChanged{old, in.Switch, hereOnly}, err
 }

@@ -10,10 +10,13 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/role"
 	"quell/internal/store"
+	"quell/internal/tokens"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -36,6 +39,9 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
 	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
+	c.Tokens = tokens.New(st.DB)
+	c.Access = &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}
+	c.Access.Set(access.Settings{})
 	srv := httptest.NewServer(c.Handler())
 	t.Cleanup(srv.Close)
 	return c, srv
@@ -43,6 +49,7 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 
 func TestStatusOfErrors(t *testing.T) {
 	c, srv := newConsole(t)
+	admin := tokenOf(t, c, "admin", role.Admin)
 	c.Configured = func(kind string) string {
 		if kind == "devices" {
 			return "device_list"
@@ -80,37 +87,35 @@ func TestStatusOfErrors(t *testing.T) {
 		{"GET", "/api/v1/explain?id=1&at=noon", "", [2]string{}, 400, "at="},
 		{"GET", "/api/v1/devices/x", "", [2]string{}, 400, "EUI-64"},
 		{"GET", "/api/v1/devices/" + meter.String(), "", [2]string{}, 200, "unknown-device"},
-		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a"}`, [2]string{}, 400, "why"},
-		{"PUT", "/api/v1/switch", `{"switch":"no","who":"a","why":"b"}`, [2]string{}, 400, "on, shadow or off"},
-		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"a\u0000b"}`, [2]string{}, 400, "why"},
+		{"PUT", "/api/v1/switch", `{"switch":"off"}`, [2]string{}, 400, "why"},
+		{"PUT", "/api/v1/switch", `{"switch":"no","why":"b"}`, [2]string{}, 400, "on, shadow or off"},
+		{"PUT", "/api/v1/switch", `{"switch":"off","why":"a\u0000b"}`, [2]string{}, 400, "why"},
 		{"PUT", "/api/v1/switch", `{"swich":"off"}`, [2]string{}, 400, "swich"},
-		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
-		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "elsewhere.example"}, 403, "name"},
-		{"PUT", "/api/v1/switch", `{"switch":"off","who":"a","why":"b"}`, [2]string{"Host", "localhost:1"}, 200, `"new": "off"`},
+		{"PUT", "/api/v1/switch", `{"switch":"off","why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
+		{"PUT", "/api/v1/switch", `{"switch":"off","why":"b"}`, [2]string{"Host", "elsewhere.example"}, 200, `"new": "off"`},
+		{"PUT", "/api/v1/switch", `{"switch":"off","why":"b"}`, [2]string{"Host", "localhost:1"}, 200, `"new": "off"`},
 		{"GET", "/api/v1/windows", "", [2]string{}, 200, `"windows": []`},
 		{"GET", "/api/v1/windows?chf=" + hub.String(), "", [2]string{}, 400, `unknown parameter \"chf\"; this endpoint takes target, supplier, limit`},
 		{"GET", "/api/v1/windows?target=x", "", [2]string{}, 400, "neither an EUI-64"},
 		{"GET", "/api/v1/windows?supplier=x", "", [2]string{}, 400, "EUI-64"},
 		{"GET", "/api/v1/windows?limit=0", "", [2]string{}, 400, "from 1 to 10000"},
 		{"GET", "/api/v1/windows?target=" + hub.String() + "&supplier=" + hub.String(), "", [2]string{}, 400, "whose windows"},
-		{"POST", "/api/v1/windows/close?all=true", `{"all":true,"who":"a","why":"b"}`, [2]string{}, 400, "unknown parameter"},
-		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a"}`, [2]string{}, 400, "why"},
-		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a","why":" "}`, [2]string{}, 400, "why"},
-		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a","why":"a\u0000b"}`, [2]string{}, 400, "why"},
-		{"POST", "/api/v1/windows/close", `{"who":"a","why":"b"}`, [2]string{}, 400, "whose windows"},
-		{"POST", "/api/v1/windows/close", `{"all":true,"target":"` + hub.String() + `","who":"a","why":"b"}`, [2]string{}, 400, "whose windows"},
-		{"POST", "/api/v1/windows/close", `{"target":"0000000000000000","who":"a","why":"b"}`, [2]string{}, 400, "the id is zero"},
-		{"POST", "/api/v1/windows/close", `{"targt":"x","who":"a","why":"b"}`, [2]string{}, 400, "targt"},
-		{"POST", "/api/v1/windows/close", `{"all":true,"who":"a","why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
-		{"POST", "/api/v1/windows/close", `{"target":"` + hub.String() + `","who":"a","why":"b"}`, [2]string{}, 404, "nothing was closed"},
-		{"POST", "/api/v1/inventory?who=a", "FORM" + head + row, [2]string{}, 200, `"rows": 1`},
-		{"POST", "/api/v1/inventory", "FORM" + head + row, [2]string{}, 400, "who"},
-		{"POST", "/api/v1/inventory?who=a%ff", "FORM" + head + row, [2]string{}, 400, "who"},
-		{"POST", "/api/v1/inventory?who=a%00", "FORM" + head + row, [2]string{}, 400, "who"},
-		{"POST", "/api/v1/inventory?who=a", head, [2]string{}, 400, "multipart"},
-		{"POST", "/api/v1/inventory?who=a", "FORM" + head + "x\n", [2]string{}, 422, "f.csv: line 2"},
-		{"POST", "/api/v1/inventory?who=a", "FORM" + head + row + row, [2]string{}, 422, "twice: " + meter.String()},
-		{"POST", "/api/v1/devices?who=a", "FORM" + meter.String(), [2]string{}, 409, "device_list comes from the configuration"},
+		{"POST", "/api/v1/windows/close?all=true", `{"all":true,"why":"b"}`, [2]string{}, 400, "unknown parameter"},
+		{"POST", "/api/v1/windows/close", `{"all":true}`, [2]string{}, 400, "why"},
+		{"POST", "/api/v1/windows/close", `{"all":true,"why":" "}`, [2]string{}, 400, "why"},
+		{"POST", "/api/v1/windows/close", `{"all":true,"why":"a\u0000b"}`, [2]string{}, 400, "why"},
+		{"POST", "/api/v1/windows/close", `{"why":"b"}`, [2]string{}, 400, "whose windows"},
+		{"POST", "/api/v1/windows/close", `{"all":true,"target":"` + hub.String() + `","why":"b"}`, [2]string{}, 400, "whose windows"},
+		{"POST", "/api/v1/windows/close", `{"target":"0000000000000000","why":"b"}`, [2]string{}, 400, "the id is zero"},
+		{"POST", "/api/v1/windows/close", `{"targt":"x","why":"b"}`, [2]string{}, 400, "targt"},
+		{"POST", "/api/v1/windows/close", `{"all":true,"why":"b"}`, [2]string{"Origin", "http://elsewhere.example"}, 403, ""},
+		{"POST", "/api/v1/windows/close", `{"target":"` + hub.String() + `","why":"b"}`, [2]string{}, 404, "nothing was closed"},
+		{"POST", "/api/v1/inventory", "FORM" + head + row, [2]string{}, 200, `"rows": 1`},
+		{"POST", "/api/v1/inventory?who=a", "FORM" + head + row, [2]string{}, 400, "unknown parameter"},
+		{"POST", "/api/v1/inventory", head, [2]string{}, 400, "multipart"},
+		{"POST", "/api/v1/inventory", "FORM" + head + "x\n", [2]string{}, 422, "f.csv: line 2"},
+		{"POST", "/api/v1/inventory", "FORM" + head + row + row, [2]string{}, 422, "twice: " + meter.String()},
+		{"POST", "/api/v1/devices", "FORM" + meter.String(), [2]string{}, 409, "device_list comes from the configuration"},
 		{"GET", "/api/v1/devices/" + meter.String(), "", [2]string{}, 200, "not-listed"},
 	} {
 		var body io.Reader = strings.NewReader(x.body)
@@ -123,6 +128,7 @@ func TestStatusOfErrors(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Content-Type", kind)
+		req.Header.Set("Authorization", "Bearer "+admin)
 		if x.header[0] == "Host" {
 			req.Host = x.header[1]
 		} else if x.header[0] != "" {
@@ -150,14 +156,14 @@ func TestStatusOfErrors(t *testing.T) {
 
 func TestClient(t *testing.T) {
 	c, srv := newConsole(t)
-	client := Client{Base: srv.URL}
-	if _, err := client.Import(t.Context(), "devices", "alice", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, ImportOptions{}); err != nil {
+	client := Client{Base: srv.URL, Token: tokenOf(t, c, "alice", role.Admin)}
+	if _, err := client.Import(t.Context(), "devices", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, ImportOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []outage.DeviceID
 	for after, more := "", true; more; more = after != "" {
 		page, err := client.Devices(t.Context(), after, 1)
-		if err != nil || page.List.Rows != 2 || page.List.Who != "alice" {
+		if err != nil || page.List.Rows != 2 || page.List.Who != "token:alice" {
 			t.Fatal(page, err)
 		}
 		got = append(got, page.Devices...)
@@ -195,7 +201,8 @@ func TestClient(t *testing.T) {
 
 // No endpoint ignores an unknown parameter.
 func TestUnknownParameters(t *testing.T) {
-	_, srv := newConsole(t)
+	c, srv := newConsole(t)
+	admin := tokenOf(t, c, "admin", role.Admin)
 	for _, endpoint := range []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /api/v1/status", "GET /api/v1/suppressions", "GET /api/v1/activations",
 		"GET /api/v1/explain", "GET /api/v1/events", "PUT /api/v1/switch", "POST /api/v1/inventory", "POST /api/v1/devices", "GET /api/v1/devices",
 		"GET /api/v1/devices/" + meter.String(), "GET /api/v1/reports", "POST /api/v1/reports", "GET /api/v1/reports/1", "GET /api/v1/reports/1/file",
@@ -205,6 +212,7 @@ func TestUnknownParameters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Header.Set("Authorization", "Bearer "+admin)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)

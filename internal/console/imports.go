@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strings"
 
 	"quell/internal/devices"
 	"quell/internal/outage"
@@ -25,14 +24,10 @@ func (c *Console) checkConfigured(kind string) error {
 
 // parts returns the files of a multipart request, one after the other as they arrive, under
 // the file names of the parts.
-func parts(r *http.Request) (next func() (devices.File, error), who string, err error) {
-	who = strings.TrimSpace(r.URL.Query().Get("who"))
-	if !isText(who) {
-		return nil, "", badRequest{errors.New("needs who")}
-	}
+func parts(r *http.Request) (next func() (devices.File, error), err error) {
 	m, err := r.MultipartReader()
 	if err != nil {
-		return nil, "", badRequest{err}
+		return nil, badRequest{err}
 	}
 	return func() (devices.File, error) {
 		p, err := m.NextPart()
@@ -46,7 +41,7 @@ func parts(r *http.Request) (next func() (devices.File, error), who string, err 
 			return devices.File{}, badRequest{errors.New("a file needs a name")}
 		}
 		return devices.File{Name: p.FileName(), Reader: p}, nil
-	}, who, nil
+	}, nil
 }
 
 // ImportOptions are options of an import.
@@ -124,7 +119,7 @@ func (in *importRequest) checks() []devices.Check {
 }
 
 func (c *Console) importInventory(r *http.Request) (any, error) {
-	next, who, err := parts(r)
+	next, err := parts(r)
 	if err != nil {
 		return nil, err
 	}
@@ -132,12 +127,12 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Devices.ImportInventory(r.Context(), who, c.Motorway.Now(), next, in.checks()...)
+	im, err := c.Devices.ImportInventory(r.Context(), caller(r).Name, c.Motorway.Now(), next, in.checks()...)
 	return c.imported(r, "inventory", in, im, err)
 }
 
 func (c *Console) importDevices(r *http.Request) (any, error) {
-	next, who, err := parts(r)
+	next, err := parts(r)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +144,7 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("the request has no file: %w", err)}
 	}
-	im, err := c.Devices.ImportList(r.Context(), who, c.Motorway.Now(), f, in.checks()...)
+	im, err := c.Devices.ImportList(r.Context(), caller(r).Name, c.Motorway.Now(), f, in.checks()...)
 	return c.imported(r, "devices", in, im, err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/role"
 )
 
 // logText is a log that can be read while it is written.
@@ -39,7 +40,7 @@ func TestOtherManufacturers(t *testing.T) {
 	c, srv := newConsole(t)
 	log := &logText{}
 	c.Log = slog.New(slog.NewTextHandler(log, nil))
-	client := Client{Base: srv.URL}
+	client := Client{Base: srv.URL, Token: tokenOf(t, c, "admin", role.Admin)}
 	files := func(text string) []devices.File {
 		return []devices.File{{Name: "f.txt", Reader: strings.NewReader(text)}}
 	}
@@ -84,12 +85,12 @@ func TestOtherManufacturers(t *testing.T) {
 		}
 	}
 	const begin = ` meters in the device list are not tracked, since their manufacturers are not in "manufacturers": `
-	im, err := client.Import(t.Context(), "inventory", "a", files(inv.String()), ImportOptions{})
+	im, err := client.Import(t.Context(), "inventory", files(inv.String()), ImportOptions{})
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.Meters != 0 {
 		t.Fatalf("without a list: %+v %v", im, err)
 	}
 	degraded("")
-	im, err = client.Import(t.Context(), "devices", "a", files(list.String()), ImportOptions{})
+	im, err = client.Import(t.Context(), "devices", files(list.String()), ImportOptions{})
 	want := "36" + begin + `"1063" (9), "B" (7), "Say \"C\"" (6), "` + long + `" (5), "" (4), others (5)`
 	if err != nil || im.Rows != 46 || im.Others == nil || im.Others.String() != want {
 		t.Fatalf("%+v %v\nwant %s", im, err, want)

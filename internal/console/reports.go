@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"quell/internal/report"
+	"quell/internal/role"
 )
 
 // Reporting has what the console can have done with reports.
@@ -41,19 +42,19 @@ func (e Conflict) Unwrap() error { return e.Err }
 func (e NotFound) Unwrap() error { return e.Err }
 
 func (c *Console) reportRoutes(mux routes) {
-	mux.handle("GET /api/v1/reports", c.try(c.listReports), "before", "limit")
-	mux.handle("POST /api/v1/reports", c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
-	mux.handle("GET /api/v1/reports/{no}", c.try(func(r *http.Request) (any, error) {
+	mux.handle("GET /api/v1/reports", role.Viewer, c.try(c.listReports), "before", "limit")
+	mux.handle("POST /api/v1/reports", role.Operator, c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
+	mux.handle("GET /api/v1/reports/{no}", role.Viewer, c.try(func(r *http.Request) (any, error) {
 		no, err := reportNumber(r)
 		if err != nil {
 			return nil, err
 		}
 		return c.Reports.Report(r.Context(), no)
 	}))
-	mux.handle("GET /api/v1/reports/{no}/file", c.reportFile, "stream")
-	mux.handle("POST /api/v1/reports/{no}/send", c.try(c.sendReport), "remote")
-	mux.handle("POST /api/v1/reports/resume", c.try(c.resumeReports))
-	mux.handle("GET /api/v1/export", c.export, "format", "from", "to")
+	mux.handle("GET /api/v1/reports/{no}/file", role.Analyst, c.reportFile, "stream")
+	mux.handle("POST /api/v1/reports/{no}/send", role.Operator, c.try(c.sendReport), "remote")
+	mux.handle("POST /api/v1/reports/resume", role.Operator, c.try(c.resumeReports))
+	mux.handle("GET /api/v1/export", role.Analyst, c.export, "format", "from", "to")
 }
 
 func reportNumber(r *http.Request) (int64, error) {
@@ -112,6 +113,10 @@ func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
+	if err := c.lookedUp(r, info.Name()); err != nil {
+		c.fail(w, r, err)
+		return
+	}
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	w.Header().Set("Content-Disposition", fmt.Sprintf("attachment; filename=%q", info.Name()))
 	http.ServeContent(w, r, "", info.ModTime(), f)
@@ -133,7 +138,6 @@ func (c *Console) sendReport(r *http.Request) (any, error) {
 // ResumeRequest is the body of POST /api/v1/reports/resume.
 type ResumeRequest struct {
 	From int64  `json:"from"` // the number of the next report
-	Who  string `json:"who"`
 	Why  string `json:"why"`
 }
 
@@ -142,11 +146,11 @@ func (c *Console) resumeReports(r *http.Request) (any, error) {
 	if err := readJSON(r, &in, "a request to resume reports"); err != nil {
 		return nil, err
 	}
-	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
-	if in.From < 1 || !isText(in.Who) || !isText(in.Why) {
-		return nil, badRequest{errors.New("needs from (a number above 0), who and why")}
+	in.Why = strings.TrimSpace(in.Why)
+	if in.From < 1 || !isText(in.Why) {
+		return nil, badRequest{errors.New("needs from (a number above 0) and why")}
 	}
-	return in, c.Reporting.Resume(r.Context(), in.From, in.Who, in.Why)
+	return in, c.Reporting.Resume(r.Context(), in.From, caller(r).Name, in.Why)
 }
 
 // export answers with the log entries received in [from, to), in a format. Both times are
@@ -171,9 +175,25 @@ func (c *Console) export(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, badRequest{fmt.Errorf("format: %w", err)})
 		return
 	}
+	if err := c.lookedUp(r, exported(from, to)); err != nil {
+		c.fail(w, r, err)
+		return
+	}
 	w.Header().Set("Content-Type", kind)
 	if err := write(r.Context(), w, from, to); err != nil {
 		c.Log.Error("an export failed", "error", err)
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// exported says which entries an export has.
+func exported(from, to time.Time) string {
+	text := "entries"
+	if !from.IsZero() {
+		text += " from " + from.Format(time.RFC3339Nano)
+	}
+	if !to.IsZero() {
+		text += " to " + to.Format(time.RFC3339Nano)
+	}
+	return text
 }

@@ -14,10 +14,12 @@ import (
 	"time"
 
 	"quell/internal/report"
+	"quell/internal/role"
 )
 
 func TestReportRoutes(t *testing.T) {
 	c, srv := newConsole(t)
+	operator := tokenOf(t, c, "operator", role.Operator)
 	file := filepath.Join(t.TempDir(), "POAS_1.csv")
 	if err := os.WriteFile(file, []byte("H,POAS\r\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -75,6 +77,7 @@ func TestReportRoutes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		req.Header.Set("Authorization", "Bearer "+operator)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -87,7 +90,7 @@ func TestReportRoutes(t *testing.T) {
 	}
 	// An export that breaks off does not look complete.
 	var out bytes.Buffer
-	if err := (&Client{Base: srv.URL}).Export(t.Context(), &out, "csv", time.Time{}, time.Time{}); err == nil {
+	if err := (&Client{Base: srv.URL, Token: operator}).Export(t.Context(), &out, "csv", time.Time{}, time.Time{}); err == nil {
 		t.Errorf("an export that broke off ends without an error, after %q", out.String())
 	}
 }

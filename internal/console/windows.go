@@ -9,12 +9,13 @@ import (
 
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/role"
 	"quell/internal/windows"
 )
 
 func (c *Console) windowRoutes(mux routes) {
-	mux.handle("GET /api/v1/windows", c.try(c.listWindows), "target", "supplier", "limit")
-	mux.handle("POST /api/v1/windows/close", c.try(c.closeWindows))
+	mux.handle("GET /api/v1/windows", role.Viewer, c.try(c.listWindows), "target", "supplier", "limit")
+	mux.handle("POST /api/v1/windows/close", role.Operator, c.try(c.closeWindows))
 }
 
 // Windows is the answer to GET /api/v1/windows: windows that are open or pending, the one
@@ -35,7 +36,6 @@ type Selection struct {
 // CloseRequest is the body of POST /api/v1/windows/close.
 type CloseRequest struct {
 	Selection
-	Who string `json:"who"`
 	Why string `json:"why"`
 }
 
@@ -114,14 +114,14 @@ func (c *Console) closeWindows(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{err}
 	}
-	in.Who, in.Why = strings.TrimSpace(in.Who), strings.TrimSpace(in.Why)
-	if !isText(in.Who) || !isText(in.Why) {
-		return nil, badRequest{errors.New("needs who and why")}
+	who := caller(r).Name
+	if in.Why = strings.TrimSpace(in.Why); !isText(in.Why) {
+		return nil, badRequest{errors.New("needs why")}
 	}
 	now := c.Motorway.Now()
-	closed, was, err := c.Windows.Close(r.Context(), which, in.Who, in.Why, now, defaultLimit)
+	closed, was, err := c.Windows.Close(r.Context(), which, who, in.Why, now, defaultLimit)
 	if closed > 0 {
-		c.Log.Warn("windows were closed by hand", "windows", which, "closed", closed, "who", in.Who, "why", in.Why)
+		c.Log.Warn("windows were closed by hand", "windows", which, "closed", closed, "who", who, "why", in.Why)
 	}
 	switch {
 	case errors.Is(err, windows.ErrNoWindows) && !in.All:

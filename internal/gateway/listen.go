@@ -102,8 +102,17 @@ func (g *Gateway) ListenTLS(name, addr string, h http.Handler, secure *ListenerT
 	if err != nil {
 		return nil, err
 	}
+	return g.listenOn(name, l, h, secure), nil
+}
+
+// ServeOn is Listen for a listener that is open. It is for the console's Unix socket.
+func (g *Gateway) ServeOn(name string, l net.Listener, h http.Handler) *Listener {
+	return g.listenOn(name, l, h, nil)
+}
+
+func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *ListenerTLS) *Listener {
 	most := g.limits.Connections
-	if name == "console" {
+	if name == "console" || name == "socket" {
 		most = g.limits.ConsoleConnections
 		h = g.limitBodyWait(h)
 	}
@@ -136,10 +145,10 @@ func (g *Gateway) ListenTLS(name, addr string, h http.Handler, secure *ListenerT
 			c.idle.Store(0)
 		}
 	}
-	if name != "console" {
+	if name != "console" && name != "socket" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
-	return made, nil
+	return made
 }
 
 // Serve accepts connections until the server is closed. The error is never nil.

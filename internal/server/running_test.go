@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -265,5 +266,27 @@ func TestStopWaitsForReports(t *testing.T) {
 	defer st.Close()
 	if list, err := st.Reports.Unwritten(t.Context()); err != nil || len(list) > 0 {
 		t.Errorf("not written are %+v %v", list, err)
+	}
+}
+
+// TestReloadRoles: a reload changes who may use the console.
+func TestReloadRoles(t *testing.T) {
+	s, cfg := running(t, nil, func(*config.Config) {})
+	if have := status(s, "/login"); have != 404 {
+		t.Errorf("without OpenID Connect: %d", have)
+	}
+	cfg.Console.URL = "https://quell.example"
+	cfg.Console.OIDC = &config.OIDC{Issuer: "http://127.0.0.1:1", ClientID: "quell", ClientSecretFile: "none", Roles: config.OIDCRoles{Viewer: []string{"staff"}}}
+	s.Reload(cfg)
+	if have := status(s, "/login"); have != 502 { // nobody is at that port
+		t.Errorf("with a provider that is away: %d", have)
+	}
+	if list := s.conditions(); !slices.ContainsFunc(list, func(text string) bool { return strings.HasPrefix(text, "console.oidc: nobody can log in: ") }) {
+		t.Errorf("%q", list)
+	}
+	cfg.Console.OIDC = nil
+	s.Reload(cfg)
+	if have := status(s, "/login"); have != 404 {
+		t.Errorf("without it again: %d", have)
 	}
 }

@@ -13,10 +13,12 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/gateway"
@@ -25,6 +27,7 @@ import (
 	"quell/internal/reporter"
 	"quell/internal/store"
 	"quell/internal/syslog"
+	"quell/internal/tokens"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -39,9 +42,11 @@ type Server struct {
 	trail   *motorway.Trail
 	gateway *gateway.Gateway
 	console *console.Console
+	handler http.Handler // of the console
 	reports *reporter.Reporter
 	syslog  *syslog.Sender
 	faults  fileFaults
+	socket  socket
 	loader  loader
 	signers signers
 	started config.Config // the configuration at the start
@@ -92,15 +97,18 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	}
 	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: st.Cluster.Now, Log: log, Metrics: metrics}
 	watch(registry, st, m.Now)
-	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 3), stopReports: func() {},
+	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
 	s.signers = signers{m: m, config: s.cfg.Load, log: log, wake: make(chan struct{}, 1)}
 	s.reports = newReporter(s, cfg, registry)
 	s.syslog = syslog.New(st.Audit, log)
 	watchAudit(registry, st.Audit, s.syslog)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
-		Metrics: registry, Log: log, Version: o.Version, Insecure: cfg.Console.Insecure, Configured: s.configured,
+		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
+	s.console.Tokens = tokens.New(st.DB)
+	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
+	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()
 	s.started = cfg
 	s.countLines(registry)
 	s.faults.register(registry)
@@ -115,19 +123,22 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 const startWait = 500 * time.Millisecond
 
 // OpenForCommand opens what a single command needs when no quell runs: the store, and a
-// console on a free port of the loopback. The error is datadir.ErrInUse if another process
+// console on a Unix socket in the data folder. The error is datadir.ErrInUse if another process
 // has the data folder, or store.ErrNone.
 func OpenForCommand(ctx context.Context, o Options) (*Server, error) {
 	s, err := open(o, func(so store.Options) (*store.Store, error) { return store.Open(ctx, so) })
 	if err != nil {
 		return nil, err
 	}
-	if s.admin, err = s.gateway.Listen("console", "127.0.0.1:0", s.console.Handler()); err != nil {
+	s.socket.path = filepath.Join(o.Config.DataDir, "command.sock")
+	if err = s.socket.open(s); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	s.serve(s.admin)
 	return s, nil
 }
+
+// Socket returns the path of the console's Unix socket.
+func (s *Server) Socket() string { return s.socket.path }
 
 // Console returns the base URL of the console.
 func (s *Server) Console() string { return s.admin.URL }
@@ -184,7 +195,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		addr string
 		h    http.Handler
 	}{
-		{&s.admin, "console", cfg.Console.Listen, s.console.Handler()},
+		{&s.admin, "console", cfg.Console.Listen, s.handler},
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
@@ -196,6 +207,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		log.Warn("suppliers: " + anySupplier)
 	}
 	loaded, certificates := make(chan struct{}), make(chan struct{})
+	s.keepSocket(ctx)
 	s.background.Go(func() {
 		s.runLoader(ctx, func() {
 			s.logReady(ctx)
@@ -257,7 +269,7 @@ func (s *Server) Close() error {
 	wg.Go(func() { errs[1] = s.shutDown(ctx, s.north) })
 	wg.Wait()
 	s.await(ctx, &s.background)
-	errs[2] = s.shutDown(ctx, s.admin) // last: monitoring can read health and metrics to the end
+	errs[2] = errors.Join(s.shutDown(ctx, s.admin), s.shutDown(ctx, s.socket.close())) // last: monitoring can read health and metrics to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
 		err = errors.Join(err, s.trail.Close())
@@ -316,6 +328,7 @@ func (s *Server) apply(cfg config.Config) {
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.reports.Set(reportSettings(cfg))
 	s.syslog.Set(cfg.Syslog)
+	s.console.Access.Set(accessSettings(cfg))
 }
 
 // ReopenTrail reopens the file of the audit trail, which another program may have moved.

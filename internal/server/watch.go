@@ -24,6 +24,7 @@ func (s *Server) conditions() (list []string) {
 	}
 	list = append(list, s.faults.conditions()...)
 	list = append(list, s.reports.Conditions()...)
+	list = append(append(list, s.socket.conditions()...), s.console.Access.Conditions()...)
 	add := func(output, trouble string) {
 		if trouble != "" {
 			list = append(list, output+": "+trouble)

@@ -57,6 +57,7 @@ var tables = []table{
 	{"report", "no", true},
 	{"report_file", "stream, report_no", false},
 	{"delivery", "remote, report_no, stream", false},
+	{"token", "id", false},
 }
 
 // Copied says what was copied of one table: how many rows, and the SHA-256 of the rows in order of

@@ -17,10 +17,12 @@ import (
 	"quell/internal/outage"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
+	"quell/internal/role"
 	"quell/internal/sqldb"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
 	"quell/internal/storecopy"
+	"quell/internal/tokens"
 	"quell/internal/windows"
 )
 
@@ -50,6 +52,9 @@ func fill(t *testing.T, s *store.Store) {
 		fmt.Fprintf(&inv, "%s,ESME,SMETS2,\"Landis+Gyr ü\",E470,%s,1200023305967\n", storetest.Meter(n), storetest.Hub(n))
 	}
 	if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "list", Reader: strings.NewReader(list.String())}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := tokens.New(s.DB).Create(t.Context(), "grafana", role.Viewer, time.Hour, "bob", storetest.T0); err != nil {
 		t.Fatal(err)
 	}
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inv.String())}}

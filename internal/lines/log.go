@@ -1,32 +1,32 @@
-package main
+package lines
 
 import (
 	"cmp"
 	"encoding"
 	"fmt"
+	"io"
 	"log/slog"
 	"os/signal"
 	"syscall"
 	"time"
-
-	"quell/internal/lines"
 )
 
 const (
-	logLimit    = 8 << 20         // bytes of the log that may wait for its reader
-	logWait     = 2 * time.Second // for the reader, when the process ends
-	watchEvery  = time.Second
-	maxLogValue = 2 << 10 // bytes of a value, after which it is cut: texts in messages may be long
+	logLimit = 8 << 20 // bytes of the log that may wait for its reader
+	// WatchEvery is how often OpenLog looks whether standard error is read.
+	WatchEvery = time.Second
+	// MaxLogValue is how many bytes of a value the log has at most: texts in messages may be long.
+	MaxLogValue = 2 << 10
 )
 
-// openLog opens the log of a process that passes messages. It writes to standard error
-// through a queue, so a reader that hangs or goes away stops nothing. From now on
-// everything that the process writes to standard error goes through the queue.
-func (e *env) openLog() (*slog.Logger, *lines.Queue) {
+// OpenLog opens the log of a process that passes messages. It writes to standard error through
+// a queue of up to limit bytes (0: 8 MiB), so a reader that hangs or goes away stops nothing.
+// From now on everything that the process writes to standard error should go through the queue.
+func OpenLog(stderr io.Writer, limit int) (*slog.Logger, *Queue) {
 	signal.Ignore(syscall.SIGPIPE) // otherwise a write to standard error without a reader ends the process
 	var log *slog.Logger
-	out, aside := ownStderr(e.stderr)
-	queue := lines.New(out, cmp.Or(e.logLimit, logLimit), func(err error, lost uint64) {
+	out, aside := ownStderr(stderr)
+	queue := New(out, cmp.Or(limit, logLimit), func(err error, lost uint64) {
 		// Do not log err: nobody would read it, and the log's own lock may be held.
 		if err == nil && lost > 0 {
 			log.Error("lines of the log were lost here", "lines", lost)
@@ -37,15 +37,13 @@ func (e *env) openLog() (*slog.Logger, *lines.Queue) {
 	if aside != nil {
 		go setAside(queue, aside)
 	}
-	e.stderr = queue
-	e.end = func() { queue.Close(logWait) } // there is nowhere to report an error
 	return log, queue
 }
 
 // setAside sets standard error aside while nobody reads it. Go's runtime writes the text of
 // a panic there, and would otherwise wait for ever instead of ending the process.
-func setAside(queue *lines.Queue, aside func(bool)) {
-	for was := false; ; time.Sleep(watchEvery) {
+func setAside(queue *Queue, aside func(bool)) {
+	for was := false; ; time.Sleep(WatchEvery) {
 		if now := queue.Stuck(); now != was {
 			aside(now)
 			was = now
@@ -57,11 +55,11 @@ func setAside(queue *lines.Queue, aside func(bool)) {
 func cutValue(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindString:
-		if s := a.Value.String(); len(s) > maxLogValue {
-			a.Value = slog.StringValue(lines.Truncate(s, maxLogValue))
+		if s := a.Value.String(); len(s) > MaxLogValue {
+			a.Value = slog.StringValue(Truncate(s, MaxLogValue))
 		}
 	case slog.KindAny:
-		a.Value = slog.StringValue(lines.Truncate(textOf(a.Value.Any()), maxLogValue))
+		a.Value = slog.StringValue(Truncate(textOf(a.Value.Any()), MaxLogValue))
 	}
 	return a
 }
