@@ -121,7 +121,9 @@ func printAudit(w io.Writer, list []audit.Record) error {
 const auditPage = 10_000
 
 func verifyAudit(ctx context.Context, e *env, c *console.Client, noted audit.Head) error {
-	v, err := audit.Verify(ctx, func(ctx context.Context, after int64, _ int) (audit.Page, error) { return c.Audit(ctx, after, auditPage) }, noted)
+	v, err := audit.Verify(ctx, func(ctx context.Context, after int64, _ int) (audit.Page, error) {
+		return c.Audit(ctx, after, auditPage)
+	}, noted)
 	if err != nil {
 		return err
 	}

@@ -292,7 +292,9 @@ func TestReceiverAway(t *testing.T) {
 		}
 		write(t, s, 10, "x")
 		sender, _ := run(t, s, r.network+"://"+r.address, roots)
-		storetest.Eventually(t, "it is said that nothing listens", func() bool { return strings.Contains(sender.Trouble(), "10 wait") && strings.Contains(sender.Trouble(), "refused") })
+		storetest.Eventually(t, "it is said that nothing listens", func() bool {
+			return strings.Contains(sender.Trouble(), "10 wait") && strings.Contains(sender.Trouble(), "refused")
+		})
 		if sender.Failures() == 0 || sender.Waiting() != 10 {
 			t.Errorf("%d failures are counted, %d records wait", sender.Failures(), sender.Waiting())
 		}
