@@ -163,6 +163,9 @@ func (c *Console) allow(r *http.Request, id access.Identity, least role.Role) (b
 // recorded or not.
 const auditTimeout = time.Second
 
+// lookupTimeout limits the wait for the record of a look-up, without which it is not answered.
+const lookupTimeout = 5 * time.Second
+
 // refuse refuses a request, and records that.
 func (c *Console) refuse(w http.ResponseWriter, r *http.Request, id access.Identity, ref *refusal) {
 	why, record := ref.err.Error(), ref.status < 500
@@ -203,7 +206,9 @@ func (c *Console) audit(ctx context.Context, r *http.Request, id access.Identity
 
 // lookedUp records that MPxNs are shown, before they are. If that fails they must not be.
 func (c *Console) lookedUp(r *http.Request, object string) error {
-	if err := c.audit(r.Context(), r, caller(r), Attempt{Object: object, Outcome: Done}); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), lookupTimeout)
+	defer cancel()
+	if err := c.audit(ctx, r, caller(r), Attempt{Object: object, Outcome: Done}); err != nil {
 		return fmt.Errorf("%w: %w", errNoAudit, err)
 	}
 	return nil
