@@ -107,6 +107,10 @@ var only = map[string][]string{
 	"go.yaml.in/yaml":    {"internal/config"},
 	"github.com/rclone":  {"internal/remote", "internal/remote/remotetest"},
 	"github.com/jackc":   {"internal/sqldb"},
+	"github.com/coreos":  {"internal/access"},
+
+	"golang.org/x/oauth2":        {"internal/access"},
+	"golang.org/x/crypto/argon2": {"internal/tokens"},
 }
 
 // tables says which package keeps each table, and alone writes it, and which others read it.

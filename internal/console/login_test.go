@@ -483,6 +483,9 @@ func TestLoginInChromium(t *testing.T) {
 	w.audit.take()
 	b.open(strings.Replace(evil.URL, "127.0.0.1", "localhost", 1))
 	b.click("#win")
+	if text := b.text("pre"); !strings.Contains(text, "cross-origin") { // waits: otherwise this page may come after the next
+		t.Errorf("a form of another site: %s", text)
+	}
 	b.open(w.url + "/")
 	if name := b.text("#name"); !strings.Contains(name, "id1") {
 		t.Errorf("another site has logged out: %q", name)

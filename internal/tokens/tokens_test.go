@@ -193,3 +193,30 @@ func TestWithoutStore(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestRevokedElsewhere: what another node revokes ends here within a minute.
+func TestRevokedElsewhere(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	here, there := tokens.New(s.DB), tokens.New(s.DB)
+	text, made, err := here.Create(t.Context(), "a", role.Viewer, time.Hour, "alice", storetest.T0)
+	if err == nil {
+		_, err = here.Check(t.Context(), text, storetest.T0)
+	}
+	if err == nil {
+		_, err = there.Revoke(t.Context(), made.ID, "bob", storetest.T0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	here.Age(tokens.RememberFor / 2)
+	if _, err := here.Check(t.Context(), text, storetest.T0); err != nil {
+		t.Errorf("it is not remembered: %v", err)
+	}
+	here.Age(tokens.RememberFor / 2)
+	if _, err := here.Check(t.Context(), text, storetest.T0); !errors.Is(err, tokens.ErrWrong) {
+		t.Errorf("after %s: %v", tokens.RememberFor, err)
+	}
+	if tokens.RememberFor > time.Minute {
+		t.Error("docs/operations.md says a minute")
+	}
+}
