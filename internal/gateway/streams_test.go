@@ -167,7 +167,7 @@ func TestStreamStalls(t *testing.T) {
 // TestStreamWaitsForNextHop: that a next hop takes nothing for longer than a sender may
 // stall does not count against the sender.
 func TestStreamWaitsForNextHop(t *testing.T) {
-	t.Parallel() // it waits more than it computes
+	t.Parallel()          // it waits more than it computes
 	const size = 32 << 20 // more than the kernel takes
 	w := startedWorldWith(t, Limits{Sender: time.Second})
 	ca := newAuthority(t, "authority")
@@ -338,9 +338,22 @@ func TestStreamSmuggling(t *testing.T) {
 		if _, status, body, reset := f.answer(); status == "200" || status == "" && !reset {
 			t.Errorf("%s: status %q, reset %t: %s", name, status, reset, body)
 		}
+		if messages.Load() > 0 {
+			t.Fatalf("%s: it passed", name)
+		}
 	}
 	if messages.Load() > 0 {
 		t.Errorf("%d passed", messages.Load())
+	}
+	for _, length := range []string{"+66", "x", "-1", "0x5", "5, 5", "99999999999999999999"} {
+		f := ca.sender(l)
+		f.post(1, "text/plain", false, "content-length", length) // and no body yet
+		if _, status, body, _ := f.answer(); status != "400" {
+			t.Errorf("length %s: status %q: %s", length, status, body)
+		}
+	}
+	if messages.Load() > 0 {
+		t.Errorf("with odd lengths %d passed", messages.Load())
 	}
 }
 
