@@ -38,11 +38,11 @@ func ParseName(s string) (Name, error) {
 	case prefix == "IP:":
 		ip, err := netip.ParseAddr(n.value)
 		if err != nil {
-			return Name{}, fmt.Errorf("%q has no IP address after IP:", s)
+			return Name{}, fmt.Errorf("%q has no IP address behind its colon", s)
 		}
 		n.value = ip.Unmap().String()
 	case prefix == "DNS:" && strings.Contains(n.value, "*"):
-		return Name{}, fmt.Errorf("%q: * is no pattern here: name each host", s)
+		return Name{}, fmt.Errorf("%q is a pattern: name each host", s)
 	case prefix != "CN=" && prefix != "DNS:" && prefix != "URI:":
 		return Name{}, fault
 	}

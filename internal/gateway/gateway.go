@@ -18,6 +18,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -175,6 +176,10 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 			g.refuse(t.out, d, "tunnel", status, why)
 			return
 		}
+		if !hasOneLength(r) {
+			g.refuse(t.out, d, "length", http.StatusBadRequest, "the message does not say one length")
+			return
+		}
 		b := motorway.Body{XML: isXML(r)}
 		if b.XML && in != nil {
 			var err error
@@ -248,6 +253,18 @@ func refuseTunnel(r *http.Request) (status int, why string) {
 		return http.StatusNotImplemented, "Upgrade" + text
 	}
 	return 0, ""
+}
+
+// hasOneLength reports whether a message says its length at most once, and as a number. Of
+// HTTP/2, net/http takes the first of several, and 0 for what is none. The body comes later,
+// so an empty message would pass before that shows.
+func hasOneLength(r *http.Request) bool {
+	said := r.Header["Content-Length"]
+	if r.ProtoMajor != 2 || len(said) == 0 {
+		return true
+	}
+	_, err := strconv.ParseUint(said[0], 10, 63)
+	return err == nil && len(said) == 1
 }
 
 // offersHTTP reports whether a sender offers to switch only to another version of HTTP

@@ -99,11 +99,15 @@ func (s *streams) get(ctx context.Context, addr string, fresh bool) (_ *stream, 
 	return &stream{cc, hopConnOf(t)}, false, nil, nil
 }
 
-// put keeps a connection for the next message, as soon as its own is done.
-func (s *streams) put(c *stream) {
-	keep := sync.OnceFunc(func() { s.keep(c) })
+// put keeps a connection for the next message, as soon as its own is done, and then calls
+// done. The message was sent and answered to the end.
+func (s *streams) put(c *stream, done func()) {
+	keep := sync.OnceFunc(func() {
+		done()
+		s.keep(c)
+	})
 	if c.InFlight() > 0 && c.Available() > 0 {
-		// An answer without a body was read before its stream has ended.
+		// The answer was read a moment before its stream ends.
 		c.SetStateHook(func(cc *http.ClientConn) {
 			if cc.InFlight() == 0 {
 				keep()
@@ -204,10 +208,17 @@ func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent boo
 		return nil, unsent, err
 	}
 	res.Request = r
-	res.Body = &streamedAnswer{ReadCloser: res.Body, done: sync.OnceFunc(func() {
+	a := &streamedAnswer{ReadCloser: res.Body}
+	a.done = sync.OnceFunc(func() {
 		w.end()
-		cancel(nil)
-	}), put: sync.OnceFunc(func() { s.put(c) }), drop: sync.OnceFunc(func() { go c.Close() })}
+		if a.ended.Load() && w.isSent() {
+			s.put(c, func() { cancel(nil) })
+			return
+		}
+		cancel(nil) // resets the stream
+		go c.Close()
+	})
+	res.Body = a
 	return res, false, nil
 }
 
@@ -316,12 +327,19 @@ func (p *progress) Close() error {
 	return p.body.Close()
 }
 
+// isSent reports whether the whole message was sent.
+func (p *progress) isSent() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hasAll || p.body == nil
+}
+
 // streamedAnswer is an answer of HTTP/2. When it was read to its end, its connection is
 // kept; when it is closed before, so is the connection.
 type streamedAnswer struct {
 	io.ReadCloser
-	ended           atomic.Bool
-	done, put, drop func() // each does nothing the second time
+	ended atomic.Bool
+	done  func() // does nothing the second time
 }
 
 func (a *streamedAnswer) Read(p []byte) (int, error) {
@@ -335,10 +353,5 @@ func (a *streamedAnswer) Read(p []byte) (int, error) {
 func (a *streamedAnswer) Close() error {
 	err := a.ReadCloser.Close()
 	a.done()
-	if a.ended.Load() {
-		a.put()
-	} else {
-		a.drop()
-	}
 	return err
 }
