@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"database/sql"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -234,23 +233,9 @@ func (s secrets) shownAtTheEnd(t *testing.T, p *process, i *installation, dirs .
 // configuration is changed.
 func TestSecretsOfTheStore(t *testing.T) {
 	server := storetest.Start(t)
-	admin, err := sql.Open("pgx", server.URL("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer admin.Close()
 	s := secrets{}
 	right := s.plant("right")
-	for _, query := range []string{
-		"CREATE ROLE locked LOGIN PASSWORD '" + right + "'",
-		"CREATE DATABASE quell OWNER locked",
-		"COPY (VALUES ('local all locked scram-sha-256'), ('local all all trust')) TO '" + filepath.Join(server.Dir, "data", "pg_hba.conf") + "'",
-		"SELECT pg_reload_conf()",
-	} {
-		if _, err := admin.Exec(query); err != nil {
-			t.Fatal(err)
-		}
-	}
+	lockedDatabase(t, server, right)
 	proxy := remotetest.NewProxy(t, server.Socket())
 	address := func(password string) string {
 		u := url.URL{Scheme: "postgres", User: url.UserPassword("locked", password), Host: proxy.Addr, Path: "/quell", RawQuery: "sslmode=disable"}
