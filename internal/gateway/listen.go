@@ -62,6 +62,10 @@ func connections(descriptors uint64) int {
 	return int(min(max((descriptors-reserved)/4, 16), maxConnections))
 }
 
+// maxHead is how many bytes the head of a request may have; net/http adds 4 KiB. Every
+// connection may have such a head at the same time.
+const maxHead = 64 << 10
+
 // descriptors returns how many descriptors the process may have.
 func descriptors() uint64 {
 	var limit syscall.Rlimit
@@ -105,6 +109,7 @@ func (g *Gateway) Listen(name, addr string, h http.Handler) (*Listener, error) {
 			c.idle.Store(0)
 		}
 	}
+	srv.MaxHeaderBytes = maxHead
 	if name != "console" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
