@@ -513,7 +513,7 @@ func (s *strike) effect(before, after []outage.Activation) string {
 // TestHostileCost holds what an attack costs: reading it takes memory in proportion to its
 // length, and not much more time than a message of the same length without any harm in it.
 func TestHostileCost(t *testing.T) {
-	const rounds = 8
+	const rounds = 4
 	read := func(b []byte) {
 		if m, _ := duis.Read(b); m.Payload != nil {
 			gbcs.ReadCS06(m.Payload)

@@ -28,7 +28,7 @@ const executions = "QUELL_TEST_EXECUTIONS"
 func TestMutated(t *testing.T) {
 	n, err := strconv.Atoi(os.Getenv(executions))
 	if err != nil {
-		n = 50_000
+		n = 20_000
 	}
 	seed, err := strconv.ParseUint(os.Getenv("QUELL_TEST_SEED"), 10, 64)
 	if err != nil {
