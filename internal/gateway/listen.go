@@ -62,8 +62,8 @@ func connections(descriptors uint64) int {
 	return int(min(max((descriptors-reserved)/4, 16), maxConnections))
 }
 
-// maxHead is how many bytes the head of a request may have; net/http adds 4 KiB. Every
-// connection may have such a head at the same time.
+// maxHead is how many bytes the head of a request or of an answer may have; net/http adds
+// 4 KiB to that of a request. Every connection may have such a head at the same time.
 const maxHead = 64 << 10
 
 // descriptors returns how many descriptors the process may have.

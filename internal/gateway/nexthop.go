@@ -81,6 +81,7 @@ type carrier struct {
 func (g *Gateway) newCarrier() *carrier {
 	c := &carrier{kept: g.newTransport(), fresh: g.newTransport()}
 	c.fresh.MaxIdleConnsPerHost = -1 // keep none, without a header that says so
+	c.kept.MaxResponseHeaderBytes, c.fresh.MaxResponseHeaderBytes = maxHead, maxHead
 	return c
 }
 
