@@ -1,6 +1,6 @@
 .PHONY: build check test generate bench fuzz mutants demo release release-check clean
 
-FUZZTIME ?= 10s
+FUZZTIME ?= 1m
 
 # "make build DEVICE_LIST=FILE" builds that device list in.
 build: export DEVICE_LIST := $(value DEVICE_LIST)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
@@ -48,6 +49,9 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	if !config.IsPostgres(*to) {
 		return errUsage{"say where to: --to postgres://..."}
 	}
+	if hasPassword(*to) {
+		return errUsage{"--to has a password, which others can see in the list of processes: put it into PGPASSWORD, or into a file that PGPASSFILE names"}
+	}
 	p := newProgress(e, "copying", 0, inRows)
 	list, err := storecopy.Copy(ctx, dir, *to, slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError})), p.set)
 	p.end()
@@ -65,4 +69,14 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	w.Flush()
 	fmt.Fprintln(e.stdout, "The copy is complete. Set \"store\" in the configuration before you start quell again.")
 	return nil
+}
+
+// hasPassword reports whether the address of a database has a password in it.
+func hasPassword(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil {
+		return false // the address is refused
+	}
+	_, has := u.User.Password()
+	return has || u.Query().Has("password")
 }

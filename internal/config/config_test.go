@@ -171,7 +171,7 @@ q.yaml: northbound.next_hop: is required: the URL to forward messages to, such a
 		"unknown anchor":   {"window: *w" + hops, nil, "q.yaml: unknown anchor 'w' referenced"},
 		"two documents":    {hops + "---\nwindow: 1m\n", nil, "q.yaml:4: a second YAML document; the configuration must be one document"},
 		"no mapping":       {"- window\n", nil, "q.yaml:1: the file: must be keys and values, but is a list" + missing},
-		"section is text":  {"console: here" + hops, nil, `q.yaml:1: console: must be keys and values, but is "here"`},
+		"section is text":  {"console: here" + hops, nil, `q.yaml:1: console: must be keys and values, but is text`},
 		"unknown keys": {"windw: 1m\nkeep_log: 1d\nNext-Hop: x\nconsole:\n  listn: x\n<<: {window: 1m}\nhousekeeping.keep_log: 1d\n" + hops, nil, `
 q.yaml:1: unknown key "windw"; did you mean window?
 q.yaml:2: unknown key "keep_log"; did you mean housekeeping.keep_log?
@@ -211,11 +211,11 @@ q.yaml:4: report.system_id: "a_b" is not 1 to 40 letters, digits and hyphens
 q.yaml:2: report.every: must be at least 1s and divide a day without remainder, or be whole days, not 7m
 q.yaml:3: report.max_bytes: must be at least 64KiB, not 10`},
 		"remotes": {"report:\n  remotes: [esi]\n  max_bytes: 1MB/s" + hops, []string{"QUELL_REPORT_KEEP=1"}, `
-q.yaml:2: report.remotes: item 1: must have the keys name, target, filter, but is "esi"
+q.yaml:2: report.remotes: item 1: must have the keys name, target, filter, but is text
 q.yaml:3: report.max_bytes: "1MB/s" is not a size such as 10MiB, 500kB or 65536
 QUELL_REPORT_KEEP: report.keep: "1" is not a duration such as 250ms, 90s, 30m or 1d12h`},
 		"a remote twice":             {"report: {remotes: [{name: esi, target: x}, {name: esi, target: y}]}" + hops, nil, `q.yaml:1: report.remotes: item 2: name: "esi" is used twice`},
-		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: must be a list, but is "esi:/inbound"`},
+		"remotes in the environment": {hops, []string{"QUELL_REPORT_REMOTES=esi:/inbound"}, `QUELL_REPORT_REMOTES: report.remotes: must be a list, but is text`},
 		"environment": {hops, []string{"QUELL_WINDOWS=1m", "QUELL_KEEP=1", "QUELL_WINDOW=x", "QUELL_CONSOLE_INSECURE=yes", "QUELL_TRACK=", "QUELL_SWITCH=maybe"}, `
 unknown environment variable QUELL_WINDOWS; did you mean QUELL_WINDOW?
 unknown environment variable QUELL_KEEP

@@ -126,7 +126,7 @@ func (l *loader) readSection(prefix string, n *yaml.Node) {
 		if section == "" {
 			section = "the file"
 		}
-		l.fail(n.Line, "%s: must be keys and values, but is %s", section, nodeText(n))
+		l.fail(n.Line, "%s: must be keys and values, but is %s", section, kindText(n))
 		return
 	}
 	seen := map[string]int{}
@@ -239,7 +239,11 @@ func setNode(v reflect.Value, n *yaml.Node) error {
 		return setText(v, n.Value)
 	}
 	if n.Kind != yaml.SequenceNode {
-		return fmt.Errorf("must be %s, but is %s", typeText(v.Type()), nodeText(n))
+		is := nodeText(n)
+		if v.Type().Elem().Kind() == reflect.Struct {
+			is = kindText(n)
+		}
+		return fmt.Errorf("must be %s, but is %s", typeText(v.Type()), is)
 	}
 	v.SetZero()
 	list := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
@@ -279,7 +283,7 @@ func setItem(v reflect.Value, n *yaml.Node) error {
 		fields[name] = v.Field(i)
 	}
 	if n.Kind != yaml.MappingNode {
-		return fmt.Errorf("must have the keys %s, but is %s", strings.Join(known, ", "), nodeText(n))
+		return fmt.Errorf("must have the keys %s, but is %s", strings.Join(known, ", "), kindText(n))
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -427,4 +431,13 @@ func nodeText(n *yaml.Node) string {
 		return fmt.Sprintf("%q", n.Value)
 	}
 	return fmt.Sprintf("the %s %s (in quotes it would be text)", strings.TrimPrefix(n.ShortTag(), "!!"), n.Value)
+}
+
+// kindText is nodeText without the text itself, for what is in place of keys and values: that
+// may be a target with a password.
+func kindText(n *yaml.Node) string {
+	if n.ShortTag() == "!!str" {
+		return "text"
+	}
+	return nodeText(n)
 }

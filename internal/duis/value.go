@@ -65,7 +65,12 @@ func base64Binary(b []byte) []byte {
 		return nil
 	}
 	if strictxml.ContainsSpace(b) {
-		b = bytes.Join(bytes.Fields(b), nil)
+		b = bytes.Map(func(r rune) rune {
+			if strings.ContainsRune(" \t\r\n", r) {
+				return -1
+			}
+			return r
+		}, b) // XML's white space only: bytes.Fields has Unicode's
 	}
 	p := make([]byte, base64.StdEncoding.DecodedLen(len(b)))
 	n, err := base64.StdEncoding.Strict().Decode(p, b)

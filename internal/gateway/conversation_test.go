@@ -285,6 +285,14 @@ func (c *conversation) act(p *party, what string) {
 		c.get(p, fmt.Appendf(nil, "%s\r\n", words[1]))
 		c.get(p, p.got.take(c.number(words[1], 16)))
 		c.get(p, []byte("\r\n"))
+	case len(words) > 3 && words[2] == "times":
+		_, quoted, _ := strings.Cut(rest, " times ")
+		text := bytes.Repeat(literal(quoted), c.number(words[1], 10))
+		if words[0] == "sends" {
+			p.send(text)
+		} else {
+			c.get(p, text)
+		}
 	case words[0] == "sends" && strings.HasSuffix(rest, " bytes"):
 		p.send(p.sent.take(c.number(words[1], 10)))
 	case words[0] == "gets" && strings.HasSuffix(rest, " bytes"):

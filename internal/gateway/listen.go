@@ -64,6 +64,10 @@ func connections(descriptors uint64) int {
 	return int(min(max((descriptors-reserved)/4, 16), maxConnections))
 }
 
+// maxHead is how many bytes the head of a request or of an answer may have; net/http adds
+// 4 KiB to that of a request. Every connection may have such a head at the same time.
+const maxHead = 64 << 10
+
 // descriptors returns how many descriptors the process may have.
 func descriptors() uint64 {
 	var limit syscall.Rlimit
@@ -145,6 +149,7 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 			c.idle.Store(0)
 		}
 	}
+	srv.MaxHeaderBytes = maxHead
 	if name != "console" && name != "socket" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}

@@ -124,6 +124,7 @@ type carrier struct {
 func (g *Gateway) newCarrier(secure *tls.Config) *carrier {
 	c := &carrier{kept: g.newTransport(secure), fresh: g.newTransport(secure), streams: g.newStreams(secure)}
 	c.fresh.MaxIdleConnsPerHost = -1 // keep none, without a header that says so
+	c.kept.MaxResponseHeaderBytes, c.fresh.MaxResponseHeaderBytes = maxHead, maxHead
 	return c
 }
 

@@ -1,9 +1,11 @@
 package remote
 
 import (
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -132,12 +134,30 @@ func redact(err error, secrets ...string) error {
 	}
 	text := userinfo.ReplaceAllString(query.ReplaceAllString(err.Error(), "$1?…"), "://…@")
 	for _, s := range secrets {
-		text = strings.ReplaceAll(text, s, "…")
+		text = encoded(s).ReplaceAllString(strings.ReplaceAll(text, s, "…"), "…")
 	}
 	if text != err.Error() {
 		return redacted{text, err}
 	}
 	return err
+}
+
+// encoded matches a secret as it is in a URL, and in base64, where other bytes may be around it:
+// a server may repeat what it was sent, and a user with a password is sent as "Basic" and
+// their base64.
+func encoded(secret string) *regexp.Regexp {
+	var forms []string
+	for _, s := range []string{url.QueryEscape(secret), url.PathEscape(secret), strings.TrimPrefix(url.UserPassword("", secret).String(), ":")} {
+		forms = append(forms, "(?i:"+regexp.QuoteMeta(s)+")")
+	}
+	for before := range 3 {
+		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, before), secret...))
+		text = text[(before*8+5)/6 : (before+len(secret))*8/6] // the signs that depend on the secret alone
+		for _, s := range []string{text, strings.NewReplacer("+", "-", "/", "_").Replace(text)} {
+			forms = append(forms, `[\w+/=-]*`+regexp.QuoteMeta(s)+`[\w+/=-]*`)
+		}
+	}
+	return regexp.MustCompile(strings.Join(forms, "|"))
 }
 
 // secrets returns the values of the options that are secret.

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -321,5 +323,18 @@ func TestRedact(t *testing.T) {
 	}
 	if redact(nil) != nil {
 		t.Error("no error becomes one")
+	}
+	const secret = "p/+&w?\xfb"
+	for _, c := range []struct{ text, want string }{
+		{"not " + secret, "not …"},
+		{"not " + url.QueryEscape(secret) + " nor " + strings.ToLower(url.PathEscape(secret)), "not … nor …"},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte("me:"+secret)) + ": 403", "Basic …: 403"},
+		{"Basic " + base64.StdEncoding.EncodeToString([]byte("you:"+secret+":x")) + ": 403", "Basic …: 403"},
+		{"Basic " + base64.URLEncoding.EncodeToString([]byte("they:"+secret)) + ": 403", "Basic …: 403"},
+		{"Basic authentication failed", "Basic authentication failed"},
+	} {
+		if err := redact(errors.New(c.text), secret); err.Error() != c.want {
+			t.Errorf("%q: %v", c.text, err)
+		}
 	}
 }

@@ -121,7 +121,8 @@ type Name struct {
 	Report               int64
 }
 
-// ParseName reads the name of a file; ok is false if it is not one of a report file.
+// ParseName reads the name of a file; ok is false if it is not one of a report file, with the
+// number as NameOf writes it.
 func ParseName(name string) (f Name, ok bool) {
 	parts := strings.Split(strings.TrimSuffix(name, ".csv"), "_")
 	if !strings.HasSuffix(name, ".csv") || len(parts) < 5 || len(parts) > 6 || parts[0] != formatName {
@@ -132,7 +133,7 @@ func ParseName(name string) (f Name, ok bool) {
 	if len(parts) == 6 {
 		f.Stream = parts[5]
 	}
-	return f, err == nil
+	return f, err == nil && no > 0 && parts[4] == fmt.Sprintf("%08d", no)
 }
 
 // Writer writes one file: call Header, then Event, Correction and Entry for all events,
