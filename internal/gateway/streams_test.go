@@ -769,3 +769,32 @@ func TestStreamRace(t *testing.T) {
 	}
 	t.Log(answered.Load(), "of 400 answered")
 }
+
+// TestStreamIdle: a connection of HTTP/2 without a message is closed, to a next hop after
+// next_hop_idle, and from a sender after its own limit.
+func TestStreamIdle(t *testing.T) {
+	w := startedWorldWith(t, Limits{NextHopIdle: 200 * time.Millisecond, KeepAlive: 200 * time.Millisecond})
+	h := w.streamNextHop()
+	done := w.sending(activateNow(1, 1))
+	f := h.conn()
+	stream, _, _ := f.message()
+	f.headers(stream, true, ":status", "200")
+	if r := <-done; r.status != 200 {
+		t.Fatalf("status %d: %s", r.status, r.body)
+	}
+	at := time.Now()
+	for f.next() != nil {
+	}
+	if took := time.Since(at); took > long/2 {
+		t.Errorf("the next hop's connection is kept for %v", took)
+	}
+	ca := newAuthority(t, "authority")
+	l := w.listenTLS(outage.North, &ListenerTLS{Source: ca.source("quell"), Need: true})
+	s := ca.sender(l)
+	at = time.Now()
+	for s.next() != nil {
+	}
+	if took := time.Since(at); took > long/2 {
+		t.Errorf("the sender's connection is kept for %v", took)
+	}
+}
