@@ -2,13 +2,14 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +18,10 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/devca"
 	"quell/internal/outage"
 	"quell/internal/remote"
+	"quell/internal/role"
 	"quell/internal/server"
 	"quell/internal/sim"
 )
@@ -33,7 +36,7 @@ const demoWindow = 4 * time.Second
 
 func demo(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("It starts quell on free ports of this machine, with windows of a few seconds and stand-ins for its next hops, and\n" +
-		"sends DUIS messages through it. The exit status is 1 if any result is not as expected.")
+		"sends DUIS messages through it: signed ones, over TLS. The exit status is 1 if any result is not as expected.")
 	stay := fs.Bool("stay", false, "keep quell running at the end, until it is interrupted")
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
@@ -65,6 +68,10 @@ type demonstration struct {
 	hops            []*http.Server
 	sys             *server.Server
 	log             *os.File
+
+	ca     *devca.Authority
+	sender *tls.Config     // of suppliers and hubs
+	client *console.Client // with a token
 }
 
 func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
@@ -79,6 +86,9 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 		return nil, err
 	}
 	if err := os.Mkdir(filepath.Join(dir, "delivered"), 0o700); err != nil {
+		return nil, err
+	}
+	if err := d.certificates(&cfg); err != nil {
 		return nil, err
 	}
 	cfg.Report.Remotes = []config.Remote{{Name: "folder", Target: filepath.Join(dir, "delivered")}}
@@ -110,13 +120,52 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 		return nil, err
 	}
 	// The other commands need no more to find it.
-	u, err := url.Parse(d.sys.Console())
-	if err != nil {
-		return nil, err
-	}
 	d.configFile = filepath.Join(dir, "quell.yaml")
-	text := fmt.Sprintf("data_dir: %s\nsouthbound: {next_hop: %q}\nnorthbound: {next_hop: %q}\nconsole: {listen: %q}\n", cfg.DataDir, cfg.Southbound.NextHop, cfg.Northbound.NextHop, u.Host)
-	return d, os.WriteFile(d.configFile, []byte(text), 0o600)
+	text := fmt.Sprintf("data_dir: %s\nsouthbound: {next_hop: %q}\nnorthbound: {next_hop: %q}\nconsole: {listen: %q, tls: {cert: %s, key: %s}}\n",
+		cfg.DataDir, cfg.Southbound.NextHop, cfg.Northbound.NextHop, strings.TrimPrefix(d.sys.Console(), "https://"), cfg.Console.TLS.Cert, cfg.Console.TLS.Key)
+	return d, errors.Join(os.WriteFile(d.configFile, []byte(text), 0o600), d.token(ctx, &cfg))
+}
+
+// certificates makes an authority, and certificates of quell, its next hops and its senders. Each
+// side of each connection must show its own.
+func (d *demonstration) certificates(cfg *config.Config) (err error) {
+	dir := filepath.Join(d.dir, "tls")
+	if d.ca, err = devca.New("authority of the demo"); err != nil {
+		return err
+	}
+	file := func(name string) string { return filepath.Join(dir, name) }
+	err = errors.Join(os.Mkdir(dir, 0o700), os.WriteFile(file("ca.crt"), d.ca.PEM(), 0o600),
+		d.ca.Write(dir, "quell", devca.Request{Name: "quell", SANs: []string{"127.0.0.1"}}))
+	if err != nil {
+		return err
+	}
+	sender, err := d.ca.Pair(devca.Request{Name: "sender"})
+	if err != nil {
+		return err
+	}
+	trusted := x509.NewCertPool()
+	trusted.AddCert(d.ca.Cert)
+	d.sender = &tls.Config{Certificates: []tls.Certificate{sender}, RootCAs: trusted, MinVersion: tls.VersionTLS13}
+	south, north, console := &cfg.Southbound, &cfg.Northbound, &cfg.Console
+	south.TLS.Cert, south.TLS.Key, south.TLS.ClientCA, south.TLS.Allow = file("quell.crt"), file("quell.key"), file("ca.crt"), []string{"CN=sender"}
+	south.NextHopTLS.CA, south.NextHopTLS.Cert, south.NextHopTLS.Key = file("ca.crt"), file("quell.crt"), file("quell.key")
+	north.TLS, north.NextHopTLS = south.TLS, south.NextHopTLS
+	console.TLS.Cert, console.TLS.Key = file("quell.crt"), file("quell.key")
+	return nil
+}
+
+// token creates a token, as this user on the console's socket. The demo then uses the console
+// over TLS with it.
+func (d *demonstration) token(ctx context.Context, cfg *config.Config) error {
+	made, err := (&console.Client{Socket: d.sys.Socket()}).CreateToken(ctx, console.TokenRequest{Name: "demo", Role: role.Operator.String()})
+	if err != nil {
+		return err
+	}
+	if d.client, err = consoleOf(cfg); err != nil {
+		return err
+	}
+	d.client.Base, d.client.Token = d.sys.Console(), made.Text
+	return os.WriteFile(filepath.Join(d.dir, "token"), []byte(made.Text+"\n"), 0o600)
 }
 
 func (d *demonstration) hop(h http.Handler) (string, error) {
@@ -124,10 +173,15 @@ func (d *demonstration) hop(h http.Handler) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	own, err := d.ca.Pair(devca.Request{Name: "next hop", SANs: []string{"127.0.0.1"}})
+	if err != nil {
+		return "", err
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, TLSConfig: &tls.Config{
+		Certificates: []tls.Certificate{own}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: d.sender.RootCAs, MinVersion: tls.VersionTLS13}}
 	d.hops = append(d.hops, srv)
-	go srv.Serve(l) // until close
-	return "http://" + l.Addr().String(), nil
+	go srv.ServeTLS(l, "", "") // until close
+	return "https://" + l.Addr().String(), nil
 }
 
 func writeFile(name string, write func(io.Writer) error) error {
@@ -148,8 +202,8 @@ func (d *demonstration) close() error {
 
 // run sends the messages and prints the results.
 func (d *demonstration) run(ctx context.Context, e *env) error {
-	fmt.Fprintf(e.stdout, "quell is between the suppliers and hubs of a made-up town and its next hops. A window lasts %v here, and 30m in real use.\n\n", demoWindow)
-	q := sim.Quell{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow, DSP: &d.dsp, Users: &d.users}
+	fmt.Fprintf(e.stdout, "quell is between the suppliers and hubs of a made-up town and its next hops. A window lasts %v here, and 30m in real use.\nAll connections use TLS with certificates that were made for this, 11.3s and AD1s must be signed, and the console wants a token.\n\n", demoWindow)
+	q := sim.Quell{South: d.sys.Southbound(), North: d.sys.Northbound(), Window: demoWindow, DSP: &d.dsp, Users: &d.users, TLS: d.sender}
 	results, err := q.Run(ctx, d.town, func(line string) { fmt.Fprintf(e.stdout, "%s  %s\n", time.Now().UTC().Format(time.TimeOnly), line) })
 	if err != nil {
 		return err
@@ -178,7 +232,7 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	if err := d.report(ctx, e); err != nil {
 		return err
 	}
-	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt,\nsigners (the certificates of those who signed the messages).\n", d.dir)
+	fmt.Fprintf(e.stdout, "\nIts files are in %s: data/quell.db (the store), data/reports (the reports), data/audit/trail.jsonl (the Service\nAudit Trail), delivered (the folder that reports go to), quell.log, inventory.csv, device-list.txt, signers (the\ncertificates of those who signed), tls (those of quell's connections), token (for the console).\n", d.dir)
 	if differ > 0 {
 		return fmt.Errorf("%d of %d kinds are not as expected", differ, len(results))
 	}
@@ -189,12 +243,11 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 // report cuts a report, waits for its delivery to a folder, and verifies the file there, as
 // its receiver would.
 func (d *demonstration) report(ctx context.Context, e *env) error {
-	c := console.Client{Socket: d.sys.Socket()}
-	r, err := c.CutReport(ctx)
+	r, err := d.client.CutReport(ctx)
 	if err != nil {
 		return err
 	}
-	if r, err = awaitDelivery(ctx, &c, r, ""); err != nil {
+	if r, err = awaitDelivery(ctx, d.client, r, ""); err != nil {
 		return err
 	}
 	fmt.Fprintf(e.stdout, "\nThe log leaves quell as a report. Its consolidated file goes to a folder here; in real use by SFTP or to SharePoint:\n\n")
@@ -209,8 +262,7 @@ func (d *demonstration) report(ctx context.Context, e *env) error {
 
 // suppressionLog prints the suppression log, which it asks the console for.
 func (d *demonstration) suppressionLog(ctx context.Context, e *env) error {
-	c := console.Client{Socket: d.sys.Socket()}
-	log, err := c.Suppressions(ctx, 0, 1000)
+	log, err := d.client.Suppressions(ctx, 0, 1000)
 	if err != nil {
 		return err
 	}

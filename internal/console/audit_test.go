@@ -49,6 +49,7 @@ func TestAudited(t *testing.T) {
 		t.Fatal("a refusal is never recorded")
 	}
 	const there = "192.0.2.1:9"
+	request(200, "socket, uid 0", "", "POST", "/api/v1/tokens", `{"name":"spare","role":"viewer"}`)
 	request(200, there, token, "GET", "/api/v1/status", "")
 	request(200, there, token, "GET", "/api/v1/explain?id=1200023305967", "")
 	request(400, there, token, "GET", "/api/v1/explain?id=x", "") // nothing was shown
@@ -74,6 +75,9 @@ func TestAudited(t *testing.T) {
 	}
 	var have []string
 	for _, r := range records(t, c) {
+		if strings.Split(r, "|")[2] == "" {
+			t.Errorf("a record does not say where it comes from: %s", r)
+		}
 		if !strings.Contains(r, "|token|") { // the one that was made above
 			have = append(have, r)
 		}

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,7 @@ type Quell struct {
 	South, North string        // base URLs of its listeners
 	Window       time.Duration // its setting "window"; 1 s or more
 	DSP, Users   *NextHop
+	TLS          *tls.Config // with which senders connect; nil if the URLs are http
 }
 
 // Result is the result of one kind of traffic. Expected and Got are short texts for a
@@ -63,7 +65,7 @@ var errStalled = errors.New("the machine stalled")
 // window's boundary, Run starts again in other homes, up to the number of tries. It returns
 // an error if ctx ends, or if the machine was too slow each time. Differences are no error.
 func (q Quell) Run(ctx context.Context, t *Town, log func(line string)) ([]Result, error) {
-	transport := &http.Transport{MaxIdleConnsPerHost: 32, DisableCompression: true}
+	transport := &http.Transport{MaxIdleConnsPerHost: 32, DisableCompression: true, TLSClientConfig: q.TLS, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	arrived := 0 // at the next hops, of the messages that were sent

@@ -123,6 +123,7 @@ func (ts *Tokens) Create(ctx context.Context, name string, r role.Role, valid ti
 	if err != nil {
 		return "", t, err
 	}
+	e := events.Event{At: at, Who: who, What: "token", New: fmt.Sprintf("%s (%s), %s, until %s", name, id, r, t.Expires.Format(time.RFC3339)), Why: "created"}.By(ctx)
 	err = ts.db.Do(ctx, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) error {
 		var other string
 		var n int
@@ -145,7 +146,7 @@ func (ts *Tokens) Create(ctx context.Context, name string, r role.Role, valid ti
 			id, name, r.String(), hash, sqldb.Micros(t.Created), sqldb.Text(who), sqldb.Micros(t.Expires)); err != nil {
 			return err
 		}
-		return events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "token", New: fmt.Sprintf("%s (%s), %s, until %s", name, id, r, t.Expires.Format(time.RFC3339)), Why: "created"})
+		return events.Insert(ctx, tx, e)
 	})
 	if err != nil {
 		return "", t, err
@@ -158,6 +159,7 @@ func (ts *Tokens) Create(ctx context.Context, name string, r role.Role, valid ti
 func (ts *Tokens) Revoke(ctx context.Context, id, who string, at time.Time) (Token, error) {
 	ts.forget() // also those that are checked now
 	defer ts.forget()
+	e := events.Event{At: at, Who: who, What: "token", Why: "revoked"}.By(ctx)
 	var was Token // of an earlier try, whose answer may be lost; only the writer uses it
 	return sqldb.Write(ctx, ts.db, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Token, error) {
 		list, _, err := read(ctx, tx, `WHERE id = ?`, id)
@@ -171,7 +173,8 @@ func (ts *Tokens) Revoke(ctx context.Context, id, who string, at time.Time) (Tok
 		if err := tx.Later(ctx, `DELETE FROM token WHERE id = ?`, id); err != nil {
 			return was, err
 		}
-		return was, events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "token", Old: fmt.Sprintf("%s (%s), %s", was.Name, id, was.Role), Why: "revoked"})
+		e.Old = fmt.Sprintf("%s (%s), %s", was.Name, id, was.Role)
+		return was, events.Insert(ctx, tx, e)
 	})
 }
 
