@@ -44,7 +44,7 @@ var imports = map[string][]string{
 	"internal/tokens":    {"internal/role", "internal/events", "internal/sqldb"},
 	"internal/access":    {"internal/tokens", "internal/role"},
 	"internal/cluster":   {"internal/sqldb"},
-	"internal/devices":   {"internal/events", "internal/sqldb", "internal/duis", "internal/outage"},
+	"internal/devices":   {"internal/events", "internal/sqldb", "internal/lines", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},

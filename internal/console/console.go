@@ -61,8 +61,10 @@ type Console struct {
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
-	Access   *access.Access
-	Tokens   *tokens.Tokens
+	// Manufacturers finds the listed meters that are not tracked for their manufacturer.
+	Manufacturers *devices.ManufacturerCheck
+	Access        *access.Access
+	Tokens        *tokens.Tokens
 	// Configured returns the configuration key that names the files of the "inventory" or the
 	// "devices", "" if there is none. If there is one, an import by hand needs Force.
 	Configured func(kind string) string
@@ -72,7 +74,6 @@ type Console struct {
 	Conditions func() []string
 
 	drain  drain
-	others otherCheck
 	routes []Route
 
 	// Where records go: to Audit, except in tests.
@@ -92,7 +93,7 @@ type drain struct {
 func (c *Console) Drain() {
 	c.draining()
 	c.drain.end()
-	c.others.stop()
+	c.Manufacturers.Stop()
 }
 
 // draining returns a context that ends when Drain is called.
@@ -215,7 +216,7 @@ func (c *Console) status(r *http.Request) Status {
 	if s.Inventory.No == 0 {
 		wrong("there is no inventory: nothing is tracked")
 	}
-	if text := c.otherManufacturers(s.DeviceList, s.Inventory); text != "" {
+	if text := c.Manufacturers.Sentence(s.DeviceList, s.Inventory); text != "" {
 		wrong("%s", text)
 	}
 	return s

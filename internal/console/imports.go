@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"time"
 
 	"quell/internal/devices"
 	"quell/internal/outage"
@@ -152,12 +153,15 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 type Imported struct {
 	devices.Import
 	// Others are the other manufacturers of listed meters; nil if they are not known yet.
-	Others *OtherManufacturers `json:"other_manufacturers,omitempty"`
+	Others *devices.OtherManufacturers `json:"other_manufacturers,omitempty"`
 	// Change is what a dry run found. Refused says why the import would be refused; "" if it
 	// would not be. A dry run changes nothing.
 	Change  *devices.Change `json:"change,omitempty"`
 	Refused string          `json:"refused,omitempty"`
 }
+
+// othersWait is how long an import waits for what the check of manufacturers says.
+const othersWait = 30 * time.Second
 
 // imported logs an import and returns its answer.
 func (c *Console) imported(r *http.Request, kind string, in *importRequest, im devices.Import, err error) (any, error) {
@@ -172,7 +176,7 @@ func (c *Console) imported(r *http.Request, kind string, in *importRequest, im d
 	c.Log.Info("imported", "kind", kind, "devices", im.Rows, "skipped", im.Skipped, "source", im.Source, "sha256", im.SHA256, "who", im.Who)
 	ctx, cancel := context.WithTimeout(r.Context(), othersWait)
 	defer cancel()
-	others, err := c.CheckManufacturers(ctx)
+	others, err := c.Manufacturers.Run(ctx)
 	if err != nil {
 		c.Log.Warn("the manufacturers of the listed meters are not known yet", "error", err)
 		return Imported{Import: im}, nil

@@ -1,7 +1,6 @@
 package console
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -39,7 +38,7 @@ func (l *logText) count(text string) int {
 func TestOtherManufacturers(t *testing.T) {
 	c, srv := newConsole(t)
 	log := &logText{}
-	c.Log = slog.New(slog.NewTextHandler(log, nil))
+	c.Manufacturers.Log = slog.New(slog.NewTextHandler(log, nil))
 	client := Client{Base: srv.URL, Token: tokenOf(t, c, "admin", role.Admin)}
 	files := func(text string) []devices.File {
 		return []devices.File{{Name: "f.txt", Reader: strings.NewReader(text)}}
@@ -124,59 +123,6 @@ func TestOtherManufacturers(t *testing.T) {
 		t.Fatal(err)
 	}
 	degraded(`1 meter in the device list is not tracked, since its manufacturer is not in "manufacturers": "New" (1)`)
-}
-
-// A check that fails is in "degraded", and is not repeated for each status.
-func TestOtherManufacturersNotKnown(t *testing.T) {
-	c, _ := newConsole(t)
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := c.CheckManufacturers(ctx); err == nil {
-		t.Error("a result after the context ended")
-	}
-	if _, err := c.CheckManufacturers(t.Context()); err != nil {
-		t.Error(err)
-	}
-	c.DB.Close()
-	if _, err := c.CheckManufacturers(t.Context()); err == nil {
-		t.Error("a result from a closed store")
-	}
-	if got := c.otherManufacturers(devices.Import{}, devices.Import{}); got != "" {
-		t.Errorf("there are no imports, and so no other manufacturers: %q", got)
-	}
-	for range 3 {
-		if got := c.otherManufacturers(devices.Import{No: 1}, devices.Import{}); !strings.HasPrefix(got, "the manufacturers of the listed meters are not known: ") {
-			t.Errorf("%q", got)
-		}
-		c.others.mu.Lock()
-		if c.others.done != nil {
-			t.Error("checked again at once")
-		}
-		c.others.mu.Unlock()
-	}
-	c.others.mu.Lock()
-	long := c.others.failed.Add(-2 * othersPause)
-	c.others.failed = long
-	c.others.mu.Unlock()
-	c.otherManufacturers(devices.Import{No: 1}, devices.Import{})
-	again := func() bool {
-		c.others.mu.Lock()
-		defer c.others.mu.Unlock()
-		return c.others.failed.After(long) // it was checked, and that failed again
-	}
-	for deadline := time.Now().Add(20 * time.Second); !again(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not checked again after the pause")
-		}
-	}
-}
-
-// A text of any length does not make the sentence long.
-func TestOtherManufacturersAreCut(t *testing.T) {
-	o := OtherManufacturers{Meters: 3, Largest: []devices.Manufacturer{{Text: strings.Repeat("€", 100_000), Meters: 3}}}
-	if s := o.String(); len(s) > 300 || !strings.Contains(s, "… (300000 bytes)") || strings.Contains(s, "others") {
-		t.Error(s)
-	}
 }
 
 // Conditions of other parts are in "degraded". They do not change "ready".

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"quell/internal/outage"
 )
@@ -14,6 +15,7 @@ const (
 	ImportBatch      = importBatch
 	ManufacturerStep = manufacturerStep
 	MaxManufacturers = maxManufacturers
+	OthersPause      = othersPause
 )
 
 var ErrDropped = errDropped
@@ -27,4 +29,25 @@ func (ds *Devices) WriteList(ctx context.Context, no int64, id outage.DeviceID) 
 // FinishList puts an import of a list into force.
 func (ds *Devices) FinishList(ctx context.Context, im *Import) error {
 	return ds.finishImport(ctx, "devices", im, nil)
+}
+
+// Checking reports whether a check is under way.
+func (o *ManufacturerCheck) Checking() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.done != nil
+}
+
+// Failed returns when the last check failed.
+func (o *ManufacturerCheck) Failed() time.Time {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed
+}
+
+// SetFailed sets it.
+func (o *ManufacturerCheck) SetFailed(at time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.failed = at
 }

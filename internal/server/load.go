@@ -118,7 +118,7 @@ func (s *Server) load(ctx context.Context, cfg *config.Config) error {
 	if err := s.loadFiles(ctx, cfg); err != nil {
 		return err
 	}
-	s.background.Go(func() { s.console.CheckManufacturers(s.running) }) // it logs the result; an error is in "degraded"
+	s.background.Go(func() { s.console.Manufacturers.Run(s.running) }) // it logs the result; an error is in "degraded"
 	return nil
 }
 

@@ -21,9 +21,11 @@ import (
 	"quell/internal/access"
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/devices"
 	"quell/internal/gateway"
 	"quell/internal/lines"
 	"quell/internal/motorway"
+	"quell/internal/outage"
 	"quell/internal/reporter"
 	"quell/internal/store"
 	"quell/internal/syslog"
@@ -106,6 +108,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
+	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
 	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()

@@ -1,30 +1,30 @@
-package console
+package devices
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
-	"quell/internal/devices"
 	"quell/internal/lines"
+	"quell/internal/outage"
 )
 
 // OtherManufacturers says which meters in the device list are not tracked because their
 // manufacturer is not in the setting "manufacturers".
 type OtherManufacturers struct {
-	Meters  int                    `json:"meters"`  // their number
-	Largest []devices.Manufacturer `json:"largest"` // the manufacturers with most of them, at most maxOthers
+	Meters  int            `json:"meters"`  // their number
+	Largest []Manufacturer `json:"largest"` // the manufacturers with most of them, at most maxOthers
 }
 
 const (
 	maxOthers     = 5
-	maxOtherText  = 120              // bytes of a text that are shown: 30 characters or more
-	othersTimeout = 5 * time.Minute  // of a check: 2,000,000 meters take 4 s on SQLite, 25 s on PostgreSQL
-	othersWait    = 30 * time.Second // how long an import waits for a check
-	othersPause   = time.Minute      // after a check that failed
+	maxOtherText  = 120             // bytes of a text that are shown: 30 characters or more
+	othersTimeout = 5 * time.Minute // of a check: 2,000,000 meters take 4 s on SQLite, 25 s on PostgreSQL
+	othersPause   = time.Minute     // after a check that failed
 )
 
 // String returns a sentence; "" if there are no such meters.
@@ -52,8 +52,13 @@ func (o OtherManufacturers) String() string {
 	return b.String()
 }
 
-// otherCheck has the result of the last check for other manufacturers.
-type otherCheck struct {
+// ManufacturerCheck finds out which manufacturers of listed meters are not tracked, and has the
+// result of the last check. Its exported fields are set before its first use.
+type ManufacturerCheck struct {
+	Devices *Devices
+	Tracked func() outage.Manufacturers // the setting "manufacturers"
+	Log     *slog.Logger
+
 	mu     sync.Mutex  // guards the fields below
 	inputs checkInputs // of result
 	result OtherManufacturers
@@ -71,19 +76,18 @@ type checkInputs struct {
 	manufacturers   string
 }
 
-func (c *Console) checkInputs(list, inventory devices.Import) checkInputs {
-	return checkInputs{list.No, inventory.No, strings.Join(c.Motorway.Rules().Manufacturers, "\x00")}
+func (o *ManufacturerCheck) checkInputs(list, inventory Import) checkInputs {
+	return checkInputs{list.No, inventory.No, strings.Join(o.Tracked(), "\x00")}
 }
 
-// CheckManufacturers finds out which manufacturers of listed meters are not tracked, unless
+// Run finds out which manufacturers of listed meters are not tracked, unless
 // that is known for the imports in force. It logs the result if it has changed. It waits
 // until ctx ends at most; the check itself goes on.
-func (c *Console) CheckManufacturers(ctx context.Context) (OtherManufacturers, error) {
-	o := &c.others
+func (o *ManufacturerCheck) Run(ctx context.Context) (OtherManufacturers, error) {
 	for own := false; !own; { // a check that is under way may have started before the import
 		var done chan struct{}
 		o.mu.Lock()
-		done, own = c.startCheck()
+		done, own = o.startCheck()
 		o.mu.Unlock()
 		select {
 		case <-done:
@@ -99,9 +103,8 @@ func (c *Console) CheckManufacturers(ctx context.Context) (OtherManufacturers, e
 }
 
 // startCheck starts a check in the background, unless one is under way: then started is
-// false. The caller holds c.others.mu.
-func (c *Console) startCheck() (done chan struct{}, started bool) {
-	o := &c.others
+// false. The caller holds o.mu.
+func (o *ManufacturerCheck) startCheck() (done chan struct{}, started bool) {
 	if o.done != nil {
 		return o.done, false
 	}
@@ -114,7 +117,7 @@ func (c *Console) startCheck() (done chan struct{}, started bool) {
 	go func() {
 		defer close(done)
 		defer cancel()
-		result, inputs, err := c.findOthers(ctx)
+		result, inputs, err := o.findOthers(ctx)
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.done = nil
@@ -126,9 +129,9 @@ func (c *Console) startCheck() (done chan struct{}, started bool) {
 		if text := result.String(); text != o.logged {
 			o.logged = text
 			if text == "" {
-				c.Log.Info("the manufacturers of all listed meters are tracked now")
+				o.Log.Info("the manufacturers of all listed meters are tracked now")
 			} else {
-				c.Log.Warn(text)
+				o.Log.Warn(text)
 			}
 		}
 	}()
@@ -136,26 +139,26 @@ func (c *Console) startCheck() (done chan struct{}, started bool) {
 }
 
 // findOthers asks the store, unless the inputs are those of the last result.
-func (c *Console) findOthers(ctx context.Context) (result OtherManufacturers, inputs checkInputs, _ error) {
-	list, err := c.Devices.LastImport(ctx, "devices")
+func (o *ManufacturerCheck) findOthers(ctx context.Context) (result OtherManufacturers, inputs checkInputs, _ error) {
+	list, err := o.Devices.LastImport(ctx, "devices")
 	if err != nil {
 		return result, inputs, err
 	}
-	inventory, err := c.Devices.LastImport(ctx, "inventory")
+	inventory, err := o.Devices.LastImport(ctx, "inventory")
 	if err != nil {
 		return result, inputs, err
 	}
-	inputs = c.checkInputs(list, inventory)
-	c.others.mu.Lock()
-	same := c.others.inputs == inputs
-	result = c.others.result
-	c.others.mu.Unlock()
+	inputs = o.checkInputs(list, inventory)
+	o.mu.Lock()
+	same := o.inputs == inputs
+	result = o.result
+	o.mu.Unlock()
 	if same {
 		return result, inputs, nil
 	}
-	all, more, err := c.Devices.ListedManufacturers(ctx)
+	all, more, err := o.Devices.ListedManufacturers(ctx)
 	result = OtherManufacturers{Meters: more}
-	tracked := c.Motorway.Rules().Manufacturers
+	tracked := o.Tracked()
 	for _, m := range all {
 		if tracked.Has(m.Text) {
 			continue
@@ -168,16 +171,15 @@ func (c *Console) findOthers(ctx context.Context) (result OtherManufacturers, in
 	return result, inputs, err
 }
 
-// otherManufacturers returns the sentence about other manufacturers, "" if there are none.
+// Sentence returns the sentence about other manufacturers, "" if there are none.
 // If it is about other imports than those in force, a check starts in the background; after
 // a check that failed, only when othersPause is over.
-func (c *Console) otherManufacturers(list, inventory devices.Import) string {
-	o := &c.others
+func (o *ManufacturerCheck) Sentence(list, inventory Import) string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	inputs := c.checkInputs(list, inventory)
+	inputs := o.checkInputs(list, inventory)
 	if o.inputs != inputs && (o.err == nil || time.Since(o.failed) > othersPause) && !o.ended {
-		c.startCheck()
+		o.startCheck()
 	}
 	if o.err != nil && o.inputs != inputs {
 		return "the manufacturers of the listed meters are not known: " + o.err.Error()
@@ -185,8 +187,8 @@ func (c *Console) otherManufacturers(list, inventory devices.Import) string {
 	return o.result.String()
 }
 
-// stop ends the check that is under way, and all later ones.
-func (o *otherCheck) stop() {
+// Stop ends the check that is under way, and all later ones.
+func (o *ManufacturerCheck) Stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.ended = true
