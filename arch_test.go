@@ -352,7 +352,7 @@ func TestDocumentTests(t *testing.T) {
 	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Z]\\w*)`")
 	timelines := regexp.MustCompile(`timelines? \d\d(?:(?:, | and | to )\d\d)*`)
 	n := 0
-	for _, file := range []string{"ARCHITECTURE.md", "docs/faults.md", "docs/trace.md"} {
+	for _, file := range []string{"ARCHITECTURE.md", "docs/faults.md", "docs/trace.md", "docs/security.md"} {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
@@ -372,6 +372,33 @@ func TestDocumentTests(t *testing.T) {
 	}
 	if n == 0 {
 		t.Error("no document names a test")
+	}
+}
+
+// TestThreats holds that each threat in the threat model has a mechanism, and names a test.
+func TestThreats(t *testing.T) {
+	text, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, threats, ok1 := strings.Cut(string(text), "\n## Threats\n")
+	threats, _, ok2 := strings.Cut(threats, "\n## ")
+	if !ok1 || !ok2 {
+		t.Fatal("docs/security.md has no section of threats, or nothing after it")
+	}
+	test := regexp.MustCompile("`(?:Test|Fuzz)[A-Z]\\w*`|timelines? \\d\\d|conversations? \\d\\d")
+	n := 0
+	for line := range strings.Lines(threats) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), "|")
+		if len(cells) == 1 || strings.Trim(cells[0], " -") == "" || strings.TrimSpace(cells[0]) == "threat" {
+			continue
+		}
+		if n++; len(cells) != 3 || strings.TrimSpace(cells[1]) == "" || !test.MatchString(cells[2]) {
+			t.Errorf("a threat without what is done against it, or without its test: %s", line)
+		}
+	}
+	if n < 50 {
+		t.Errorf("%d threats", n)
 	}
 }
 

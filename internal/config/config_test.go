@@ -204,7 +204,7 @@ q.yaml:6: clock_tolerance: must be more than 0, not 0s
 q.yaml:7: store: must be sqlite, or an address that begins with postgres://
 q.yaml:8: store_timeout: must be more than 0, not -1s
 q.yaml:12: drain: must be at least 0, not -1s
-q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address; console.insecure: true lets the console speak plain HTTP there`},
+q.yaml:11: console.listen: "0.0.0.0:8080" is not a loopback address, so tokens would cross the network without TLS: set console.tls, or set console.insecure: true, which lets others read them`},
 		"reports": {"report:\n  every: 7m\n  max_bytes: 10\n  system_id: a_b\n  remotes: [{name: esi, target: x, filtr: y}]" + hops, nil, `
 q.yaml:5: report.remotes: item 1: unknown key "filtr"; did you mean filter?
 q.yaml:4: report.system_id: "a_b" is not 1 to 40 letters, digits and hyphens
@@ -302,6 +302,12 @@ func TestValidate(t *testing.T) {
 	if err := c.Validate(); err != nil {
 		t.Error("insecure:", err)
 	}
+	c = valid()
+	c.Console.Listen, c.Console.TLS.Cert, c.Console.TLS.Key = ":8443", "c.crt", "c.key"
+	if err := c.Validate(); err != nil {
+		t.Error("with TLS:", err)
+	}
+	c = valid()
 	c.Southbound.NextHop = "http://user:secret@h"
 	if err := c.Validate(); err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("a password in a next hop: %v", err)

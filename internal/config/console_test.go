@@ -64,7 +64,7 @@ func TestConsoleFaults(t *testing.T) {
 		oidc("[staff]", `[""]`):                                       `console.oidc: roles: viewer: item 1 is empty`,
 		oidc("viewer: [staff]", "owner: [staff]"):                     `console.oidc: roles: unknown key "owner"`,
 		oidc("client_id", "client_secret: x, client_id"):              `console.oidc: unknown key "client_secret"`,
-		`oidc: x`: `console.oidc: must have the keys issuer, client_id, client_secret_file, roles, but is "x"`,
+		`oidc: x`: `console.oidc: must have the keys issuer, client_id, client_secret_file, roles, but is text`,
 		`oidc: {issuer: "https://x", client_id: q, client_secret_file: s, roles: {admin: [a]}}`: `console.url: is required with console.oidc`,
 		`url: quell.example`:                            `console.url: "quell.example" is not a URL`,
 		`url: "https://quell.example/"`:                 `console.url: "https://quell.example/" is not a URL`,

@@ -262,7 +262,7 @@ func scalarTags(v reflect.Value) []string {
 	switch {
 	case v.Kind() == reflect.Bool:
 		return []string{"!!bool"}
-	case v.Kind() == reflect.Int:
+	case v.Type() == reflect.TypeFor[int]():
 		return []string{"!!int"}
 	case v.Type() == reflect.TypeFor[Size]():
 		return []string{"!!str", "!!int"}
@@ -406,7 +406,7 @@ func typeText(t reflect.Type) string {
 		return "a size such as 10MiB"
 	case t.Kind() == reflect.Bool:
 		return "true or false"
-	case t.Kind() == reflect.Int:
+	case t == reflect.TypeFor[int]():
 		return "a whole number such as 1000"
 	case t.Kind() == reflect.Slice:
 		return "a list"

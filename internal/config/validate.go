@@ -91,9 +91,9 @@ func (c *Config) faults() (faults []fault) {
 	}
 	c.channelFaults(check)
 	err := checkAddress(c.Console.Listen)
-	if err == nil && !c.Console.Insecure && !isLoopback(c.Console.Listen) {
-		err = fmt.Errorf("%q is not a loopback address; "+
-			"console.insecure: true lets the console speak plain HTTP there", c.Console.Listen)
+	if err == nil && !c.Console.Insecure && c.Console.TLS.Cert == "" && !isLoopback(c.Console.Listen) {
+		err = fmt.Errorf("%q is not a loopback address, so tokens would cross the network without TLS: set console.tls, "+
+			"or set console.insecure: true, which lets others read them", c.Console.Listen)
 	}
 	check("console.listen", err)
 	c.consoleFaults(check)
