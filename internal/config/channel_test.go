@@ -85,7 +85,7 @@ func TestNestedSections(t *testing.T) {
 	_, err := Parse("q.yaml", []byte("southbound:\n  next_hop: https://a.example\n  tls:\n    crt: x\n    cert: [a]\n  next_hop_tls: here\n  tls.key: x\nnorthbound: {next_hop: https://b.example}\n"), nil)
 	want := `q.yaml:4: unknown key "southbound.tls.crt"; did you mean southbound.tls.cert?
 q.yaml:5: southbound.tls.cert: must be text, but is a list
-q.yaml:6: southbound.next_hop_tls: must be keys and values, but is "here"
+q.yaml:6: southbound.next_hop_tls: must be keys and values, but is text
 q.yaml:7: unknown key "southbound.tls.key"; put it under tls:`
 	if err == nil || err.Error() != want {
 		t.Errorf("have\n%v\nwant\n%s", err, want)
