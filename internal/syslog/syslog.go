@@ -58,7 +58,6 @@ type Sender struct {
 
 	mu       sync.Mutex // guards the next fields
 	trouble  error      // of the last try; nil if it succeeded
-	since    time.Time  // when trouble began
 	waiting  int64
 	failures uint64
 }
