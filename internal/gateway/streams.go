@@ -186,7 +186,10 @@ func (s *streams) roundTrip(r *http.Request) (_ *http.Response, made *tls.Conn, 
 // send sends a message on a connection that has no other. unsent means that the next hop
 // did nothing with it.
 func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent bool, _ error) {
-	ctx, cancel := context.WithCancelCause(r.Context())
+	// A context of its own: net/http has an answer without a body before it knows that the
+	// stream has ended. It would reset the stream if the message's context ended meanwhile.
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(r.Context()))
+	detach := context.AfterFunc(r.Context(), func() { cancel(context.Cause(r.Context())) })
 	w := &progress{limits: s.g.limits, stalled: func(what string) { cancel(fmt.Errorf("the next hop %s: %w", what, os.ErrDeadlineExceeded)) }}
 	out := r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
@@ -198,9 +201,10 @@ func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent boo
 	res, err := c.RoundTrip(out)
 	w.answered()
 	if err != nil {
-		if cause := context.Cause(ctx); cause != nil && r.Context().Err() == nil {
+		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
+		detach()
 		unsent = c.conn.wrote.Load() == before || isRefusedStream(err)
 		cancel(nil)
 		w.end()
@@ -211,6 +215,7 @@ func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent boo
 	a := &streamedAnswer{ReadCloser: res.Body}
 	a.done = sync.OnceFunc(func() {
 		w.end()
+		detach()
 		if a.ended.Load() && w.isSent() {
 			s.put(c, func() { cancel(nil) })
 			return

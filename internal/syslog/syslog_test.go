@@ -271,12 +271,16 @@ func TestDeliver(t *testing.T) {
 		r.start()
 		sender, stop := run(t, s, r.network+"://"+r.address, roots)
 		storetest.Eventually(t, "the sender runs", func() bool { n, err := s.Audit.Sent(t.Context()); return n == 5 && err == nil })
-		write(t, s, 250, "x") // several pages
-		delivered(t, r, sender, 1, 255)
+		n := int64(250) // several pages
+		if r.network == "udp" {
+			n = 50 // more may be lost while a busy receiver does not read: its buffer has room for some ninety
+		}
+		write(t, s, int(n), "x")
+		delivered(t, r, sender, 1, 5+n)
 		stop()
 		write(t, s, 3, "while quell is away")
 		sender, _ = run(t, s, r.network+"://"+r.address, roots)
-		delivered(t, r, sender, 1, 258)
+		delivered(t, r, sender, 1, 8+n)
 	})
 }
 
