@@ -2,7 +2,7 @@
 //
 // There are five ways in. On the Unix socket the operating system names the user. A machine
 // sends a token, or has a client certificate. A person logs in with OpenID Connect, and has a
-// session. And whoever connects over loopback without any of these may look, as a viewer.
+// session. And those who connect over loopback without any of these may look, as viewers.
 //
 // A name says by which way it came, so that no way can take the name of another: "alice" is a
 // user of the operating system, "token:grafana" a token, "CN=grafana" or "DNS:grafana.example"

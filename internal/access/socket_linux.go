@@ -147,7 +147,7 @@ func (s *socket) Accept() (net.Conn, error) {
 		if err = errors.Join(err, credErr); err == nil {
 			return peerConn{c, peerAddr{cred.Uid}}, nil
 		}
-		c.Close() // of whoever has gone already
+		c.Close() // its other side has gone already
 	}
 }
 

@@ -283,7 +283,7 @@ type Config struct {
 	// The admin API, health and metrics.
 	Console struct {
 		// The address, host:port, of the console. Who sends a request there needs a
-		// token, a client certificate or a login; over loopback, whoever has none of
+		// token, a client certificate or a login; over loopback, those who have none of
 		// these may look, but sees no MPxN. An address that is not loopback is refused
 		// unless insecure is true.
 		// Default: 127.0.0.1:8080.
@@ -311,15 +311,15 @@ type Config struct {
 			TLS12 bool `yaml:"tls12" reload:"restart"`
 		} `yaml:"tls"`
 		// Whether the console may speak plain HTTP on an address that is not loopback.
-		// Roles apply there too, but whoever can read the network can read tokens.
+		// Roles apply there too, but those who can read the network can read tokens.
 		// "degraded" says so as long as it is true.
 		// Default: false.
 		Insecure bool `yaml:"insecure" reload:"restart"`
 
 		// The Unix socket of the console. Commands on this machine use it, and the
 		// operating system says who runs them. root and quell's user are admins there;
-		// whoever else the permissions of the socket (0660) and of its folder let in is an
-		// operator. Empty: console.sock in data_dir, where only root and quell's user
+		// others whom the permissions of the socket (0660) and of its folder let in are
+		// operators. Empty: console.sock in data_dir, where only root and quell's user
 		// get.
 		// Default: empty.
 		Socket string `yaml:"socket" reload:"restart"`

@@ -589,7 +589,7 @@ func (b *chromium) text(selector string) string {
 	return b.get(b.element(selector) + "/text").(string)
 }
 
-// insecureTLS trusts whoever answers: the test is not about the certificate.
+// insecureTLS trusts any server: the test is not about the certificate.
 func insecureTLS() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
 
 func newTextLog(to io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(to, nil)) }

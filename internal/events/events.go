@@ -25,7 +25,7 @@ type Event struct {
 	From string `json:"from,omitempty"`
 }
 
-// By returns the event with the role and the origin of whoever calls, as the context says.
+// By returns the event with the role and the origin of the caller, as the context says.
 func (e Event) By(ctx context.Context) Event {
 	c := audit.CallerOf(ctx)
 	e.Role, e.From = c.Role, c.From

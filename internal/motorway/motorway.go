@@ -188,7 +188,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 		return forward(outage.ReasonClockUnsure)
 	}
 	rules := m.Rules()
-	// Who signed it does not matter: whoever forges the alert of a hub whose window is open
+	// Who signed it does not matter: one who forges the alert of a hub whose window is open
 	// only gets it suppressed.
 	sent := p.Message.ResponseTime
 	if sent.IsZero() {

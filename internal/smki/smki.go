@@ -16,7 +16,7 @@
 // second.
 //
 // The package does not verify who issued a certificate, and knows nothing of revocation:
-// whoever may write into the folder says who is trusted. A certificate is revoked by
+// those who may write into the folder say who is trusted. A certificate is revoked by
 // removing its file.
 package smki
 
