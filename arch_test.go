@@ -78,7 +78,7 @@ var testImports = map[string][]string{
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
-	"internal/server":     {"internal/devca", "internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,

@@ -234,13 +234,14 @@ func (k *Keys) own() (list []*x509.Certificate) {
 // the authorities that is valid now, made for clients or for any use, with one of the names,
 // if there are any. If need is false, a client without a certificate may speak as well.
 //
-// until is the first time at which the answer may be another one for the same Keys.
-func (k *Keys) VerifyClient(chain []*x509.Certificate, names []Name, need bool, now time.Time) (until time.Time, _ error) {
+// verified are the chains from its certificate to an authority. until is the first time at which
+// the answer may be another one for the same Keys.
+func (k *Keys) VerifyClient(chain []*x509.Certificate, names []Name, need bool, now time.Time) (verified [][]*x509.Certificate, until time.Time, _ error) {
 	if len(chain) == 0 {
 		if need {
-			return now, &Refusal{"no-certificate", errNoCertificate}
+			return nil, now, &Refusal{"no-certificate", errNoCertificate}
 		}
-		return now.Add(24 * time.Hour), nil
+		return nil, now.Add(24 * time.Hour), nil
 	}
 	o := x509.VerifyOptions{Roots: k.Authorities, Intermediates: x509.NewCertPool(), CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
 	for _, c := range chain[1:] {
@@ -248,17 +249,17 @@ func (k *Keys) VerifyClient(chain []*x509.Certificate, names []Name, need bool, 
 	}
 	found, err := chain[0].Verify(o)
 	if err != nil {
-		return now, &Refusal{cause(err), err}
+		return nil, now, &Refusal{cause(err), err}
 	}
 	for _, n := range names {
 		if n.isNameOf(chain[0]) {
-			return end(found), nil
+			return found, end(found), nil
 		}
 	}
 	if len(names) > 0 {
-		return now, &Refusal{"not-allowed", fmt.Errorf("%w: %q", errNotAllowed, Names(chain[0]))}
+		return nil, now, &Refusal{"not-allowed", fmt.Errorf("%w: %q", errNotAllowed, Names(chain[0]))}
 	}
-	return end(found), nil
+	return found, end(found), nil
 }
 
 // end returns when the first certificate of all chains expires.

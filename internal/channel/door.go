@@ -38,9 +38,10 @@ type Guest struct {
 
 // pass says that a certificate was accepted by these rules, and until when that counts.
 type pass struct {
-	keys  *Keys
-	names *[]Name
-	until time.Time
+	keys     *Keys
+	names    *[]Name
+	verified [][]*x509.Certificate
+	until    time.Time
 }
 
 // Allow sets the names of clients that may speak from now on, also on open connections.
@@ -71,7 +72,7 @@ func (d *Door) Config() *tls.Config {
 				c.ClientAuth, c.ClientCAs = tls.RequestClientCert, k.Authorities
 			}
 			c.VerifyConnection = func(s tls.ConnectionState) error {
-				err := d.Admit(hello.Conn, s.PeerCertificates)
+				_, err := d.Admit(hello.Conn, s.PeerCertificates)
 				guest.refused.Store(err != nil)
 				return err
 			}
@@ -81,22 +82,23 @@ func (d *Door) Config() *tls.Config {
 }
 
 // Admit says whether a client may speak now; if not, it counts and logs that, and returns a
-// *Refusal. Call it for each message: the client may have been let in long ago.
-func (d *Door) Admit(c net.Conn, chain []*x509.Certificate) error {
+// *Refusal. It returns the chains by which the client's certificate is good; nil if it has none,
+// or if none is asked for. Call it for each message: the client may have been let in long ago.
+func (d *Door) Admit(c net.Conn, chain []*x509.Certificate) (verified [][]*x509.Certificate, _ error) {
 	guest, k, names, now := d.GuestOf(c), d.Source.Keys(), d.names.Load(), time.Now()
 	if k.Authorities == nil {
-		return nil
+		return nil, nil
 	}
 	if p := guest.pass.Load(); p != nil && p.keys == k && p.names == names && now.Before(p.until) {
-		return nil
+		return p.verified, nil
 	}
-	until, err := k.VerifyClient(chain, *names, d.Need, now)
+	verified, until, err := k.VerifyClient(chain, *names, d.Need, now)
 	if r := (*Refusal)(nil); errors.As(err, &r) {
 		d.refuse(r.Cause, c.RemoteAddr(), err)
-		return err
+		return nil, err
 	}
-	guest.pass.Store(&pass{k, names, until})
-	return nil
+	guest.pass.Store(&pass{k, names, verified, until})
+	return verified, nil
 }
 
 // Failed counts and logs a connection whose handshake did not come to its end.

@@ -104,10 +104,19 @@ func withConn(ctx context.Context, c net.Conn) context.Context {
 // admit lets only messages of clients in that the door admits.
 func admit(d *channel.Door, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := d.Admit(r.Context().Value(connKey{}).(net.Conn), r.TLS.PeerCertificates); err != nil {
+		verified, err := d.Admit(r.Context().Value(connKey{}).(net.Conn), r.TLS.PeerCertificates)
+		if err != nil {
 			w.Header().Set("Connection", "close") // with HTTP/2, net/http ends the connection after the messages under way
 			http.Error(w, "quell: the certificate of this connection is not accepted any more", http.StatusForbidden)
 			return
+		}
+		if verified != nil && !d.Need {
+			// The console asks who the client is. The state is that of the connection, so
+			// this message gets a copy.
+			state := *r.TLS
+			state.VerifiedChains = verified
+			r = r.WithContext(r.Context())
+			r.TLS = &state
 		}
 		next.ServeHTTP(w, r)
 	})
