@@ -132,8 +132,8 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		made.door = g.newDoor(name, secure)
 		srv.TLSConfig = made.door.Config()
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
-		srv.ConnContext = withConn
-		srv.Handler = admit(made.door, d.limitMessages(limitStreams(h, g.limits.Sender)))
+		srv.ConnContext = channel.WithConn
+		srv.Handler = made.door.Handler(d.limitMessages(limitStreams(h, g.limits.Sender)))
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
 		if t, ok := c.(*tls.Conn); ok {

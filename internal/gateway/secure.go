@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -93,33 +92,6 @@ func (l *Listener) Allow(names []channel.Name) {
 	if l.door != nil {
 		l.door.Allow(names)
 	}
-}
-
-type connKey struct{}
-
-func withConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn())
-}
-
-// admit lets only messages of clients in that the door admits.
-func admit(d *channel.Door, next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		verified, err := d.Admit(r.Context().Value(connKey{}).(net.Conn), r.TLS.PeerCertificates)
-		if err != nil {
-			w.Header().Set("Connection", "close") // with HTTP/2, net/http ends the connection after the messages under way
-			http.Error(w, "quell: the certificate of this connection is not accepted any more", http.StatusForbidden)
-			return
-		}
-		if verified != nil && !d.Need {
-			// The console asks who the client is. The state is that of the connection, so
-			// this message gets a copy.
-			state := *r.TLS
-			state.VerifiedChains = verified
-			r = r.WithContext(r.Context())
-			r.TLS = &state
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // limitStreams limits how long a client may take nothing of an answer, for HTTP/2. A

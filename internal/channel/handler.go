@@ -1,0 +1,36 @@
+package channel
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+)
+
+type connKey struct{}
+
+// WithConn is for ConnContext of an http.Server whose handler is that of a Door.
+func WithConn(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn())
+}
+
+// Handler lets only messages of clients in that the door admits.
+func (d *Door) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		verified, err := d.Admit(r.Context().Value(connKey{}).(net.Conn), r.TLS.PeerCertificates)
+		if err != nil {
+			w.Header().Set("Connection", "close") // with HTTP/2, net/http ends the connection after the messages under way
+			http.Error(w, "quell: the certificate of this connection is not accepted any more", http.StatusForbidden)
+			return
+		}
+		if verified != nil && !d.Need {
+			// The console asks who the client is. The state is that of the connection, so
+			// this message gets a copy.
+			state := *r.TLS
+			state.VerifiedChains = verified
+			r = r.WithContext(r.Context())
+			r.TLS = &state
+		}
+		next.ServeHTTP(w, r)
+	})
+}
