@@ -24,13 +24,13 @@ attempt that was refused. Each record has a hash of its contents and of the reco
 
 list     lists the last records, the latest last
 verify   reads all records, checks that each is as it was written and follows from the one
-         before, and prints the head: the number and hash of the last. Who owns the database
+         before, and prints the head: the number and hash of the last. The owner of the database
          could write all records anew. So note the head elsewhere, and give it with --head
          the next time. The exit status is 1 if anything was changed`
 
 func runAudit(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(auditHelp)
-	file := configFlag(fs, e.environ)
+	file := e.consoleFlags(fs)
 	after := fs.Int64("after", 0, "list: the records after the number `N`, instead of the last ones")
 	limit := fs.Int("limit", 100, "list: at most `N` records, up to 10000")
 	asJSON := fs.Bool("json", false, "list: print each record as a line of JSON")
