@@ -71,8 +71,8 @@ func (a *Access) Set(s Settings) {
 	if before != nil && before.OIDC.equal(s.OIDC) {
 		return
 	}
+	a.oidc.Store(newLogin(s.OIDC)) // first, so that no login by the old one starts a session afterwards
 	a.sessions.endAll()
-	a.oidc.Store(newLogin(s.OIDC))
 }
 
 func (a *Access) clients() map[string]role.Role {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"sync"
 	"time"
@@ -9,11 +10,12 @@ import (
 	"quell/internal/sqldb"
 )
 
-// Bounds of what refused attempts may cost, however many there are. Of one kind and origin, the
+// Bounds of what refused attempts may cost, however many there are. Of one kind, origin and person, the
 // first is written at once. The next record follows after firstPause, and each further one after
 // twice the pause before, up to longestPause. An origin without an attempt for forgetAfter is new
 // again. Those that are more than maxSources at a time are counted together, under the origin
-// Others. So there are at most 357 records an hour, seven of each.
+// Others: strangers apart from those who have a name, so that they cannot hide them. So there are
+// at most 357 records an hour of strangers, seven of each, and as many of the others.
 const (
 	maxSources   = 50
 	firstPause   = time.Minute
@@ -37,8 +39,8 @@ type refusals struct {
 
 // A source is what refused attempts are counted by.
 type source struct {
-	from, what string
-	outcome    Outcome
+	who, from, what string
+	outcome         Outcome
 }
 
 type attempts struct {
@@ -71,10 +73,13 @@ func (l *Log) Refused(r Record) {
 func (f *refusals) add(r Record, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	by := source{r.From, r.What, r.Outcome}
-	if f.sources[by] == nil && len(f.sources) >= maxSources {
-		r = Record{At: r.At, From: Others, What: "refused", Outcome: Refused}
-		by = source{r.From, r.What, r.Outcome}
+	by := source{r.Who, network(r.From), r.What, r.Outcome}
+	if f.sources[by] == nil && f.isFull(by.who != "") {
+		by = source{"", Others, "refused", Refused}
+		if r.Who != "" {
+			by.who = Others
+		}
+		r = Record{At: r.At, Who: by.who, From: Others, What: "refused", Outcome: Refused}
 	}
 	a := f.sources[by]
 	if a == nil {
@@ -89,6 +94,28 @@ func (f *refusals) add(r Record, now time.Time) {
 	case f.wake <- struct{}{}:
 	default:
 	}
+}
+
+// isFull reports whether there are as many sources with a name, or without, as there may be.
+func (f *refusals) isFull(named bool) bool {
+	n := 0
+	for s := range f.sources {
+		if (s.who != "") == named {
+			n++
+		}
+	}
+	return n >= maxSources
+}
+
+// network returns the network of an address that one host may have all of: of IPv6, the first
+// 64 bits.
+func network(from string) string {
+	a, err := netip.ParseAddr(from)
+	if err != nil || !a.Is6() || a.Is4In6() {
+		return from
+	}
+	p, _ := a.Prefix(64) // 64 fits
+	return p.String()
 }
 
 // take returns the records that are due, or all that wait, and takes them out. next is when

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,13 +70,13 @@ func TestPauses(t *testing.T) {
 	var f refusals
 	f.init()
 	now := time.Now()
-	add := func(who string) { f.add(Record{Who: who, From: "192.0.2.1", What: "login"}, now) }
+	add := func(detail string) { f.add(Record{From: "192.0.2.1", What: "login", Detail: detail}, now) }
 	take := func(want string, next time.Duration) {
 		t.Helper()
 		list, wait := f.take(now, false)
 		have := ""
 		for _, r := range list {
-			have += fmt.Sprint(r.Who, " ", r.Count)
+			have += fmt.Sprint(r.Detail, " ", r.Count)
 		}
 		if have != want || wait != next {
 			t.Errorf("have %q and %s, want %q and %s", have, wait, want, next)
@@ -123,4 +124,34 @@ func TestRefusedTexts(t *testing.T) {
 			t.Errorf("%+v", r)
 		}
 	})
+}
+
+// Strangers hide nobody who has a name, and nobody's attempts are another's. A host that has a
+// network of IPv6 is one stranger.
+func TestNobodyHidesAnother(t *testing.T) {
+	var f refusals
+	f.init()
+	now := time.Now()
+	for i := range 1000 {
+		f.add(Record{From: fmt.Sprintf("192.0.2.%d", i%250), What: fmt.Sprint(i / 250), Outcome: Refused}, now)
+		f.add(Record{From: fmt.Sprintf("2001:db8::%x", i), What: "request", Outcome: Refused}, now)
+	}
+	for range 20 {
+		f.add(Record{Who: "alice", From: Socket, What: "switch", Outcome: Refused}, now)
+	}
+	f.add(Record{Who: "bob", From: Socket, What: "switch", Outcome: Refused}, now)
+	f.add(Record{Who: "oidc:carol", From: "2001:db8::5", What: "switch", Outcome: Refused}, now)
+	due, _ := f.take(now, false)
+	have := map[string]int64{}
+	for _, r := range due {
+		if r.Who != "" || strings.HasPrefix(r.From, "2001:") {
+			have[r.Who] += r.Count
+		}
+	}
+	if want := map[string]int64{"alice": 20, "bob": 1, "oidc:carol": 1, "": 1000}; !maps.Equal(have, want) {
+		t.Errorf("have %v, want %v", have, want)
+	}
+	if len(due) > maxSources+4 {
+		t.Errorf("%d records", len(due))
+	}
 }

@@ -51,8 +51,8 @@ var changes = map[string]struct {
 	"POST /api/v1/reports/resume":    {"reports", true},
 	"POST /api/v1/reports":           {"report-cut", false},
 	"POST /api/v1/reports/{no}/send": {"report-send", false},
-	"POST /api/v1/tokens":            {"tokens", true},
-	"DELETE /api/v1/tokens/{id}":     {"tokens", true},
+	"POST /api/v1/tokens":            {"token", true},
+	"DELETE /api/v1/tokens/{id}":     {"token", true},
 }
 
 // originOf returns where a request comes from, for the audit log.

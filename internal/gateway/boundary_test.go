@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"quell/internal/outage"
 )
 
@@ -293,6 +295,40 @@ func TestOwnListener(t *testing.T) {
 		if got := w.metric("quell_next_hop_errors_total", "cause=own-listener") - before; got != 1 {
 			t.Errorf("%s: counted %g times", own, got)
 		}
+	}
+}
+
+// Messages that wait for a place when messages are abandoned are told so: they were not sent.
+func TestAbandonWaiting(t *testing.T) {
+	const places, all = 2, 12
+	w := startedWorldWith(t, Limits{Connections: places})
+	ca := newAuthority(t, "authority")
+	var arrived atomic.Int64
+	l := w.secureSouth(ca, func(_ http.ResponseWriter, r *http.Request) {
+		arrived.Add(1)
+		<-r.Context().Done()
+	})
+	f := ca.sender(l)
+	for n := range uint32(all) {
+		f.post(2*n+1, "text/plain", true)
+	}
+	w.eventually("two have arrived, and others wait", func() bool {
+		return arrived.Load() == places && w.metric("quell_connections_full_total", "listener=southbound") >= all-places
+	})
+	w.gw.AbandonMessages()
+	for answers := 0; answers < all; {
+		switch frame := f.next().(type) {
+		case nil:
+			t.Fatalf("the connection ended after %d answers", answers)
+		case *http2.MetaHeadersFrame:
+			answers++
+			if status := frame.PseudoValue("status"); status != "502" && status != "503" {
+				t.Errorf("stream %d: status %q", frame.StreamID, status)
+			}
+		}
+	}
+	if n := arrived.Load(); n != places {
+		t.Errorf("%d messages arrived", n)
 	}
 }
 

@@ -177,7 +177,8 @@ func (d *connLimiter) limitMessages(next http.Handler) http.Handler {
 			}
 			select {
 			case d.messages <- struct{}{}:
-			case <-r.Context().Done():
+			case <-r.Context().Done(): // the client is gone, or messages are abandoned at a stop
+				http.Error(w, "quell: the message was not sent, send it again", http.StatusServiceUnavailable)
 				return
 			}
 		}

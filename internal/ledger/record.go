@@ -79,6 +79,8 @@ func (l *Ledger) playActivation(ctx context.Context, tx sqldb.Tx, r *record) (hu
 		}
 		if d != nil {
 			a.CHF = d.CHF
+		} else {
+			a.Verified = false // no counters are kept of meters that are invented
 		}
 		if ok, why := outage.Eligible(d, listed, r.Manufacturers); !ok && !closing {
 			l.log.Info("an activation from the journal is not tracked", "request", a.RequestID, "esme", a.ESME, "reason", why)

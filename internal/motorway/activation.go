@@ -171,6 +171,8 @@ func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, r
 	hub := outage.DeviceID(0)
 	if d != nil {
 		hub = d.CHF
+	} else {
+		req.Verified = false // no counters are kept of meters that are invented
 	}
 	a := req.Activation(hub, rules.Window)
 	if !d.SuppliedBy(req.ID.Originator) {

@@ -188,8 +188,15 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 		return forward(outage.ReasonClockUnsure)
 	}
 	rules := m.Rules()
-	// Who signed it does not matter: one who forges the alert of a hub whose window is open
-	// only gets it suppressed.
+	// A decision counts for every later alert with the same id, hub and start. So it must not
+	// be made beforehand: somebody could have a genuine alert of next week suppressed.
+	if o.Start.After(p.Received.Add(rules.ClockTolerance)) {
+		m.Log.Warn("alert forwarded, its outage has not started", "alert", p.Message.AlertID(), "chf", o.CHF, "outage_start", o.Start)
+		m.noteForwarded(ctx, p, outage.ReasonOutageInFuture)
+		return forward(outage.ReasonOutageInFuture)
+	}
+	// Who signed it does not matter: one who forges the alert of a hub whose window is open,
+	// about an outage that has started, only gets it suppressed.
 	sent := p.Message.ResponseTime
 	if sent.IsZero() {
 		sent = p.Received

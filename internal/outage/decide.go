@@ -45,6 +45,7 @@ const (
 	ReasonSwitchedOff      Reason = "switched-off"
 	ReasonStoreUnavailable Reason = "store-unavailable"
 	ReasonClockUnsure      Reason = "clock-unsure"
+	ReasonOutageInFuture   Reason = "outage-in-future"
 	ReasonInShadow         Reason = "in-shadow"
 )
 

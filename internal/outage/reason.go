@@ -24,6 +24,7 @@ var Reasons = []ReasonText{
 	{ReasonUnreadable, []Direction{North, South}, "the message is not well-formed DUIS, or is an AD1 or an 11.3 that the DUIS schema does not allow"},
 	{ReasonNotAD1, []Direction{North}, "the message is not a Power Outage Alert (DCC alert code AD1)"},
 	{ReasonClockUnsure, []Direction{North}, "this node's clock has jumped, and the right time is not known yet"},
+	{ReasonOutageInFuture, []Direction{North}, "the alert says that its outage starts later than it was received, by more than the clock tolerance"},
 	{ReasonStoreUnavailable, []Direction{North, South}, "the store did not answer in time"},
 	{ReasonNoWindow, []Direction{North}, "no activation is known for the hub"},
 	{ReasonSignatureMissing, []Direction{North, South}, "the message is not signed, and signatures are required"},

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"quell/internal/audit"
 	"quell/internal/syslog"
@@ -15,6 +16,21 @@ func (s *Server) sendAudit(ctx context.Context) {
 		s.syslog.Run(ctx)
 	}
 }
+
+// recordChange records a change that a file of the machine made, in the background: who may speak,
+// or is believed, depends on them.
+func (s *Server) recordChange(what, object string) {
+	s.background.Go(func() {
+		ctx, cancel := context.WithTimeout(s.running, recordTimeout)
+		defer cancel()
+		if err := s.store.Audit.Write(ctx, audit.Record{Who: audit.Quell, From: audit.Quell, What: what, Object: object, Outcome: audit.Done}); err != nil {
+			s.log.Error("a change is not in the audit log", "what", what, "object", object, "error", err)
+		}
+	})
+}
+
+// recordTimeout bounds the wait for the record of a change that a file made.
+const recordTimeout = time.Minute
 
 // watchAudit registers the metrics of the audit log.
 func watchAudit(r prometheus.Registerer, l *audit.Log, s *syslog.Sender) {

@@ -14,6 +14,9 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -101,7 +104,8 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
-	s.signers = signers{m: m, config: s.cfg.Load, log: log, wake: make(chan struct{}, 1)}
+	s.signers = signers{m: m, config: s.cfg.Load, log: log, wake: make(chan struct{}, 1),
+		changed: func(n int) { s.recordChange("certificates", strconv.Itoa(n)) }}
 	s.reports = newReporter(s, cfg, registry)
 	s.syslog = syslog.New(st.Audit, log)
 	watchAudit(registry, st.Audit, s.syslog)
@@ -358,6 +362,9 @@ func (s *Server) Reload(cfg config.Config) {
 	s.reloadReports(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
 	s.signers.reload()
+	if changed := slices.Concat(live, restart); len(changed) > 0 {
+		s.recordChange("configuration", strings.Join(changed, ", "))
+	}
 	s.loader.reload(&was, &cfg)
 }
 

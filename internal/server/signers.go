@@ -25,6 +25,8 @@ type signers struct {
 	log    *slog.Logger
 	wake   chan struct{} // has a token when the folder may be another one
 
+	changed func(n int) // called when other certificates than before are in force
+
 	dir  string   // that was read last
 	seen [32]byte // the names, sizes and times of its files then
 	have *smki.Certificates
@@ -121,6 +123,9 @@ func (s *signers) look(dir string) {
 }
 
 func (s *signers) set(dir string, certificates *smki.Certificates) {
+	if s.have != nil || certificates != nil {
+		s.changed(certificates.Len())
+	}
 	s.dir, s.have = dir, certificates
 	s.m.SetCertificates(certificates)
 }

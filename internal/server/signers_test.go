@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -88,4 +89,24 @@ func TestSigners(t *testing.T) {
 	expect("it is back", 1, "")
 	cfg.Certificates += ".other"
 	expect("it is another folder, which is missing", 0, "no such file")
+	// Each change of who is believed is in the audit log.
+	var have []string
+	wait(t, "the changes are recorded", func() bool {
+		page, err := s.store.Audit.Page(t.Context(), 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		have = nil
+		for _, r := range page.Records {
+			if r.What == "certificates" || r.What == "configuration" {
+				have = append(have, r.What+" "+r.Object)
+			}
+		}
+		slices.Sort(have)
+		return len(have) == 8
+	})
+	want := []string{"certificates 0", "certificates 0", "certificates 1", "certificates 2", "certificates 2", "configuration certificates", "configuration suppliers", "configuration suppliers"}
+	if !slices.Equal(have, want) {
+		t.Errorf("recorded: %q", have)
+	}
 }

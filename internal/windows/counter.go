@@ -11,7 +11,8 @@ import (
 // raiseCounter keeps the highest counter of an originator's verified requests for a meter. It
 // reports whether this request is an old one, which somebody may have copied and sent again: its
 // counter is not above the last. The last request itself may be sent again while its first attempt
-// is kept, unless its activation failed: a meter takes no counter twice.
+// is kept, unless that could open no window, or its activation failed: a meter takes no counter
+// twice.
 //
 // Counters can be believed only if the request's signature was verified. Otherwise anyone could
 // raise them to the highest number.
@@ -25,7 +26,7 @@ func (w *Windows) raiseCounter(ctx context.Context, tx sqldb.Tx, a *outage.Activ
 	}
 	var again bool
 	err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM last_counter WHERE originator = ?5 AND target = ?6 AND form = ?2 AND counter = ?7)
-		AND EXISTS (SELECT 1 FROM activation WHERE `+sameMessage+`)
+		AND EXISTS (SELECT 1 FROM activation WHERE request_id = ?1 AND form = ?2 AND kind = ?3 AND execute_at = ?4)
 		AND NOT EXISTS (SELECT 1 FROM activation WHERE `+sameMessage+` AND state = 'failed')`,
 		append(messageKey(a), int64(a.RequestID.Originator), int64(a.RequestID.Target), signed(a.RequestID.Counter))...).Scan(&again)
 	return !again, err

@@ -82,6 +82,17 @@ func testReplayed(t *testing.T) {
 	}
 	record("one that failed, again", six, windows.Recorded{Replayed: true})
 
+	s.Ledger.Record(t.Context(), storetest.OnDemand(5, 8, at)) // so that there is something to close
+	nine := verified(storetest.OnDemand(5, 9, at))
+	s.Ledger.RecordClosing(t.Context(), nine) // as when the switch is off
+	at = at.Add(48 * time.Hour)               // the first window is over
+	record("one that could only close, again", nine, windows.Recorded{Repeated: true})
+	for _, a := range activationsOf(t, s, 5) {
+		if a.RequestID.Counter == 9 && a.HasWindow() {
+			t.Errorf("a copy of a request that could only close has opened a window: %+v", a)
+		}
+	}
+
 	seven := verified(storetest.FutureDated(1, 7, at, at.Add(24*time.Hour)))
 	record("one that waits", seven, opened)
 	record("an old one closes it", verified(storetest.OnDemand(1, 2, at)), replayed)
