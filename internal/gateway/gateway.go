@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"quell/internal/channel"
+	"quell/internal/listener"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 )
@@ -50,7 +51,7 @@ type Gateway struct {
 	end    context.CancelFunc
 
 	mu       sync.Mutex // guards the fields below
-	limiters []*connLimiter
+	limiters []*listener.Limiter
 	doors    []*channel.Door
 }
 

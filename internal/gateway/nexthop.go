@@ -15,6 +15,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"quell/internal/listener"
 )
 
 // dialTimeout is how long the next hop may take to accept a connection, and again for
@@ -58,7 +60,7 @@ func (g *Gateway) dial(ctx context.Context, network, addr string) (net.Conn, err
 		c.Close()
 		return nil, errOwnListener
 	}
-	return &hopConn{stallConn: stallConn{Conn: c, stall: g.limits.NextHop}}, nil
+	return &hopConn{Conn: listener.NewConn(c, g.limits.NextHop)}, nil
 }
 
 // handshakeError says that TLS with a next hop failed. No byte of a message was sent.
@@ -209,7 +211,7 @@ var errUnasked = errors.New("the next hop sent an answer before it got the messa
 
 // hopConn is a connection to a next hop.
 type hopConn struct {
-	stallConn
+	*listener.Conn
 	wrote   atomic.Int64             // bytes
 	heard   atomic.Bool              // a byte has come since the last message got the connection
 	sending atomic.Pointer[incoming] // the message that is sent on while its sender still sends; may have ended
@@ -224,13 +226,13 @@ func hopConnOf(c net.Conn) *hopConn {
 }
 
 func (c *hopConn) Write(b []byte) (int, error) {
-	n, err := c.stallConn.Write(b)
+	n, err := c.Conn.Write(b)
 	c.wrote.Add(int64(n))
 	return n, err
 }
 
 func (c *hopConn) Read(b []byte) (int, error) {
-	n, err := c.stallConn.Read(b)
+	n, err := c.Conn.Read(b)
 	if n > 0 {
 		c.heard.Store(true)
 	}
@@ -245,7 +247,7 @@ func (c *hopConn) Close() error {
 		in.stop()
 		in.allow()
 	}
-	return c.stallConn.Close()
+	return c.Conn.Close()
 }
 
 // rewrite sends a request to the next hop, and changes nothing else in it. It undoes

@@ -49,7 +49,7 @@ func TestSecondTry(t *testing.T) {
 	kept.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := dial(ctx, network, addr)
 		if hop := hopConnOf(c); hop != nil {
-			hop.Conn = &deadConn{hop.Conn, dead.Load(), &dead}
+			hop.Conn.Conn = &deadConn{hop.Conn.Conn, dead.Load(), &dead}
 		}
 		return c, err
 	}

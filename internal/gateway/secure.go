@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"quell/internal/channel"
+	"quell/internal/listener"
 	"quell/internal/outage"
 )
 
@@ -78,7 +79,7 @@ func (g *Gateway) CheckFiles() {
 func (g *Gateway) newDoor(name string, t *ListenerTLS) *channel.Door {
 	d := &channel.Door{Listener: name, Source: t.Source, Need: t.Need, TLS12: t.TLS12, Log: g.log,
 		Count:   func(cause string) { g.m.Metrics.TLSRefused.WithLabelValues(name, cause).Inc() },
-		GuestOf: func(c net.Conn) *channel.Guest { return &c.(*stallConn).guest }}
+		GuestOf: func(c net.Conn) *channel.Guest { return &c.(*listener.Conn).Guest }}
 	d.Allow(t.Names)
 	g.mu.Lock()
 	defer g.mu.Unlock()
