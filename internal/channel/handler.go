@@ -2,16 +2,16 @@ package channel
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 )
 
 type connKey struct{}
 
-// WithConn is for ConnContext of an http.Server whose handler is that of a Door.
-func WithConn(ctx context.Context, c net.Conn) context.Context {
-	return context.WithValue(ctx, connKey{}, c.(*tls.Conn).NetConn())
+// WithConn is for ConnContext of an http.Server whose handler is that of a Door. The
+// connection is the one below TLS.
+func WithConn(ctx context.Context, under net.Conn) context.Context {
+	return context.WithValue(ctx, connKey{}, under)
 }
 
 // Handler lets only messages of clients in that the door admits.

@@ -95,7 +95,8 @@ type conversation struct {
 	w         *world
 	front     *Listener
 	senders   map[string]*party
-	hop       *party
+	hop       *party   // the connection to the next hop that is spoken on; nil if there is none
+	opened    []*party // all that the next hop has seen
 	hops      chan net.Conn
 	ca        *authority       // nil without TLS
 	cert      *tls.Certificate // of senders and next hops
@@ -222,13 +223,42 @@ func (c *conversation) do() {
 			}
 			c.hop = nil
 		}
-		if c.hop == nil {
+		switch {
+		case c.hop == nil:
 			c.hop = c.newParty(c.arrives())
+			c.opened = append(c.opened, c.hop)
+		case rest == "gets" && c.at.block != nil:
+			c.hop = c.nextMessage()
 		}
 		c.act(c.hop, rest)
 	default:
 		c.fail("not understood")
 	}
+}
+
+// nextMessage returns the connection to the next hop on which the next message comes: the one
+// before, or one of the others that are open, or a new one.
+func (c *conversation) nextMessage() *party {
+	for deadline := time.Now().Add(long); time.Now().Before(deadline); {
+		for _, p := range c.opened {
+			p.conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := p.in.Peek(1)
+			p.conn.SetReadDeadline(time.Now().Add(long))
+			if err == nil {
+				return p
+			}
+		}
+		select {
+		case conn := <-c.hops:
+			p := c.newParty(conn)
+			if t, ok := conn.(*tls.Conn); ok {
+				t.Handshake() // with the time it needs; if it fails, nothing comes
+			}
+			c.opened = append(c.opened, p)
+		default:
+		}
+	}
+	return c.hop
 }
 
 // arrives returns the next connection that reaches the next hop.
@@ -428,11 +458,11 @@ func (c *conversation) finish() {
 		c.Errorf("%s: the gateway does not stop: %v", c.file, err)
 	}
 	c.w.closeNextHops()
-	if c.hop != nil {
-		if rest, _ := io.ReadAll(c.hop.in); len(rest) > 0 {
+	for _, p := range c.opened {
+		if rest, _ := io.ReadAll(p.in); len(rest) > 0 {
 			c.Errorf("%s: the next hop got more at the end: %.300q", c.file, rest)
 		}
-		c.hop.finish()
+		p.finish()
 	}
 	select {
 	case conn := <-c.hops:

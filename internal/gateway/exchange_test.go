@@ -116,7 +116,7 @@ type response struct {
 
 // send sends a message to the gateway on a connection of its own.
 func (w *world) send(d outage.Direction, m *message) (r response, err error) {
-	conn, err := net.Dial("tcp", w.front[d].Listener.Addr().String())
+	conn, err := net.Dial("tcp", w.front[d].addr())
 	if err != nil {
 		return r, err
 	}

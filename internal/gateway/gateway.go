@@ -23,6 +23,7 @@ import (
 	"sync"
 
 	"quell/internal/channel"
+	"quell/internal/fastpath"
 	"quell/internal/listener"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -76,6 +77,15 @@ func (g *Gateway) AbandonMessages() { g.end() }
 func (g *Gateway) SetNextHops(south, north *url.URL) {
 	g.south.setURL(south)
 	g.north.setURL(north)
+	g.renewHops(&g.south)
+	g.renewHops(&g.north)
+}
+
+// way is one direction: how its messages are decided, and passed on.
+type way struct {
+	http.Handler
+	hop    *nextHop
+	decide func(context.Context, motorway.Body, *motorway.Passage)
 }
 
 // Southbound returns the handler of southbound messages.
@@ -98,9 +108,7 @@ func (g *Gateway) Southbound() http.Handler {
 		}
 		g.m.Answered(res.Request.Context(), &t.Passage, d, head)
 	})
-	return g.handler(outage.South, func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
-		return g.m.Southbound(ctx, b), nil
-	}, proxy)
+	return g.newWay(&g.south, func(ctx context.Context, b motorway.Body, p *motorway.Passage) { *p = g.m.Southbound(ctx, b) }, proxy)
 }
 
 // Northbound returns the handler of northbound messages.
@@ -109,10 +117,7 @@ func (g *Gateway) Northbound() http.Handler {
 		res.Header.Del(DecisionHeader)
 		res.Header.Del(ReasonHeader)
 	})
-	return g.handler(outage.North, func(ctx context.Context, b motorway.Body) (motorway.Passage, http.Header) {
-		p := g.m.Northbound(ctx, b)
-		return p, http.Header{DecisionHeader: {string(p.Decision.Outcome)}, ReasonHeader: {string(p.Decision.Reason)}}
-	}, proxy)
+	return g.newWay(&g.north, func(ctx context.Context, b motorway.Body, p *motorway.Passage) { *p = g.m.Northbound(ctx, b) }, proxy)
 }
 
 // answerWriter writes the answer to a sender. It adds its headers when the answer
@@ -158,6 +163,7 @@ type transit struct {
 	in       *incoming // nil if the message has no body
 	head     []byte    // the part of the body that was read before the decision
 	complete bool      // head is the whole body
+	sent     net.Conn  // as fastpath.Begun has it; nil if the message is still to be sent
 
 	answer *watchedAnswer // the next hop's answer; nil if there is none yet, or it has no body
 }
@@ -166,10 +172,11 @@ type transitKey struct{}
 
 func transitOf(r *http.Request) *transit { return r.Context().Value(transitKey{}).(*transit) }
 
-// handler calls decide for each message, and passes the message to the proxy unless it
-// is suppressed. decide also returns headers for the answer.
-func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motorway.Body) (motorway.Passage, http.Header), proxy http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// newWay makes a direction. decide is called for each message. The message is passed to the
+// proxy unless it is suppressed.
+func (g *Gateway) newWay(hop *nextHop, decide func(context.Context, motorway.Body, *motorway.Passage), proxy http.Handler) *way {
+	d := hop.direction
+	return &way{hop: hop, decide: decide, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		in := newIncoming(w, r, g.limits.Sender)
 		defer in.Close()
 		t := &transit{out: &answerWriter{ResponseWriter: w, in: in, serial: r.ProtoMajor == 1}, in: in}
@@ -196,7 +203,14 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 			b.Rest = len(b.Head) == motorway.MaxHead || r.ContentLength > int64(len(b.Head))
 			t.head, t.complete = b.Head, !b.Rest
 		}
-		t.Passage, t.out.header = decide(r.Context(), b)
+		if begun := begunOf(r); begun != nil {
+			t.Passage, t.sent = begun.Passage, begun.Sent
+		} else {
+			decide(r.Context(), b, &t.Passage)
+		}
+		if d == outage.North {
+			t.out.header = http.Header{DecisionHeader: {string(t.Decision.Outcome)}, ReasonHeader: {string(t.Decision.Reason)}}
+		}
 		if t.Decision.Outcome == outage.Suppressed {
 			t.out.own = true
 			t.out.WriteHeader(http.StatusOK)
@@ -215,7 +229,7 @@ func (g *Gateway) handler(d outage.Direction, decide func(context.Context, motor
 		defer g.reportStall(t)
 		// A copy: net/http continues to use its own request, with its own body.
 		proxy.ServeHTTP(t.out, r.WithContext(context.WithValue(ctx, transitKey{}, t)))
-	})
+	})}
 }
 
 // reportStall logs and counts a next hop that stopped in the middle of its answer. The
@@ -347,46 +361,60 @@ func (g *Gateway) proxy(hop *nextHop, answered func(*transit, *http.Response)) *
 // next hop.
 func (g *Gateway) undelivered(hop *nextHop, t *transit, ctx context.Context, err error) {
 	d := motorway.InDoubt
-	var secure *handshakeError
-	if dial := (*net.OpError)(nil); errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) || errors.As(err, &secure) {
-		d = motorway.Refused // no byte of it was sent
+	if wasNotSent(err) {
+		d = motorway.Refused
 	}
 	g.m.Answered(ctx, &t.Passage, d, nil)
-	g.m.Passed(&t.Passage, 0)
-	status, cause := http.StatusBadGateway, "unreachable"
-	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", t.Direction)
-	var bad errStatus
 	if errors.Is(err, context.Canceled) && g.ended.Err() == nil {
 		t.in.waitForRead() // net/http gives up a message a moment before its Read says why
 	}
-	switch sender := t.in.err(); {
+	status, text := g.notDelivered(hop, &t.Passage, err, t.in.err())
+	if t.Direction == outage.North {
+		t.out.header[DecisionHeader] = []string{Undelivered}
+	}
+	t.out.own = true
+	http.Error(t.out, text, status)
+}
+
+// wasNotSent reports whether an error says that no byte of a message was sent.
+func wasNotSent(err error) bool {
+	dial, secure := (*net.OpError)(nil), (*handshakeError)(nil)
+	return errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, errOwnListener) || errors.As(err, &secure)
+}
+
+// notDelivered records that a message is not known to have reached the next hop, and returns
+// what its sender gets. sender is why the message could not be read to its end; nil if it
+// could.
+func (g *Gateway) notDelivered(hop *nextHop, p *motorway.Passage, err, sender error) (status int, text string) {
+	g.m.Passed(p, 0)
+	status, cause := http.StatusBadGateway, "unreachable"
+	why := fmt.Sprintf("the next hop (%s) could not be reached, send the message again", p.Direction)
+	var bad errStatus
+	var secure *handshakeError
+	switch {
 	case sender != nil && timedOut(sender):
 		status, cause, why = http.StatusRequestTimeout, "sender-stalled", "the message's body could not be read"
-	case sender != nil || errors.Is(err, context.Canceled) && g.ended.Err() == nil:
+	case sender != nil || errors.Is(err, fastpath.ErrSenderGone) || errors.Is(err, context.Canceled) && g.ended.Err() == nil:
 		cause = "sender-gone"
 	case errors.Is(err, context.Canceled):
 		cause = "stopped"
 	case errors.Is(err, errOwnListener):
 		cause = "own-listener"
 	case errors.As(err, &bad), errors.Is(err, errUnasked):
-		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", t.Direction)
+		cause, why = "answer", fmt.Sprintf("the answer of the next hop (%s) cannot be passed on, send the message again", p.Direction)
 	case timedOut(err):
 		status, cause = http.StatusGatewayTimeout, "timeout"
-	case secure != nil:
+	case errors.As(err, &secure):
 		cause = "tls"
 	}
 	switch cause {
 	case "unreachable", "own-listener", "answer", "timeout", "tls":
 		hop.recordFailure(err)
 	}
-	g.m.Metrics.NextHop.WithLabelValues(string(t.Direction), cause).Inc()
-	g.log.Warn("message not delivered", "direction", t.Direction, "cause", cause, "error", err,
-		"request", t.Message.RequestID, "response", t.Message.ResponseID)
-	if t.Direction == outage.North {
-		t.out.header[DecisionHeader] = []string{Undelivered}
-	}
-	t.out.own = true
-	http.Error(t.out, "quell: "+why+": "+err.Error(), status)
+	g.m.Metrics.NextHop.WithLabelValues(string(p.Direction), cause).Inc()
+	g.log.Warn("message not delivered", "direction", p.Direction, "cause", cause, "error", err,
+		"request", p.Message.RequestID, "response", p.Message.ResponseID)
+	return status, "quell: " + why + ": " + err.Error()
 }
 
 // buffers is the pool of copy buffers for ReverseProxy.

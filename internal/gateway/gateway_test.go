@@ -301,7 +301,7 @@ func TestSenderHangsUp(t *testing.T) {
 			w := startedWorld(t)
 			gone := make(chan struct{})
 			ended := make(chan struct{})
-			inner := w.front[outage.South].Config.Handler
+			inner := w.gw.Southbound()
 			front := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 				go func() { <-r.Context().Done(); close(gone) }()
 				defer close(ended)

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/fastpath"
 	"quell/internal/outage"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +20,7 @@ type nextHop struct {
 	url       atomic.Pointer[url.URL]
 	carrier   atomic.Pointer[carrier]
 	tls       atomic.Pointer[HopTLS]
+	hops      atomic.Pointer[fastpath.Hops] // for messages of the common form; nil if there are none
 	up        prometheus.Gauge
 
 	failing atomic.Bool // failed is not 0

@@ -336,52 +336,56 @@ func post(body string) *message {
 func TestHostile(t *testing.T) {
 	for kind, attacks := range readAttacks(t) {
 		t.Run(kind, func(t *testing.T) {
-			t.Parallel()
-			all := strikes(t, attacks)
-			w := newWorld(t)
-			var inventory, list bytes.Buffer
-			inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
+			bothWays(t, func(t *testing.T, slow bool) { strikeAll(t, attacks, slow) })
+		})
+	}
+}
+
+func strikeAll(t *testing.T, attacks []*attack, slow bool) {
+	all := strikes(t, attacks)
+	w := newWorld(t)
+	w.slow = slow
+	var inventory, list bytes.Buffer
+	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
+	for _, s := range all {
+		fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,\n", meterID(s.meter), hubID(s.meter))
+		fmt.Fprintf(&list, "%s\n", meterID(s.meter))
+	}
+	w.at(prepareTime)
+	if err := w.start(inventory.String(), list.String()); err != nil {
+		t.Fatal(err)
+	}
+	ahead := make(chan struct{}, 16)
+	var wg sync.WaitGroup
+	for _, s := range all {
+		s.T = t
+		ahead <- struct{}{}
+		wg.Go(func() { s.prepare(w); <-ahead })
+	}
+	if wg.Wait(); t.Failed() {
+		return
+	}
+	w.trail(false)
+	w.at(attackTime)
+	for _, a := range attacks {
+		t.Run(strings.TrimSuffix(filepath.Base(a.file), ".txt"), func(t *testing.T) {
 			for _, s := range all {
-				fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,\n", meterID(s.meter), hubID(s.meter))
-				fmt.Fprintf(&list, "%s\n", meterID(s.meter))
-			}
-			w.at(prepareTime)
-			if err := w.start(inventory.String(), list.String()); err != nil {
-				t.Fatal(err)
-			}
-			ahead := make(chan struct{}, 16)
-			var wg sync.WaitGroup
-			for _, s := range all {
-				s.T = t
-				ahead <- struct{}{}
-				wg.Go(func() { s.prepare(w); <-ahead })
-			}
-			if wg.Wait(); t.Failed() {
-				return
-			}
-			w.trail(false)
-			w.at(attackTime)
-			for _, a := range attacks {
-				t.Run(strings.TrimSuffix(filepath.Base(a.file), ".txt"), func(t *testing.T) {
-					for _, s := range all {
-						if s.attack == a {
-							s.T = t
-							s.play(w)
-						}
-					}
-				})
-			}
-			// The gateway still does its work.
-			for _, s := range all {
-				if s.direction == outage.North {
+				if s.attack == a {
 					s.T = t
-					if r := w.mustSend(outage.North, post(s.alert(99))); r.header.Get(DecisionHeader) != "suppressed" {
-						s.fail("the next alert of the hub: %v", r.header)
-					}
-					break
+					s.play(w)
 				}
 			}
 		})
+	}
+	// The gateway still does its work.
+	for _, s := range all {
+		if s.direction == outage.North {
+			s.T = t
+			if r := w.mustSend(outage.North, post(s.alert(99))); r.header.Get(DecisionHeader) != "suppressed" {
+				s.fail("the next alert of the hub: %v", r.header)
+			}
+			break
+		}
 	}
 }
 

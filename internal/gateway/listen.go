@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quell/internal/channel"
+	"quell/internal/fastpath"
 	"quell/internal/listener"
 )
 
@@ -52,6 +53,11 @@ type Listener struct {
 	URL     string
 	limiter *listener.Limiter
 	door    *channel.Door // nil without TLS
+
+	// Messages of the common form go by the fast path, all others by Server. Both are nil
+	// for the console.
+	fast *fastpath.Way
+	slow *handedListener
 }
 
 // maxStreams is how many messages a sender may have under way on one connection of HTTP/2.
@@ -100,32 +106,57 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		made.door = g.newDoor(name, secure)
 		srv.TLSConfig = made.door.Config()
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
-		srv.ConnContext = channel.WithConn
 		srv.Handler = made.door.Handler(d.LimitMessages(limitStreams(h, g.limits.Sender)))
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		if t, ok := c.(*tls.Conn); ok {
-			if state == http.StateClosed && !t.ConnectionState().HandshakeComplete {
-				made.door.Failed(t.NetConn())
-			}
-			c = t.NetConn()
-		}
-		switch c := c.(*listener.Conn); state {
+		under := underOf(c)
+		switch state {
 		case http.StateIdle:
-			c.SetIdle(true)
+			under.SetIdle(true)
 		case http.StateActive:
-			c.SetIdle(false)
+			under.SetIdle(false)
+		case http.StateClosed:
+			if t, ok := c.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
+				made.door.Failed(under)
+			}
 		}
+	}
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if h := fastpath.HandedOf(c); h != nil {
+			ctx = context.WithValue(ctx, handedKey{}, h)
+		}
+		return channel.WithConn(ctx, underOf(c))
 	}
 	srv.MaxHeaderBytes = maxHead
 	if name != "console" && name != "socket" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
+	if d, ok := h.(*way); ok {
+		made.slow = newHandedListener(made.limiter)
+		made.fast = g.fastWay(d, made)
+		if secure != nil {
+			srv.TLSConfig.NextProtos = []string{"h2"} // net/http asks here whether it is to speak HTTP/2
+		}
+	}
 	return made
+}
+
+// underOf returns the connection below TLS, and below one that was handed over.
+func underOf(c net.Conn) *listener.Conn {
+	if h := fastpath.HandedOf(c); h != nil {
+		c = h.Conn
+	}
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	return c.(*listener.Conn)
 }
 
 // Serve accepts connections until the server is closed. The error is never nil.
 func (l *Listener) Serve() error {
+	if l.fast != nil {
+		return l.serveFast()
+	}
 	if l.door != nil {
 		return l.Server.ServeTLS(l.limiter, "", "")
 	}

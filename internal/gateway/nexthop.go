@@ -23,6 +23,9 @@ import (
 // TLS.
 const dialTimeout = 5 * time.Second
 
+// maxIdleHops is how many connections to a next hop are kept that have no message.
+const maxIdleHops = 256
+
 // errOwnListener says that a connection leads back to quell.
 var errOwnListener = errors.New("the next hop is quell itself")
 
@@ -41,7 +44,7 @@ func (g *Gateway) newTransport(secure *tls.Config) *http.Transport {
 			}
 			return g.dialTLS(ctx, network, addr, secure)
 		},
-		MaxIdleConnsPerHost:   256,
+		MaxIdleConnsPerHost:   maxIdleHops,
 		IdleConnTimeout:       g.limits.NextHopIdle,
 		ResponseHeaderTimeout: g.limits.AnswerStart,
 		ExpectContinueTimeout: 0,    // incoming itself waits before it reads the body
@@ -139,6 +142,9 @@ func (c *carrier) retire() {
 
 // RoundTrip sends a message.
 func (c *carrier) RoundTrip(r *http.Request) (*http.Response, error) {
+	if sent := transitOf(r).sent; sent != nil {
+		return c.roundTripSent(r, sent)
+	}
 	if r.URL.Scheme != "https" {
 		return c.roundTripHTTP1(r)
 	}
@@ -212,7 +218,6 @@ var errUnasked = errors.New("the next hop sent an answer before it got the messa
 // hopConn is a connection to a next hop.
 type hopConn struct {
 	*listener.Conn
-	wrote   atomic.Int64             // bytes
 	heard   atomic.Bool              // a byte has come since the last message got the connection
 	sending atomic.Pointer[incoming] // the message that is sent on while its sender still sends; may have ended
 }
@@ -223,12 +228,6 @@ func hopConnOf(c net.Conn) *hopConn {
 	}
 	h, _ := c.(*hopConn)
 	return h
-}
-
-func (c *hopConn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	c.wrote.Add(int64(n))
-	return n, err
 }
 
 func (c *hopConn) Read(b []byte) (int, error) {

@@ -104,7 +104,7 @@ func TestBrokenOff(t *testing.T) {
 				"closes too early":      head + fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(m.body)+1, m.body[:some]),
 			} {
 				n++
-				c, err := net.Dial("tcp", w.front[d].Listener.Addr().String())
+				c, err := net.Dial("tcp", w.front[d].addr())
 				if err != nil {
 					t.Fatal(err)
 				}

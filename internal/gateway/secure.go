@@ -57,6 +57,7 @@ func (g *Gateway) renewCarrier(n *nextHop) {
 	if was := n.carrier.Swap(c); was != nil {
 		was.retire()
 	}
+	g.renewHops(n)
 }
 
 // CheckFiles reads the files of certificates again. What has changed is in force at once,

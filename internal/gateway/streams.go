@@ -23,7 +23,8 @@ type streams struct {
 	g         *Gateway
 	secure    *tls.Config
 	transport *http.Transport
-	http1     atomic.Bool // the next hop chose HTTP/1.1
+	http1     atomic.Bool // the next hop chose HTTP/1.1 the last time
+	http2     atomic.Bool // it chose HTTP/2
 
 	mu      sync.Mutex // guards the fields below
 	idle    []*stream
@@ -83,12 +84,11 @@ func (s *streams) get(ctx context.Context, addr string, fresh bool) (_ *stream, 
 		}
 		c.Close()
 	}
-	t, err := s.g.dialTLS(ctx, "tcp", addr, s.secure)
+	t, err := s.dial(ctx, addr)
 	if err != nil {
 		return nil, false, nil, err
 	}
-	if t.ConnectionState().NegotiatedProtocol != "h2" {
-		s.http1.Store(true)
+	if !speaksHTTP2(t) {
 		return nil, false, t, errHTTP1
 	}
 	cc, err := s.transport.NewClientConn(context.WithValue(ctx, dialedKey{}, t), "https", addr)
@@ -98,6 +98,18 @@ func (s *streams) get(ctx context.Context, addr string, fresh bool) (_ *stream, 
 	}
 	return &stream{cc, hopConnOf(t)}, false, nil, nil
 }
+
+// dial connects to a next hop, and finds out what it speaks.
+func (s *streams) dial(ctx context.Context, addr string) (*tls.Conn, error) {
+	t, err := s.g.dialTLS(ctx, "tcp", addr, s.secure)
+	if err == nil {
+		s.http1.Store(!speaksHTTP2(t))
+		s.http2.Store(speaksHTTP2(t))
+	}
+	return t, err
+}
+
+func speaksHTTP2(t *tls.Conn) bool { return t.ConnectionState().NegotiatedProtocol == "h2" }
 
 // put keeps a connection for the next message, as soon as its own is done, and then calls
 // done. The message was sent and answered to the end.
@@ -156,10 +168,7 @@ func (s *streams) roundTrip(r *http.Request) (_ *http.Response, made *tls.Conn, 
 	if s.http1.Load() {
 		return nil, nil, errHTTP1
 	}
-	addr := r.URL.Host
-	if r.URL.Port() == "" {
-		addr = net.JoinHostPort(r.URL.Hostname(), "443")
-	}
+	addr := addressOf(r.URL)
 	for second := false; ; second = true {
 		c, used, made, err := s.get(r.Context(), addr, second)
 		if err != nil {
@@ -196,7 +205,7 @@ func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent boo
 		w.body = r.Body
 		out.Body = w
 	}
-	before := c.conn.wrote.Load()
+	before := c.conn.Wrote()
 	w.begin()
 	res, err := c.RoundTrip(out)
 	w.answered()
@@ -205,7 +214,7 @@ func (s *streams) send(c *stream, r *http.Request) (_ *http.Response, unsent boo
 			err = cause
 		}
 		detach()
-		unsent = c.conn.wrote.Load() == before || isRefusedStream(err)
+		unsent = c.conn.Wrote() == before || isRefusedStream(err)
 		cancel(nil)
 		w.end()
 		c.Close()

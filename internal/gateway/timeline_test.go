@@ -33,16 +33,18 @@ func TestTimelines(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p := &player{T: t, file: file, golden: string(golden), meters: map[string]*meter{}, hubs: map[string]bool{}}
-			got := p.play()
-			if *update && got != p.golden && !t.Failed() {
-				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
-					t.Fatal(err)
+			bothWays(t, func(t *testing.T, slow bool) {
+				p := &player{T: t, file: file, golden: string(golden), slow: slow, meters: map[string]*meter{}, hubs: map[string]bool{}}
+				got := p.play()
+				if *update && got != p.golden && !t.Failed() {
+					if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					t.Logf("rewritten: %s", file)
+				} else if got != p.golden {
+					t.Errorf("%s differs from the output; see above, or run: go test ./internal/gateway -run TestTimelines -update", file)
 				}
-				t.Logf("rewritten: %s", file)
-			} else if got != p.golden {
-				t.Errorf("%s differs from the output; see above, or run: go test ./internal/gateway -run TestTimelines -update", file)
-			}
+			})
 		})
 	}
 }
@@ -51,7 +53,8 @@ func TestTimelines(t *testing.T) {
 type player struct {
 	*testing.T
 	file, golden string
-	line         int // the line that is being played
+	line         int  // the line that is being played
+	slow         bool // as in world
 
 	meters map[string]*meter
 	order  []string // of the meters, as declared
@@ -85,6 +88,7 @@ func (p *player) say(format string, args ...any) {
 func (p *player) play() string {
 	p.day = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	p.w = newWorld(p.T)
+	p.w.slow = p.slow
 	p.held = map[uint64]*flight{}
 	p.signers.t = p.T
 	lines := strings.Split(strings.TrimSuffix(p.golden, "\n"), "\n")

@@ -95,7 +95,10 @@ func (w *world) listenTLS(d outage.Direction, secure *ListenerTLS) *Listener {
 	return l
 }
 
-func (l *Listener) addr() string { return strings.TrimPrefix(l.URL, "https://") }
+func (l *Listener) addr() string {
+	_, addr, _ := strings.Cut(l.URL, "://")
+	return addr
+}
 
 // clientConfig returns the settings of a client with a certificate; none if cert is nil.
 func (a *authority) clientConfig(cert *tls.Certificate, protocols ...string) *tls.Config {

@@ -10,7 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
-	"net/http/httptest"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -52,7 +52,8 @@ type world struct {
 	store *store.Store
 	m     *motorway.Motorway
 	gw    *Gateway
-	front map[outage.Direction]*httptest.Server
+	front map[outage.Direction]*Listener
+	slow  bool // all messages go through net/http, none through the fast path
 	hops  map[outage.Direction]*hop
 
 	before, after atomic.Pointer[chan struct{}] // a batch of decisions waits here, before and after its commit
@@ -137,11 +138,23 @@ func (w *world) open() (err error) {
 	w.setRules()
 	w.gw = New(w.m, slog.New(slog.DiscardHandler), w.limits)
 	w.direct()
-	w.front = map[outage.Direction]*httptest.Server{
-		outage.South: httptest.NewServer(w.gw.Southbound()),
-		outage.North: httptest.NewServer(w.gw.Northbound()),
+	w.front = map[outage.Direction]*Listener{}
+	for d, h := range map[outage.Direction]http.Handler{outage.South: w.gw.Southbound(), outage.North: w.gw.Northbound()} {
+		if w.slow {
+			h = http.HandlerFunc(h.ServeHTTP)
+		}
+		if w.front[d], err = w.gw.Listen(string(d), "127.0.0.1:0", h); err != nil {
+			return err
+		}
+		go w.front[d].Serve()
 	}
 	return nil
+}
+
+// bothWays runs a test with the fast path, and without it.
+func bothWays(t *testing.T, f func(t *testing.T, slow bool)) {
+	t.Run("fast", func(t *testing.T) { t.Parallel(); f(t, false) })
+	t.Run("slow", func(t *testing.T) { t.Parallel(); f(t, true) })
 }
 
 // direct tells the gateway where its next hops are.
@@ -150,8 +163,13 @@ func (w *world) direct() {
 }
 
 func (w *world) closeFront() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	for _, s := range w.front {
-		s.Close()
+		if err := s.Shutdown(ctx); err != nil {
+			w.Errorf("a listener does not stop: %v", err)
+			s.Close()
+		}
 	}
 	w.closeNextHops()
 }
@@ -160,6 +178,7 @@ func (w *world) closeFront() {
 func (w *world) closeNextHops() {
 	for _, n := range []*nextHop{&w.gw.south, &w.gw.north} {
 		n.carrier.Load().kept.CloseIdleConnections()
+		w.gw.renewHops(n)
 	}
 }
 

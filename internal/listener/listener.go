@@ -79,13 +79,24 @@ func (d *Limiter) Conditions(now time.Time) (list []string) {
 	return list
 }
 
+// TryMessage reserves a place for a message, if there is one. EndMessage gives it back.
+func (d *Limiter) TryMessage() bool {
+	select {
+	case d.messages <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// EndMessage says that a message is over for which TryMessage returned true.
+func (d *Limiter) EndMessage() { <-d.messages }
+
 // LimitMessages lets no more messages in than there may be connections. Otherwise a sender
 // could have many more with HTTP/2. Others wait until one ends, as connections do.
 func (d *Limiter) LimitMessages(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case d.messages <- struct{}{}:
-		default:
+		if !d.TryMessage() {
 			d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
 			if d.busy.record(time.Now()) {
 				d.log.Error("a listener has as many messages as it may have, others wait", "listener", d.name, "messages", cap(d.messages))
@@ -97,7 +108,7 @@ func (d *Limiter) LimitMessages(next http.Handler) http.Handler {
 				return
 			}
 		}
-		defer func() { <-d.messages }()
+		defer d.EndMessage()
 		next.ServeHTTP(w, r)
 	})
 }
@@ -182,10 +193,13 @@ func (d *Limiter) closeIdle(now time.Time) {
 	}
 }
 
-// Close closes the listener, not its connections.
-func (d *Limiter) Close() error {
-	d.closing.Do(func() { close(d.closed) })
-	return d.Listener.Close()
+// Close closes the listener, not its connections. It is idempotent.
+func (d *Limiter) Close() (err error) {
+	d.closing.Do(func() {
+		close(d.closed)
+		err = d.Listener.Close()
+	})
+	return err
 }
 
 // Conn is a connection whose other side must take a byte within a limit.
@@ -196,6 +210,8 @@ type Conn struct {
 	stall  time.Duration
 	closed func()       // called by each Close; may be nil
 	idle   atomic.Int64 // since when it has been idle, in ns; 0 if it has a message, or has had none
+	until  atomic.Int64 // the deadline of Write, in ns; 0 if it is not known
+	wrote  atomic.Int64 // bytes
 }
 
 // NewConn limits how long the other side of a connection may take no byte.
@@ -211,15 +227,37 @@ func (c *Conn) SetIdle(idle bool) {
 	}
 }
 
+// Write writes all of b, unless the other side takes no byte for the limit or, since that is
+// looked at only now and then, a quarter more.
 func (c *Conn) Write(b []byte) (written int, err error) {
 	for {
-		c.Conn.SetWriteDeadline(time.Now().Add(c.stall))
+		if now := time.Now(); c.until.Load() < now.Add(c.stall).UnixNano() {
+			until := now.Add(c.stall + c.stall/4)
+			c.Conn.SetWriteDeadline(until)
+			c.until.Store(until.UnixNano())
+		}
 		n, err := c.Conn.Write(b[written:])
 		written += n
+		c.wrote.Add(int64(n))
 		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return written, err
 		}
 	}
+}
+
+// Wrote returns how many bytes were written.
+func (c *Conn) Wrote() int64 { return c.wrote.Load() }
+
+// SetWriteDeadline is until when the next Write must end. Later ones have the usual limit.
+func (c *Conn) SetWriteDeadline(t time.Time) error {
+	c.until.Store(0)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// SetDeadline sets both deadlines.
+func (c *Conn) SetDeadline(t time.Time) error {
+	c.until.Store(0)
+	return c.Conn.SetDeadline(t)
 }
 
 // CloseWrite lets net/http end a connection before its sender has finished.

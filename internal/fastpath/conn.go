@@ -1,0 +1,377 @@
+package fastpath
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"quell/internal/listener"
+)
+
+const (
+	smallBuffer = 4 << 10               // what a connection has while it is idle
+	largeBuffer = maxHead + maxBody + 1 // for a message, and for an answer
+	// restWait is how long the rest of a message, or of an answer, may take. After that
+	// net/http waits for it.
+	restWait = 100 * time.Millisecond
+	// wakeUp is how often one that waits for an answer looks around.
+	wakeUp = time.Second
+)
+
+// buffers have large buffers.
+var buffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
+
+// The states of a connection.
+const (
+	fresh  int32 = iota // no byte of a message has come
+	busy                // it has a message
+	idle                // it waits for the next one
+	closed              // it was closed from outside
+)
+
+// conn is the connection of a sender. One goroutine serves it.
+type conn struct {
+	way     *Way
+	limiter *listener.Limiter
+	under   *listener.Conn
+	secure  *tls.Conn // nil without TLS
+	net     net.Conn  // to read from and to write to: secure or under
+	since   time.Time // it is open
+	state   atomic.Int32
+	waits   atomic.Pointer[hop] // that an answer is waited for from
+
+	socket socket
+	tls    tls.ConnectionState
+	until  time.Time // the deadline of Read
+	small  []byte
+	in     []byte // what was read of a message: in small, or in a large buffer
+	large  *[largeBuffer]byte
+	out    *[largeBuffer + maxHead]byte
+	head   head
+	answer head
+	m      Message
+}
+
+// outs have buffers for what is written.
+var outs = sync.Pool{New: func() any { return new([largeBuffer + maxHead]byte) }}
+
+func (c *conn) serve() {
+	defer c.way.leave(c)
+	defer func() {
+		if v := recover(); v != nil {
+			c.way.Panicked(v)
+			c.net.Close()
+		}
+	}()
+	if c.socket.open(c.under) != nil || c.secure != nil && !c.handshake() {
+		c.handOver(c.net)
+		return
+	}
+	c.small = make([]byte, smallBuffer)
+	for c.awaitMessage() && c.exchange() {
+	}
+}
+
+// handshake sets TLS up. It returns false if net/http must take over: for HTTP/2, and to
+// refuse the client.
+func (c *conn) handshake() bool {
+	c.under.SetDeadline(time.Now().Add(c.way.Header))
+	err := c.secure.HandshakeContext(c.way.Ended)
+	c.under.SetDeadline(time.Time{})
+	c.tls = c.secure.ConnectionState()
+	return err == nil && c.tls.NegotiatedProtocol != "h2"
+}
+
+// handOver gives a connection to net/http, without deadlines.
+func (c *conn) handOver(to net.Conn) {
+	c.under.SetIdle(false)
+	c.under.SetReadDeadline(time.Time{})
+	c.way.Slow(to)
+}
+
+// hand gives the connection to net/http, with what was read of it, and with a message that has
+// begun, if there is one.
+func (c *conn) hand(b *Begun) bool {
+	h := &Handed{Conn: c.net, read: append([]byte(nil), c.in...)}
+	h.begun.Store(b)
+	c.release()
+	if c.secure != nil {
+		c.handOver(handedTLS{h, c.secure})
+	} else {
+		c.handOver(h)
+	}
+	return false
+}
+
+// release gives the large buffers back.
+func (c *conn) release() {
+	if c.large != nil {
+		buffers.Put(c.large)
+		c.large = nil
+	}
+	if c.out != nil {
+		outs.Put(c.out)
+		c.out = nil
+	}
+	c.in = c.small[:0]
+}
+
+// end closes the connection.
+func (c *conn) end() bool {
+	c.release()
+	c.net.Close()
+	return false
+}
+
+// awaitMessage waits for the first bytes of a message. It returns false if the connection is
+// over.
+func (c *conn) awaitMessage() bool {
+	limit := c.way.KeepAlive
+	if c.state.Load() == fresh {
+		limit = c.way.Header
+	}
+	now := time.Now()
+	if left := c.until.Sub(now); left < limit-limit/8 || left > limit {
+		c.until = now.Add(limit)
+		c.under.SetReadDeadline(c.until)
+	}
+	if c.way.stopping.Load() {
+		if c.state.Load() != fresh {
+			return c.end()
+		}
+		c.under.SetReadDeadline(c.since.Add(freshWait)) // Stop may have set it before
+	}
+	n, err := c.net.Read(c.small)
+	c.in = c.small[:n]
+	if n == 0 && err != nil {
+		return c.end()
+	}
+	if was := c.state.Swap(busy); was == closed {
+		return c.end()
+	}
+	c.under.SetIdle(false)
+	return true
+}
+
+// exchange handles one message. It returns false if the connection is over, or was handed
+// over.
+func (c *conn) exchange() bool {
+	if !c.gather() {
+		return c.hand(nil)
+	}
+	w := c.way
+	hops := w.Hops()
+	if hops == nil || w.Admit != nil && !w.Admit(c.under, &c.tls) || !c.limiter.TryMessage() {
+		return c.hand(nil)
+	}
+	keep := c.pass(hops)
+	c.limiter.EndMessage()
+	if !keep {
+		return false
+	}
+	c.release()
+	c.under.SetIdle(true)
+	if !c.state.CompareAndSwap(busy, idle) || w.stopping.Load() && c.state.CompareAndSwap(idle, busy) {
+		return c.end()
+	}
+	return true
+}
+
+// gather reads the rest of a message. It returns false if it is not of the common form, is
+// followed by something, or does not come at once.
+func (c *conn) gather() bool {
+	waited := false
+	for {
+		switch c.head.readRequest(c.in) {
+		case unusual:
+			return false
+		case complete:
+			if len(c.in) >= c.head.size+c.head.body {
+				return len(c.in) == c.head.size+c.head.body
+			}
+		}
+		if len(c.in) == cap(c.in) {
+			if c.large != nil {
+				return false
+			}
+			c.large = buffers.Get().(*[largeBuffer]byte)
+			c.in = append(c.large[:0], c.in...)
+		}
+		if !waited {
+			waited = true
+			c.until = time.Now().Add(restWait)
+			c.under.SetReadDeadline(c.until)
+		}
+		n, err := c.net.Read(c.in[len(c.in):cap(c.in)])
+		c.in = c.in[:len(c.in)+n]
+		if n == 0 && err != nil {
+			return false // net/http gets the same error, or waits longer
+		}
+	}
+}
+
+// pass decides on a message, and passes it on. It returns false if the connection is over, or
+// was handed over.
+func (c *conn) pass(hops *Hops) bool {
+	w, m := c.way, &c.m
+	m.Body, m.Lines = c.in[c.head.size:], m.Lines[:0]
+	w.Decide(m)
+	m.Body = nil
+	switch m.Next {
+	case Stop:
+		return c.write(c.ownAnswer(http.StatusOK, ""))
+	case Hand:
+		return c.hand(&Begun{Passage: m.Passage})
+	}
+	h, err := c.send(hops)
+	if err == ErrOther {
+		return c.hand(&Begun{Passage: m.Passage})
+	}
+	if err != nil {
+		return c.fail(err)
+	}
+	c.waits.Store(h)
+	answer := buffers.Get().(*[largeBuffer]byte)
+	n, err := c.receive(h, answer[:])
+	c.waits.Store(nil)
+	defer buffers.Put(answer)
+	switch {
+	case err == errUnusual:
+		h.SetReadDeadline(time.Time{})
+		return c.hand(&Begun{Passage: m.Passage, Sent: &sent{Conn: h.Conn, answer: append([]byte(nil), answer[:n]...), asked: make(chan struct{})}})
+	case err != nil:
+		h.Close()
+		return c.fail(err)
+	}
+	whole := c.answer.size + c.answer.body
+	if c.answer.close || n > whole {
+		h.Close()
+	} else {
+		hops.put(h) // now, so that the sender's next message finds it
+	}
+	w.Answered(m, c.answer.status)
+	return c.write(c.passedAnswer(answer[:whole]))
+}
+
+// buffer returns an empty buffer for what is written.
+func (c *conn) buffer() []byte {
+	if c.out == nil {
+		c.out = outs.Get().(*[largeBuffer + maxHead]byte)
+	}
+	return c.out[:0]
+}
+
+// send sends the message to the next hop. It is sent again only if no byte of it was written.
+func (c *conn) send(hops *Hops) (*hop, error) {
+	b := append(c.buffer(), "POST "...)
+	b = append(b, hops.Prefix...)
+	b = append(b, c.in[c.head.target.from:c.head.target.to]...)
+	b = append(b, " HTTP/1.1\r\n"...)
+	b = c.head.appendLines(b, c.in)
+	b = append(b, "\r\n"...)
+	b = append(b, c.in[c.head.size:]...)
+	for second := false; ; second = true {
+		h, used, err := hops.get(c.way.Ended, second)
+		if err != nil {
+			return nil, err
+		}
+		before := h.under.Wrote()
+		if _, err = h.Write(b); err == nil {
+			return h, nil
+		}
+		h.Close()
+		if !used || second || h.under.Wrote() != before {
+			return nil, err
+		}
+	}
+}
+
+// receive reads the next hop's answer, which is in b then. The error is errUnusual if it is
+// not of the common form, or comes in pieces.
+func (c *conn) receive(h *hop, b []byte) (n int, err error) {
+	began := time.Now()
+	for wait := min(wakeUp, c.way.AnswerStart/4); ; wait = restWait {
+		k, err := h.readBy(b[n:], wait)
+		if n += k; n > 0 {
+			s := c.answer.readAnswer(b[:n])
+			switch {
+			case s == complete && n >= c.answer.size+c.answer.body:
+				return n, nil
+			case s == unusual, k == 0, n == len(b), wait == restWait:
+				return n, errUnusual
+			}
+			continue
+		}
+		switch {
+		case c.way.Ended.Err() != nil:
+			return 0, context.Cause(c.way.Ended)
+		case !timedOut(err):
+			return 0, err
+		case c.socket.look() == gone:
+			return 0, ErrSenderGone
+		case time.Since(began) > c.way.AnswerStart:
+			return 0, ErrAnswer
+		}
+	}
+}
+
+// errUnusual says that net/http must read an answer.
+var errUnusual = io.ErrNoProgress
+
+// fail tells the sender that the message is not known to have reached the next hop.
+func (c *conn) fail(err error) bool {
+	status, text := c.way.Failed(&c.m, err)
+	if err == ErrSenderGone {
+		return c.end()
+	}
+	return c.write(c.ownAnswer(status, text+"\n"))
+}
+
+// passedAnswer returns the next hop's answer as the sender gets it.
+func (c *conn) passedAnswer(answer []byte) []byte {
+	b := append(c.buffer(), answer[:c.answer.lines]...)
+	b = c.answer.appendLines(b, answer)
+	b = c.closeHead(b)
+	return append(b, answer[c.answer.size:]...)
+}
+
+// ownAnswer returns an answer of quell's own. If there is a text it is about a failure.
+func (c *conn) ownAnswer(status int, text string) []byte {
+	b := append(c.buffer(), "HTTP/1.1 "...)
+	b = strconv.AppendInt(b, int64(status), 10)
+	b = append(b, ' ')
+	b = append(b, http.StatusText(status)...)
+	b = append(b, "\r\nDate: "...)
+	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	b = append(b, "\r\nContent-Length: "...)
+	b = strconv.AppendInt(b, int64(len(text)), 10)
+	b = append(b, "\r\n"...)
+	if text != "" {
+		b = append(b, "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"...)
+	}
+	b = c.closeHead(b)
+	return append(b, text...)
+}
+
+// closeHead appends the lines that quell adds, and the empty line.
+func (c *conn) closeHead(b []byte) []byte {
+	b = append(b, c.m.Lines...)
+	if c.way.stopping.Load() {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	return append(b, "\r\n"...)
+}
+
+// write writes an answer to the sender. It returns false if the connection is over.
+func (c *conn) write(b []byte) bool {
+	if _, err := c.net.Write(b); err != nil {
+		return c.end()
+	}
+	return true
+}
