@@ -135,6 +135,9 @@ func (h *head) readLines(b []byte) state {
 
 // readLine reads one header line. It returns false if the line is not in the common form.
 func (h *head) readLine(name, value []byte, line span) bool {
+	if len(name) > len("proxy-") && is(name[:len("proxy-")], "proxy-") {
+		return false // Proxy-Authorization and the like are for one connection
+	}
 	switch len(name) {
 	case len("TE"):
 		return !is(name, "te")
@@ -182,8 +185,7 @@ func (h *head) readLine(name, value []byte, line span) bool {
 	case len("Transfer-Encoding"):
 		return !is(name, "transfer-encoding")
 	}
-	// Proxy-Authorization and the like are for one connection.
-	return len(name) < len("proxy-") || !is(name[:len("proxy-")], "proxy-")
+	return true
 }
 
 // drop leaves a line out of what is passed on.

@@ -82,9 +82,7 @@ func (w *world) activation(n int) outage.Activation {
 }
 
 func TestTimeout(t *testing.T) {
-	w := startedWorld(t)
-	w.gw.south.carrier.Load().kept.ResponseHeaderTimeout = impatient
-	w.gw.north.carrier.Load().kept.ResponseHeaderTimeout = impatient
+	w := startedWorldWith(t, Limits{AnswerStart: impatient})
 	w.hops[outage.South].set(answer{hold: true}, false)
 	w.hops[outage.North].set(answer{hold: true}, false)
 	for d, m := range map[outage.Direction]*message{outage.South: activateNow(1, 1), outage.North: alertOf(2, 1, w.now())} {
