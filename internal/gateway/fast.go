@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"runtime/debug"
 	"strings"
-	"sync"
 
 	"quell/internal/fastpath"
 	"quell/internal/listener"
@@ -21,7 +20,7 @@ import (
 func (g *Gateway) fastWay(d *way, made *Listener) *fastpath.Way {
 	f := &fastpath.Way{
 		Header: g.limits.Header, KeepAlive: g.limits.KeepAlive, AnswerStart: g.limits.AnswerStart, Ended: g.ended,
-		Slow: made.slow.give,
+		Slow: made.slow.Give,
 		Hops: func() *fastpath.Hops {
 			if c := d.hop.carrier.Load(); c.fault != nil || c.streams.http2.Load() {
 				return nil
@@ -136,40 +135,6 @@ func (c *carrier) roundTripSent(r *http.Request, sent net.Conn) (*http.Response,
 	r = r.WithContext(r.Context())
 	r.URL = &to
 	return once.RoundTrip(r)
-}
-
-// handedListener gives net/http the connections that the fast path does not serve.
-type handedListener struct {
-	net.Listener // closed with this one
-	conns        chan net.Conn
-	closing      sync.Once
-	closed       chan struct{}
-}
-
-func newHandedListener(l net.Listener) *handedListener {
-	return &handedListener{Listener: l, conns: make(chan net.Conn), closed: make(chan struct{})}
-}
-
-func (l *handedListener) give(c net.Conn) {
-	select {
-	case l.conns <- c:
-	case <-l.closed:
-		c.Close()
-	}
-}
-
-func (l *handedListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-}
-
-func (l *handedListener) Close() error {
-	l.closing.Do(func() { close(l.closed) })
-	return l.Listener.Close()
 }
 
 // serveFast serves both paths until the server is closed.

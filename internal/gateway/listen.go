@@ -57,7 +57,7 @@ type Listener struct {
 	// Messages of the common form go by the fast path, all others by Server. Both are nil
 	// for the console.
 	fast *fastpath.Way
-	slow *handedListener
+	slow *fastpath.Slow
 }
 
 // maxStreams is how many messages a sender may have under way on one connection of HTTP/2.
@@ -106,10 +106,10 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		made.door = g.newDoor(name, secure)
 		srv.TLSConfig = made.door.Config()
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
-		srv.Handler = made.door.Handler(d.LimitMessages(limitStreams(h, g.limits.Sender)))
+		srv.Handler = made.door.Handler(d.LimitMessages(listener.LimitStreams(h, g.limits.Sender)))
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
-		under := underOf(c)
+		under := fastpath.Under(c)
 		switch state {
 		case http.StateIdle:
 			under.SetIdle(true)
@@ -125,31 +125,20 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		if h := fastpath.HandedOf(c); h != nil {
 			ctx = context.WithValue(ctx, handedKey{}, h)
 		}
-		return channel.WithConn(ctx, underOf(c))
+		return channel.WithConn(ctx, fastpath.Under(c))
 	}
 	srv.MaxHeaderBytes = maxHead
 	if name != "console" && name != "socket" {
 		srv.BaseContext = func(net.Listener) context.Context { return g.ended } // AbandonMessages ends them
 	}
 	if d, ok := h.(*way); ok {
-		made.slow = newHandedListener(made.limiter)
+		made.slow = fastpath.NewSlow(made.limiter)
 		made.fast = g.fastWay(d, made)
 		if secure != nil {
 			srv.TLSConfig.NextProtos = []string{"h2"} // net/http asks here whether it is to speak HTTP/2
 		}
 	}
 	return made
-}
-
-// underOf returns the connection below TLS, and below one that was handed over.
-func underOf(c net.Conn) *listener.Conn {
-	if h := fastpath.HandedOf(c); h != nil {
-		c = h.Conn
-	}
-	if t, ok := c.(*tls.Conn); ok {
-		c = t.NetConn()
-	}
-	return c.(*listener.Conn)
 }
 
 // Serve accepts connections until the server is closed. The error is never nil.
