@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 
+	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -71,11 +72,12 @@ func TestConversations(t *testing.T) {
 			list = list[1:]
 		}
 		for _, d := range ways {
-			for _, with := range []string{"", " with TLS"} {
+			for _, with := range []string{"", " with TLS", " by net http"} {
 				t.Run(fmt.Sprintf("%s %s%s", strings.TrimSuffix(filepath.Base(file), ".txt"), d, with), func(t *testing.T) {
 					t.Parallel()
 					c := &conversation{T: t, file: file, direction: d, senders: map[string]*party{}}
-					if with != "" {
+					c.slow = with == " by net http"
+					if with == " with TLS" {
 						c.ca = newAuthority(t, "conversations")
 						c.cert = c.ca.pair(devca.Request{Name: "party", SANs: []string{"127.0.0.1"}})
 					}
@@ -90,6 +92,7 @@ func TestConversations(t *testing.T) {
 type conversation struct {
 	*testing.T
 	file      string
+	slow      bool // as in world
 	direction outage.Direction
 	at        sentence
 	w         *world
@@ -138,7 +141,7 @@ func (c *conversation) play(list []sentence) {
 // open opens a gateway as the program does, and a next hop.
 func (c *conversation) open(limits Limits) {
 	c.w = newWorld(c.T)
-	c.w.limits = limits
+	c.w.limits, c.w.slow = limits, c.slow
 	if err := c.w.start("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n", deviceBase["ESME"].String()+"\n"); err != nil {
 		c.Fatal(err)
 	}
@@ -173,6 +176,9 @@ func (c *conversation) open(limits Limits) {
 	h := c.w.gw.Southbound()
 	if c.direction == outage.North {
 		h = c.w.gw.Northbound()
+	}
+	if c.slow {
+		h = http.HandlerFunc(h.ServeHTTP)
 	}
 	if c.front, err = c.w.gw.ListenTLS(string(c.direction), "127.0.0.1:0", h, secure); err != nil {
 		c.Fatal(err)
