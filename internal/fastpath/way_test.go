@@ -107,6 +107,7 @@ func (s *stage) dial() net.Conn {
 // accept takes a connection at the next hop.
 func (s *stage) accept() net.Conn {
 	s.Helper()
+	s.next.(*net.TCPListener).SetDeadline(time.Now().Add(long))
 	c, err := s.next.Accept()
 	if err != nil {
 		s.Fatal(err)

@@ -325,7 +325,7 @@ func (s *strike) call(name string, args []ast.Expr) any {
 	return before + "<sr:GBCSPayload>" + text(1) + "</sr:GBCSPayload>" + after
 }
 
-func post(body string) *message {
+func xmlPost(body string) *message {
 	m := &message{method: "POST", target: "/api/v1/serviceS?a=%2F", host: "motorway.example", body: []byte(body)}
 	m.setHeader("Content-Type", "application/xml")
 	return m
@@ -381,7 +381,7 @@ func strikeAll(t *testing.T, attacks []*attack, slow bool) {
 	for _, s := range all {
 		if s.direction == outage.North {
 			s.T = t
-			if r := w.mustSend(outage.North, post(s.alert(99))); r.header.Get(DecisionHeader) != "suppressed" {
+			if r := w.mustSend(outage.North, xmlPost(s.alert(99))); r.header.Get(DecisionHeader) != "suppressed" {
 				s.fail("the next alert of the hub: %v", r.header)
 			}
 			break
@@ -396,7 +396,7 @@ func (s *strike) prepare(w *world) {
 	if s.direction == outage.North {
 		order = outage.Order{Kind: outage.OnDemand}
 	}
-	if r, err := w.send(outage.South, post(s.signed(prepared, order))); err != nil || r.status != 200 {
+	if r, err := w.send(outage.South, xmlPost(s.signed(prepared, order))); err != nil || r.status != 200 {
 		s.Errorf("%s, N = %d: not prepared: %+v, %v", s.file, s.n, r, err)
 	}
 }
@@ -423,7 +423,7 @@ const mostOfLog, mostOfTrail = 4 << 10, 2 << 10
 
 func (s *strike) play(w *world) {
 	w.trail(false) // what an attack that failed left there
-	m := post(s.text(s.message))
+	m := xmlPost(s.text(s.message))
 	for _, h := range s.headers {
 		m.setHeader(h[0], h[1])
 	}

@@ -46,6 +46,17 @@ func get(c *http.Client, url string) (status, version int, err error) {
 	return res.StatusCode, res.ProtoMajor, err
 }
 
+// post sends a message of the common form, which does not go by net/http.
+func post(c *http.Client, url string) (status, version int, err error) {
+	res, err := c.Post(url, "application/xml", strings.NewReader("<a/>"))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, res.Body)
+	return res.StatusCode, res.ProtoMajor, err
+}
+
 // TestClientCertificates: only a client with a certificate of the authority, valid now, for
 // clients and with a name that is allowed, sends a message. Each refusal is counted.
 func TestClientCertificates(t *testing.T) {
@@ -216,7 +227,8 @@ func TestRenegotiation(t *testing.T) {
 // TestRevoked: a client whose name or authority was removed sends no further message, also
 // on a connection that is open.
 func TestRevoked(t *testing.T) {
-	for _, version := range []int{1, 2} {
+	for i, send := range []func(*http.Client, string) (int, int, error){get, post, get} {
+		version := 1 + i/2
 		for what, revoke := range map[string]func(w *world, l *Listener, ca *authority){
 			"name": func(_ *world, l *Listener, ca *authority) { l.Allow(names(ca.T, "CN=b")) },
 			"authority": func(w *world, _ *Listener, ca *authority) {
@@ -228,15 +240,15 @@ func TestRevoked(t *testing.T) {
 			ca := newAuthority(t, "authority")
 			l := w.listenTLS(outage.South, &ListenerTLS{Source: ca.source("quell"), Need: true, Names: names(t, "CN=a", "CN=b")})
 			c := ca.client(ca.pair(devca.Request{Name: "a"}), version)
-			if status, _, err := get(c, l.URL); status != 200 {
+			if status, _, err := send(c, l.URL); status != 200 {
 				t.Fatalf("%d %v", status, err)
 			}
 			revoke(w, l, ca)
-			if status, _, err := get(c, l.URL); status != http.StatusForbidden {
+			if status, _, err := send(c, l.URL); status != http.StatusForbidden {
 				t.Errorf("HTTP/%d, %s revoked: %d %v", version, what, status, err)
 			}
 			w.eventually("the connection is closed", func() bool { return w.metric("quell_connections", "listener=southbound") == 0 })
-			if status, _, err := get(c, l.URL); err == nil {
+			if status, _, err := send(c, l.URL); err == nil {
 				t.Errorf("HTTP/%d, %s revoked: it may come back: %d", version, what, status)
 			}
 			if n := len(w.hops[outage.South].seen(0)); n != 1 {
@@ -252,13 +264,20 @@ func TestExpiresMeanwhile(t *testing.T) {
 	ca := newAuthority(t, "authority")
 	l := w.listenTLS(outage.South, &ListenerTLS{Source: ca.source("quell"), Need: true})
 	until := time.Now().Add(3 * time.Second).Truncate(time.Second)
-	c := ca.client(ca.pair(devca.Request{Name: "a", Until: until}), 1)
-	if status, _, err := get(c, l.URL); status != 200 {
-		t.Fatalf("%d %v", status, err)
+	ways := []func(*http.Client, string) (int, int, error){get, post}
+	var clients []*http.Client
+	for _, send := range ways {
+		c := ca.client(ca.pair(devca.Request{Name: "a", Until: until}), 1)
+		if status, _, err := send(c, l.URL); status != 200 {
+			t.Fatalf("%d %v", status, err)
+		}
+		clients = append(clients, c)
 	}
 	time.Sleep(time.Until(until.Add(time.Second)))
-	if status, _, err := get(c, l.URL); status != http.StatusForbidden {
-		t.Errorf("%d %v", status, err)
+	for i, send := range ways {
+		if status, _, err := send(clients[i], l.URL); status != http.StatusForbidden {
+			t.Errorf("way %d: %d %v", i, status, err)
+		}
 	}
 }
 
