@@ -76,7 +76,7 @@ type Message struct {
 	ResponseTime            time.Time // ResponseDateTime
 	Body                    Body
 	Execution               time.Time        // ExecutionDateTime of ActivateFirmware or SignedPreCommand
-	Payload                 []byte           // GBCSPayload, decoded: of a SignedPreCommand, or a meter's answer to an 11.3 (see above)
+	Payload                 []byte           // GBCSPayload of an 11.3, decoded: of its SignedPreCommand, or of a meter's answer (see above)
 	Outage                  PowerOutage      // of BodyPowerOutage
 	FailedRequest           outage.RequestID // CommandRequestID of the DCC Alert N12: the request that failed
 }
