@@ -93,7 +93,7 @@ const maxCode = 16
 // intern is string(b), but allocates nothing for the values that occur. A text longer
 // than maxCode is not a code, and becomes "".
 func intern(b []byte) string {
-	switch string(b) { // those of an AD1, an answer and an 11.3
+	switch string(b) { // those of an AD1, and of an 11.3
 	case "":
 		return ""
 	case "I0":
@@ -103,6 +103,10 @@ func intern(b []byte) string {
 	case "11.3":
 		return "11.3"
 	}
+	return otherText(b)
+}
+
+func otherText(b []byte) string {
 	if len(b) > maxCode {
 		return ""
 	}
