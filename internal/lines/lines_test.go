@@ -265,6 +265,7 @@ func TestBatches(t *testing.T) {
 			io.WriteString(q, "2\n")
 		}
 		time.Sleep(2 * batchPause)
+		synctest.Wait()
 		if fmt.Sprint(batches) != "[2 6]" {
 			t.Errorf("batches of %d bytes", batches)
 		}
