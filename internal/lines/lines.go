@@ -95,8 +95,8 @@ func (q *Queue) Write(line []byte) (int, error) {
 const maxReuse = 1 << 20
 
 // batchPause is the pause after a batch, unless somebody waits in Flush or Close. To wake
-// up for a few lines, and to look at the file and write to it, costs more than the lines:
-// with this pause it is less than 0.2 % of a processor, however many lines there are.
+// up, to look at the file and to write to it costs as much as tens of lines, so it must
+// not be done for a few.
 const batchPause = 20 * time.Millisecond
 
 // run writes what is waiting, until the queue is closed.
