@@ -76,7 +76,7 @@ type Message struct {
 	ResponseTime            time.Time // ResponseDateTime
 	Body                    Body
 	Execution               time.Time        // ExecutionDateTime of ActivateFirmware or SignedPreCommand
-	Payload                 []byte           // GBCSPayload, decoded: of a SignedPreCommand, or a meter's answer to an 11.3 (see above)
+	Payload                 []byte           // GBCSPayload of an 11.3, decoded: of its SignedPreCommand, or of a meter's answer (see above)
 	Outage                  PowerOutage      // of BodyPowerOutage
 	FailedRequest           outage.RequestID // CommandRequestID of the DCC Alert N12: the request that failed
 }
@@ -116,24 +116,32 @@ func (m *Message) Order() outage.Order {
 // it: its ResponseID in canonical form or, if it has none, "content:" and the
 // SHA-256 of its fields in hexadecimal. The layout of the XML and its signature do
 // not matter.
-func (m *Message) AlertID() string {
+func (m *Message) AlertID() string { return string(m.AppendAlertID(make([]byte, 0, MaxAlertID))) }
+
+// MaxAlertID is the length in bytes of the longest AlertID.
+const MaxAlertID = 72
+
+// AppendAlertID appends the AlertID. It allocates nothing if b has room for MaxAlertID bytes.
+func (m *Message) AppendAlertID(b []byte) []byte {
 	if m.ResponseID != (outage.RequestID{}) {
-		return m.ResponseID.String()
+		b, _ = m.ResponseID.AppendText(b)
+		return b
 	}
 	// U+0000 cannot occur in XML, so it separates the fields.
-	b := make([]byte, 0, 256)
-	b = append(append(b, m.RequestID.String()...), 0)
-	b = append(append(b, m.ResponseCode...), 0)
-	b = append(appendTime(b, m.ResponseTime), 0)
-	b = append(append(b, m.Outage.CHF.String()...), 0)
-	b = append(appendTime(b, m.Outage.Start), 0)
-	b = append(append(b, m.Outage.MPxN...), 0)
+	var space [256]byte
+	c, _ := m.RequestID.AppendText(space[:0])
+	c = append(append(append(c, 0), m.ResponseCode...), 0)
+	c = append(appendTime(c, m.ResponseTime), 0)
+	c, _ = m.Outage.CHF.AppendText(c)
+	c = append(c, 0)
+	c = append(appendTime(c, m.Outage.Start), 0)
+	c = append(append(c, m.Outage.MPxN...), 0)
 	for _, n := range []*uint32{m.Outage.Throttled.SequenceID, m.Outage.Throttled.Count} {
 		if n != nil {
-			b = strconv.AppendUint(b, uint64(*n), 10)
+			c = strconv.AppendUint(c, uint64(*n), 10)
 		}
-		b = append(b, 0)
+		c = append(c, 0)
 	}
-	sum := sha256.Sum256(b)
-	return "content:" + hex.EncodeToString(sum[:])
+	sum := sha256.Sum256(c)
+	return hex.AppendEncode(append(b, "content:"...), sum[:])
 }

@@ -29,6 +29,33 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// AppendAlertID is AlertID, but allocates nothing.
+func TestAppendAlertID(t *testing.T) {
+	with := readPowerCut()
+	without := with
+	without.ResponseID = outage.RequestID{}
+	longest := without
+	longest.RequestID = outage.RequestID{Originator: 1<<64 - 1, Target: 1<<64 - 1, Counter: 1<<64 - 1}
+	longest.ResponseCode, longest.Outage.MPxN = "E010101", strings.Repeat("\U0001F600", 13)
+	longest.Outage.Throttled = outage.Throttled{SequenceID: new(uint32(1<<32 - 1)), Count: new(uint32(1<<32 - 1))}
+	id := longest
+	id.ResponseID = longest.RequestID
+	for _, m := range []Message{with, without, longest, id} {
+		var space [MaxAlertID + 1]byte
+		if got := m.AppendAlertID(append(space[:0], '=')); string(got) != "="+m.AlertID() || len(got) > len(space) {
+			t.Errorf("%s, %s", got, m.AlertID())
+		}
+		if n := testing.AllocsPerRun(100, func() {
+			var space [MaxAlertID]byte
+			if len(m.AppendAlertID(space[:0])) == 0 {
+				t.Error("empty")
+			}
+		}); n != 0 {
+			t.Errorf("%s: %v allocations", m.AlertID(), n)
+		}
+	}
+}
+
 func TestAlertID(t *testing.T) {
 	m := readPowerCut()
 	if got := m.AlertID(); got != "90-B3-D5-1F-30-00-00-02:90-B3-D5-1F-30-05-00-00:1801000000777" {

@@ -299,9 +299,10 @@ func (r *reader) valid() bool {
 
 func (r *reader) request(m *Message) {
 	execution, _ := ParseTime(r.value(executionDateTime))
-	payload := base64Binary(r.value(gbcsPayload))
+	var payload []byte
 	spc, activation := r.seen.has(signedPreCommand), r.seen.has(activateFirmware)
 	if m.ServiceReferenceVariant == "11.3" {
+		payload = base64Binary(r.value(gbcsPayload))
 		ok := r.valid() &&
 			r.require(requestID, m.RequestID != (outage.RequestID{})) &&
 			r.optional(firstInSequence, !r.read.has(firstInSequence) || isBoolean(r.value(firstInSequence))) &&

@@ -206,7 +206,7 @@ func TestRead(t *testing.T) {
 
 		// Other requests: what is not valid is left zero.
 		{"11.2 with bad id", preCommand, preCommand, strings.NewReplacer("Variant>11.3", "Variant>11.2", ":70001", ":x").Replace(preCommand),
-			func(m *Message) { m.ServiceReferenceVariant, m.RequestID = "11.2", outage.RequestID{} }},
+			func(m *Message) { m.ServiceReferenceVariant, m.RequestID, m.Payload = "11.2", outage.RequestID{}, nil }}, // only that of an 11.3 is decoded
 		{"11.2 with bad values", preCommand, preCommand,
 			strings.NewReplacer("Variant>11.3", "Variant>11.2", ">5<", ">x<", "02:15:00Z", "25:00:00Z", "cXVlbGw=", "*").Replace(preCommand),
 			func(m *Message) {
@@ -254,7 +254,7 @@ func TestRead(t *testing.T) {
 			m.AlertCode, m.Body, m.Outage = "", BodyOther, PowerOutage{}
 		}},
 		{"device alert code too long", restoration, ">8f36<", ">" + strings.Repeat("8f36", 5) + "<", func(m *Message) { m.AlertCode = "" }},
-		{"variant too long", preCommand, "Variant>11.3<", "Variant>11.3" + strings.Repeat(".3", 20000) + "<", func(m *Message) { m.ServiceReferenceVariant = "" }},
+		{"variant too long", preCommand, "Variant>11.3<", "Variant>11.3" + strings.Repeat(".3", 20000) + "<", func(m *Message) { m.ServiceReferenceVariant, m.Payload = "", nil }},
 		{"N12 with all faults", powerCut, powerCut,
 			strings.NewReplacer("AD1", "N12", ":70001", "", ":1801000000777", "", ">3<", "><", "13:03:30", "", "PowerOutageEvent", "x").Replace(powerCut),
 			func(m *Message) {
@@ -431,6 +431,30 @@ func TestReadAllocates(t *testing.T) {
 			}
 		}); n > 1 {
 			t.Errorf("%s: %v allocations", name, n)
+		}
+	}
+}
+
+// Read allocates nothing for the header of other messages: it knows the texts that occur.
+func TestReadAllocatesNothing(t *testing.T) {
+	other := outage.RequestID{Originator: 1, Target: 2, Counter: 3}
+	docs := [][]byte{[]byte("<a/>"),
+		AppendAnswer(nil, other, began, "I99"), AppendAnswer(nil, other, began, "E062801"),
+		AppendDeviceAlert(nil, other, began, "8F36", nil), AppendDeviceAlert(nil, other, began, "81a0", nil),
+		AppendDCCAlert(nil, other, began, "N999", ""),
+		[]byte(change(t, preCommand, ">11.3</ServiceReferenceVariant>", ">6.2.10</ServiceReferenceVariant>"))}
+	for _, srv := range strings.Fields(strings.Replace(serviceReferenceVariants, " 11.3 ", " ", 1)) { // an 11.3 must be whole
+		docs = append(docs, AppendRequest(nil, other, 4, "1.1", srv, ""))
+	}
+	for _, code := range strings.Fields(responseCodes) {
+		docs = append(docs, AppendAnswer(nil, other, began, code))
+	}
+	for _, code := range strings.Fields(strings.Replace(alertCodes, " AD1 ", " ", 1)) { // and an AD1
+		docs = append(docs, AppendDCCAlert(nil, other, began, code, ""))
+	}
+	for _, doc := range docs {
+		if n := testing.AllocsPerRun(20, func() { Read(doc) }); n > 0 {
+			t.Errorf("%v allocations: %s", n, doc)
 		}
 	}
 }

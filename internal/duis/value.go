@@ -3,6 +3,7 @@ package duis
 import (
 	"bytes"
 	"encoding/base64"
+	"fmt"
 	"math"
 	"strings"
 	"unicode/utf8"
@@ -34,12 +35,17 @@ func hexBinary(b []byte) string {
 	if !isHexBinary(b) {
 		return ""
 	}
-	for _, c := range b {
-		if c >= 'a' {
-			return intern(bytes.ToUpper(b))
-		}
+	if len(b) > maxCode {
+		return ""
 	}
-	return intern(b)
+	var upper [maxCode]byte
+	for i, c := range b {
+		if c >= 'a' {
+			c -= 'a' - 'A'
+		}
+		upper[i] = c
+	}
+	return intern(upper[:len(b)])
 }
 
 func isHexBinary(b []byte) bool {
@@ -84,31 +90,28 @@ func base64Binary(b []byte) []byte {
 // enumerations, and of any alert code.
 const maxCode = 16
 
-// intern is string(b), but allocates nothing for the most common values. A text
-// longer than maxCode is not a code, and becomes "".
+// intern is string(b), but allocates nothing for the values that occur. A text longer
+// than maxCode is not a code, and becomes "".
 func intern(b []byte) string {
+	switch string(b) { // those of an AD1, and of an 11.3
+	case "":
+		return ""
+	case "I0":
+		return "I0"
+	case "AD1":
+		return "AD1"
+	case "11.3":
+		return "11.3"
+	}
+	return otherText(b)
+}
+
+func otherText(b []byte) string {
 	if len(b) > maxCode {
 		return ""
 	}
-	switch string(b) {
-	case "":
-		return ""
-	case "11.3":
-		return "11.3"
-	case "11.2":
-		return "11.2"
-	case "I0":
-		return "I0"
-	case "I99":
-		return "I99"
-	case "AD1":
-		return "AD1"
-	case "8F35":
-		return "8F35"
-	case "8F36":
-		return "8F36"
-	case "8F66":
-		return "8F66"
+	if text, ok := texts[string(b)]; ok {
+		return text
 	}
 	return string(b)
 }
@@ -159,6 +162,37 @@ func isMPxN(b []byte) bool {
 func isResponseCode(b []byte) bool {
 	return string(b) == "I0" || len(b) > 0 && !strictxml.ContainsSpace(b) && strings.Contains(responseCodes, " "+string(b)+" ")
 }
+
+// texts has the values that intern knows, each under itself.
+var texts = func() map[string]string {
+	known := strings.Fields(responseCodes + alertCodes + serviceReferenceVariants)
+	for _, b := range []string{"81", "8F"} { // alert codes of devices
+		for n := range 256 {
+			known = append(known, fmt.Sprintf("%s%02X", b, n))
+		}
+	}
+	m := make(map[string]string, len(known))
+	for _, text := range known {
+		m[text] = text
+	}
+	return m
+}()
+
+// serviceReferenceVariants has the values of ServiceReferenceVariant in DUIS 5.4.
+const serviceReferenceVariants = "" +
+	" 1.1.1 1.1.2 1.2.1 1.2.2 1.5 1.6 1.7 2.1 2.2 2.3 2.5 3.1 3.2 3.3 3.4 3.5 4.1.1 4.1.2 4.1.3 4.1.4 4.2 4.3 4.4.2" +
+	" 4.4.3 4.4.4 4.4.5 4.6.1 4.6.2 4.8.1 4.8.2 4.8.3 4.10 4.11.1 4.11.2 4.12.1 4.12.2 4.13 4.14 4.15 4.16 4.17 4.18" +
+	" 5.1 5.2 5.3 6.2.1 6.2.2 6.2.3 6.2.4 6.2.5 6.2.7 6.2.8 6.2.9 6.2.10 6.4.1 6.4.2 6.5 6.6 6.7 6.8 6.11 6.12 6.13" +
+	" 6.14.1 6.14.2 6.14.3 6.15.1 6.15.2 6.17 6.18.1 6.18.2 6.20.1 6.20.2 6.21 6.22 6.23 6.24.1 6.24.2 6.25 6.26 6.27" +
+	" 6.28 6.29 6.30 6.31 6.32 7.1 7.2 7.3 7.4 7.5 7.6 7.7 7.8 7.9 7.10 7.11 7.12 7.13 7.14 7.15 7.16 8.1.1 8.2 8.3" +
+	" 8.4 8.5 8.6 8.7.1 8.7.2 8.8.1 8.8.2 8.9 8.11 8.12.1 8.12.2 8.13 8.14.1 8.14.2 8.14.3 8.14.4 9.1 11.1 11.2 11.3" +
+	" 11.4 12.1 12.2 14.1 "
+
+// alertCodes has the values of DCCAlertCode in DUIS 5.4.
+const alertCodes = "" +
+	" AD1 N1 N2 N3 N4 N5 N6 N7 N8 N9 N10 N11 N12 N13 N14 N15 N16 N17 N18 N19 N20 N21 N22 N23 N24 N25 N26 N27 N28 N29" +
+	" N30 N31 N33 N34 N35 N36 N37 N38 N39 N40 N41 N42 N43 N44 N45 N46 N47 N48 N49 N50 N51 N52 N53 N54 N55 N56 N57 N58" +
+	" N59 N60 N61 N62 N63 N64 N65 N999 "
 
 // responseCodes has the values of ResponseCode in DUIS 5.4, each between blanks.
 const responseCodes = "" +

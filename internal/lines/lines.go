@@ -30,6 +30,8 @@ type Queue struct {
 	limit   int
 	changed func(err error, lost uint64)
 	done    chan struct{} // closed when nothing more will be written
+	hurry   chan struct{} // has a value if Flush waits for the lines that are waiting
+	closed  chan struct{} // closed when Close was called
 
 	mu       sync.Mutex // guards the fields below
 	cond     *sync.Cond // signals a change of these fields
@@ -53,15 +55,19 @@ type Queue struct {
 // calls changed with nil and the number of lines that were lost. changed must not
 // wait for the queue.
 func New(out io.Writer, limit int, changed func(err error, lost uint64)) *Queue {
-	q := &Queue{out: out, limit: limit, changed: changed, done: make(chan struct{})}
+	q := &Queue{out: out, limit: limit, changed: changed, done: make(chan struct{}), hurry: make(chan struct{}, 1), closed: make(chan struct{})}
 	q.cond = sync.NewCond(&q.mu)
 	go q.run()
 	return q
 }
 
-// Write queues one line, which ends with a newline. It never waits for the writer. If
-// the line does not fit, it is dropped and the error is ErrFull. An empty slice is
-// not a line: the writer gets an empty write.
+// Write queues one line, which ends with a newline. It never waits for the writer, and
+// keeps a copy: so a line may be made on the stack. If the line does not fit, it is
+// dropped and the error is ErrFull. An empty slice is not a line: the writer gets an
+// empty write.
+//
+// A line is in memory until the writer has it, at most batchPause longer than the writer
+// takes. If the process is killed, the lines of that time are lost.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
 	if q.closing || len(q.waiting)+q.inFlight+len(line) > q.limit {
@@ -77,18 +83,21 @@ func (q *Queue) Write(line []byte) (int, error) {
 	}
 	q.waiting = append(q.waiting, line...)
 	q.taken += uint64(len(line))
-	q.woken = true
-	q.cond.Broadcast()
+	if !q.woken { // else run will see the line without being woken, which costs more than the line
+		q.woken = true
+		q.cond.Broadcast()
+	}
 	q.mu.Unlock()
 	return len(line), nil
 }
 
 // maxReuse is the size of the largest buffer that is used again.
-const maxReuse = 256 << 10
+const maxReuse = 1 << 20
 
-// batchPause is the pause after a batch. To wake up for each line costs more than to
-// write it.
-const batchPause = 2 * time.Millisecond
+// batchPause is the pause after a batch, unless somebody waits in Flush or Close. To wake
+// up, to look at the file and to write to it costs as much as tens of lines, so it must
+// not be done for a few.
+const batchPause = 20 * time.Millisecond
 
 // run writes what is waiting, until the queue is closed.
 func (q *Queue) run() {
@@ -99,6 +108,7 @@ func (q *Queue) run() {
 		q.cond.Broadcast()
 	}()
 	var spare []byte
+	pause := time.NewTimer(0)
 	for {
 		q.mu.Lock()
 		for !q.woken && !q.closing {
@@ -117,7 +127,12 @@ func (q *Queue) run() {
 		if spare = batch; cap(spare) > maxReuse {
 			spare = nil
 		}
-		time.Sleep(batchPause)
+		pause.Reset(batchPause)
+		select {
+		case <-pause.C:
+		case <-q.hurry:
+		case <-q.closed:
+		}
 	}
 }
 
@@ -208,6 +223,10 @@ func (q *Queue) Flush(ctx context.Context) error {
 		defer q.mu.Unlock()
 		q.cond.Broadcast()
 	})()
+	select {
+	case q.hurry <- struct{}{}:
+	default: // it has one
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for to := q.taken; q.written < to; q.cond.Wait() {
@@ -226,7 +245,10 @@ func (q *Queue) Flush(ctx context.Context) error {
 // for it any longer.
 func (q *Queue) Close(wait time.Duration) error {
 	q.mu.Lock()
-	q.closing = true
+	if !q.closing {
+		q.closing = true
+		close(q.closed)
+	}
 	q.cond.Broadcast()
 	q.mu.Unlock()
 	select {

@@ -251,6 +251,59 @@ func TestWake(t *testing.T) {
 	}
 }
 
+// Lines that come soon after one another are written together, unless somebody waits for
+// them.
+func TestBatches(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var batches []int
+		began := time.Now()
+		q := New(writer(func(p []byte) (int, error) { batches = append(batches, len(p)); return len(p), nil }), 100, func(error, uint64) {})
+		io.WriteString(q, "1\n")
+		synctest.Wait()
+		for range 3 {
+			time.Sleep(batchPause / 4)
+			io.WriteString(q, "2\n")
+		}
+		time.Sleep(2 * batchPause)
+		synctest.Wait()
+		if fmt.Sprint(batches) != "[2 6]" {
+			t.Errorf("batches of %d bytes", batches)
+		}
+		io.WriteString(q, "3\n")
+		synctest.Wait()
+		io.WriteString(q, "4\n")
+		before := time.Since(began)
+		if err := q.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		io.WriteString(q, "5\n")
+		if err := q.Close(time.Minute); err != nil {
+			t.Error(err)
+		}
+		if waited := time.Since(began) - before; waited != 0 || len(batches) != 5 {
+			t.Errorf("waited for %s, batches of %d bytes", waited, batches)
+		}
+	})
+}
+
+// Write allocates nothing for a line that is made on the stack.
+func TestWriteAllocates(t *testing.T) {
+	q := New(io.Discard, 1<<20, func(error, uint64) {})
+	defer q.Close(time.Minute)
+	write := func() {
+		for range 2000 {
+			var line [100]byte
+			line[99] = '\n'
+			q.Write(line[:])
+		}
+		q.Flush(t.Context())
+	}
+	write()
+	if n := testing.AllocsPerRun(10, write); n > 20 { // those of Flush
+		t.Errorf("%v allocations for 2000 lines", n)
+	}
+}
+
 func TestTruncate(t *testing.T) {
 	for _, c := range []struct {
 		text  string

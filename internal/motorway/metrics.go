@@ -1,6 +1,9 @@
 package motorway
 
 import (
+	"maps"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"quell/internal/outage"
@@ -31,6 +34,15 @@ type Metrics struct {
 	Decision *prometheus.HistogramVec // by decision
 	Commit   prometheus.Histogram
 	Batch    prometheus.Histogram
+
+	adding    sync.Mutex                                          // held to replace decisions
+	decisions atomic.Pointer[map[outage.Decision]decisionMetrics] // see northbound
+}
+
+// decisionMetrics are the metrics of one decision.
+type decisionMetrics struct {
+	count   prometheus.Counter
+	seconds prometheus.Observer
 }
 
 // NewMetrics creates the metrics and registers them.
@@ -65,12 +77,30 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Batch: f.NewHistogram(prometheus.HistogramOpts{Namespace: "quell", Name: "store_batch_size",
 			Help: "Decisions in a transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
+	m.decisions.Store(&map[outage.Decision]decisionMetrics{})
 	return m
 }
 
+// northbound counts a decision. What it counts with is kept: to find that by its labels takes
+// longer than to count.
 func (m *Metrics) northbound(d outage.Decision, took time.Duration) {
-	m.Northbound.WithLabelValues(string(d.Outcome), string(d.Reason)).Inc()
-	m.Decision.WithLabelValues(string(d.Outcome)).Observe(took.Seconds())
+	of, ok := (*m.decisions.Load())[d]
+	if !ok {
+		of = m.addDecision(d)
+	}
+	of.count.Inc()
+	of.seconds.Observe(took.Seconds())
+}
+
+// addDecision makes the metrics of a decision that is made for the first time. There are as
+// many as outage has reasons.
+func (m *Metrics) addDecision(d outage.Decision) decisionMetrics {
+	m.adding.Lock()
+	defer m.adding.Unlock()
+	all := maps.Clone(*m.decisions.Load())
+	all[d] = decisionMetrics{m.Northbound.WithLabelValues(string(d.Outcome), string(d.Reason)), m.Decision.WithLabelValues(string(d.Outcome))}
+	m.decisions.Store(&all)
+	return all[d]
 }
 
 // Committed counts a transaction. It is made for store.Options.OnCommit.

@@ -2,6 +2,7 @@ package motorway
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -126,25 +127,30 @@ func (f *trailFile) close() {
 func (f *trailFile) rotate() error {
 	f.close()
 	stem, ext := strings.TrimSuffix(f.path, filepath.Ext(f.path))+"-", filepath.Ext(f.path)
-	at := time.Now().UTC()
-	for {
-		_, err := os.Lstat(stem + at.Format(trailTime) + ext)
-		if errors.Is(err, fs.ErrNotExist) {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		at = at.Add(time.Millisecond)
+	old, err := filepath.Glob(stem + "*" + ext)
+	if err != nil {
+		return err
 	}
-	if err := os.Rename(f.path, stem+at.Format(trailTime)+ext); err != nil {
+	slices.Sort(old)
+	at := time.Now().UTC()
+	if len(old) > 0 {
+		// Names must sort in the order of the files, even if the clock was set back.
+		name := strings.TrimSuffix(strings.TrimPrefix(old[len(old)-1], stem), ext)
+		if last, err := time.Parse(trailTime, name); err == nil && at.Sub(last) < time.Millisecond {
+			at = last.Add(time.Millisecond)
+		}
+	}
+	renamed := stem + at.Format(trailTime) + ext
+	if _, err := os.Lstat(renamed); !errors.Is(err, fs.ErrNotExist) {
+		return cmp.Or(err, fs.ErrExist)
+	}
+	if err := os.Rename(f.path, renamed); err != nil {
 		return err
 	}
 	if err := f.open(); err != nil {
 		return err
 	}
-	old, err := filepath.Glob(stem + "*" + ext)
-	slices.Sort(old)
+	old = append(old, renamed)
 	for _, name := range old[:max(0, len(old)-trailKeep)] {
 		err = errors.Join(err, os.Remove(name))
 	}

@@ -218,6 +218,38 @@ func TestTrailRotates(t *testing.T) {
 	}
 }
 
+// Files that were named by a clock that was ahead are older than the next one all the same.
+func TestTrailRotatesAfterClockChange(t *testing.T) {
+	x := newTrail(t, trailLimit)
+	x.file.max = 1
+	dir := filepath.Dir(x.path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ahead := time.Now().UTC().AddDate(1, 0, 0)
+	for n := range trailKeep {
+		name := filepath.Join(dir, "trail-"+ahead.Add(time.Duration(n)*time.Hour).Format(trailTime)+".jsonl")
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		x.pass(1)
+		if err := x.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "trail-*.jsonl"))
+	if err != nil || len(files) != trailKeep {
+		t.Fatalf("%d old files, %v", len(files), err)
+	}
+	for n, name := range append(files[trailKeep-2:], x.path) {
+		if got := lineNumbers(t, name); !slices.Equal(got, []uint64{uint64(n + 1)}) {
+			t.Errorf("%s has the messages %d", filepath.Base(name), got)
+		}
+	}
+}
+
 // The trail's file is a device that is always full.
 func TestTrailDeviceFull(t *testing.T) {
 	x := newTrail(t, 5000)

@@ -9,7 +9,6 @@ package outage
 
 import (
 	"errors"
-	"fmt"
 	"regexp"
 	"strconv"
 	"strings"
@@ -87,14 +86,12 @@ var hexDigit = func() (t [256]byte) {
 // AppendText appends the id in the form of the DUIS schema, in upper case.
 func (id DeviceID) AppendText(b []byte) ([]byte, error) {
 	const digits = "0123456789ABCDEF"
-	for i := 56; i >= 0; i -= 8 {
-		o := byte(id >> i)
-		b = append(b, digits[o>>4], digits[o&15])
-		if i > 0 {
-			b = append(b, '-')
-		}
+	text := [23]byte{2: '-', 5: '-', 8: '-', 11: '-', 14: '-', 17: '-', 20: '-'}
+	for i := 0; i < len(text); i += 3 {
+		text[i], text[i+1] = digits[id>>60], digits[id>>56&15]
+		id <<= 8
 	}
-	return b, nil
+	return append(b, text[:]...), nil
 }
 
 // String returns the id in the form of the DUIS schema, in upper case.
@@ -236,15 +233,23 @@ type RequestID struct {
 // String returns the id in its canonical form: EUIs in upper case, the counter in
 // decimal without leading zeros. The zero id is the empty text.
 func (r RequestID) String() string {
+	b, _ := r.AppendText(make([]byte, 0, maxRequestID))
+	return string(b)
+}
+
+// maxRequestID is the length of the longest RequestID: two EUIs and twenty digits.
+const maxRequestID = 68
+
+// AppendText appends the id as String returns it.
+func (r RequestID) AppendText(b []byte) ([]byte, error) {
 	if r == (RequestID{}) {
-		return ""
+		return b, nil
 	}
-	b := make([]byte, 0, 68)
 	b, _ = r.Originator.AppendText(b)
 	b = append(b, ':')
 	b, _ = r.Target.AppendText(b)
 	b = append(b, ':')
-	return string(fmt.Appendf(b, "%d", r.Counter))
+	return strconv.AppendUint(b, r.Counter, 10), nil
 }
 
 // ErrRequestID says that a text is not a RequestID or ResponseID.
@@ -258,7 +263,7 @@ func ParseRequestIDBytes(b []byte) (RequestID, error) { return parseRequestID(b)
 
 func parseRequestID[T string | []byte](s T) (r RequestID, err error) {
 	// 23 + ":" + 23 + ":" + one to twenty digits
-	if len(s) < 49 || len(s) > 68 || s[23] != ':' || s[47] != ':' || len(s) > 49 && s[48] == '0' {
+	if len(s) < 49 || len(s) > maxRequestID || s[23] != ':' || s[47] != ':' || len(s) > 49 && s[48] == '0' {
 		return r, ErrRequestID
 	}
 	if r.Originator, err = parseDeviceID(s[:23]); err != nil {
