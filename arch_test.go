@@ -75,6 +75,7 @@ var imports = map[string][]string{
 var testImports = map[string][]string{
 	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
+	"internal/fastpath":   {"internal/devca"},
 	"internal/console":    {"internal/store"},
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},

@@ -3,6 +3,7 @@ package fastpath
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"quell/internal/devca"
 	"quell/internal/listener"
 	"quell/internal/motorway"
 )
@@ -376,6 +378,76 @@ func TestIdleHops(t *testing.T) {
 		s.gets(sender, replied)
 	}
 }
+
+// TestIdleTLS: with TLS, an answer that nobody asked for may have been read already, and be in
+// no socket any more.
+func TestIdleTLS(t *testing.T) {
+	ca, err := devca.New("authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Pair(devca.Request{Name: "hop", SANs: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dialed := 0
+	s := newStage(t, func(w *Way) {
+		hops := w.Hops()
+		dial := hops.Dial
+		hops.Dial = func(ctx context.Context) (net.Conn, *listener.Conn, error) {
+			dialed++
+			c, under, err := dial(ctx)
+			if err != nil {
+				return nil, nil, err
+			}
+			return tls.Client(c, &tls.Config{InsecureSkipVerify: true}), under, nil // the test looks at bytes, not at names
+		}
+	})
+	accept := func() (*tls.Conn, *corked) {
+		under := &corked{Conn: s.accept()}
+		return tls.Server(under, &tls.Config{Certificates: []tls.Certificate{cert}}), under
+	}
+	sender := s.dial()
+	s.write(sender, request)
+	hop, under := accept()
+	s.gets(hop, passed)
+	s.write(hop, reply)
+	s.gets(sender, replied)
+
+	s.write(sender, request)
+	s.gets(hop, passed)
+	under.cork = true
+	s.write(hop, reply)
+	s.write(hop, strings.Replace(reply, "200", "500", 1))
+	under.flush()
+	s.gets(sender, replied)
+
+	s.write(sender, request)
+	hop, _ = accept()
+	s.gets(hop, passed)
+	s.write(hop, reply)
+	s.gets(sender, replied)
+	if dialed != 2 {
+		t.Errorf("%d connections", dialed)
+	}
+}
+
+// corked keeps what is written until flush.
+type corked struct {
+	net.Conn
+	cork bool
+	kept []byte
+}
+
+func (c *corked) Write(b []byte) (int, error) {
+	if !c.cork {
+		return c.Conn.Write(b)
+	}
+	c.kept = append(c.kept, b...)
+	return len(b), nil
+}
+
+func (c *corked) flush() { c.Conn.Write(c.kept) }
 
 // TestNotAgain: a next hop that ends the connection when it has the message gets it once.
 func TestNotAgain(t *testing.T) {
