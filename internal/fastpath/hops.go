@@ -33,9 +33,21 @@ type Hops struct {
 type hop struct {
 	net.Conn
 	socket
-	under *listener.Conn
-	since time.Time // it has no message
-	until time.Time // the deadline of Read
+	under *listener.Conn // the same without TLS
+	since time.Time      // it has no message
+	until time.Time      // the deadline of Read
+	one   [1]byte
+}
+
+// holdsMore reports whether TLS has read more than was asked for: no socket shows that.
+func (h *hop) holdsMore() bool {
+	if h.Conn == net.Conn(h.under) {
+		return false
+	}
+	h.until = time.Time{}
+	h.SetReadDeadline(time.Unix(1, 0))
+	n, err := h.Conn.Read(h.one[:])
+	return n > 0 || !timedOut(err)
 }
 
 // get returns a connection that is open and silent; fresh asks for a new one.
@@ -47,7 +59,7 @@ func (s *Hops) get(ctx context.Context, fresh bool) (h *hop, used bool, _ error)
 			break
 		}
 		// A byte that comes without being asked for belongs to no message.
-		if now.Sub(h.since) < s.Idle && h.look() == silent {
+		if now.Sub(h.since) < s.Idle && h.look() == silent && !h.holdsMore() {
 			return h, true, nil
 		}
 		h.Close()
