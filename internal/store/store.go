@@ -100,10 +100,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	switch {
 	case err == nil:
-		select {
-		case <-s.Ledger.Filled():
-		case <-ctx.Done():
-			err = ctx.Err()
+		for _, read := range []<-chan struct{}{s.Ledger.Filled(), s.Ledger.Passed.Loaded()} {
+			select {
+			case <-read:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
 		}
 	case s.DB.Remote() && !s.DB.Denies(err) && !errors.Is(err, ErrCopying) && !errors.Is(err, ErrNone):
 		err = nil
@@ -171,6 +173,12 @@ func (s *Store) start() {
 	s.running.Go(func() {
 		if s.Ready(run) == nil {
 			s.Ledger.Fill(run)
+		}
+	})
+	s.running.Go(func() { s.Ledger.Passed.Run(run) })
+	s.running.Go(func() {
+		if s.Ready(run) == nil {
+			s.Ledger.Passed.Load(run)
 		}
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
@@ -278,6 +286,8 @@ func (s *Store) Conditions() (list []string) {
 		list = append(list, "the store is being opened: every alert is forwarded")
 	case !closed(s.Ledger.Filled()):
 		list = append(list, "the hubs that have windows are being read: the store is asked about every AD1")
+	case !closed(s.Ledger.Passed.Loaded()):
+		list = append(list, "the notes of passed alerts are being read: every alert is forwarded")
 	}
 	list = append(list, s.Ledger.Conditions()...)
 	return append(list, s.Cluster.Conditions()...)
@@ -308,8 +318,8 @@ func (s *Store) release() {
 
 // Limits says what Housekeep may delete.
 type Limits struct {
-	WindowsBefore, LogBefore time.Time // see ledger.Limits
-	ReportsBefore            time.Time // see report.Register.Housekeep
+	WindowsBefore, LogBefore, NotesBefore time.Time // see ledger.Limits
+	ReportsBefore                         time.Time // see report.Register.Housekeep
 	// The remotes in use. An entry is kept until each of them that takes it has confirmed it.
 	Remotes []string
 }
@@ -324,7 +334,7 @@ type Housekeeping struct {
 // Housekeep deletes what is old, except entries that are not delivered in a report, or whose
 // corrections are not. The error may be cluster.ErrNotLeader.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
-	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, Check: s.Cluster.CheckLeader}
+	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, NotesBefore: l.NotesBefore, Check: s.Cluster.CheckLeader}
 	// These only grow while this runs, unless an operator has a report sent again.
 	if m.Entry, m.Correction, err = s.Reports.Delivered(ctx, l.Remotes); err != nil {
 		return h, err
