@@ -61,7 +61,7 @@ func (s *set) add(key uint64, f fact) (gone int) {
 	sh, hash := s.place(key)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if sh.used+sh.used/4 >= len(sh.keys) { // four places of five are taken
+	if sh.used == shardMax || sh.used+sh.used/4 >= len(sh.keys) { // or four places of five are taken
 		gone = s.grow(sh)
 	}
 	if i := sh.find(key, hash); sh.keys[i] == 0 {
@@ -122,7 +122,7 @@ func (s *set) drop(sh *shard, before fact) (old int) {
 // grow makes room for another note: in a larger table, or by dropping the oldest quarter.
 func (s *set) grow(sh *shard) (gone int) {
 	if sh.used < shardMax {
-		s.rebuild(sh, sh.used+sh.used/5+1, func(fact) bool { return true })
+		s.rebuild(sh, min(sh.used+sh.used/5+1, shardMax), func(fact) bool { return true })
 		return 0
 	}
 	minutes := make([]fact, 0, sh.used)
