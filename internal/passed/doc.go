@@ -7,7 +7,7 @@
 // passed. If two alerts have the same hash, the second one goes forward as if it were a retry of
 // the first, which is always safe.
 //
-// The notes are in memory, in a hash table of 1,024 shards that grow one by one. Of answers from
+// The notes are in memory, in a hash table of 4,096 shards that grow one by one. Of answers from
 // it. What Add notes waits for a tenth of a second, and then one row of the table passed has all
 // that came meanwhile. So a note costs no statement of its own, at any rate. If the process is
 // killed, what came within that time is lost.

@@ -23,7 +23,7 @@ func (n *Notes) Housekeep(ctx context.Context, before time.Time, run Run) (delet
 	}
 	for gone := deleteBatch; gone == deleteBatch; {
 		if gone, err = run(func(ctx context.Context, tx sqldb.Tx) (int, error) {
-			gone, err := tx.Exec(ctx, `DELETE FROM passed WHERE id IN (SELECT id FROM passed WHERE at < ?1 ORDER BY id LIMIT ?2)`, sqldb.Micros(before), deleteBatch)
+			gone, err := tx.Exec(ctx, `DELETE FROM passed WHERE id IN (SELECT id FROM passed WHERE minute < ?1 ORDER BY id LIMIT ?2)`, int64(minuteOf(before)), deleteBatch)
 			return int(gone), err
 		}); err != nil {
 			return deleted, err

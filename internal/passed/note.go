@@ -89,6 +89,9 @@ func (f fact) reason() outage.Reason {
 // first.
 const noteSize = 12
 
+// Append appends a note in the form that Insert takes.
+func Append(b []byte, n *Note) []byte { return appendNote(b, n.Key(), newFact(n.Received, n.Reason)) }
+
 func appendNote(b []byte, key uint64, f fact) []byte {
 	return binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint64(b, key), uint32(f))
 }

@@ -229,7 +229,7 @@ func (n *Notes) divide(ctx context.Context, tx sqldb.Tx, b *batch) (notes []byte
 		if note := &b.list[i]; is[note.CHF] {
 			b.left = append(b.left, *note)
 		} else {
-			notes = appendNote(notes, note.Key(), newFact(note.Received, note.Reason))
+			notes = Append(notes, note)
 		}
 	}
 	return notes, nil

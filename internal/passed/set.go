@@ -12,13 +12,13 @@ import (
 const MaxNotes = 1 << 24
 
 const (
-	shards   = 1024
+	shards   = 4096
 	shardMax = MaxNotes / shards
 	leastCap = 16
 )
 
 // set is a hash table of notes, in shards that are locked and grow one by one: so nobody waits
-// for more than one of them, which holds a thousandth of the notes. The tables have no pointers,
+// for more than one of them, which holds a four thousandth of the notes. The tables have no pointers,
 // and the garbage collector does not look into them.
 type set struct {
 	seed   uint64 // odd; at random, so that nobody can choose keys that meet in one place
@@ -38,7 +38,7 @@ func newSet() *set { return &set{seed: rand.Uint64() | 1} }
 // place returns the shard of a key, and the key's hash in it.
 func (s *set) place(key uint64) (sh *shard, hash uint64) {
 	h := key * s.seed
-	return &s.shards[h>>54], h << 10
+	return &s.shards[h>>52], h << 12
 }
 
 // find returns where a key is, or the free place where it would be. The table must have one.

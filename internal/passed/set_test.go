@@ -17,7 +17,7 @@ func TestSet(t *testing.T) {
 	if _, ok := s.of(1); ok {
 		t.Fatal("an empty set has a note")
 	}
-	const rounds, each = 12, 40_000
+	const rounds, each = 12, 60_000
 	var keys []uint64
 	for round := range fact(rounds) {
 		for range each {
@@ -83,7 +83,7 @@ func TestSetIsBounded(t *testing.T) {
 		for range 6 {
 			inverse *= 2 - s.seed*inverse
 		}
-		keyOf := func(n int) uint64 { return (uint64(n+1)*0x9e3779b97f4a7c15>>10 | 1) * inverse } // all in one shard
+		keyOf := func(n int) uint64 { return (uint64(n+1)*0x9e3779b97f4a7c15>>12 | 1) * inverse } // all in one shard
 		const n = 3 * shardMax
 		gone := 0
 		for i := range n {
@@ -182,23 +182,29 @@ func BenchmarkOf(b *testing.B) {
 	}
 }
 
-// How long the longest of 10,000,000 additions takes, and of the locks of an expiry.
-func BenchmarkLongestPause(b *testing.B) {
-	for b.Loop() {
-		s := newSet()
-		longest := time.Duration(0)
-		for n := range uint64(many) {
-			began := time.Now()
-			s.add(n*0x9e3779b97f4a7c15+1, fact(n/100_000))
-			longest = max(longest, time.Since(began))
+// How long a full shard is locked when it grows, when the oldest go, and when notes expire: nothing
+// takes longer.
+func BenchmarkLock(b *testing.B) {
+	full := newSet()
+	sh := &full.shards[0]
+	for n := uint64(0); sh.used < shardMax; n++ {
+		key := n * 0x9e3779b97f4a7c15
+		if at, _ := full.place(key); at == sh {
+			full.add(key, fact(1000+n/shards/100))
 		}
-		b.ReportMetric(float64(longest.Microseconds()), "add-µs")
-		longest = 0
-		for i := range s.shards {
-			began := time.Now()
-			s.drop(&s.shards[i], 10)
-			longest = max(longest, time.Since(began))
-		}
-		b.ReportMetric(float64(longest.Microseconds()), "expire-µs")
+	}
+	for _, c := range []struct {
+		what string
+		do   func(*shard)
+	}{
+		{"grow", func(sh *shard) { full.rebuild(sh, sh.used, func(fact) bool { return true }) }},
+		{"oldest", func(sh *shard) { full.grow(sh) }},
+		{"expire", func(sh *shard) { full.drop(sh, 1010) }},
+	} {
+		b.Run(c.what, func(b *testing.B) {
+			for b.Loop() {
+				c.do(&shard{keys: sh.keys, facts: sh.facts, used: sh.used})
+			}
+		})
 	}
 }

@@ -3,7 +3,6 @@ package passed
 import (
 	"context"
 	"slices"
-	"time"
 
 	"quell/internal/sqldb"
 )
@@ -21,32 +20,29 @@ const (
 // Insert writes notes, as rows of rowNotes at most. They are as Options.Keep gets them.
 func Insert(ctx context.Context, tx sqldb.Tx, notes []byte) error {
 	for row := range slices.Chunk(notes[:len(notes)/noteSize*noteSize], RowSize) {
-		if err := tx.Later(ctx, `INSERT INTO passed (at, notes) VALUES (?, ?)`, latest(row), row); err != nil {
+		if err := tx.Later(ctx, `INSERT INTO passed (minute, notes) VALUES (?, ?)`, latest(row), row); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// latest returns when the latest alert of a row was received, as the database stores it.
+// latest returns the minute in which the latest alert of a row was received.
 func latest(row []byte) int64 {
 	var last fact
 	for i := range len(row) / noteSize {
 		_, f := noteAt(row, i)
 		last = max(last, f.minute())
 	}
-	return sqldb.Micros(time.Unix(int64(last)*60, 0))
+	return int64(last)
 }
-
-// hour is how far apart the alerts in a row that merge makes were received at most.
-const hour = int64(time.Hour / time.Microsecond)
 
 // smallRow is how many notes a row must have to be left alone: with so many, what a row takes
 // besides its notes does not matter.
 const smallRow = 32
 
 // stored is a row, without its notes.
-type stored struct{ id, at, size int64 }
+type stored struct{ id, minute, size int64 }
 
 // merge makes one row of several small ones that follow each other and are of one hour, so that a
 // note takes as little room as it can, whatever the rate. It looks at a page of rows after a row,
@@ -56,15 +52,15 @@ type stored struct{ id, at, size int64 }
 // What is merged becomes the last row of those, under that row's id. A node that follows by id
 // and is behind finds all of it there.
 func merge(ctx context.Context, tx sqldb.Tx, after int64) (next int64, gone int, done bool, err error) {
-	rows, err := tx.Query(ctx, `SELECT id, at, length(notes) FROM passed WHERE id > ? ORDER BY id LIMIT ?`, after, page)
-	list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, r *stored) error { return rows.Scan(&r.id, &r.at, &r.size) })
+	rows, err := tx.Query(ctx, `SELECT id, minute, length(notes) FROM passed WHERE id > ? ORDER BY id LIMIT ?`, after, page)
+	list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, r *stored) error { return rows.Scan(&r.id, &r.minute, &r.size) })
 	if err != nil {
 		return after, 0, false, err
 	}
 	done = len(list) < page
 	for len(list) > 0 {
 		n, size := 1, list[0].size
-		for n < len(list) && list[n].at/hour == list[0].at/hour && size+list[n].size <= RowSize {
+		for n < len(list) && list[n].minute/60 == list[0].minute/60 && size+list[n].size <= RowSize {
 			size += list[n].size
 			n++
 		}
@@ -93,5 +89,5 @@ func mergeRows(ctx context.Context, tx sqldb.Tx, list []stored) error {
 	if err := tx.Later(ctx, `DELETE FROM passed WHERE id >= ? AND id < ?`, first, last); err != nil {
 		return err
 	}
-	return tx.Later(ctx, `UPDATE passed SET at = ?, notes = ? WHERE id = ?`, latest(notes), notes, last)
+	return tx.Later(ctx, `UPDATE passed SET minute = ?, notes = ? WHERE id = ?`, latest(notes), notes, last)
 }

@@ -5,7 +5,8 @@
 // background, the database's writer opens the database, brings its schema up to date, and plays
 // the journal. It retries until all that has worked. Until then the database is not available,
 // so alerts go forward. Then the set of hubs is filled. Until that is done any hub may have a
-// window, so the database is asked about each AD1.
+// window, so the database is asked about each AD1. Until the notes of passed alerts are read,
+// beside it, nothing is suppressed.
 //
 // The package also has the schema, in the folder migrations: all tables of all packages.
 package store
@@ -85,7 +86,7 @@ type Store struct {
 }
 
 // Open opens the store as Start does, and waits until the database answers and the set of hubs
-// is filled. The error is ErrCopying if a copy into the database is not complete. It is no error
+// is filled, and the notes of passed alerts are read. The error is ErrCopying if a copy into the database is not complete. It is no error
 // if a PostgreSQL database cannot be reached: until it can be, the store is not available.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := Start(opts)
@@ -274,8 +275,10 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Started reports whether the database was opened since the start, and all hubs that have
-// windows are known.
-func (s *Store) Started() bool { return closed(s.loaded) && closed(s.Ledger.Filled()) }
+// windows are known, and all notes of passed alerts.
+func (s *Store) Started() bool {
+	return closed(s.loaded) && closed(s.Ledger.Filled()) && closed(s.Ledger.Passed.Loaded())
+}
 
 // Conditions says what is wrong with the store, or not done yet after a start; nil if nothing.
 func (s *Store) Conditions() (list []string) {
@@ -287,7 +290,7 @@ func (s *Store) Conditions() (list []string) {
 	case !closed(s.Ledger.Filled()):
 		list = append(list, "the hubs that have windows are being read: the store is asked about every AD1")
 	case !closed(s.Ledger.Passed.Loaded()):
-		list = append(list, "the notes of passed alerts are being read: every alert is forwarded")
+		list = append(list, "the notes of passed alerts are being read: no alert is suppressed")
 	}
 	list = append(list, s.Ledger.Conditions()...)
 	return append(list, s.Cluster.Conditions()...)
