@@ -85,9 +85,10 @@ type Store struct {
 	closing sync.Once
 }
 
-// Open opens the store as Start does, and waits until the database answers and the set of hubs
-// is filled, and the notes of passed alerts are read. The error is ErrCopying if a copy into the database is not complete. It is no error
-// if a PostgreSQL database cannot be reached: until it can be, the store is not available.
+// Open opens the store as Start does, and waits until the database answers, the set of hubs is
+// filled and the notes of passed alerts are read. The error is ErrCopying if a copy into the
+// database is not complete. It is no error if a PostgreSQL database cannot be reached: until it
+// can be, the store is not available.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := Start(opts)
 	if err != nil {
