@@ -79,7 +79,8 @@ func Open(db *sqldb.DB, w *windows.Windows, opts Options) (*Ledger, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.notes = sqldb.NewLane(db, sqldb.LaneOptions[ForwardedNote]{Max: maxNotes, Early: true, Write: func(ctx context.Context, tx sqldb.Tx, list []ForwardedNote) error { return l.correct(ctx, tx, list...) }, Done: l.notesDone})
+	l.notes = sqldb.NewLane(db, sqldb.LaneOptions[ForwardedNote]{Max: maxNotes, Early: true, Done: l.notesDone,
+		Write: func(ctx context.Context, tx sqldb.Tx, list []ForwardedNote) error { return l.correct(ctx, tx, list...) }})
 	l.failed = sqldb.NewLane(db, sqldb.LaneOptions[windows.Failed]{Max: maxNotes, Write: windows.Fail, Done: l.failedDone})
 	l.untracked = sqldb.NewLane(db, sqldb.LaneOptions[windows.Untracked]{Write: w.NoteUntracked, Done: l.untrackedDone})
 	l.decisions = sqldb.NewLane(db, sqldb.LaneOptions[*decision]{Write: l.writeDecisions, Left: l.undecided, Done: l.decisionsDone,
