@@ -508,3 +508,27 @@ func BenchmarkNotePassed(b *testing.B) {
 		s.Ledger.NotePassed(id, storetest.Hub(n), storetest.T0, storetest.T0, outage.ReasonNoWindow)
 	}
 }
+
+// How long a node with 10,000,000 notes reads them after a start.
+func BenchmarkLoadNotes(b *testing.B) {
+	dir := b.TempDir()
+	s := storetest.Open(b, dir, func(o *store.Options) { o.Log = nil })
+	const notes, each = 10_000_000, 100_000
+	for first := 0; first < notes; first += each {
+		var some []byte
+		for n := range each {
+			some = passed.Append(some, &passed.Note{AlertID: "note", CHF: storetest.Hub(first + n), OutageStart: storetest.T0, Received: storetest.T0, Reason: outage.ReasonNoWindow})
+		}
+		if err := s.DB.Do(b.Context(), sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error { return passed.Insert(ctx, tx, some) }); err != nil {
+			b.Fatal(err)
+		}
+	}
+	s.Close()
+	for b.Loop() {
+		s := storetest.Open(b, dir, func(o *store.Options) { o.Log = nil })
+		if n := s.Ledger.Passed.Len(); n != notes {
+			b.Fatal(n)
+		}
+		s.Close()
+	}
+}
