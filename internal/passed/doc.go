@@ -18,7 +18,7 @@
 // # After a start
 //
 // Load reads all rows, in the background. Until it has, nobody knows whether an alert passed
-// before: so nothing is suppressed. 10,000,000 notes take about 2.5 seconds of processor time
+// before: so nothing is suppressed. 10,000,000 notes take about 1.2 seconds of processor time
 // (BenchmarkLoadNotes in package ledger).
 //
 // # Several nodes

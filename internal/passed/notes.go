@@ -107,12 +107,17 @@ func (n *Notes) Add(id []byte, chf outage.DeviceID, start, received time.Time, r
 }
 
 // Hold notes an alert in memory only: the caller makes its note durable.
-func (n *Notes) Hold(note *Note) { n.set.add(note.Key(), newFact(note.Received, note.Reason)) }
+func (n *Notes) Hold(note *Note) { n.countLost(n.set.add(note.Key(), newFact(note.Received, note.Reason))) }
 
-// HoldAll is Hold for notes that Keep got.
-func (n *Notes) HoldAll(notes []byte) {
-	for i := range len(notes) / noteSize {
-		n.set.add(noteAt(notes, i))
+// HoldAll is Hold for rows that Keep got.
+func (n *Notes) HoldAll(rows ...[]byte) { n.countLost(n.set.addAll(rows)) }
+
+func (n *Notes) countLost(gone int) {
+	if gone > 0 {
+		n.mu.Lock()
+		n.lost += gone
+		n.mu.Unlock()
+		n.wakeUp()
 	}
 }
 
@@ -343,9 +348,7 @@ func (n *Notes) hold(rows sqldb.Rows, err error, to *atomic.Int64) (read int, _ 
 	if err != nil {
 		return 0, err
 	}
-	for _, notes := range list {
-		n.HoldAll(notes)
-	}
+	n.HoldAll(list...)
 	if len(list) > 0 {
 		to.Store(id)
 	}

@@ -35,10 +35,10 @@ type shard struct {
 
 func newSet() *set { return &set{seed: rand.Uint64() | 1} }
 
-// place returns the shard of a key, and the key's hash in it.
-func (s *set) place(key uint64) (sh *shard, hash uint64) {
+// place returns which shard a key is in, and the key's hash in it.
+func (s *set) place(key uint64) (shard int, hash uint64) {
 	h := key * s.seed
-	return &s.shards[h>>52], h << 12
+	return int(h >> 52), h << 12
 }
 
 // find returns where a key is, or the free place where it would be. The table must have one.
@@ -58,9 +58,15 @@ func (sh *shard) find(key, hash uint64) int {
 // there was no room.
 func (s *set) add(key uint64, f fact) (gone int) {
 	key = max(key, 1)
-	sh, hash := s.place(key)
+	i, hash := s.place(key)
+	sh := &s.shards[i]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
+	return s.insert(sh, key, hash, f)
+}
+
+// insert is add for the shard of the key, which is locked.
+func (s *set) insert(sh *shard, key, hash uint64, f fact) (gone int) {
 	if sh.used == shardMax || sh.used+sh.used/4 >= len(sh.keys) { // or four places of five are taken
 		gone = s.grow(sh)
 	}
@@ -71,17 +77,63 @@ func (s *set) add(key uint64, f fact) (gone int) {
 	return gone
 }
 
+// addAll adds the notes of rows. It sorts many by their shards first: a shard is small enough for
+// the processor's cache, and all of them together are not. It returns what add returns.
+func (s *set) addAll(rows [][]byte) (gone int) {
+	var ends [shards]int // of each shard's notes, in the order of the shards
+	total := 0
+	each := func(do func(i int, key, hash uint64, f fact)) {
+		for _, row := range rows {
+			for n := range len(row) / noteSize {
+				key, f := noteAt(row, n)
+				key = max(key, 1)
+				i, hash := s.place(key)
+				do(i, key, hash, f)
+			}
+		}
+	}
+	each(func(i int, _, _ uint64, _ fact) { ends[i]++; total++ })
+	if total < shards {
+		each(func(_ int, key, _ uint64, f fact) { gone += s.add(key, f) })
+		return gone
+	}
+	next, sum := [shards]int{}, 0
+	for i, n := range ends {
+		next[i] = sum
+		sum += n
+		ends[i] = sum
+	}
+	keys, facts := make([]uint64, total), make([]fact, total)
+	each(func(i int, key, _ uint64, f fact) {
+		keys[next[i]], facts[next[i]] = key, f
+		next[i]++
+	})
+	begin := 0
+	for i, end := range ends {
+		sh := &s.shards[i]
+		sh.mu.Lock()
+		for n := begin; n < end; n++ {
+			_, hash := s.place(keys[n])
+			gone += s.insert(sh, keys[n], hash, facts[n])
+		}
+		sh.mu.Unlock()
+		begin = end
+	}
+	return gone
+}
+
 // of returns the note of a key.
 func (s *set) of(key uint64) (f fact, ok bool) {
 	key = max(key, 1)
-	sh, hash := s.place(key)
+	i, hash := s.place(key)
+	sh := &s.shards[i]
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.used == 0 {
 		return 0, false
 	}
-	i := sh.find(key, hash)
-	return sh.facts[i], sh.keys[i] != 0
+	at := sh.find(key, hash)
+	return sh.facts[at], sh.keys[at] != 0
 }
 
 // len returns how many notes there are.
