@@ -84,6 +84,21 @@ func testPassedRetry(t *testing.T) {
 	s.Close()
 }
 
+// While an alert passes, a window of its hub opens, and a retry is suppressed before the note is
+// there. Then the entry is corrected, since the alert was delivered.
+func TestPassedMeetsWindow(t *testing.T) { storetest.EachEngine(t, testPassedMeetsWindow) }
+
+func testPassedMeetsWindow(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	if d := storetest.Decide(t, s, storetest.AD1(1, "x", storetest.T0)); d.Outcome != outage.Suppressed {
+		t.Fatalf("%+v", d)
+	}
+	pass(s, 1, "x")
+	storetest.Eventually(t, "the entry is corrected", func() bool { return storetest.Outcomes(t, s)["x"] == outage.Forwarded })
+	isForwardedRetry(t, s, 1, "x", outage.ReasonNoWindow)
+}
+
 // What waits when the store is closed is written.
 func TestPassedClose(t *testing.T) { storetest.EachEngine(t, testPassedClose) }
 

@@ -22,6 +22,8 @@ const (
 	// or 20 MB with their ids.
 	maxWaiting = 1 << 20
 	maxWithIDs = 100_000
+	// complainEvery is how often the log says that notes were lost.
+	complainEvery = 10 * time.Second
 )
 
 // Options are what New needs.
@@ -43,11 +45,12 @@ type Notes struct {
 	lane *sqldb.Lane[*batch]
 	wake chan struct{} // holds a token when notes wait
 
-	mu      sync.Mutex // guards the next fields
-	waiting batch
-	writing bool // a batch is in the lane
-	ending  bool // nothing is tried again
-	lost    int  // since the last log line about it
+	mu         sync.Mutex // guards the next fields
+	waiting    batch
+	writing    bool      // a batch is in the lane
+	ending     bool      // nothing is tried again
+	lost       int       // how many notes, since the last log line about it
+	complained time.Time // when that was
 
 	cleared atomic.Int64 // see deleteForwarded
 
@@ -107,7 +110,9 @@ func (n *Notes) Add(id []byte, chf outage.DeviceID, start, received time.Time, r
 }
 
 // Hold notes an alert in memory only: the caller makes its note durable.
-func (n *Notes) Hold(note *Note) { n.countLost(n.set.add(note.Key(), newFact(note.Received, note.Reason))) }
+func (n *Notes) Hold(note *Note) {
+	n.countLost(n.set.add(note.Key(), newFact(note.Received, note.Reason)))
+}
 
 // HoldAll is Hold for rows that Keep got.
 func (n *Notes) HoldAll(rows ...[]byte) { n.countLost(n.set.addAll(rows)) }
@@ -176,8 +181,10 @@ func (n *Notes) Run(ctx context.Context) {
 // is not the end.
 func (n *Notes) take() *batch {
 	n.mu.Lock()
-	lost := n.lost
-	n.lost = 0
+	lost := 0
+	if n.lost > 0 && time.Since(n.complained) >= complainEvery {
+		lost, n.lost, n.complained = n.lost, 0, time.Now()
+	}
 	n.mu.Unlock()
 	if lost > 0 {
 		n.opts.Log.Error("notes of forwarded alerts were lost, their retries may be decided again", "alerts", lost)
