@@ -29,8 +29,8 @@
 //
 // A node that passes an alert may not know yet that another node has a window of its hub, and has
 // logged the alert as suppressed. So notes keep the alerts' ids until they are written. The
-// transaction finds out which hubs have requests or entries. Those notes go to Options.Left, which
-// corrects the entries.
+// transaction finds out which hubs have requests or entries. Those notes also go to Options.Left,
+// which corrects the entries.
 //
 // # The table forwarded
 //

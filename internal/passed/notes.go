@@ -222,26 +222,27 @@ func (n *Notes) write(ctx context.Context, tx sqldb.Tx, list []*batch) error {
 	return nil
 }
 
-// divide finds out which notes of a batch are left. It returns the others as Insert takes them.
+// divide finds out which notes of a batch are left. It returns all as Insert takes them: until
+// those that are left are dealt with, the other nodes forward a retry.
 func (n *Notes) divide(ctx context.Context, tx sqldb.Tx, b *batch) (notes []byte, err error) {
 	hubs := make([]int64, len(b.list))
 	for i := range b.list {
 		hubs[i] = int64(b.list[i].CHF)
 	}
-	have, err := windows.Known(ctx, tx, hubs)
+	known, err := windows.Known(ctx, tx, hubs)
 	if err != nil {
 		return nil, err
 	}
-	is := make(map[outage.DeviceID]bool, len(have))
-	for _, chf := range have {
-		is[outage.DeviceID(chf)] = true
+	have := make(map[outage.DeviceID]bool, len(known))
+	for _, chf := range known {
+		have[outage.DeviceID(chf)] = true
 	}
 	b.left = nil
 	for i := range b.list {
-		if note := &b.list[i]; is[note.CHF] {
+		note := &b.list[i]
+		notes = Append(notes, note)
+		if have[note.CHF] {
 			b.left = append(b.left, *note)
-		} else {
-			notes = Append(notes, note)
 		}
 	}
 	return notes, nil
