@@ -32,8 +32,9 @@ type Options struct {
 	// Left is called, if several nodes share the database, with the notes of alerts whose hubs
 	// have requests or entries there: another node may have logged the alerts as suppressed.
 	Left func(list []Note)
-	// Keep puts notes elsewhere that the database does not take: those that it was to write as a
-	// list, and rows for Insert. It returns false if it cannot. Then they wait.
+	// Keep puts notes elsewhere that the database does not take: as rows for Insert, and if
+	// several nodes share the database, as a list too. It returns false if it cannot. Then they
+	// wait.
 	Keep func(list []Note, rows [][]byte) bool
 }
 
@@ -69,6 +70,15 @@ type batch struct {
 }
 
 func (b *batch) size() int { return len(b.notes)/noteSize + len(b.list) }
+
+// all returns all notes as Insert takes them.
+func (b *batch) all() []byte {
+	notes := b.notes
+	for i := range b.list {
+		notes = Append(notes, &b.list[i])
+	}
+	return notes
+}
 
 // cut takes up to maxBatch notes from the front.
 func (b *batch) cut() *batch {
@@ -205,54 +215,50 @@ func (n *Notes) hand(b *batch) {
 	}
 }
 
-// write writes batches in a transaction.
+// write writes batches in a transaction. Also the notes that are left: until those are dealt with,
+// other nodes forward a retry by them.
 func (n *Notes) write(ctx context.Context, tx sqldb.Tx, list []*batch) error {
 	for _, b := range list {
-		notes := b.notes
 		if len(b.list) > 0 {
-			var err error
-			if notes, err = n.divide(ctx, tx, b); err != nil {
+			if err := b.findLeft(ctx, tx); err != nil {
 				return err
 			}
 		}
-		if err := Insert(ctx, tx, notes); err != nil {
+		if err := Insert(ctx, tx, b.all()); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// divide finds out which notes of a batch are left. It returns all as Insert takes them: until
-// those that are left are dealt with, the other nodes forward a retry.
-func (n *Notes) divide(ctx context.Context, tx sqldb.Tx, b *batch) (notes []byte, err error) {
+// findLeft sets which notes of a batch are left.
+func (b *batch) findLeft(ctx context.Context, tx sqldb.Tx) error {
 	hubs := make([]int64, len(b.list))
 	for i := range b.list {
 		hubs[i] = int64(b.list[i].CHF)
 	}
 	known, err := windows.Known(ctx, tx, hubs)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	have := make(map[outage.DeviceID]bool, len(known))
 	for _, chf := range known {
 		have[outage.DeviceID(chf)] = true
 	}
 	b.left = nil
-	for i := range b.list {
-		note := &b.list[i]
-		notes = Append(notes, note)
+	for _, note := range b.list {
 		if have[note.CHF] {
-			b.left = append(b.left, *note)
+			b.left = append(b.left, note)
 		}
 	}
-	return notes, nil
+	return nil
 }
 
 // done puts notes elsewhere that the database did not take.
 func (n *Notes) done(list []*batch, err error) {
 	refused := n.db.Refuses(err)
 	for _, b := range list {
-		kept := err == nil || !refused && n.opts.Keep(b.list, slices.Collect(slices.Chunk(b.notes, RowSize)))
+		kept := err == nil || !refused && n.opts.Keep(b.list, slices.Collect(slices.Chunk(b.all(), RowSize)))
 		n.mu.Lock()
 		n.writing = false
 		switch {
