@@ -46,7 +46,8 @@ var imports = map[string][]string{
 	"internal/cluster":   {"internal/sqldb"},
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/lines", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
-	"internal/ledger":    {"internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/passed":    {"internal/windows", "internal/sqldb", "internal/outage"},
+	"internal/ledger":    {"internal/passed", "internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
@@ -100,7 +101,7 @@ var testImports = map[string][]string{
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
 // is the whole that must hold.
 var wholeStore = []string{"internal/audit", "internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
-	"internal/ledger", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
+	"internal/ledger", "internal/passed", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
 
 // only says which packages alone may import others, by the beginning of the import path; tests
 // may all the same.
@@ -129,11 +130,12 @@ var tables = map[string]struct {
 	"device_list":  {kept: []string{"internal/devices"}},
 	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters
 	"supply_point": {kept: []string{"internal/devices"}},
-	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger"}}, // deciding and logging are one statement
+	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows"}}, // which windows have entries
-	"forwarded":    {kept: []string{"internal/ledger"}},
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed"}}, // which windows and hubs have entries
+	"passed":       {kept: []string{"internal/passed"}},
+	"forwarded":    {kept: []string{"internal/passed"}, reads: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},
 	"counter":      {kept: []string{"internal/ledger"}},
 	"setting":      {kept: []string{"internal/ledger", "internal/report"}}, // the switch; the next report's number

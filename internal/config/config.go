@@ -423,6 +423,13 @@ type Config struct {
 		// Default: 7d.
 		KeepWindows Duration `yaml:"keep_windows" reload:"live" nodes:"same"`
 
+		// How long a node remembers that an AD1 passed because its hub had no window. If
+		// the same alert is sent again within this time, it passes too, even if a
+		// window of its hub is open by then. A note takes 12 bytes in the store, and
+		// about 17 in memory. More than 0.
+		// Default: 7d.
+		KeepNotes Duration `yaml:"keep_notes" reload:"live" nodes:"same"`
+
 		// How long an entry of the suppression log is kept. It is kept longer if it is
 		// not in a report yet, or if a remote has not confirmed that report. Records of
 		// reports, and of who changed what, are kept as long, and at least for
@@ -518,6 +525,7 @@ func Default() Config {
 	c.Report.AlarmAfter = Duration(time.Hour)
 	c.Report.Keep = Duration(90 * day)
 	c.Housekeeping.KeepWindows = Duration(7 * day)
+	c.Housekeeping.KeepNotes = Duration(7 * day)
 	c.Housekeeping.KeepLog = Duration(400 * day)
 	return c
 }

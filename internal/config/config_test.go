@@ -65,6 +65,7 @@ func TestParse(t *testing.T) {
 	everything.Report.AlarmAfter = Duration(2 * time.Hour)
 	everything.Report.Keep = Duration(day)
 	everything.Housekeeping.KeepWindows = Duration(36 * time.Hour)
+	everything.Housekeeping.KeepNotes = Duration(50 * time.Hour)
 	everything.Housekeeping.KeepLog = Duration(10 * day)
 	off := valid()
 	off.Switch = outage.SwitchOff
@@ -120,7 +121,7 @@ report:
   - {name: dno-14, target: "dno:a, b", filter: "14"}
   alarm_after: 2h
   keep: 1d
-housekeeping: {keep_windows: 1d12h, keep_log: 10d}
+housekeeping: {keep_windows: 1d12h, keep_notes: 2d2h, keep_log: 10d}
 `, nil, everything},
 		"everything from the environment": {"window: 3m\nmanufacturers: [x]\naudit_trail: {enabled: true}" + hops, []string{
 			"QUELL_DATA_DIR=/var/lib/quell", "QUELL_SWITCH=shadow", "QUELL_WINDOW=45m", "QUELL_MANUFACTURERS=Landis+Gyr, L+G",
@@ -136,7 +137,7 @@ housekeeping: {keep_windows: 1d12h, keep_log: 10d}
 			"QUELL_REPORT_SYSTEM_ID=DSP-1", "QUELL_REPORT_EVERY=15m", "QUELL_REPORT_MAX_BYTES=500kB", "QUELL_REPORT_EMPTY=false", "QUELL_REPORT_PER_DISTRIBUTOR=true",
 			"QUELL_REPORT_RCLONE_CONFIG=/etc/rclone.conf", `QUELL_REPORT_REMOTES=[{name: esi, target: "esi:/inbound"}, {name: dno-14, target: "dno:a, b", filter: "14"}]`,
 			"QUELL_REPORT_ALARM_AFTER=2h", "QUELL_REPORT_KEEP=24h",
-			"QUELL_HOUSEKEEPING_KEEP_WINDOWS=36h", "QUELL_HOUSEKEEPING_KEEP_LOG=240h"}, everything},
+			"QUELL_HOUSEKEEPING_KEEP_WINDOWS=36h", "QUELL_HOUSEKEEPING_KEEP_NOTES=50h", "QUELL_HOUSEKEEPING_KEEP_LOG=240h"}, everything},
 	} {
 		t.Run(name, func(t *testing.T) {
 			have, err := Parse("quell.yaml", []byte(c.text), c.environ)
@@ -313,7 +314,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 23 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 24 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }

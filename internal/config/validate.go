@@ -101,6 +101,7 @@ func (c *Config) faults() (faults []fault) {
 	c.ownListeners(check)
 	c.reportFaults(check)
 	check("housekeeping.keep_windows", checkPositive(c.Housekeeping.KeepWindows))
+	check("housekeeping.keep_notes", checkPositive(c.Housekeeping.KeepNotes))
 	check("housekeeping.keep_log", checkPositive(c.Housekeeping.KeepLog))
 	return faults
 }

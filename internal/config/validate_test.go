@@ -94,6 +94,7 @@ func TestExactBounds(t *testing.T) {
 		{"report.alarm_after", func(c *Config, v int64) { c.Report.AlarmAfter = Duration(v) }, []int64{1}, []int64{0}},
 		{"report.keep", func(c *Config, v int64) { c.Report.Keep = Duration(v) }, []int64{1}, []int64{0}},
 		{"housekeeping.keep_windows", func(c *Config, v int64) { c.Housekeeping.KeepWindows = Duration(v) }, []int64{1}, []int64{0}},
+		{"housekeeping.keep_notes", func(c *Config, v int64) { c.Housekeeping.KeepNotes = Duration(v) }, []int64{1}, []int64{0}},
 		{"housekeeping.keep_log", func(c *Config, v int64) { c.Housekeeping.KeepLog = Duration(v) }, []int64{1}, []int64{0}},
 	} {
 		for i, v := range append(x.ok, x.faults...) {

@@ -148,7 +148,7 @@ func testIdentity(t *testing.T) {
 		}
 	}
 	// An alert that goes forward after all corrects only its own entry.
-	s.Ledger.NoteForwarded(ledger.ForwardedNote{"id", storetest.Hub(2), other.OutageStart, storetest.T0, outage.ReasonStoreUnavailable})
+	s.Ledger.NoteForwarded(ledger.ForwardedNote{AlertID: "id", CHF: storetest.Hub(2), OutageStart: other.OutageStart, Received: storetest.T0, Reason: outage.ReasonStoreUnavailable})
 	storetest.Eventually(t, "it is corrected", func() bool { return storetest.Entries(t, s)[1].Outcome == outage.Forwarded })
 	if e := storetest.Entries(t, s); len(e) != 3 || e[0].Outcome != outage.Suppressed || e[2].Outcome != outage.Suppressed {
 		t.Errorf("the entries are %+v", e)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"sync/atomic"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/passed"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
 )
@@ -18,6 +18,7 @@ import (
 // A decision waits for the writer.
 type decision struct {
 	alert  outage.Alert
+	key    uint64 // of a note that it passed
 	shadow bool   // the alert is forwarded whatever is decided
 	row    []byte // its row in decideSQL's parameter
 	state  atomic.Int32
@@ -62,7 +63,7 @@ WITH alert AS MATERIALIZED (
            row_number() OVER (PARTITION BY alert.id, alert.chf, alert.outage_start ORDER BY alert.ord, w.starts_at, w.id) AS pick
     FROM alert JOIN activation w ON w.chf = alert.chf
     WHERE w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at
-      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + unknownStart + `))
+      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + passed.UnknownStart + `))
       AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id AND s.chf = alert.chf AND s.outage_start = alert.outage_start)
 )
 INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
@@ -144,10 +145,13 @@ func appendRow(b []byte, a *outage.Alert, outcome outage.Outcome, tolerance time
 // sqldb.ErrUnavailable, the journal holds that fact, and an entry that was or will be committed
 // is corrected to the outcome forwarded.
 func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (Decision, error) {
-	if why, ok := l.waiting.of(&a); ok {
+	d := &decision{alert: a, key: passed.Key(a.ID, a.CHF, a.OutageStart), shadow: outcome == outage.Shadow, done: make(chan struct{})}
+	if why, ok := l.Passed.Of(d.key); ok {
+		// If it has an entry (another alert has the same key, or another node has decided), that
+		// is corrected.
+		l.NoteForwarded(passed.NoteOf(&a, why))
 		return forwarded(why, true), nil
 	}
-	d := &decision{alert: a, shadow: outcome == outage.Shadow, done: make(chan struct{})}
 	d.row = appendRow(make([]byte, 0, 256), &a, outcome, tolerance)
 	err := error(sqldb.ErrUnavailable)
 	if l.decisions.Add(d) {
@@ -166,7 +170,8 @@ func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outc
 	if err == nil {
 		return d.result, nil
 	}
-	l.remember(ctx, record{Forwarded: &ForwardedNote{a.ID, a.CHF, a.OutageStart, a.Received, outage.ReasonStoreUnavailable}})
+	note := passed.NoteOf(&a, outage.ReasonStoreUnavailable)
+	l.remember(ctx, record{Forwarded: &note})
 	return Decision{}, err
 }
 
@@ -185,6 +190,14 @@ func rowsOf(ds []*decision) string {
 // alert that is not suppressed then needs another transaction.
 func (l *Ledger) writeDecisions(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
 	l.expected = nil
+	if !l.Passed.IsLoaded() {
+		return l.decideRest(ctx, tx, ds) // they may have passed before: nothing is suppressed
+	}
+	if l.db.Remote() {
+		if err := l.Passed.ReadLater(ctx, tx); err != nil {
+			return err
+		}
+	}
 	if l.expectSuppressed && l.opts.BeforeCommit == nil {
 		l.expected = new([]outage.Entry)
 		return l.suppress(ctx, tx, ds, l.expected)
@@ -203,7 +216,7 @@ func (l *Ledger) undecided(ds []*decision) (done, left []*decision) {
 	if l.expected == nil {
 		return ds, nil
 	}
-	done, left = matchEntries(ds, *l.expected)
+	done, left = l.matchEntries(ds, *l.expected)
 	l.expected, l.expectSuppressed = nil, len(left) == 0
 	return done, left
 }
@@ -260,7 +273,7 @@ func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) e
 			return err
 		}
 	}
-	_, rest := matchEntries(ds, list)
+	_, rest := l.matchEntries(ds, list)
 	l.expectSuppressed = l.db.Remote() && len(rest) == 0
 	return l.decideRest(ctx, tx, rest)
 }
@@ -270,14 +283,8 @@ func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) e
 type alertKey struct {
 	id    string
 	chf   outage.DeviceID
-	start int64 // of the outage, in microseconds; noStart in a note of an earlier version
+	start int64 // of the outage, in microseconds; passed.NoStart in a note of an earlier version
 }
-
-// noStart says that the start of an outage is not known. It matches any start.
-const (
-	noStart      = math.MinInt64 + 1
-	unknownStart = "-9223372036854775807" // in SQL
-)
 
 func keyOfAlert(a *outage.Alert) alertKey { return alertKey{a.ID, a.CHF, sqldb.Micros(a.OutageStart)} }
 
@@ -285,17 +292,9 @@ func keyOfEntry(e *outage.Entry) alertKey {
 	return alertKey{e.AlertID, e.CHF, sqldb.Micros(e.OutageStart)}
 }
 
-func (f *ForwardedNote) key() alertKey { return alertKey{f.AlertID, f.CHF, f.start()} }
-
-func (f *ForwardedNote) start() int64 {
-	if f.OutageStart.IsZero() {
-		return noStart
-	}
-	return f.OutageStart.UnixMicro()
-}
-
-// matchEntries gives each new entry to its decision. rest are the decisions without an entry.
-func matchEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
+// matchEntries gives each new entry to its decision. rest are the decisions without an entry, and
+// those on alerts that passed at another node.
+func (l *Ledger) matchEntries(ds []*decision, list []outage.Entry) (decided, rest []*decision) {
 	entries := make(map[alertKey]outage.Entry, len(list))
 	for _, e := range list {
 		entries[keyOfEntry(&e)] = e
@@ -304,7 +303,8 @@ func matchEntries(ds []*decision, list []outage.Entry) (decided, rest []*decisio
 	for _, d := range ds {
 		key := keyOfAlert(&d.alert)
 		e, ok := entries[key]
-		if !ok || d.shadow && e.Outcome == outage.Suppressed { // the entry of another try in the batch, before the switch was changed
+		_, went := l.Passed.Before(d.key)
+		if !ok || went || d.shadow && e.Outcome == outage.Suppressed { // the entry of another try in the batch, before the switch was changed
 			rest = append(rest, d)
 			continue
 		}
@@ -349,14 +349,12 @@ func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) 
 	for _, e := range entries {
 		was[keyOfEntry(&e)] = suppressed(e, true)
 	}
-	notes, err := scanForwarded(tx.Query(ctx, `SELECT `+forwardedColumns+` FROM forwarded
-		WHERE (alert_id, chf, outage_start) IN (SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT) FROM json_each(?1)
-			UNION ALL SELECT value->>0, CAST(value->>1 AS BIGINT), `+unknownStart+` FROM json_each(?1))`, string(keys)))
+	notes, err := passed.Forwarded(ctx, tx, string(keys))
 	if err != nil {
 		return err
 	}
 	for _, f := range notes {
-		was[f.key()] = forwarded(f.Reason, true)
+		was[alertKey{f.AlertID, f.CHF, f.Start()}] = forwarded(f.Reason, true)
 	}
 	acts, err := windows.OfHubs(ctx, tx, chfs)
 	if err != nil {
@@ -369,55 +367,33 @@ func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) 
 		key := keyOfAlert(a)
 		before, ok := was[key]
 		if !ok {
-			before, ok = was[alertKey{a.ID, a.CHF, noStart}]
+			before, ok = was[alertKey{a.ID, a.CHF, passed.NoStart}]
 		}
 		if ok {
-			if d.shadow && before.Outcome == outage.Suppressed {
-				before = forwarded(outage.ReasonInShadow, true)
+			why, went := l.Passed.Before(d.key)
+			if d.shadow {
+				why, went = outage.ReasonInShadow, true
+			}
+			if went && before.Outcome == outage.Suppressed {
+				before = forwarded(why, true)
 				was[key] = before
-				corrections = append(corrections, ForwardedNote{a.ID, a.CHF, a.OutageStart, a.Received, before.Reason})
+				corrections = append(corrections, passed.NoteOf(a, before.Reason))
 			}
 			d.result = before
 			continue
 		}
 		decision, _ := outage.Decide(acts[a.CHF], a.Received)
 		if decision.Outcome != outage.Forwarded {
-			// decideSQL found no open window, but the rules find one.
-			l.log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
+			if l.Passed.IsLoaded() { // decideSQL found no open window, but the rules find one
+				l.log.Error("the store and the rules disagree, the alert is forwarded", "alert", a.ID, "chf", a.CHF, "received", a.Received)
+			}
 			decision.Reason = outage.ReasonStoreUnavailable
 		}
 		d.result = forwarded(decision.Reason, false)
 		was[key] = forwarded(decision.Reason, true) // the alert may be in the batch twice
-		notes = append(notes, ForwardedNote{a.ID, a.CHF, a.OutageStart, a.Received, decision.Reason})
+		notes = append(notes, passed.NoteOf(a, decision.Reason))
 	}
-	return errors.Join(l.insertForwarded(ctx, tx, notes), l.correct(ctx, tx, corrections...))
-}
-
-// ForwardedNote is the note that an alert was forwarded, and why.
-type ForwardedNote struct {
-	AlertID     string          `json:"alert_id"`
-	CHF         outage.DeviceID `json:"chf_id"`
-	OutageStart time.Time       `json:"outage_start,omitzero"` // zero in notes of an earlier version
-	Received    time.Time       `json:"received_at"`
-	Reason      outage.Reason   `json:"reason"`
-}
-
-// insertForwarded inserts the notes of alerts that have none.
-func (l *Ledger) insertForwarded(ctx context.Context, tx sqldb.Tx, list []ForwardedNote) error {
-	if len(list) == 0 {
-		return nil
-	}
-	rows := make([]byte, 0, 160*len(list))
-	for i, f := range list {
-		rows = append(rows, "[,"[min(i, 1)], '[')
-		rows = append(sqldb.AppendText(rows, f.AlertID), ',')
-		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
-		rows = append(strconv.AppendInt(rows, f.start(), 10), ',')
-		rows = append(strconv.AppendInt(rows, sqldb.Micros(f.Received), 10), ',')
-		rows = append(sqldb.AppendText(rows, string(f.Reason)), ']')
-	}
-	return tx.Later(ctx, `INSERT INTO forwarded (alert_id, chf, outage_start, received_at, reason)
-		SELECT value->>0, CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE ON CONFLICT DO NOTHING`, string(append(rows, ']')))
+	return errors.Join(passed.InsertForwarded(ctx, tx, notes), l.correct(ctx, tx, corrections...))
 }
 
 // correct notes alerts that went forward, and corrects their entries, if they have any. If a
@@ -432,7 +408,7 @@ func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote
 		rows = append(sqldb.AppendText(rows, f.AlertID), ',')
 		rows = append(strconv.AppendInt(rows, sqldb.Micros(f.Received), 10), ',')
 		rows = append(strconv.AppendInt(rows, int64(f.CHF), 10), ',')
-		rows = append(strconv.AppendInt(rows, f.start(), 10), ']')
+		rows = append(strconv.AppendInt(rows, f.Start(), 10), ']')
 	}
 	if len(rows) > 0 {
 		text := string(append(rows, ']'))
@@ -445,9 +421,9 @@ func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote
 			return err
 		}
 	}
-	return l.insertForwarded(ctx, tx, list)
+	return passed.InsertForwarded(ctx, tx, list)
 }
 
 // corrected is the condition that s is the entry of a row of correct. A row without a start is
 // from the journal of an earlier version.
-const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + unknownStart + `)`
+const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + passed.UnknownStart + `)`

@@ -7,7 +7,7 @@
 // returns what it inserted. So nothing is suppressed without its entry, and no sender gets an
 // answer before the commit. Sequence numbers come from a counter row that changes in the same
 // transaction: they have no gaps, and rise in the order of commits. An alert that was decided
-// before gets the same decision, from its entry or from the note that it went forward. The
+// before gets the same decision, from its entry or from the note (package passed) that it went forward. The
 // rules are in package outage. decideSQL repeats two of them, whether a window is
 // open and which of several counts; a test checks that they agree.
 //

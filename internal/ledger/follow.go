@@ -25,7 +25,13 @@ type followed struct {
 //
 // Ids are given out while the writer's lock is held, so they rise in the order of commits.
 func (l *Ledger) Follow(ctx context.Context) (more bool, err error) {
-	return l.follow(ctx, &l.followed)
+	if l.Passed.IsLoaded() {
+		if more, err = l.Passed.Follow(ctx); err != nil {
+			return false, err
+		}
+	}
+	others, err := l.follow(ctx, &l.followed)
+	return more || others, err
 }
 
 func (l *Ledger) follow(ctx context.Context, at *followed) (more bool, err error) {

@@ -2,9 +2,11 @@ package ledger
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/passed"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
 )
@@ -25,6 +27,8 @@ type Limits struct {
 	WindowsBefore time.Time
 	// Log entries and notes of forwarded alerts received before this instant.
 	LogBefore time.Time
+	// Notes of passed alerts received before this instant.
+	NotesBefore time.Time
 	// The last entry and the last correction up to which all are safe elsewhere.
 	Entry, Correction int64
 	// Check is called in each transaction before anything is deleted. Its error ends
@@ -55,8 +59,9 @@ func (l *Ledger) Housekeep(ctx context.Context, m Limits) (h Deleted, err error)
 			n, err := windows.DeleteUntracked(ctx, tx, m.WindowsBefore, housekeepBatch)
 			return n, nil, err
 		}},
-		{&h.Notes, statement(`DELETE FROM forwarded WHERE (alert_id, chf, outage_start) IN (SELECT alert_id, chf, outage_start FROM forwarded
-			WHERE received_at < ?1 ORDER BY received_at LIMIT ?2)`, sqldb.Micros(m.LogBefore), housekeepBatch)},
+		{&h.Notes, rowsOnly(func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			return passed.DeleteForwarded(ctx, tx, m.LogBefore, housekeepBatch)
+		})},
 		// Corrections of entries that an earlier version deleted, and a last one that was kept.
 		{&corrections, statement(`DELETE FROM correction WHERE id IN (SELECT id FROM correction
 			WHERE seq < coalesce((SELECT min(seq) FROM suppression), (SELECT value + 1 FROM counter WHERE name = 'suppression'))
@@ -68,6 +73,12 @@ func (l *Ledger) Housekeep(ctx context.Context, m Limits) (h Deleted, err error)
 			}
 		}
 	}
+	gone, err := l.Passed.Housekeep(ctx, m.NotesBefore, func(change func(ctx context.Context, tx sqldb.Tx) (int, error)) (int, error) {
+		return l.purge(ctx, m, rowsOnly(change))
+	})
+	if h.Notes += gone; err != nil {
+		return h, err
+	}
 	h.Entries, err = l.purgeEntries(ctx, m)
 	return h, err
 }
@@ -78,9 +89,17 @@ type step func(ctx context.Context, tx sqldb.Tx) (n int, hubs []int64, err error
 
 // statement returns a step that deletes neither requests nor entries.
 func statement(query string, args ...any) step {
-	return func(ctx context.Context, tx sqldb.Tx) (int, []int64, error) {
+	return rowsOnly(func(ctx context.Context, tx sqldb.Tx) (int, error) {
 		n, err := tx.Exec(ctx, query, args...)
-		return int(n), nil, err
+		return int(n), err
+	})
+}
+
+// rowsOnly returns a step for a change of other rows than requests and entries.
+func rowsOnly(change func(ctx context.Context, tx sqldb.Tx) (int, error)) step {
+	return func(ctx context.Context, tx sqldb.Tx) (int, []int64, error) {
+		n, err := change(ctx, tx)
+		return n, nil, err
 	}
 }
 
@@ -149,18 +168,14 @@ func (l *Ledger) removeHubs(list []outage.DeviceID) {
 // nothingLeft returns those of some hubs that have neither an activation nor an entry. It returns
 // none if other nodes may record activations: see Prune.
 func (l *Ledger) nothingLeft(ctx context.Context, tx sqldb.Tx, hubs []int64) (gone []outage.DeviceID, err error) {
-	if l.db.Remote() {
+	if l.db.Remote() || len(hubs) == 0 {
 		return nil, nil
 	}
+	known, err := windows.Known(ctx, tx, hubs)
 	for _, chf := range hubs {
-		var left bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM activation WHERE chf = ?1) OR EXISTS (SELECT 1 FROM suppression WHERE chf = ?1)`,
-			chf).Scan(&left); err != nil {
-			return nil, err
-		}
-		if !left {
+		if !slices.Contains(known, chf) {
 			gone = append(gone, outage.DeviceID(chf))
 		}
 	}
-	return gone, nil
+	return gone, err
 }

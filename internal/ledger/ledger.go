@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"quell/internal/hubs"
 	"quell/internal/journal"
 	"quell/internal/outage"
+	"quell/internal/passed"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
 )
@@ -45,6 +45,7 @@ type Ledger struct {
 	hubs   hubs.Set
 	filled chan struct{} // closed when the set has all hubs; until then any hub may have a window
 
+	Passed    *passed.Notes // of alerts that NotePassed noted
 	journal   *journal.Journal[record]
 	playBatch int // how many records the next transaction plays; only the writer uses it
 	// lastReceipt is the last time of receipt of the requests in the journal at the start.
@@ -54,7 +55,6 @@ type Ledger struct {
 	notes     *sqldb.Lane[ForwardedNote]
 	failed    *sqldb.Lane[windows.Failed]
 	untracked *sqldb.Lane[windows.Untracked]
-	waiting   waitingNotes
 	// How many were lost because too many waited, since the last log line about it.
 	lostNotes, lostFailed, lostUntracked atomic.Int64
 
@@ -71,14 +71,16 @@ type Ledger struct {
 // Open opens the journal. What it holds counts on this node at once: its windows, and a switch
 // that was turned off. Open adds lanes to the database, whose writer must not be started yet.
 func Open(db *sqldb.DB, w *windows.Windows, opts Options) (*Ledger, error) {
-	l := &Ledger{db: db, windows: w, opts: opts, log: opts.Log, filled: make(chan struct{}), playBatch: maxPlayBatch, waiting: waitingNotes{reasons: map[alertKey]outage.Reason{}}}
+	l := &Ledger{db: db, windows: w, opts: opts, log: opts.Log, filled: make(chan struct{}), playBatch: maxPlayBatch}
+	l.Passed = passed.New(db, passed.Options{Log: opts.Log, Left: l.noteLeft, Keep: l.keepNotes})
 	var err error
 	l.journal, err = journal.Open(journal.Options[record]{Path: opts.Journal, Log: opts.Log, OpenFile: opts.OpenJournal,
 		Marked: func(r record) bool { return r.Unresolved }, Found: l.loadRecord})
 	if err != nil {
 		return nil, err
 	}
-	l.notes = sqldb.NewLane(db, sqldb.LaneOptions[ForwardedNote]{Max: maxNotes, Early: true, Write: l.writeNotes, Done: l.notesDone})
+	l.notes = sqldb.NewLane(db, sqldb.LaneOptions[ForwardedNote]{Max: maxNotes, Early: true, Done: l.notesDone,
+		Write: func(ctx context.Context, tx sqldb.Tx, list []ForwardedNote) error { return l.correct(ctx, tx, list...) }})
 	l.failed = sqldb.NewLane(db, sqldb.LaneOptions[windows.Failed]{Max: maxNotes, Write: windows.Fail, Done: l.failedDone})
 	l.untracked = sqldb.NewLane(db, sqldb.LaneOptions[windows.Untracked]{Write: w.NoteUntracked, Done: l.untrackedDone})
 	l.decisions = sqldb.NewLane(db, sqldb.LaneOptions[*decision]{Write: l.writeDecisions, Left: l.undecided, Done: l.decisionsDone,
@@ -96,17 +98,20 @@ func (l *Ledger) loadRecord(r record) {
 		if !r.Unresolved {
 			l.hubs.Add(r.Activation.CHF)
 		}
+	case r.Passed != nil:
+		l.Passed.HoldAll(r.Passed)
 	case r.Switch != nil:
 		l.sw.set(outage.SwitchOff)
 		l.sw.keepOff()
 	}
 }
 
-// Load reads the switch, and the id of the last request. The writer calls it when the schema is
+// Load reads the first notes, the switch, and the id of the last request. The writer calls it when the schema is
 // up to date, before anything else.
 func (l *Ledger) Load(ctx context.Context) error {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()
+	l.Passed.LoadFirst(ctx)
 	sw, err := ReadSwitch(ctx, l.db)
 	if err != nil {
 		return err
@@ -173,7 +178,7 @@ func (l *Ledger) Filled() <-chan struct{} { return l.filled }
 func (l *Ledger) Close() { l.journal.Close() }
 
 // MayHaveWindow reports whether an alert of the hub needs a call of Decide. If it does not, this
-// node knows no window of the hub: forward the alert, and call NoteForwarded.
+// node knows no window of the hub: forward the alert, and call NotePassed.
 func (l *Ledger) MayHaveWindow(chf outage.DeviceID) bool {
 	if l.hubs.Has(chf) || l.journal.Marked() > 0 {
 		return true
@@ -229,67 +234,6 @@ func (l *Ledger) LastReceipt(ctx context.Context) (time.Time, error) {
 		return l.lastReceipt, sqldb.Unavailable(err)
 	}
 	return sqldb.Instant(at), nil
-}
-
-// waitingNotes are the notes that are not in the database yet. With them the retry of an alert
-// finds the note of its first try.
-type waitingNotes struct {
-	mu      sync.Mutex // guards reasons
-	reasons map[alertKey]outage.Reason
-}
-
-func (w *waitingNotes) add(f *ForwardedNote) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.reasons[f.key()] = f.Reason
-}
-
-func (w *waitingNotes) remove(list ...ForwardedNote) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := range list {
-		delete(w.reasons, list[i].key())
-	}
-}
-
-func (w *waitingNotes) of(a *outage.Alert) (why outage.Reason, ok bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	why, ok = w.reasons[keyOfAlert(a)]
-	return why, ok
-}
-
-// maxNotes limits the notes that wait while the database is busy; about 20 MB.
-const maxNotes = 100_000
-
-// NoteForwarded notes that an alert was forwarded without a call of Decide, so that its retry is
-// forwarded too. If the alert has an entry, the entry is corrected. It does not wait: later calls
-// of Decide find the note.
-func (l *Ledger) NoteForwarded(f ForwardedNote) {
-	l.waiting.add(&f)
-	if !l.notes.Add(f) {
-		l.waiting.remove(f)
-		l.lostNotes.Add(1)
-	}
-}
-
-func (l *Ledger) writeNotes(ctx context.Context, tx sqldb.Tx, list []ForwardedNote) error {
-	return l.correct(ctx, tx, list...)
-}
-
-// notesDone puts notes into the journal if the database failed.
-func (l *Ledger) notesDone(list []ForwardedNote, err error) {
-	if n := l.lostNotes.Swap(0); n > 0 {
-		l.log.Error("forwarded alerts were not noted, their retries will be decided again", "alerts", n)
-	}
-	if err != nil && !l.db.Refuses(err) {
-		records := make([]record, len(list))
-		for i := range list {
-			records[i].Forwarded = &list[i]
-		}
-		l.journal.Keep(records...)
-	}
-	l.waiting.remove(list...)
 }
 
 // Prune forgets hubs that no longer have an activation or a log entry: another node's

@@ -6,6 +6,7 @@ import (
 
 	"quell/internal/events"
 	"quell/internal/outage"
+	"quell/internal/passed"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
 )
@@ -23,6 +24,8 @@ type record struct {
 	Uncertain bool               `json:"uncertain,omitempty"` // if neither is set, it was refused
 
 	Forwarded *ForwardedNote `json:"forwarded,omitempty"` // an alert went forward, whatever the database may say
+
+	Passed []byte `json:"passed,omitempty"` // notes of alerts that passed, as package passed writes them
 
 	Failed *windows.Failed `json:"failed,omitempty"` // an activation did not run
 
@@ -132,6 +135,8 @@ func (l *Ledger) play(ctx context.Context, list []record) error {
 				err = windows.Fail(ctx, tx, []windows.Failed{*r.Failed})
 			case r.Answer != nil:
 				err = l.windows.RecordAnswer(ctx, tx, r.Answer, r.answer())
+			case r.Passed != nil:
+				err = passed.Insert(ctx, tx, r.Passed)
 			case r.Forwarded != nil:
 				notes = append(notes, *r.Forwarded)
 			}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/passed"
 	"quell/internal/sqldb"
 )
 
@@ -38,20 +39,6 @@ func optional(v sql.NullInt64) *uint32 {
 	}
 	n := uint32(v.Int64)
 	return &n
-}
-
-const forwardedColumns = `alert_id, chf, outage_start, received_at, reason`
-
-func scanForwarded(rows sqldb.Rows, err error) ([]ForwardedNote, error) {
-	return sqldb.Scan(rows, err, func(rows sqldb.Rows, f *ForwardedNote) error {
-		var chf, start, received int64
-		err := rows.Scan(&f.AlertID, &chf, &start, &received, &f.Reason)
-		f.CHF, f.Received = outage.DeviceID(chf), sqldb.Instant(received)
-		if start != noStart {
-			f.OutageStart = time.UnixMicro(start).UTC()
-		}
-		return err
-	})
 }
 
 // Filter selects entries and notes that match any of its fields that are set. If no field that
@@ -99,7 +86,6 @@ func entriesQuery(f Filter, limit int) (query string, args []any) {
 // ForwardedAlerts returns up to limit notes of alerts that went forward, by hub or alert, the
 // latest first.
 func (l *Ledger) ForwardedAlerts(ctx context.Context, f Filter, limit int) ([]ForwardedNote, error) {
-	list, err := scanForwarded(l.db.Query(ctx, `SELECT `+forwardedColumns+` FROM forwarded WHERE chf = ?1 AND chf <> 0 OR alert_id = ?2 AND alert_id <> ''
-		ORDER BY received_at DESC LIMIT ?3`, int64(f.CHF), f.AlertID, limit))
+	list, err := passed.ForwardedAlerts(ctx, l.db, f.CHF, f.AlertID, limit)
 	return list, sqldb.Unavailable(err)
 }

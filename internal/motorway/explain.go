@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,7 @@ type subject struct {
 	// message says that the id is that of a request or an alert. It may be unknown even if
 	// its device is known.
 	message bool
+	origin  outage.DeviceID // who sent the message: the hub, if it is an alert
 }
 
 // Explain looks up what is known about an id: of a hub or a meter (EUI-64), of a supply
@@ -123,9 +125,13 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	if err := m.explainUntracked(ctx, x, &sub); err != nil {
 		return nil, err
 	}
+	unnamed := sub.filter.AlertID != "" && len(x.Text) == len(x.Untracked) && !slices.ContainsFunc(x.Untracked, func(u windows.Untracked) bool { return u.RequestID == id })
 	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.message
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
+	}
+	if unnamed {
+		x.Text = append(x.Text, "An alert that passed because its hub had no window leaves no record with its id. If quell writes the Service Audit Trail, that has a line for it.")
 	}
 	switch sw := m.Ledger.Switch(); sw {
 	case outage.SwitchOn:
@@ -154,7 +160,7 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 		return m.identifyDevice(ctx, x, eui)
 	}
 	if r, err := outage.ParseRequestID(id); err == nil {
-		s.filter, s.message = ledger.Filter{AlertID: r.String(), RequestID: r}, true
+		s.filter, s.message, s.origin = ledger.Filter{AlertID: r.String(), RequestID: r}, true, r.Originator
 		acts, err := m.Windows.Activations(ctx, windows.Filter{RequestID: r}, explainLimit)
 		for _, a := range acts {
 			s.addHub(a.CHF)

@@ -27,6 +27,9 @@ func (m *Motorway) explainUntracked(ctx context.Context, x *Explanation, sub *su
 			filters = append(filters, windows.Filter{CHF: hub})
 		}
 	}
+	if len(sub.hubs) == 0 && sub.origin != 0 {
+		filters = append(filters, windows.Filter{CHF: sub.origin}) // an alert of a hub without a window has no record
+	}
 	seen := map[windows.Untracked]bool{}
 	for _, f := range filters {
 		if f == (windows.Filter{}) {

@@ -511,10 +511,14 @@ func (h *history) alert(hub outage.DeviceID) {
 		h.counter++
 		a = naiveAlert{outage.RequestID{Originator: hub, Target: supplier, Counter: h.counter}, hub, h.now.Add(-3 * time.Minute)}
 	}
+	asks := h.st.Ledger.MayHaveWindow(a.hub)
 	p := h.m.Northbound(h.Context(), whole(duis.AppendPowerOutage(nil, a.id, h.now, duis.PowerOutage{CHF: a.hub, Start: a.start, MPxN: theMPAN})))
 	was := h.n.alerts[a]
 	logged := was != nil && !was.entered.IsZero()
 	want := h.n.decide(a, p.Received)
+	if f := h.n.alerts[a]; !asks {
+		f.brief = true
+	}
 	h.note("alert %s of %s, received %s: %+v", a.id, a.hub, p.Received.Format(time.TimeOnly), p.Decision)
 	if p.Decision.Outcome != want {
 		h.fail("%+v, the naive model says %s", p.Decision, want)

@@ -241,7 +241,9 @@ func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reaso
 		m.Ledger.RememberForwarded(ctx, p.forwarded(r))
 		return
 	}
-	m.Ledger.NoteForwarded(p.forwarded(r))
+	o := &p.Message.Outage
+	var space [duis.MaxAlertID]byte
+	m.Ledger.NotePassed(p.Message.AppendAlertID(space[:0]), o.CHF, o.Start, p.Received, r)
 }
 
 // forwarded returns the note that an AD1 goes forward.

@@ -52,6 +52,9 @@ type naiveOutcome struct {
 	correctionCut bool // the correction is in a report
 
 	noted time.Time // zero: it has no note
+	// brief says that it has a note of an alert that passed without a question to the store.
+	// Housekeeping has a limit of its own for those, which no history reaches.
+	brief bool
 }
 
 func (r *naiveRequest) window() (from, to time.Time, pending bool) {
@@ -164,11 +167,11 @@ func (n *naive) report(last int64) {
 // are in no report, or whose correction is in none.
 func (n *naive) forget(before time.Time) {
 	for a, f := range n.alerts {
-		if f.noted.Before(before) {
+		if f.noted.Before(before) && !f.brief {
 			f.noted = time.Time{}
 		}
 		if f.entered.Before(before) && f.cut && (!f.corrected || f.correctionCut) {
-			*f = naiveOutcome{noted: f.noted}
+			*f = naiveOutcome{noted: f.noted, brief: f.brief}
 		}
 		if f.noted.IsZero() && f.entered.IsZero() {
 			delete(n.alerts, a)

@@ -236,6 +236,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.serve(l)
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
+	s.background.Go(func() { s.forgetNotes(ctx) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
@@ -381,6 +382,19 @@ func (s *Server) configured(kind string) string {
 	return ""
 }
 
+// forgetNotes removes old notes of passed alerts from this node's memory every hour, until ctx
+// ends.
+func (s *Server) forgetNotes(ctx context.Context) {
+	for {
+		select {
+		case <-time.After(housekeepEvery):
+			s.store.Ledger.Passed.Expire(s.store.Cluster.Now().Add(-time.Duration(s.cfg.Load().Housekeeping.KeepNotes)))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // housekeep deletes old data, now and every hour, until ctx ends.
 func (s *Server) housekeep(ctx context.Context) {
 	if s.store.Ready(ctx) != nil {
@@ -390,7 +404,7 @@ func (s *Server) housekeep(ctx context.Context) {
 		cfg, now := s.cfg.Load(), s.store.Cluster.Now()
 		keepLog := time.Duration(cfg.Housekeeping.KeepLog)
 		h, err := s.store.Housekeep(ctx, store.Limits{WindowsBefore: now.Add(-time.Duration(cfg.Housekeeping.KeepWindows)), LogBefore: now.Add(-keepLog),
-			Remotes: s.reports.Remotes(), ReportsBefore: now.Add(-max(keepLog, time.Duration(cfg.Report.Keep)))})
+			NotesBefore: now.Add(-time.Duration(cfg.Housekeeping.KeepNotes)), Remotes: s.reports.Remotes(), ReportsBefore: now.Add(-max(keepLog, time.Duration(cfg.Report.Keep)))})
 		switch {
 		case ctx.Err() != nil:
 			return

@@ -5,7 +5,8 @@
 // background, the database's writer opens the database, brings its schema up to date, and plays
 // the journal. It retries until all that has worked. Until then the database is not available,
 // so alerts go forward. Then the set of hubs is filled. Until that is done any hub may have a
-// window, so the database is asked about each AD1.
+// window, so the database is asked about each AD1. Until the notes of passed alerts are read,
+// beside it, nothing is suppressed.
 //
 // The package also has the schema, in the folder migrations: all tables of all packages.
 package store
@@ -84,9 +85,10 @@ type Store struct {
 	closing sync.Once
 }
 
-// Open opens the store as Start does, and waits until the database answers and the set of hubs
-// is filled. The error is ErrCopying if a copy into the database is not complete. It is no error
-// if a PostgreSQL database cannot be reached: until it can be, the store is not available.
+// Open opens the store as Start does, and waits until the database answers, the set of hubs is
+// filled and the notes of passed alerts are read. The error is ErrCopying if a copy into the
+// database is not complete. It is no error if a PostgreSQL database cannot be reached: until it
+// can be, the store is not available.
 func Open(ctx context.Context, opts Options) (*Store, error) {
 	s, err := Start(opts)
 	if err != nil {
@@ -100,10 +102,12 @@ func Open(ctx context.Context, opts Options) (*Store, error) {
 	}
 	switch {
 	case err == nil:
-		select {
-		case <-s.Ledger.Filled():
-		case <-ctx.Done():
-			err = ctx.Err()
+		for _, read := range []<-chan struct{}{s.Ledger.Filled(), s.Ledger.Passed.Loaded()} {
+			select {
+			case <-read:
+			case <-ctx.Done():
+				err = ctx.Err()
+			}
 		}
 	case s.DB.Remote() && !s.DB.Denies(err) && !errors.Is(err, ErrCopying) && !errors.Is(err, ErrNone):
 		err = nil
@@ -171,6 +175,12 @@ func (s *Store) start() {
 	s.running.Go(func() {
 		if s.Ready(run) == nil {
 			s.Ledger.Fill(run)
+		}
+	})
+	s.running.Go(func() { s.Ledger.Passed.Run(run) })
+	s.running.Go(func() {
+		if s.Ready(run) == nil {
+			s.Ledger.Passed.Load(run)
 		}
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
@@ -266,8 +276,10 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Started reports whether the database was opened since the start, and all hubs that have
-// windows are known.
-func (s *Store) Started() bool { return closed(s.loaded) && closed(s.Ledger.Filled()) }
+// windows are known, and all notes of passed alerts.
+func (s *Store) Started() bool {
+	return closed(s.loaded) && closed(s.Ledger.Filled()) && closed(s.Ledger.Passed.Loaded())
+}
 
 // Conditions says what is wrong with the store, or not done yet after a start; nil if nothing.
 func (s *Store) Conditions() (list []string) {
@@ -278,6 +290,8 @@ func (s *Store) Conditions() (list []string) {
 		list = append(list, "the store is being opened: every alert is forwarded")
 	case !closed(s.Ledger.Filled()):
 		list = append(list, "the hubs that have windows are being read: the store is asked about every AD1")
+	case !closed(s.Ledger.Passed.Loaded()):
+		list = append(list, "the notes of passed alerts are being read: no alert is suppressed")
 	}
 	list = append(list, s.Ledger.Conditions()...)
 	return append(list, s.Cluster.Conditions()...)
@@ -308,8 +322,8 @@ func (s *Store) release() {
 
 // Limits says what Housekeep may delete.
 type Limits struct {
-	WindowsBefore, LogBefore time.Time // see ledger.Limits
-	ReportsBefore            time.Time // see report.Register.Housekeep
+	WindowsBefore, LogBefore, NotesBefore time.Time // see ledger.Limits
+	ReportsBefore                         time.Time // see report.Register.Housekeep
 	// The remotes in use. An entry is kept until each of them that takes it has confirmed it.
 	Remotes []string
 }
@@ -324,7 +338,7 @@ type Housekeeping struct {
 // Housekeep deletes what is old, except entries that are not delivered in a report, or whose
 // corrections are not. The error may be cluster.ErrNotLeader.
 func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err error) {
-	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, Check: s.Cluster.CheckLeader}
+	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, NotesBefore: l.NotesBefore, Check: s.Cluster.CheckLeader}
 	// These only grow while this runs, unless an operator has a report sent again.
 	if m.Entry, m.Correction, err = s.Reports.Delivered(ctx, l.Remotes); err != nil {
 		return h, err

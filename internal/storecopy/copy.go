@@ -51,6 +51,7 @@ var tables = []table{
 	{"activation", "id", true},
 	{"suppression", "seq", true},
 	{"forwarded", "alert_id, chf, outage_start", false},
+	{"passed", "id", true},
 	{"untracked", "esme, received_at, request_id, form", false},
 	{"last_counter", "target, originator, form", false},
 	{"correction", "id", true},
@@ -195,7 +196,7 @@ func (c *copying) begin(ctx context.Context) error {
 			return err
 		}
 		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM event) OR EXISTS (SELECT 1 FROM activation) OR EXISTS (SELECT 1 FROM suppression)
-			OR EXISTS (SELECT 1 FROM forwarded) OR EXISTS (SELECT 1 FROM setting) OR EXISTS (SELECT 1 FROM node)`).Scan(&used); err != nil {
+			OR EXISTS (SELECT 1 FROM forwarded) OR EXISTS (SELECT 1 FROM passed) OR EXISTS (SELECT 1 FROM setting) OR EXISTS (SELECT 1 FROM node)`).Scan(&used); err != nil {
 			return err
 		}
 		if used = used && mark == store.NotCopied; used {
@@ -380,6 +381,8 @@ func appendValue(b []byte, v any) ([]byte, error) {
 		return append(b, 'n'), nil
 	case int64:
 		return append(strconv.AppendInt(append(b, 'i'), v, 10), ';'), nil
+	case []byte:
+		return append(append(strconv.AppendInt(append(b, 'b'), int64(len(v)), 10), ':'), v...), nil
 	case string:
 		return append(append(strconv.AppendInt(append(b, 't'), int64(len(v)), 10), ':'), v...), nil
 	}

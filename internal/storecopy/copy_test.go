@@ -76,6 +76,10 @@ func fill(t *testing.T, s *store.Store) {
 	signed.Verified = true
 	s.Ledger.Record(t.Context(), signed)
 	s.Ledger.NoteForwarded(storetest.Noted(99, "a note", storetest.T0, outage.ReasonNoWindow))
+	s.Ledger.NotePassed([]byte("passed"), storetest.Hub(99), storetest.T0, storetest.T0, outage.ReasonNoWindow)
+	storetest.Eventually(t, "the alert that passed is noted", func() (noted bool) {
+		return s.DB.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM passed)`).Scan(&noted) == nil && noted
+	})
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
 	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
 	s.Ledger.NoteForwarded(storetest.Noted(1, storetest.Entries(t, s)[3].AlertID, storetest.T0, outage.ReasonStoreUnavailable))
