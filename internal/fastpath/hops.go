@@ -2,6 +2,7 @@ package fastpath
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -33,7 +34,7 @@ type Hops struct {
 type hop struct {
 	net.Conn
 	socket
-	under *listener.Conn // the same without TLS
+	under *listener.Conn // below TLS
 	since time.Time      // it has no message
 	until time.Time      // the deadline of Read
 	one   [1]byte
@@ -41,7 +42,7 @@ type hop struct {
 
 // holdsMore reports whether TLS has read more than was asked for: no socket shows that.
 func (h *hop) holdsMore() bool {
-	if h.Conn == net.Conn(h.under) {
+	if _, secure := h.Conn.(*tls.Conn); !secure {
 		return false
 	}
 	h.until = time.Time{}
