@@ -49,6 +49,7 @@ type conn struct {
 	socket socket
 	tls    tls.ConnectionState
 	until  time.Time // the deadline of Read
+	now    time.Time // when something last came: the clock costs time too
 	small  []byte
 	in     []byte // what was read of a message: in small, or in a large buffer
 	large  *[largeBuffer]byte
@@ -73,7 +74,7 @@ func (c *conn) serve() {
 		c.handOver(c.net)
 		return
 	}
-	c.small = make([]byte, smallBuffer)
+	c.small, c.now = make([]byte, smallBuffer), time.Now()
 	for c.awaitMessage() && c.exchange() {
 	}
 }
@@ -90,7 +91,7 @@ func (c *conn) handshake() bool {
 
 // handOver gives a connection to net/http, without deadlines.
 func (c *conn) handOver(to net.Conn) {
-	c.under.SetIdle(false)
+	c.under.SetIdle(time.Time{})
 	c.under.SetReadDeadline(time.Time{})
 	c.way.Slow(to)
 }
@@ -136,9 +137,8 @@ func (c *conn) awaitMessage() bool {
 	if c.state.Load() == fresh {
 		limit = c.way.Header
 	}
-	now := time.Now()
-	if left := c.until.Sub(now); left < limit-limit/8 || left > limit {
-		c.until = now.Add(limit)
+	if left := c.until.Sub(c.now); left < limit-limit/8 || left > limit {
+		c.until = c.now.Add(limit)
 		c.under.SetReadDeadline(c.until)
 	}
 	if c.way.stopping.Load() {
@@ -148,14 +148,14 @@ func (c *conn) awaitMessage() bool {
 		c.under.SetReadDeadline(c.since.Add(freshWait)) // Stop may have set it before
 	}
 	n, err := c.net.Read(c.small)
-	c.in = c.small[:n]
+	c.in, c.now = c.small[:n], time.Now()
 	if n == 0 && err != nil {
 		return c.end()
 	}
 	if was := c.state.Swap(busy); was == closed {
 		return c.end()
 	}
-	c.under.SetIdle(false)
+	c.under.SetIdle(time.Time{})
 	return true
 }
 
@@ -176,7 +176,7 @@ func (c *conn) exchange() bool {
 		return false
 	}
 	c.release()
-	c.under.SetIdle(true)
+	c.under.SetIdle(c.now)
 	if !c.state.CompareAndSwap(busy, idle) || w.stopping.Load() && c.state.CompareAndSwap(idle, busy) {
 		return c.end()
 	}
@@ -205,7 +205,7 @@ func (c *conn) gather() bool {
 		}
 		if !waited {
 			waited = true
-			c.until = time.Now().Add(restWait)
+			c.until = c.now.Add(restWait)
 			c.under.SetReadDeadline(c.until)
 		}
 		n, err := c.net.Read(c.in[len(c.in):cap(c.in)])
@@ -253,7 +253,7 @@ func (c *conn) pass(hops *Hops) bool {
 	if c.answer.close || n > whole {
 		h.Close()
 	} else {
-		hops.put(h) // now, so that the sender's next message finds it
+		hops.put(h, c.now) // at once, so that the sender's next message finds it
 	}
 	w.Answered(m, c.answer.status)
 	return c.write(c.passedAnswer(answer[:whole]))
@@ -277,7 +277,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 	b = append(b, "\r\n"...)
 	b = append(b, c.in[c.head.size:]...)
 	for second := false; ; second = true {
-		h, used, err := hops.get(c.way.Ended, second)
+		h, used, err := hops.get(c.way.Ended, c.now, second)
 		if err != nil {
 			return nil, err
 		}
@@ -295,9 +295,10 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 // receive reads the next hop's answer, which is in b then. The error is errUnusual if it is
 // not of the common form, or comes in pieces.
 func (c *conn) receive(h *hop, b []byte) (n int, err error) {
-	began := time.Now()
+	began := c.now // when the message came: to decide takes little time
 	for wait := min(wakeUp, c.way.AnswerStart/4); ; wait = restWait {
-		k, err := h.readBy(b[n:], wait)
+		k, err := h.readBy(b[n:], c.now, wait)
+		c.now = time.Now()
 		if n += k; n > 0 {
 			s := c.answer.readAnswer(b[:n])
 			switch {
@@ -315,7 +316,7 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 			return 0, err
 		case c.socket.look() == gone:
 			return 0, ErrSenderGone
-		case time.Since(began) > c.way.AnswerStart:
+		case c.now.Sub(began) > c.way.AnswerStart:
 			return 0, ErrAnswer
 		}
 	}

@@ -52,8 +52,7 @@ func (h *hop) holdsMore() bool {
 }
 
 // get returns a connection that is open and silent; fresh asks for a new one.
-func (s *Hops) get(ctx context.Context, fresh bool) (h *hop, used bool, _ error) {
-	now := time.Now()
+func (s *Hops) get(ctx context.Context, now time.Time, fresh bool) (h *hop, used bool, _ error) {
 	for !fresh {
 		h := s.pop()
 		if h == nil {
@@ -90,8 +89,8 @@ func (s *Hops) pop() *hop {
 }
 
 // put keeps a connection for the next message.
-func (s *Hops) put(h *hop) {
-	h.since = time.Now()
+func (s *Hops) put(h *hop, now time.Time) {
+	h.since = now
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.retired || len(s.kept) >= s.Most {
@@ -132,10 +131,10 @@ func (s *Hops) Retire() {
 	s.kept = nil
 }
 
-// readBy reads, for at most a limit from now on, give or take as much again. To set the
-// deadline each time would cost more than what it is for.
-func (h *hop) readBy(b []byte, limit time.Duration) (int, error) {
-	if now := time.Now(); h.until.Sub(now) < limit || h.until.Sub(now) > 2*limit {
+// readBy reads, for a limit from now on, or up to twice as long: to set the deadline each time
+// would cost more than what it is for.
+func (h *hop) readBy(b []byte, now time.Time, limit time.Duration) (int, error) {
+	if left := h.until.Sub(now); left < limit || left > 2*limit {
 		h.until = now.Add(2 * limit)
 		h.SetReadDeadline(h.until)
 	}

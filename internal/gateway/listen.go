@@ -112,9 +112,9 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		under := fastpath.Under(c)
 		switch state {
 		case http.StateIdle:
-			under.SetIdle(true)
+			under.SetIdle(time.Now())
 		case http.StateActive:
-			under.SetIdle(false)
+			under.SetIdle(time.Time{})
 		case http.StateClosed:
 			if t, ok := c.(*tls.Conn); ok && !t.ConnectionState().HandshakeComplete {
 				made.door.Failed(under)

@@ -217,13 +217,13 @@ type Conn struct {
 // NewConn limits how long the other side of a connection may take no byte.
 func NewConn(c net.Conn, stall time.Duration) *Conn { return &Conn{Conn: c, stall: stall} }
 
-// SetIdle says that a connection has no message from now on, so it may be closed to make
-// room for others; or that it has one.
-func (c *Conn) SetIdle(idle bool) {
-	if idle {
-		c.idle.Store(time.Now().UnixNano())
-	} else {
+// SetIdle says since when a connection has had no message, so it may be closed to make room
+// for others; the zero time says that it has one.
+func (c *Conn) SetIdle(since time.Time) {
+	if since.IsZero() {
 		c.idle.Store(0)
+	} else {
+		c.idle.Store(since.UnixNano())
 	}
 }
 
