@@ -1,0 +1,254 @@
+// Command bench measures quell beside what somebody would use instead, and writes the
+// tables of docs/performance.md. It is a module of its own, so that quell's does not
+// depend on what compares benchmarks.
+//
+// It runs in its own folder; "make bench" does. All that it starts listens on the
+// loopback interface, works in a temporary folder, and ends with it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// root is the folder of the repository.
+const root = ".."
+
+// harness is one run of the program.
+type harness struct {
+	ctx     context.Context
+	dir     string // temporary
+	quell   string // the program under test
+	quick   bool
+	rounds  int
+	each    time.Duration // how long a candidate is measured in a round
+	scale   float64       // what the sizes of rows 6 and 7 are multiplied by
+	profile string        // a folder for profiles of quell, or empty
+
+	up   *upstream
+	next int64 // the number of the next message: none is sent twice
+
+	mu      sync.Mutex
+	started []*process
+
+	doc *document
+	cost
+}
+
+// row is a row of the table of aims, or several that are measured together.
+type row struct {
+	name string
+	what string
+	run  func(*harness) error
+}
+
+var rows = []row{
+	{"1", "processor time per passed message", (*harness).passed},
+}
+
+// quickRows are measured by -quick.
+var quickRows = []string{"1", "3", "5", "9"}
+
+func main() {
+	runtime.LockOSThread() // processes that it starts end with this thread: see start
+	err := run(os.Args[1:])
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("stopped")
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(args []string) (err error) {
+	if len(args) == 3 && args[0] == "reverse-proxy" {
+		return serveReverseProxy(args[1], args[2])
+	}
+	h := &harness{}
+	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
+	fs.Usage = func() {
+		fmt.Fprintln(fs.Output(), "bench [FLAGS] [ROW...] measures rows of the table of aims, all of them without an argument.")
+		fs.PrintDefaults()
+	}
+	fs.BoolVar(&h.quick, "quick", false, "measure fewer and shorter rounds, and write no document")
+	fs.IntVar(&h.rounds, "rounds", 0, "how many rounds; 5 by default, 3 with -quick")
+	fs.DurationVar(&h.each, "each", 0, "how long each candidate is measured in a round; 3s by default, 1s with -quick")
+	fs.Float64Var(&h.scale, "scale", 1, "make rows 6 and 7 smaller: 0.1 is a tenth")
+	fs.StringVar(&h.profile, "profile", "", "the folder to write processor profiles of quell to, by perf")
+	fs.StringVar(&h.quell, "quell", "../bin/quell", "the program under test")
+	write := fs.Bool("write", false, "write docs/performance.md even with -quick")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if h.rounds == 0 {
+		h.rounds = map[bool]int{false: 5, true: 3}[h.quick]
+	}
+	if h.each == 0 {
+		h.each = map[bool]time.Duration{false: 3 * time.Second, true: time.Second}[h.quick]
+	}
+	chosen, err := choose(fs.Args(), h.quick)
+	if err != nil {
+		return err
+	}
+	if h.quell, err = filepath.Abs(h.quell); err != nil {
+		return err
+	}
+	var stop context.CancelFunc
+	h.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	if h.dir, err = os.MkdirTemp("", "quell-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(h.dir)
+	defer h.stopAll()
+	// The user of PostgreSQL must get into its folder below.
+	if err := os.Chmod(h.dir, 0o711); err != nil {
+		return err
+	}
+	if err := h.writeCertificates(); err != nil {
+		return err
+	}
+	if h.up, err = h.startUpstream(); err != nil {
+		return err
+	}
+	path := filepath.Join(root, "docs", "performance.md")
+	if h.doc, err = readDocument(path); err != nil {
+		return err
+	}
+	machine := h.machine()
+	fmt.Println(machine)
+	h.doc.set("machine", machine)
+	for _, r := range chosen {
+		began := time.Now()
+		fmt.Printf("\n== row %s: %s\n", r.name, r.what)
+		if err := r.run(h); err != nil {
+			return fmt.Errorf("row %s: %w", r.name, err)
+		}
+		fmt.Printf("(%s)\n", time.Since(began).Round(time.Second))
+	}
+	h.paper()
+	aims, err := h.doc.aims()
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n== aims\n%s\n", aims)
+	if h.quick && !*write {
+		return nil
+	}
+	if h.svg != "" {
+		if err := os.WriteFile(filepath.Join(root, "docs", "performance.svg"), []byte(h.svg), 0o644); err != nil {
+			return err
+		}
+	}
+	return h.doc.write(path)
+}
+
+// choose returns the rows that were asked for.
+func choose(names []string, quick bool) ([]row, error) {
+	if len(names) == 0 && quick {
+		names = quickRows
+	}
+	if len(names) == 0 {
+		return rows, nil
+	}
+	var chosen []row
+	for _, name := range names {
+		i := slices.IndexFunc(rows, func(r row) bool { return r.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no row %q", name)
+		}
+		chosen = append(chosen, rows[i])
+	}
+	return chosen, nil
+}
+
+// folder makes a new folder within the temporary one.
+func (h *harness) folder(name string) (string, error) {
+	dir, err := os.MkdirTemp(h.dir, name+"-")
+	if err != nil {
+		return "", err
+	}
+	return dir, os.Chmod(dir, 0o755)
+}
+
+// start starts a program that ends with the harness.
+func (h *harness) start(dir, name string, end syscall.Signal, as *syscall.Credential, program string, args ...string) (*process, error) {
+	p, err := start(dir, name, end, as, program, args...)
+	if err == nil {
+		h.mu.Lock()
+		h.started = append(h.started, p)
+		h.mu.Unlock()
+	}
+	return p, err
+}
+
+// stopAll ends all programs that still run, the last first.
+func (h *harness) stopAll() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, p := range slices.Backward(h.started) {
+		p.stop(p.end)
+	}
+	h.started = nil
+}
+
+// numbers returns the first of n numbers of messages that nobody else has.
+func (h *harness) numbers(n int64) int64 {
+	from := h.next
+	h.next += n
+	return from
+}
+
+// machine says on what this was measured, and with which programs.
+func (h *harness) machine() string {
+	first := func(command string, args ...string) string {
+		out, _ := exec.Command(command, args...).CombinedOutput()
+		line, _, _ := strings.Cut(string(out), "\n")
+		return strings.TrimSpace(line)
+	}
+	model := "an unknown processor"
+	text, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(text)) {
+		if name, value, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			model = strings.TrimSpace(value)
+			break
+		}
+	}
+	version := func(text, after string) string {
+		_, v, ok := strings.Cut(text, after)
+		if !ok {
+			return "?"
+		}
+		v, _, _ = strings.Cut(v, " ")
+		return strings.TrimRight(v, ",")
+	}
+	commit := first("git", "-C", root, "rev-parse", "--short", "HEAD")
+	if first("git", "-C", root, "status", "--porcelain", "--", "cmd", "internal", "go.mod") != "" {
+		commit += ", changed"
+	}
+	parts := map[string]string{
+		"nginx":   version(first("nginx", "-v"), "nginx/"),
+		"HAProxy": version(first("haproxy", "-v"), "version "),
+		"wrk":     version(first("wrk", "-v"), "wrk "),
+	}
+	var versions []string
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		versions = append(versions, name+" "+parts[name])
+	}
+	return fmt.Sprintf("Measured on %s: quell %s, %s, on %d cores of %s, Linux %s; %s. %d rounds of %v for each candidate.",
+		time.Now().UTC().Format("2006-01-02"), commit, runtime.Version(), runtime.NumCPU(), model, first("uname", "-r"), strings.Join(versions, ", "), h.rounds, h.each)
+}
