@@ -5,7 +5,8 @@ type cost struct {
 	town *town
 	svg  string
 
-	passedAD1, passedSigned, passedLua sample // µs
+	// µs
+	passedAD1, passedSigned, passedLua, suppressedAD1, bare, verified sample
 }
 
 // paper writes what a national blackout needs, from what this run measured.

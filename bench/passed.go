@@ -31,7 +31,7 @@ func (h *harness) theTown() (*town, error) {
 	}
 	t := &town{windows: 100_000}
 	if h.quick {
-		t.windows = 20_000
+		t.windows = 10_000
 	}
 	var err error
 	if t.signer, err = newSigner(); err != nil {

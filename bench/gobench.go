@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// figures are what a Go benchmark printed, by the unit: "ns/op" and others.
+type figures map[string]float64
+
+// result is one line that a Go benchmark printed.
+type result struct {
+	name string // without "Benchmark" and the number of processors
+	figures
+}
+
+// goTests compiles the tests of a package of quell, and returns the program.
+func (h *harness) goTests(pkg string) (string, error) {
+	program := filepath.Join(h.dir, filepath.Base(pkg)+".test")
+	cmd := exec.CommandContext(h.ctx, "go", "test", "-c", "-o", program, "./"+pkg)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("go test -c ./%s: %w: %s", pkg, err, out)
+	}
+	return program, nil
+}
+
+// goBench runs benchmarks of a package's tests.
+func (h *harness) goBench(ctx context.Context, program, pkg, pattern, times string, env ...string) ([]result, error) {
+	cmd := exec.CommandContext(ctx, program, "-test.run", "^$", "-test.bench", pattern, "-test.benchmem", "-test.benchtime", times, "-test.timeout", "30m")
+	cmd.Dir = filepath.Join(root, pkg)
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+h.dir), env...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("the benchmarks %s of %s: %w: %s", pattern, pkg, err, out)
+	}
+	return parseBench(out), nil
+}
+
+// parseBench reads what Go benchmarks print.
+func parseBench(out []byte) (results []result) {
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name := strings.TrimPrefix(fields[0], "Benchmark")
+		if i := strings.LastIndexByte(name, '-'); i > 0 {
+			if _, err := strconv.Atoi(name[i+1:]); err == nil {
+				name = name[:i]
+			}
+		}
+		r := result{name, figures{}}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if v, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				r.figures[fields[i+1]] = v
+			}
+		}
+		results = append(results, r)
+	}
+	return results
+}

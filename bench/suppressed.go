@@ -1,0 +1,103 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"time"
+)
+
+// suppressed is row 3: an AD1 whose hub has an open window is logged durably. Beside it
+// run the bare statement that decides and logs, in batches as large as those of quell,
+// and the AD1s of row 1, which HTTP and reading cost too.
+func (h *harness) suppressed() error {
+	t, err := h.theTown()
+	if err != nil {
+		return err
+	}
+	program, err := h.goTests("internal/ledger")
+	if err != nil {
+		return err
+	}
+	false1, passed := powerOutage(0, uint32(t.windows)), powerOutage(elsewhere, 1_000_000)
+	var full, plain, bare, batch sample
+	for round := range h.rounds {
+		us, _, err := h.measure(&t.quell.candidate, passed, h.each)
+		if err != nil {
+			return err
+		}
+		plain = append(plain, us)
+		before, err := t.quell.metrics()
+		if err != nil {
+			return err
+		}
+		us, n, err := h.measure(&t.quell.candidate, false1, h.each)
+		if err != nil {
+			return err
+		}
+		after, err := t.quell.metrics()
+		if err != nil {
+			return err
+		}
+		full = append(full, us)
+		// wrk stops while some messages are under way.
+		if got := decided(after, "suppressed") - decided(before, "suppressed"); math.Abs(got-float64(n)) > connections {
+			return fmt.Errorf("quell says that it suppressed %.0f alerts of %d", got, n)
+		}
+		const sum, count = "quell_store_batch_size_sum", "quell_store_batch_size_count"
+		size := (after[sum] - before[sum]) / (after[count] - before[count])
+		batch = append(batch, size)
+		us, err = h.bareStatement(h.ctx, program, int(math.Round(size)), t.windows, int(n))
+		if err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+		bare = append(bare, us)
+	}
+	limit := bare.plus(plain)
+	ratio := full.over(limit)
+	text := table(
+		[]string{"µs of processor time for each alert", "median (spread)"},
+		[]string{"an AD1 that quell suppresses, over HTTP and durable", full.String()},
+		[]string{"the bare statement, in batches of " + batch.String() + " alerts", bare.String()},
+		[]string{"an AD1 that quell passes", plain.String()},
+		[]string{"**suppressed against the two together**", ratio.String()})
+	fmt.Print(text)
+	h.doc.set("suppressed", text)
+	h.doc.aim(aim{"3", "processor time per suppressed AD1, durable on SQLite", "the bare statement in batches, plus row 1", "at most 1.3 times", ratio.String(), ratio.median() <= 1.3})
+	h.suppressedAD1, h.bare = full, bare
+	if h.passedAD1 == nil {
+		h.passedAD1 = plain
+	}
+	if h.profile != "" {
+		return h.profiled(&t.quell.candidate, "suppressed", false1)
+	}
+	return nil
+}
+
+// bareStatement returns the microseconds of processor time of the bare statement for an
+// alert, as BenchmarkBare in internal/ledger measures them.
+func (h *harness) bareStatement(ctx context.Context, program string, batch, windows, alerts int) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
+	defer cancel()
+	results, err := h.goBench(ctx, program, "internal/ledger", "^BenchmarkBare$", fmt.Sprint(alerts, "x"), fmt.Sprintf("QUELL_TEST_BARE=%d %d", batch, windows))
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range results {
+		if ns, ok := r.figures["cpu-ns/op"]; ok && r.name == "Bare" {
+			return ns / 1000, nil
+		}
+	}
+	return 0, fmt.Errorf("BenchmarkBare printed no cpu-ns/op: %v", results)
+}
+
+// decided returns how many alerts a node has decided in a way.
+func decided(metrics map[string]float64, decision string) (sum float64) {
+	for name, v := range metrics {
+		if strings.HasPrefix(name, `quell_northbound_total{decision="`+decision+`"`) {
+			sum += v
+		}
+	}
+	return sum
+}
