@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 )
@@ -32,9 +33,9 @@ func (h *harness) goTests(pkg string) (string, error) {
 	return program, nil
 }
 
-// goBench runs benchmarks of a package's tests.
-func (h *harness) goBench(ctx context.Context, program, pkg, pattern, times string, env ...string) ([]result, error) {
-	cmd := exec.CommandContext(ctx, program, "-test.run", "^$", "-test.bench", pattern, "-test.benchmem", "-test.benchtime", times, "-test.timeout", "30m")
+// goBench runs benchmarks of a package's tests, each count times.
+func (h *harness) goBench(ctx context.Context, program, pkg, pattern, times string, count int, env ...string) ([]result, error) {
+	cmd := exec.CommandContext(ctx, program, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.count", strconv.Itoa(count), "-test.timeout", "30m")
 	cmd.Dir = filepath.Join(root, pkg)
 	cmd.Env = append(append(os.Environ(), "TMPDIR="+h.dir), env...)
 	out, err := cmd.CombinedOutput()
@@ -52,12 +53,7 @@ func parseBench(out []byte) (results []result) {
 		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
 			continue
 		}
-		name := strings.TrimPrefix(fields[0], "Benchmark")
-		if i := strings.LastIndexByte(name, '-'); i > 0 {
-			if _, err := strconv.Atoi(name[i+1:]); err == nil {
-				name = name[:i]
-			}
-		}
+		name := strings.TrimSuffix(strings.TrimPrefix(fields[0], "Benchmark"), fmt.Sprintf("-%d", runtime.GOMAXPROCS(0)))
 		r := result{name, figures{}}
 		for i := 2; i+1 < len(fields); i += 2 {
 			if v, err := strconv.ParseFloat(fields[i], 64); err == nil {

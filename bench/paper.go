@@ -6,6 +6,7 @@ type cost struct {
 	svg  string
 
 	// µs
+	hubBytes                                                          sample
 	passedAD1, passedSigned, passedLua, suppressedAD1, bare, verified sample
 }
 

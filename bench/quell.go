@@ -61,7 +61,7 @@ func (h *harness) newNode(s setup) (*node, error) {
 		north = fmt.Sprintf("northbound:\n  listen: %s\n  tls: {cert: %[2]s/server.crt, key: %[2]s/server.key}\n  next_hop: https://%[3]s\n  next_hop_tls: {ca: %[2]s/ca.crt}\n"+
 			"  signatures: verify\ncertificates: %[4]s\n", n.addr, h.dir, h.up.northTLS, certificates)
 	}
-	config := fmt.Sprintf("data_dir: data\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
+	config := fmt.Sprintf("data_dir: data\ndrain: 0s\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
 		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n%s", supplier, n.south, h.up.south, north, n.console, s.more)
 	if s.store != "" {
 		config += "store: " + s.store + "\n"

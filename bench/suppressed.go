@@ -80,7 +80,7 @@ func (h *harness) suppressed() error {
 func (h *harness) bareStatement(ctx context.Context, program string, batch, windows, alerts int) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute)
 	defer cancel()
-	results, err := h.goBench(ctx, program, "internal/ledger", "^BenchmarkBare$", fmt.Sprint(alerts, "x"), fmt.Sprintf("QUELL_TEST_BARE=%d %d", batch, windows))
+	results, err := h.goBench(ctx, program, "internal/ledger", "^BenchmarkBare$", fmt.Sprint(alerts, "x"), 1, fmt.Sprintf("QUELL_TEST_BARE=%d %d", batch, windows))
 	if err != nil {
 		return 0, err
 	}
