@@ -62,6 +62,8 @@ var rows = []row{
 	{"4", "bytes at rest", (*harness).atRest},
 	{"5", "the set of hubs", (*harness).index},
 	{"6", "memory and start", (*harness).restart},
+	{"7", "a campaign", (*harness).campaign},
+	{"8", "a national day", (*harness).national},
 	{"9", "TLS on both sides, and signatures", (*harness).secure},
 }
 
@@ -94,7 +96,7 @@ func run(args []string) (err error) {
 	fs.IntVar(&h.rounds, "rounds", 0, "how many rounds; 5 by default, 3 with -quick")
 	fs.DurationVar(&h.each, "each", 0, "how long each candidate is measured in a round; 3s by default, 1s with -quick")
 	fs.Float64Var(&h.scale, "scale", 1, "make rows 6 and 7 smaller: 0.1 is a tenth")
-	fs.StringVar(&h.profile, "profile", "", "the folder to write processor profiles of quell to, by perf")
+	fs.StringVar(&h.profile, "profile", "", "the folder to keep processor profiles of quell in, as perf writes them")
 	fs.StringVar(&h.quell, "quell", "../bin/quell", "the program under test")
 	write := fs.Bool("write", false, "write docs/performance.md even if fewer than five rounds were measured, or sizes were smaller")
 	if err := fs.Parse(args); err != nil {

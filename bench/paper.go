@@ -6,8 +6,8 @@ type cost struct {
 	svg  string
 
 	// µs
-	hubBytes                                                          sample
-	passedAD1, passedSigned, passedLua, suppressedAD1, bare, verified sample
+	hubBytes                                                                                   sample
+	passedAD1, passedSigned, passedLua, suppressedAD1, bare, verified, postgresAD1, clusterAD1 sample
 }
 
 // paper writes what a national blackout needs, from what this run measured.

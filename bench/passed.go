@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 )
@@ -215,11 +212,15 @@ func (h *harness) passed() error {
 			bytes[k].String() + " bytes, " + objects[k].String(), bytes[k].median() <= kind.bytes && objects[k].median() <= kind.objects})
 	}
 	h.passedAD1, h.passedSigned, h.passedLua = micros[0]["quell"], micros[1]["quell"], micros[0][t.lua.name]
-	if h.profile != "" {
-		if err := h.profiled(&t.quell.candidate, "passed", ad1); err != nil {
-			return err
-		}
+	if h.quick && h.profile == "" {
+		return nil
 	}
+	text, err = h.where(&t.quell.candidate, "passed", ad1, h.passedAD1)
+	if err != nil {
+		return err
+	}
+	fmt.Print(text)
+	h.doc.set("where", text)
 	if h.quick {
 		return nil
 	}
@@ -264,15 +265,4 @@ func (h *harness) sizes(t *town) error {
 	h.doc.set("sizes", text)
 	h.svg = drawing(curves)
 	return nil
-}
-
-// profiled writes a processor profile of a candidate under load, as perf sees it:
-// quell has no profiler of its own.
-func (h *harness) profiled(c *candidate, name string, m *message) error {
-	if err := os.MkdirAll(h.profile, 0o755); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(h.ctx, 30*time.Second)
-	defer cancel()
-	return h.perf(ctx, c, filepath.Join(h.profile, name), m)
 }

@@ -69,10 +69,13 @@ func (h *harness) suppressed() error {
 	if h.passedAD1 == nil {
 		h.passedAD1 = plain
 	}
-	if h.profile != "" {
-		return h.profiled(&t.quell.candidate, "suppressed", false1)
+	if h.quick && h.profile == "" {
+		return nil
 	}
-	return nil
+	text, err = h.where(&t.quell.candidate, "suppressed", false1, full)
+	fmt.Print(text)
+	h.doc.set("where-suppressed", text)
+	return err
 }
 
 // bareStatement returns the microseconds of processor time of the bare statement for an
