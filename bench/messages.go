@@ -112,7 +112,8 @@ func alertID(from outage.DeviceID) outage.RequestID {
 
 // powerOutage is an AD1 of hubs from first on. The outages began now.
 func powerOutage(first, count uint32) *message {
-	text := duis.AppendPowerOutage(nil, alertID(dsp), time.Now(), duis.PowerOutage{CHF: hubs | markDevice, Start: time.Now().Truncate(time.Second), MPxN: mpxn})
+	now := time.Now().Truncate(time.Second)
+	text := duis.AppendPowerOutage(nil, alertID(dsp), now, duis.PowerOutage{CHF: hubs | markDevice, Start: now, MPxN: mpxn})
 	return &message{"AD1", text, first, count}
 }
 

@@ -29,7 +29,7 @@ var parts = []part{
 	{"the collector", []string{"runtime.gcBgMarkWorker", "runtime.gcAssist", "runtime.bgsweep", "runtime.bgscavenge", "runtime.gcStart", "runtime.gcMark", "runtime.wbBufFlush", "runtime.sweepone"}},
 	{"allocating", []string{"runtime.mallocgc", "runtime.newobject", "runtime.makeslice", "runtime.growslice", "runtime.(*mcache)"}},
 	{"scheduling: who runs next, and waiting for connections", []string{"runtime.schedule", "runtime.findRunnable", "runtime.park_m", "runtime.goready", "runtime.ready", "runtime.netpoll", "runtime.futex", "runtime.notewakeup", "runtime.sysmon", "runtime.mstart", "runtime.goexit0"}},
-	{"TLS", []string{"crypto/"}},
+	{"TLS and other cryptography", []string{"crypto/"}},
 	{"the audit trail", []string{"motorway.(*Trail", "motorway.(*trail", "quell/internal/lines."}},
 	{"reading XML and signatures", []string{"quell/internal/duis.", "quell/internal/strictxml.", "quell/internal/xmldsig."}},
 	{"sockets: the kernel and package net", []string{"kernel", "internal/poll.", "net.(*"}},

@@ -50,6 +50,7 @@ func (h *harness) atRest() error {
 		[]string{"the audit trail, whose oldest files are deleted", number(trail)})
 	fmt.Print(text)
 	h.doc.set("rest", text)
+	h.restBytes = sample{each}
 	h.doc.aim(aim{"4", "at rest for each passed AD1", "–", "at most 32 bytes", number(each), each <= 32})
 	return nil
 }

@@ -50,7 +50,7 @@ func (h *harness) secure() error {
 		return err
 	}
 	// An AD1 of a hub with a window is suppressed if its signature is right, and passes if not.
-	right, size, err := s.signEach(powerOutage(0, windows), h.numbers(1), 1)
+	right, _, err := s.signEach(powerOutage(0, windows), h.numbers(1), 1)
 	if err != nil {
 		return err
 	}
@@ -129,6 +129,5 @@ func (h *harness) secure() error {
 	fmt.Print(text)
 	h.doc.set("secure", text)
 	h.doc.aim(aim{"9", "TLS on both sides, signatures verified where they count", "nginx with TLS on both sides", "at most 1.5 times", ratio.String(), ratio.median() <= 1.5})
-	h.verified = verified
 	return nil
 }

@@ -49,12 +49,12 @@ func (s sample) String() string {
 	return fmt.Sprintf("%s (%s to %s)", number(s.median()), number(slices.Min(s)), number(slices.Max(s)))
 }
 
-// number writes a value with three significant digits, as far as they come after the point.
+// number writes a value with three significant digits, or as a whole number.
 func number(v float64) string {
 	switch abs := math.Abs(v); {
 	case math.IsNaN(v):
 		return "–"
-	case abs >= 1e5:
+	case abs >= 1000:
 		return thousands(int64(math.Round(v)))
 	case abs >= 100:
 		return fmt.Sprintf("%.0f", v)

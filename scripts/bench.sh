@@ -9,6 +9,7 @@ needs='nginx nginx libnginx-mod-http-lua
 haproxy haproxy
 wrk wrk
 sqlite3 sqlite3
+perf linux-perf
 pg_ctlcluster postgresql'
 
 missing=()
@@ -21,20 +22,16 @@ compgen -G '/usr/lib*/nginx/modules/ngx_http_lua_module.so' >/dev/null || missin
 if [[ ${#missing[@]} -gt 0 ]]; then
 	printf 'install: %s\n' "${missing[*]}"
 	[[ $(id -u) == 0 ]] && command -v apt-get >/dev/null || { printf 'as root on Debian or Ubuntu this would be installed; install it yourself\n' >&2; exit 1; }
-	log=$(mktemp)
-	trap 'rm -f "$log"' EXIT
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -qq </dev/null
-	apt-get install -qq -y --no-install-recommends "${missing[@]}" </dev/null >"$log" 2>&1 || { cat "$log" >&2; exit 1; }
+	log=$(apt-get install -qq -y --no-install-recommends "${missing[@]}" </dev/null 2>&1) || { printf '%s\n' "$log" >&2; exit 1; }
 fi
 
 ulimit -n "$(ulimit -Hn)"
-scripts/build.sh
+programs=$(mktemp -d)
+trap 'rm -rf "$programs"' EXIT
+# As scripts/build.sh does, but with the names that perf shows.
+go build -trimpath -o "$programs/quell" ./cmd/quell
 cd bench
-program=$(mktemp)
-go build -o "$program" .
-# Not "go run", which would stand between this and the signals of a terminal.
-status=0
-"$program" "$@" || status=$?
-rm -f "$program"
-exit "$status"
+go build -o "$programs/bench" .
+"$programs/bench" -quell "$programs/quell" "$@"
