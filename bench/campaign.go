@@ -3,12 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -57,7 +55,7 @@ func (h *harness) campaignOn(name, key string, p *postgres) error {
 		return err
 	}
 	for _, n := range nodes {
-		if err := n.knows(h, windows); err != nil {
+		if err := n.knows(h.ctx, windows); err != nil {
 			return err
 		}
 	}
@@ -143,22 +141,6 @@ func (h *harness) campaignOn(name, key string, p *postgres) error {
 	return nil
 }
 
-// knows waits until a node knows so many hubs that have a window.
-func (n *node) knows(h *harness, hubs int) error {
-	for until := time.Now().Add(time.Minute); ; {
-		m, err := n.metrics()
-		if err == nil && m["quell_hubs"] >= float64(hubs) {
-			return nil
-		}
-		if time.Now().After(until) {
-			return fmt.Errorf("a node knows %.0f hubs, want %d: %w: %s", m["quell_hubs"], hubs, err, n.tail())
-		}
-		if err := sleep(h.ctx, 50*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
 // logged returns how long the next hop's log is.
 func (h *harness) logged() (int64, error) {
 	info, err := os.Stat(h.up.log)
@@ -227,57 +209,4 @@ func suppressionLog(n *node, p *postgres) ([]byte, error) {
 		return nil, fmt.Errorf("the suppression log: %w", err)
 	}
 	return out, nil
-}
-
-// postgres is a PostgreSQL server with a database for quell.
-type postgres struct {
-	*process
-	bin, dir, url string
-}
-
-// startPostgres starts a server in a folder of its own, on a socket there. fsync is on.
-func (h *harness) startPostgres() (*postgres, error) {
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
-	if len(found) == 0 {
-		return nil, errors.New("there is no PostgreSQL; on Debian it is in postgresql")
-	}
-	p := &postgres{bin: filepath.Dir(slices.Max(found))}
-	var err error
-	if p.dir, err = h.folder("postgres"); err != nil {
-		return nil, err
-	}
-	var as *syscall.Credential
-	if os.Getuid() == 0 { // as whom PostgreSQL does not run
-		u, err := user.Lookup("postgres")
-		if err != nil {
-			return nil, err
-		}
-		uid, _ := strconv.Atoi(u.Uid)
-		gid, _ := strconv.Atoi(u.Gid)
-		as = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-		if err := os.Chown(p.dir, uid, gid); err != nil {
-			return nil, err
-		}
-	}
-	data := filepath.Join(p.dir, "data")
-	initdb := exec.CommandContext(h.ctx, filepath.Join(p.bin, "initdb"), "-D", data, "-A", "trust", "-U", "quell", "-E", "UTF8", "--locale=C", "--no-sync")
-	initdb.SysProcAttr, initdb.Dir = &syscall.SysProcAttr{Credential: as}, p.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("initdb: %w: %s", err, out)
-	}
-	p.process, err = h.start(p.dir, "postgres", syscall.SIGQUIT, as, filepath.Join(p.bin, "postgres"), "-D", data, "-k", p.dir, "-c", "listen_addresses=", "-c", "max_connections=200")
-	if err != nil {
-		return nil, err
-	}
-	p.url = "postgres:///quell?user=quell&host=" + p.dir
-	for until := time.Now().Add(time.Minute); ; {
-		out, err := exec.CommandContext(h.ctx, filepath.Join(p.bin, "createdb"), "-h", p.dir, "-U", "quell", "quell").CombinedOutput()
-		if err == nil {
-			return p, nil
-		}
-		if time.Now().After(until) || h.ctx.Err() != nil {
-			return nil, fmt.Errorf("createdb: %w: %s", err, out)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
 }

@@ -23,9 +23,9 @@ type result struct {
 }
 
 // goTests compiles the tests of a package of quell, and returns the program.
-func (h *harness) goTests(pkg string) (string, error) {
-	program := filepath.Join(h.dir, filepath.Base(pkg)+".test")
-	cmd := exec.CommandContext(h.ctx, "go", "test", "-c", "-o", program, "./"+pkg)
+func (r *rig) goTests(pkg string) (string, error) {
+	program := filepath.Join(r.dir, filepath.Base(pkg)+".test")
+	cmd := exec.CommandContext(r.ctx, "go", "test", "-c", "-o", program, "./"+pkg)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go test -c ./%s: %w: %s", pkg, err, out)
@@ -34,10 +34,10 @@ func (h *harness) goTests(pkg string) (string, error) {
 }
 
 // goBench runs benchmarks of a package's tests, each count times.
-func (h *harness) goBench(ctx context.Context, program, pkg, pattern, times string, count int, env ...string) ([]result, error) {
+func (r *rig) goBench(ctx context.Context, program, pkg, pattern, times string, count int, env ...string) ([]result, error) {
 	cmd := exec.CommandContext(ctx, program, "-test.run", "^$", "-test.bench", pattern, "-test.benchtime", times, "-test.count", strconv.Itoa(count), "-test.timeout", "30m")
 	cmd.Dir = filepath.Join(root, pkg)
-	cmd.Env = append(append(os.Environ(), "TMPDIR="+h.dir), env...)
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+r.dir), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("the benchmarks %s of %s: %w: %s", pattern, pkg, err, out)

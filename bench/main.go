@@ -19,7 +19,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -29,20 +28,12 @@ const root = ".."
 
 // harness is one run of the program.
 type harness struct {
-	ctx     context.Context
-	dir     string // temporary
-	quell   string // the program under test
+	*rig
 	quick   bool
 	rounds  int
 	each    time.Duration // how long a candidate is measured in a round
 	scale   float64       // what the sizes of rows 6 and 7 are multiplied by
 	profile string        // a folder for profiles of quell, or empty
-
-	up   *upstream
-	next int64 // the number of the next message: none is sent twice
-
-	mu      sync.Mutex
-	started []*process
 
 	doc *document
 	cost
@@ -86,7 +77,7 @@ func run(args []string) (err error) {
 	if len(args) == 3 && args[0] == "reverse-proxy" {
 		return serveReverseProxy(args[1], args[2])
 	}
-	h := &harness{}
+	h := &harness{rig: &rig{}}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.Usage = func() {
 		fmt.Fprintln(fs.Output(), "bench [FLAGS] [ROW...] measures rows of the table of aims, all of them without an argument.")
@@ -115,22 +106,10 @@ func run(args []string) (err error) {
 	if h.quell, err = filepath.Abs(h.quell); err != nil {
 		return err
 	}
-	var stop context.CancelFunc
-	h.ctx, stop = signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	if h.dir, err = os.MkdirTemp("", "quell-bench-"); err != nil {
-		return err
-	}
-	defer os.RemoveAll(h.dir)
-	defer h.stopAll()
-	// The user of PostgreSQL must get into its folder below.
-	if err := os.Chmod(h.dir, 0o711); err != nil {
-		return err
-	}
-	if err := h.writeCertificates(); err != nil {
-		return err
-	}
-	if h.up, err = h.startUpstream(); err != nil {
+	defer h.close()
+	if err := h.open(ctx); err != nil {
 		return err
 	}
 	path := filepath.Join(root, "docs", "performance.md")
@@ -182,43 +161,6 @@ func choose(names []string, quick bool) ([]row, error) {
 		chosen = append(chosen, rows[i])
 	}
 	return chosen, nil
-}
-
-// folder makes a new folder within the temporary one.
-func (h *harness) folder(name string) (string, error) {
-	dir, err := os.MkdirTemp(h.dir, name+"-")
-	if err != nil {
-		return "", err
-	}
-	return dir, os.Chmod(dir, 0o755)
-}
-
-// start starts a program that ends with the harness.
-func (h *harness) start(dir, name string, end syscall.Signal, as *syscall.Credential, program string, args ...string) (*process, error) {
-	p, err := start(dir, name, end, as, program, args...)
-	if err == nil {
-		h.mu.Lock()
-		h.started = append(h.started, p)
-		h.mu.Unlock()
-	}
-	return p, err
-}
-
-// stopAll ends all programs that still run, the last first.
-func (h *harness) stopAll() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, p := range slices.Backward(h.started) {
-		p.stop(p.end)
-	}
-	h.started = nil
-}
-
-// numbers returns the first of n numbers of messages that nobody else has.
-func (h *harness) numbers(n int64) int64 {
-	from := h.next
-	h.next += n
-	return from
 }
 
 // machine says on what this was measured, and with which programs.

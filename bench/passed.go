@@ -17,10 +17,6 @@ type town struct {
 	signer     *signer
 }
 
-// settle is how long a candidate may still work on messages that were answered, such
-// as writing its notes, before its processor time is read.
-const settle = 300 * time.Millisecond
-
 // theTown returns the town, and builds it at the first call.
 func (h *harness) theTown() (*town, error) {
 	if h.town != nil {
@@ -91,45 +87,6 @@ func (t *town) check(h *harness) error {
 		}
 	}
 	return nil
-}
-
-// measure sends messages of a kind to a candidate for a time, and returns how many
-// microseconds of processor time it took for each.
-func (h *harness) measure(c *candidate, m *message, d time.Duration) (micros float64, messages int64, err error) {
-	from := h.numbers(int64(d/time.Second+1) * 200_000)
-	return h.measureScript(c, scripted(m, c.addr, from), d)
-}
-
-// measureScript is measure with a script for wrk.
-func (h *harness) measureScript(c *candidate, script string, d time.Duration) (micros float64, messages int64, err error) {
-	before, err := c.cpu()
-	if err != nil {
-		return 0, 0, err
-	}
-	n, err := wrk(h.ctx, h.dir, c.url(), script, d)
-	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w: %s", c.name, err, c.tail())
-	}
-	if err := sleep(h.ctx, settle); err != nil {
-		return 0, 0, err
-	}
-	after, err := c.cpu()
-	return float64((after - before).Microseconds()) / float64(n), n, err
-}
-
-// allocated returns how many bytes and objects a node has allocated so far, without
-// those of answering this question, which costs the same each time.
-func (n *node) allocated() (bytes, objects float64, err error) {
-	first, err := n.metrics()
-	if err != nil {
-		return 0, 0, err
-	}
-	second, err := n.metrics()
-	if err != nil {
-		return 0, 0, err
-	}
-	const b, o = "go_memstats_alloc_bytes_total", "go_memstats_mallocs_total"
-	return 2*first[b] - second[b], 2*first[o] - second[o], nil
 }
 
 // passed is row 1.
@@ -215,7 +172,7 @@ func (h *harness) passed() error {
 	if h.quick && h.profile == "" {
 		return nil
 	}
-	text, err = h.where(&t.quell.candidate, "passed", ad1, h.passedAD1)
+	text, err = h.where(&t.quell.candidate, h.profile, "passed", ad1, h.passedAD1)
 	if err != nil {
 		return err
 	}

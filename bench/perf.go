@@ -54,20 +54,19 @@ func partOf(stack []string) string {
 }
 
 // where says how the processor time of a message is divided, as perf sees it: quell has
-// no profiler of its own. It returns "" without perf. With the flag -profile the profile
-// is kept.
-func (h *harness) where(c *candidate, name string, m *message, micros sample) (string, error) {
+// no profiler of its own. It returns "" without perf. The profile is kept in the
+// folder dir, if it is not empty.
+func (r *rig) where(c *candidate, dir, name string, m *message, micros sample) (string, error) {
 	if _, err := exec.LookPath("perf"); err != nil {
 		return "", nil
 	}
-	dir := h.profile
 	if dir == "" {
-		dir = h.dir
+		dir = r.dir
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(h.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Minute)
 	defer cancel()
 	data := filepath.Join(dir, name+".data")
 	record := exec.CommandContext(ctx, "perf", "record", "-q", "-g", "-F", "999", "-o", data, "-p", strconv.Itoa(c.cmd.Process.Pid), "--", "sleep", "4")
@@ -76,7 +75,7 @@ func (h *harness) where(c *candidate, name string, m *message, micros sample) (s
 	if err := record.Start(); err != nil {
 		return "", fmt.Errorf("perf: %w", err)
 	}
-	if _, _, err := h.measure(c, m, 5*time.Second); err != nil {
+	if _, _, err := r.measure(c, m, 5*time.Second); err != nil {
 		return "", err
 	}
 	if err := record.Wait(); err != nil {

@@ -107,8 +107,8 @@ const (
 )
 
 // nginx starts nginx with a configuration that listens on addr.
-func (h *harness) nginx(name, addr, modules string, workers int, config string) (*process, error) {
-	dir, err := h.folder(name)
+func (r *rig) nginx(name, addr, modules string, workers int, config string) (*process, error) {
+	dir, err := r.folder(name)
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +116,11 @@ func (h *harness) nginx(name, addr, modules string, workers int, config string) 
 	if err := os.WriteFile(path, fmt.Appendf(nil, nginxMain, modules, workers, config), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := h.start(dir, name, syscall.SIGTERM, nil, "nginx", "-p", dir, "-c", path, "-g", "daemon off;")
+	p, err := r.start(dir, name, syscall.SIGTERM, nil, "nginx", "-p", dir, "-c", path, "-g", "daemon off;")
 	if err != nil {
 		return nil, err
 	}
-	return p, p.await(h.ctx, addr)
+	return p, p.await(r.ctx, addr)
 }
 
 // upstream is the next hop of all candidates: nginx with one worker. North answers
@@ -132,8 +132,8 @@ type upstream struct {
 	log                            string
 }
 
-func (h *harness) startUpstream() (*upstream, error) {
-	dir, err := h.folder("upstream")
+func (r *rig) startUpstream() (*upstream, error) {
+	dir, err := r.folder("upstream")
 	if err != nil {
 		return nil, err
 	}
@@ -147,40 +147,40 @@ func (h *harness) startUpstream() (*upstream, error) {
 	config := "\tlog_format path '$uri';\n" +
 		fmt.Sprintf(server, u.north, "", "taken") +
 		fmt.Sprintf(server, u.south, "", "") +
-		fmt.Sprintf(server, u.northTLS+" ssl", h.nginxTLS("server"), "taken") +
+		fmt.Sprintf(server, u.northTLS+" ssl", r.nginxTLS("server"), "taken") +
 		fmt.Sprintf(server, u.logged, "access_log "+u.log+" path buffer=1m flush=1s;", "taken")
-	u.process, err = h.nginx("upstream", u.south, "", 1, config)
+	u.process, err = r.nginx("upstream", u.south, "", 1, config)
 	return u, err
 }
 
 // authority makes the certificates of the harness.
-func (h *harness) writeCertificates() error {
+func (r *rig) writeCertificates() error {
 	ca, err := devca.New("bench")
 	if err != nil {
 		return err
 	}
 	for _, name := range []string{"server", "client"} {
-		if err := ca.Write(h.dir, name, devca.Request{Name: name, SANs: []string{"127.0.0.1", "localhost", "next_hop"}}); err != nil {
+		if err := ca.Write(r.dir, name, devca.Request{Name: name, SANs: []string{"127.0.0.1", "localhost", "next_hop"}}); err != nil {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(h.dir, "ca.crt"), ca.PEM(), 0o644)
+	return os.WriteFile(filepath.Join(r.dir, "ca.crt"), ca.PEM(), 0o644)
 }
 
 // nginxTLS are the directives of a server that speaks TLS 1.3. The cipher is the one
 // that Go prefers, so that all encrypt in the same way.
-func (h *harness) nginxTLS(name string) string {
+func (r *rig) nginxTLS(name string) string {
 	return fmt.Sprintf("ssl_certificate %[1]s.crt; ssl_certificate_key %[1]s.key; ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;",
-		filepath.Join(h.dir, name))
+		filepath.Join(r.dir, name))
 }
 
 // plainNginx is nginx that inspects nothing, with TLS on both sides or on none.
-func (h *harness) plainNginx(tls bool) (*candidate, error) {
-	c, next, scheme, listen, first := &candidate{name: "nginx", tls: tls}, h.up.north, "http", "", ""
+func (r *rig) plainNginx(tls bool) (*candidate, error) {
+	c, next, scheme, listen, first := &candidate{name: "nginx", tls: tls}, r.up.north, "http", "", ""
 	if tls {
-		c.name, next, scheme, listen = "nginx, TLS", h.up.northTLS, "https", " ssl"
+		c.name, next, scheme, listen = "nginx, TLS", r.up.northTLS, "https", " ssl"
 		first = fmt.Sprintf("proxy_ssl_trusted_certificate %s/ca.crt; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_protocols TLSv1.3; "+
-			"proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;", h.dir)
+			"proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;", r.dir)
 	}
 	var err error
 	if c.addr, err = freeAddress(); err != nil {
@@ -188,14 +188,14 @@ func (h *harness) plainNginx(tls bool) (*candidate, error) {
 	}
 	config := fmt.Sprintf(nginxProxy, c.addr+listen, next, first, scheme)
 	if tls {
-		config = h.nginxTLS("server") + config
+		config = r.nginxTLS("server") + config
 	}
-	c.process, err = h.nginx(strings.ReplaceAll(c.name, ", ", "-"), c.addr, "", workers, config)
+	c.process, err = r.nginx(strings.ReplaceAll(c.name, ", ", "-"), c.addr, "", workers, config)
 	return c, err
 }
 
 // luaNginx is nginx that looks for AD1s of windows hubs.
-func (h *harness) luaNginx(windows int) (*candidate, error) {
+func (r *rig) luaNginx(windows int) (*candidate, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -208,8 +208,8 @@ func (h *harness) luaNginx(windows int) (*candidate, error) {
 		}
 		fmt.Fprintf(&modules, "load_module %s;\n", found[0])
 	}
-	config := fmt.Sprintf(luaInit, windows-1) + fmt.Sprintf(nginxProxy, addr, h.up.north, luaCheck, "http")
-	p, err := h.nginx("nginx-lua", addr, modules.String(), workers, config)
+	config := fmt.Sprintf(luaInit, windows-1) + fmt.Sprintf(nginxProxy, addr, r.up.north, luaCheck, "http")
+	p, err := r.nginx("nginx-lua", addr, modules.String(), workers, config)
 	return &candidate{name: "nginx + Lua", process: p, addr: addr}, err
 }
 
@@ -230,8 +230,8 @@ backend next_hop
 `
 
 // haproxy is HAProxy, which inspects nothing.
-func (h *harness) haproxy() (*candidate, error) {
-	dir, err := h.folder("haproxy")
+func (r *rig) haproxy() (*candidate, error) {
+	dir, err := r.folder("haproxy")
 	if err != nil {
 		return nil, err
 	}
@@ -240,21 +240,21 @@ func (h *harness) haproxy() (*candidate, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(path, fmt.Appendf(nil, haproxyConfig, workers, addr, h.up.north), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, haproxyConfig, workers, addr, r.up.north), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := h.start(dir, "haproxy", syscall.SIGKILL, nil, "haproxy", "-f", path)
+	p, err := r.start(dir, "haproxy", syscall.SIGKILL, nil, "haproxy", "-f", path)
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{name: "HAProxy", process: p, addr: addr}, p.await(h.ctx, addr)
+	return &candidate{name: "HAProxy", process: p, addr: addr}, p.await(r.ctx, addr)
 }
 
 // workers is how many workers or threads a proxy has: one for each core, as quell.
 var workers = runtime.NumCPU()
 
 // reverseProxy is httputil.ReverseProxy, in another process of this program.
-func (h *harness) reverseProxy() (*candidate, error) {
+func (r *rig) reverseProxy() (*candidate, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -263,11 +263,11 @@ func (h *harness) reverseProxy() (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := h.start(h.dir, "reverse-proxy", syscall.SIGKILL, nil, self, "reverse-proxy", addr, h.up.north)
+	p, err := r.start(r.dir, "reverse-proxy", syscall.SIGKILL, nil, self, "reverse-proxy", addr, r.up.north)
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{name: "httputil.ReverseProxy", process: p, addr: addr}, p.await(h.ctx, addr)
+	return &candidate{name: "httputil.ReverseProxy", process: p, addr: addr}, p.await(r.ctx, addr)
 }
 
 // serveReverseProxy is the program of reverseProxy.

@@ -37,8 +37,8 @@ type setup struct {
 func (n *node) data() string { return filepath.Join(n.dir, "data") }
 
 // newNode makes the folder of a quell, with its lists and its configuration.
-func (h *harness) newNode(s setup) (*node, error) {
-	dir, err := h.folder(s.name)
+func (r *rig) newNode(s setup) (*node, error) {
+	dir, err := r.folder(s.name)
 	if err != nil {
 		return nil, err
 	}
@@ -53,16 +53,16 @@ func (h *harness) newNode(s setup) (*node, error) {
 	}
 	next := s.nextHop
 	if next == "" {
-		next = h.up.north
+		next = r.up.north
 	}
 	north := fmt.Sprintf("northbound:\n  listen: %s\n  next_hop: http://%s\n", n.addr, next)
 	if s.tls {
-		certificates := filepath.Join(h.dir, "certificates")
+		certificates := filepath.Join(r.dir, "certificates")
 		north = fmt.Sprintf("northbound:\n  listen: %s\n  tls: {cert: %[2]s/server.crt, key: %[2]s/server.key}\n  next_hop: https://%[3]s\n  next_hop_tls: {ca: %[2]s/ca.crt}\n"+
-			"  signatures: verify\ncertificates: %[4]s\n", n.addr, h.dir, h.up.northTLS, certificates)
+			"  signatures: verify\ncertificates: %[4]s\n", n.addr, r.dir, r.up.northTLS, certificates)
 	}
 	config := fmt.Sprintf("data_dir: data\ndrain: 0s\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
-		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n%s", supplier, n.south, h.up.south, north, n.console, s.more)
+		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n%s", supplier, n.south, r.up.south, north, n.console, s.more)
 	if s.store != "" {
 		config += "store: " + s.store + "\n"
 	}
@@ -96,12 +96,12 @@ func writeLists(dir string, devices int) error {
 }
 
 // run starts a node, and waits until it takes messages. It may still be reading its store.
-func (h *harness) run(n *node) (err error) {
-	n.process, err = h.start(n.dir, "quell", syscall.SIGKILL, nil, h.quell, "serve", "--config", "quell.yaml")
+func (r *rig) run(n *node) (err error) {
+	n.process, err = r.start(n.dir, "quell", syscall.SIGKILL, nil, r.quell, "serve", "--config", "quell.yaml")
 	if err != nil {
 		return err
 	}
-	return n.await(h.ctx, n.addr)
+	return n.await(r.ctx, n.addr)
 }
 
 // ready waits until a node has read its store and its lists.
@@ -121,16 +121,32 @@ func (n *node) ready(ctx context.Context) error {
 	}
 }
 
+// knows waits until a node knows so many hubs that have a window.
+func (n *node) knows(ctx context.Context, hubs int) error {
+	for until := time.Now().Add(time.Minute); ; {
+		m, err := n.metrics()
+		if err == nil && m["quell_hubs"] >= float64(hubs) {
+			return nil
+		}
+		if time.Now().After(until) {
+			return fmt.Errorf("a node knows %.0f hubs, want %d: %w: %s", m["quell_hubs"], hubs, err, n.tail())
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
 // startNode makes a node, starts it, and waits until it is ready.
-func (h *harness) startNode(s setup) (*node, error) {
-	n, err := h.newNode(s)
+func (r *rig) startNode(s setup) (*node, error) {
+	n, err := r.newNode(s)
 	if err != nil {
 		return nil, err
 	}
-	if err := h.run(n); err != nil {
+	if err := r.run(n); err != nil {
 		return nil, err
 	}
-	return n, n.ready(h.ctx)
+	return n, n.ready(r.ctx)
 }
 
 // metrics returns what the node says of itself, without labels.
@@ -156,10 +172,10 @@ func (n *node) metrics() (map[string]float64, error) {
 
 // openWindows opens a window of 30 minutes for each of the meters, by sending an 11.3
 // for each.
-func (h *harness) openWindows(n *node, from, count int) error {
+func (r *rig) openWindows(n *node, from, count int) error {
 	m := activation(uint32(from), uint32(count))
 	l := &loop{addrs: []string{n.south}, senders: 256, messages: []*message{m}, from: 0, total: count}
-	if err := l.run(h.ctx); err != nil {
+	if err := l.run(r.ctx); err != nil {
 		return err
 	}
 	s, err := n.metrics()

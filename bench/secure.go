@@ -102,7 +102,7 @@ func (h *harness) secure() error {
 		if err != nil {
 			return err
 		}
-		script := fmt.Sprintf(wrkStored, stored, (round-1)*perRound, size, luaString(head(quell.addr, "/", size)))
+		script := storedIn(stored, size, (round-1)*perRound, quell.addr)
 		us, n, err := h.measureScript(&quell.candidate, script, h.each)
 		if err != nil {
 			return err

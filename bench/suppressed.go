@@ -72,7 +72,7 @@ func (h *harness) suppressed() error {
 	if h.quick && h.profile == "" {
 		return nil
 	}
-	text, err = h.where(&t.quell.candidate, "suppressed", false1, full)
+	text, err = h.where(&t.quell.candidate, h.profile, "suppressed", false1, full)
 	fmt.Print(text)
 	h.doc.set("where-suppressed", text)
 	return err

@@ -85,6 +85,12 @@ func scripted(m *message, host string, from int64) string {
 	return fmt.Sprintf(wrkScript, luaString(head(host, "/", m.size())+string(text)), from, m.first, m.count)
 }
 
+// storedIn returns the script that sends messages of size bytes from a file, from
+// message from of it on.
+func storedIn(path string, size, from int, host string) string {
+	return fmt.Sprintf(wrkStored, path, from, size, luaString(head(host, "/", size)))
+}
+
 // wrk sends messages by a script for a time, on all connections in a closed loop: each
 // sends its next message when it has the answer to the last. It returns how many were
 // answered, all with success.
