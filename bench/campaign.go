@@ -13,6 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"quell/bench/load"
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
 // campaign is row 7: half a million meters are activated at once, and each hub's false
@@ -22,54 +26,54 @@ func (h *harness) campaign() error {
 	if err := h.campaignOn("SQLite, one node", "7, SQLite", nil); err != nil {
 		return err
 	}
-	p, err := h.startPostgres()
+	p, err := h.StartPostgres()
 	if err != nil {
 		return err
 	}
-	defer p.stop(p.end)
+	defer p.Stop(p.End)
 	return h.campaignOn("PostgreSQL, three nodes", "7, PostgreSQL", p)
 }
 
 const campaignSeconds = 60
 
-func (h *harness) campaignOn(name, key string, p *postgres) error {
+func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 	windows := int(500_000 * h.scale)
-	s := setup{name: "quell-campaign", devices: windows, nextHop: h.up.logged}
+	s := rig.Setup{Name: "quell-campaign", Devices: windows, NextHop: h.Up.Logged}
 	count := 1
-	var store *process
+	var store *rig.Process
 	if p != nil {
-		s.store, count, store = p.url, 3, p.process
+		s.Store, count, store = p.URL, 3, p.Process
 	}
-	var nodes []*node
+	var nodes []*rig.Node
 	var addrs []string
 	for range count {
-		n, err := h.startNode(s)
+		n, err := h.StartNode(s)
 		if err != nil {
 			return err
 		}
-		defer n.stop(n.end)
-		nodes, addrs = append(nodes, n), append(addrs, n.addr)
+		defer n.Stop(n.End)
+		nodes, addrs = append(nodes, n), append(addrs, n.Addr)
 	}
 	began := time.Now()
-	if err := h.openWindows(nodes[0], 0, windows); err != nil {
+	if err := h.OpenWindows(nodes[0], 0, windows); err != nil {
 		return err
 	}
 	for _, n := range nodes {
-		if err := n.knows(h.ctx, windows); err != nil {
+		if err := n.Knows(h.Ctx, windows); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%s: %s windows were opened in %v\n", name, thousands(int64(windows)), time.Since(began).Round(time.Second))
+	fmt.Printf("%s: %s windows were opened in %v\n", name, page.Thousands(int64(windows)), time.Since(began).Round(time.Second))
 
 	// Even numbers are false alerts, odd ones genuine. Each has its number as its path.
-	kinds := []*message{powerOutage(0, uint32(windows)), powerOutage(elsewhere, 1_000_000)}
-	first := h.next + h.next%2
-	h.next = first
-	var all []*loop
-	build := func(total int, rate float64) *loop {
+	kinds := []*load.Message{load.PowerOutage(0, uint32(windows)), load.PowerOutage(load.Elsewhere, 1_000_000)}
+	first := h.Next + h.Next%2
+	h.Next = first
+	var all []*load.Loop
+	build := func(total int, rate float64) *load.Loop {
 		total += total % 2
-		l := &loop{addrs: addrs, senders: 4 * connections, messages: kinds, pick: func(i int64) int { return int(i % 2) },
-			from: h.numbers(int64(total)), total: total, rate: rate, paths: true}
+		l := &load.Loop{Addrs: addrs, Senders: 4 * load.Connections, Messages: kinds, Pick: func(i int64) int { return int(i % 2) },
+			From: h.Numbers(int64(total)), Total: total, Rate: rate, Paths: true}
 		all = append(all, l)
 		return l
 	}
@@ -78,7 +82,7 @@ func (h *harness) campaignOn(name, key string, p *postgres) error {
 	if err != nil {
 		return err
 	}
-	rate, err := h.highest(aimed, 10, nodes, store, build, func(o load) bool { return o.late < time.Second })
+	rate, err := h.highest(aimed, 10, nodes, store, build, func(o seen) bool { return o.late < time.Second })
 	if err != nil {
 		return err
 	}
@@ -87,122 +91,125 @@ func (h *harness) campaignOn(name, key string, p *postgres) error {
 	if err != nil {
 		return err
 	}
-	if err := sleep(h.ctx, 2*time.Second); err != nil { // the next hop writes its log each second
+	if err := rig.Sleep(h.Ctx, 2*time.Second); err != nil { // the next hop writes its log each second
 		return err
 	}
 	for _, n := range nodes {
-		n.stop(syscall.SIGTERM)
+		n.Stop(syscall.SIGTERM)
 	}
 	logged, err := suppressionLog(nodes[0], p)
 	if err != nil {
 		return err
 	}
-	lost, err := h.account(all, skip, logged)
+	next, err := os.Open(h.Up.Log)
+	if err != nil {
+		return err
+	}
+	defer next.Close()
+	if _, err := next.Seek(skip, io.SeekStart); err != nil {
+		return err
+	}
+	lost, err := account(all, next, bytes.NewReader(logged))
 	if err != nil {
 		return err
 	}
 	stopped := 0 // of the false ones
-	for i, suppressed := range main.suppressed {
+	for i, suppressed := range main.Suppressed {
 		if suppressed {
-			if (main.from+int64(i))%2 != 0 {
-				return fmt.Errorf("genuine alert %d was suppressed", number9(main.from+int64(i)))
+			if (main.From+int64(i))%2 != 0 {
+				return fmt.Errorf("genuine alert %d was suppressed", load.Number(main.From+int64(i)))
 			}
 			stopped++
 		}
 	}
-	doubtful := main.total/2 - stopped
+	doubtful := main.Total/2 - stopped
 	half, whole := slices.Max(o.memory[:len(o.memory)/2+1]), slices.Max(o.memory)
 	share := ""
 	if rate < aimed {
 		share = fmt.Sprintf(" (%.0f %% of the aim: the machine carries no more beside generator and next hop)", 100*rate/aimed)
 	}
 	lines := [][]string{
-		{name + ": " + thousands(int64(main.total)) + " AD1, half of them false, in " + thousands(campaignSeconds) + " s", ""},
-		{"messages a second", thousands(int64(rate)) + share},
+		{name + ": " + page.Thousands(int64(main.Total)) + " AD1, half of them false, in " + page.Thousands(campaignSeconds) + " s", ""},
+		{"messages a second", page.Thousands(int64(rate)) + share},
 		{"p50, p99, the latest", fmt.Sprintf("%v, %v, %v", o.p50.Round(10*time.Microsecond), o.p99.Round(10*time.Microsecond), o.late.Round(10*time.Microsecond))},
-		{"neither forwarded nor logged, or both, or twice", thousands(int64(lost))},
-		{"false ones that were forwarded in doubt, since the store took longer than store_timeout", thousands(int64(doubtful))},
+		{"neither forwarded nor logged, or both, or twice", page.Thousands(int64(lost))},
+		{"false ones that were forwarded in doubt, since the store took longer than store_timeout", page.Thousands(int64(doubtful))},
 		{"memory in the first half, and at most, MiB", fmt.Sprintf("%d, %d", half>>20, whole>>20)},
-		{"µs of processor time of quell for each", number(o.micros)},
-		{"cores of the next hop, and of the generator", number(o.upstream) + ", " + number(o.generator)},
+		{"µs of processor time of quell for each", page.Number(o.micros)},
+		{"cores of the next hop, and of the generator", page.Number(o.upstream) + ", " + page.Number(o.generator)},
 	}
 	if p != nil {
-		h.postgresAD1 = sample{o.store * main.took.Seconds() * 1e6 / float64(stopped)}
-		h.clusterAD1 = sample{o.micros}
+		h.postgresAD1 = page.Sample{o.store * main.Took.Seconds() * 1e6 / float64(stopped)}
+		h.clusterAD1 = page.Sample{o.micros}
 		lines = append(lines, []string{"µs of processor time of PostgreSQL for each false one", h.postgresAD1.String()})
 	}
-	text := table(lines...)
+	text := page.Table(lines...)
 	fmt.Print(text)
-	h.doc.set(map[bool]string{true: "campaign", false: "campaign-nodes"}[p == nil], text)
+	h.doc.Set(map[bool]string{true: "campaign", false: "campaign-nodes"}[p == nil], text)
 	flat := float64(whole) < 1.1*float64(half)
-	h.doc.aim(aim{key, fmt.Sprintf("campaign: %s AD1 in %d s, half false, %s", thousands(int64(2*windows)), campaignSeconds, name), "–", "none late by more than 1 s, none lost, memory flat",
-		fmt.Sprintf("at %s/s%s: latest %v, lost %d, forwarded in doubt %d, memory grew by %.0f %% in the second half", thousands(int64(rate)), share, o.late.Round(time.Millisecond), lost, doubtful, 100*(float64(whole)/float64(half)-1)),
-		o.late <= time.Second && lost == 0 && doubtful <= main.total/200 && flat && rate == aimed})
+	h.doc.Aim(key, fmt.Sprintf("campaign: %s AD1 in %d s, half false, %s", page.Thousands(int64(2*windows)), campaignSeconds, name), "–", "none late by more than 1 s, none lost, memory flat",
+		fmt.Sprintf("at %s/s%s: latest %v, lost %d, forwarded in doubt %d, memory grew by %.0f %% in the second half", page.Thousands(int64(rate)), share, o.late.Round(time.Millisecond), lost, doubtful, 100*(float64(whole)/float64(half)-1)),
+		o.late <= time.Second && lost == 0 && doubtful <= main.Total/200 && flat && rate == aimed)
 	return nil
 }
 
 // logged returns how long the next hop's log is.
 func (h *harness) logged() (int64, error) {
-	info, err := os.Stat(h.up.log)
+	info, err := os.Stat(h.Up.Log)
 	if err != nil {
 		return 0, err
 	}
 	return info.Size(), nil
 }
 
-// account compares what was sent with what reached the next hop and with the log. It
-// returns how many messages are not in exactly one of the two, once, or are where the
-// answer to their sender does not say.
-func (h *harness) account(sent []*loop, skip int64, logged []byte) (wrong int, err error) {
-	forwarded, suppressed := map[int64]int{}, map[int64]int{}
-	f, err := os.Open(h.up.log)
+// account compares what was sent with the next hop's log, a path a line, and with the
+// suppression log, an id a line. It returns how many messages are not in exactly one of
+// the two, once, or are where the answer to their sender does not say.
+func account(sent []*load.Loop, forwardedLog, suppressionLog io.Reader) (wrong int, err error) {
+	read := func(r io.Reader, after byte) (map[int64]int, error) {
+		times := map[int64]int{}
+		lines := bufio.NewScanner(r)
+		for lines.Scan() {
+			line := lines.Text()
+			n, err := strconv.ParseInt(line[strings.LastIndexByte(line, after)+1:], 10, 64)
+			if err != nil {
+				return nil, err
+			}
+			times[n]++
+		}
+		return times, lines.Err()
+	}
+	forwarded, err := read(forwardedLog, '/')
 	if err != nil {
-		return 0, err
+		return 0, fmt.Errorf("the next hop's log: %w", err)
 	}
-	defer f.Close()
-	if _, err := f.Seek(skip, io.SeekStart); err != nil {
-		return 0, err
+	suppressed, err := read(suppressionLog, ':')
+	if err != nil {
+		return 0, fmt.Errorf("the suppression log: %w", err)
 	}
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		n, err := strconv.ParseInt(strings.TrimPrefix(lines.Text(), "/"), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("the next hop's log: %w", err)
-		}
-		forwarded[n]++
-	}
-	for id := range bytes.Lines(logged) {
-		n, err := strconv.ParseInt(string(bytes.TrimSpace(id[bytes.LastIndexByte(id, ':')+1:])), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("the suppression log: %w", err)
-		}
-		suppressed[n]++
-	}
-	var passed, stopped int
 	for _, l := range sent {
-		for i := range l.total {
-			n := number9(l.from + int64(i))
+		for i := range l.Total {
+			n := load.Number(l.From + int64(i))
 			want := [2]int{1, 0}
-			if l.suppressed[i] {
+			if l.Suppressed[i] {
 				want = [2]int{0, 1}
 			}
 			if got := [2]int{forwarded[n], suppressed[n]}; got != want {
 				if wrong++; wrong <= 3 {
-					fmt.Printf("alert %d was forwarded %d times and logged %d times; quell said suppressed: %v\n", n, got[0], got[1], l.suppressed[i])
+					fmt.Printf("alert %d was forwarded %d times and logged %d times; its sender was told suppressed: %v\n", n, got[0], got[1], l.Suppressed[i])
 				}
 			}
-			passed, stopped = passed+forwarded[n], stopped+suppressed[n]
 		}
 	}
-	fmt.Printf("of all that were sent, %s reached the next hop, and %s are in the log\n", thousands(int64(passed)), thousands(int64(stopped)))
 	return wrong, nil
 }
 
 // suppressionLog returns the ids of the alerts in the log, one in each line.
-func suppressionLog(n *node, p *postgres) ([]byte, error) {
+func suppressionLog(n *rig.Node, p *rig.Postgres) ([]byte, error) {
 	const query = "SELECT alert_id FROM suppression WHERE outcome = 'suppressed'"
-	cmd := exec.Command("sqlite3", filepath.Join(n.data(), "quell.db"), query+";")
+	cmd := exec.Command("sqlite3", filepath.Join(n.Data(), "quell.db"), query+";")
 	if p != nil {
-		cmd = exec.Command(filepath.Join(p.bin, "psql"), "-h", p.dir, "-U", "quell", "-At", "-c", query, "quell")
+		cmd = exec.Command(filepath.Join(p.Bin, "psql"), "-h", p.Dir, "-U", "quell", "-At", "-c", query, "quell")
 	}
 	out, err := cmd.Output()
 	if err != nil {

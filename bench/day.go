@@ -5,10 +5,14 @@ import (
 	"slices"
 	"syscall"
 	"time"
+
+	"quell/bench/load"
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
-// load is what was seen of an open loop: latencies, and how many cores everyone used.
-type load struct {
+// seen is what was seen of an open loop: latencies, and how many cores everyone used.
+type seen struct {
 	rate                       float64 // a second
 	p50, p99, late             time.Duration
 	micros                     float64 // of quell for a message
@@ -17,16 +21,16 @@ type load struct {
 }
 
 // under runs an open loop against nodes, and watches. store may be nil.
-func (h *harness) under(l *loop, nodes []*node, store *process) (o load, err error) {
+func (h *harness) under(l *load.Loop, nodes []*rig.Node, store *rig.Process) (o seen, err error) {
 	spent := func() (all [4]time.Duration, err error) {
 		for _, n := range nodes {
-			d, err := n.cpu()
+			d, err := n.CPU()
 			if err != nil {
 				return all, err
 			}
 			all[0] += d
 		}
-		if all[1], err = h.up.cpu(); err != nil {
+		if all[1], err = h.Up.CPU(); err != nil {
 			return all, err
 		}
 		var own syscall.Rusage
@@ -35,7 +39,7 @@ func (h *harness) under(l *loop, nodes []*node, store *process) (o load, err err
 		}
 		all[2] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
 		if store != nil {
-			all[3], err = store.cpu()
+			all[3], err = store.CPU()
 		}
 		return all, err
 	}
@@ -49,7 +53,7 @@ func (h *harness) under(l *loop, nodes []*node, store *process) (o load, err err
 		for {
 			var sum int64
 			for _, n := range nodes {
-				sum += n.rss()
+				sum += n.RSS()
 			}
 			o.memory = append(o.memory, sum)
 			select {
@@ -59,24 +63,24 @@ func (h *harness) under(l *loop, nodes []*node, store *process) (o load, err err
 			}
 		}
 	}()
-	err = l.run(h.ctx)
+	err = l.Run(h.Ctx)
 	close(done)
 	<-watched
 	if err != nil {
 		return o, err
 	}
-	if err := sleep(h.ctx, settle); err != nil {
+	if err := rig.Sleep(h.Ctx, rig.Settle); err != nil {
 		return o, err
 	}
 	after, err := spent()
 	if err != nil {
 		return o, err
 	}
-	cores := func(i int) float64 { return float64(after[i]-before[i]) / float64(l.took) }
-	o.rate = float64(l.total) / l.took.Seconds()
-	o.micros = float64((after[0] - before[0]).Microseconds()) / float64(l.total)
+	cores := func(i int) float64 { return float64(after[i]-before[i]) / float64(l.Took) }
+	o.rate = float64(l.Total) / l.Took.Seconds()
+	o.micros = float64((after[0] - before[0]).Microseconds()) / float64(l.Total)
 	o.upstream, o.generator, o.store = cores(1), cores(2), cores(3)
-	o.p50, o.p99, o.late = percentile(l.latency, 0.5), percentile(l.latency, 0.99), slices.Max(l.latency)
+	o.p50, o.p99, o.late = load.Percentile(l.Latency, 0.5), load.Percentile(l.Latency, 0.99), slices.Max(l.Latency)
 	return o, nil
 }
 
@@ -86,19 +90,19 @@ var shares = []float64{1, 0.8, 0.6, 0.45, 0.35, 0.25, 0.18, 0.12, 0.08}
 
 // highest tries an open loop for some seconds at smaller and smaller rates, until well
 // says that one was kept. It returns that rate, or the last if none was kept.
-func (h *harness) highest(rate float64, seconds int, nodes []*node, store *process, make func(total int, rate float64) *loop, well func(load) bool) (float64, error) {
+func (h *harness) highest(rate float64, seconds int, nodes []*rig.Node, store *rig.Process, make func(total int, rate float64) *load.Loop, well func(seen) bool) (float64, error) {
 	for _, share := range shares {
 		l := make(int(rate*share)*seconds, rate*share)
 		o, err := h.under(l, nodes, store)
 		if err != nil {
 			return 0, err
 		}
-		fmt.Printf("tried %s/s: p99 %v, latest %v; cores: quell %.2f, next hop %.2f, store %.2f, generator %.2f\n", thousands(int64(rate*share)),
+		fmt.Printf("tried %s/s: p99 %v, latest %v; cores: quell %.2f, next hop %.2f, store %.2f, generator %.2f\n", page.Thousands(int64(rate*share)),
 			o.p99.Round(10*time.Microsecond), o.late.Round(10*time.Microsecond), o.micros*o.rate/1e6, o.upstream, o.store, o.generator)
 		if well(o) {
 			return rate * share, nil
 		}
-		if err := sleep(h.ctx, time.Second); err != nil {
+		if err := rig.Sleep(h.Ctx, time.Second); err != nil {
 			return 0, err
 		}
 	}
@@ -113,6 +117,22 @@ const (
 	nationalRate                       = times * (deviceAlerts + responses + dccAlerts)
 )
 
+// nationalKind says which message number i of a national day is: 0 to 2 a device alert,
+// a response, a DCC alert; 3 to 5 a large one of these.
+func nationalKind(i int64) int {
+	kind := 0
+	switch x := i * 7919 % (deviceAlerts + responses + dccAlerts); { // a prime, so all come in turn
+	case x < dccAlerts:
+		kind = 2
+	case x < dccAlerts+responses:
+		kind = 1
+	}
+	if i%100 == 0 {
+		kind += 3
+	}
+	return kind
+}
+
 // national is row 8: all messages of a busy day through one node. DCC alerts are AD1s of
 // hubs without a window, which cost most. One message in a hundred is a hundred times
 // larger.
@@ -122,30 +142,17 @@ func (h *harness) national() error {
 		return err
 	}
 	const small = 600
-	kinds := []*message{deviceAlert(small), response(small), powerOutage(elsewhere, 1_000_000), deviceAlert(100 * small), response(100 * small), dccAlert(100 * small)}
-	pick := func(i int64) int {
-		kind := 0
-		switch x := i * 7919 % (deviceAlerts + responses + dccAlerts); { // a prime, so all come in turn
-		case x < dccAlerts:
-			kind = 2
-		case x < dccAlerts+responses:
-			kind = 1
-		}
-		if i%100 == 0 {
-			kind += 3
-		}
-		return kind
+	kinds := []*load.Message{load.DeviceAlert(small), load.Response(small), load.PowerOutage(load.Elsewhere, 1_000_000), load.DeviceAlert(100 * small), load.Response(100 * small), load.DCCAlert(100 * small)}
+	build := func(total int, rate float64) *load.Loop {
+		return &load.Loop{Addrs: []string{t.quell.Addr}, Senders: 4 * load.Connections, Messages: kinds, Pick: nationalKind, From: h.Numbers(int64(total)), Total: total, Rate: rate}
 	}
-	build := func(total int, rate float64) *loop {
-		return &loop{addrs: []string{t.quell.addr}, senders: 4 * connections, messages: kinds, pick: pick, from: h.numbers(int64(total)), total: total, rate: rate}
-	}
-	nodes := []*node{t.quell}
+	nodes := []*rig.Node{t.quell}
 	const limit = 10 * time.Millisecond
-	rate, err := h.highest(nationalRate, 3, nodes, nil, build, func(o load) bool { return o.p99 < limit })
+	rate, err := h.highest(nationalRate, 3, nodes, nil, build, func(o seen) bool { return o.p99 < limit })
 	if err != nil {
 		return err
 	}
-	var micros, cores, p50, p99, upstream, generator sample
+	var micros, cores, p50, p99, upstream, generator page.Sample
 	for range h.rounds {
 		o, err := h.under(build(int(rate*h.each.Seconds()), rate), nodes, nil)
 		if err != nil {
@@ -155,16 +162,16 @@ func (h *harness) national() error {
 		p50, p99 = append(p50, float64(o.p50)/1e6), append(p99, float64(o.p99)/1e6)
 		upstream, generator = append(upstream, o.upstream), append(generator, o.generator)
 	}
-	text := table(
+	text := page.Table(
 		[]string{fmt.Sprintf("%d device alerts : %d responses : %d DCC alerts", deviceAlerts, responses, dccAlerts), "median (spread)"},
-		[]string{"messages a second that this machine carries with p99 under 10 ms, with generator and next hop; the aim is " + thousands(nationalRate), thousands(int64(rate))},
+		[]string{"messages a second that this machine carries with p99 under 10 ms, with generator and next hop; the aim is " + page.Thousands(nationalRate), page.Thousands(int64(rate))},
 		[]string{"µs of processor time of quell for each", micros.String()},
-		[]string{"cores of quell at " + thousands(nationalRate) + "/s, from that", cores.String()},
+		[]string{"cores of quell at " + page.Thousands(nationalRate) + "/s, from that", cores.String()},
 		[]string{"cores of the next hop, and of the generator, at the rate carried", upstream.String() + ", " + generator.String()},
 		[]string{"p50 and p99 at the rate carried, ms", p50.String() + ", " + p99.String()})
 	fmt.Print(text)
-	h.doc.set("national", text)
-	h.doc.aim(aim{"8", "national day, " + thousands(nationalRate) + "/s, skewed sizes", "–", "one node, under one core; p99 under 10 ms",
-		fmt.Sprintf("%s cores; p99 %s ms at %s/s", cores.String(), p99.String(), thousands(int64(rate))), cores.median() < 1 && p99.median() < 10 && rate == nationalRate})
+	h.doc.Set("national", text)
+	h.doc.Aim("8", "national day, "+page.Thousands(nationalRate)+"/s, skewed sizes", "–", "one node, under one core; p99 under 10 ms",
+		fmt.Sprintf("%s cores; p99 %s ms at %s/s", cores.String(), p99.String(), page.Thousands(int64(rate))), cores.Median() < 1 && p99.Median() < 10 && rate == nationalRate)
 	return nil
 }

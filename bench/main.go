@@ -21,6 +21,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
 // root is the folder of the repository.
@@ -28,14 +31,14 @@ const root = ".."
 
 // harness is one run of the program.
 type harness struct {
-	*rig
+	*rig.Rig
 	quick   bool
 	rounds  int
 	each    time.Duration // how long a candidate is measured in a round
 	scale   float64       // what the sizes of rows 6 and 7 are multiplied by
 	profile string        // a folder for profiles of quell, or empty
 
-	doc *document
+	doc *page.Document
 	cost
 }
 
@@ -75,9 +78,9 @@ func main() {
 
 func run(args []string) (err error) {
 	if len(args) == 3 && args[0] == "reverse-proxy" {
-		return serveReverseProxy(args[1], args[2])
+		return rig.ServeReverseProxy(args[1], args[2])
 	}
-	h := &harness{rig: &rig{}}
+	h := &harness{Rig: &rig.Rig{}}
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fs.Usage = func() {
 		fmt.Fprintln(fs.Output(), "bench [FLAGS] [ROW...] measures rows of the table of aims, all of them without an argument.")
@@ -88,7 +91,7 @@ func run(args []string) (err error) {
 	fs.DurationVar(&h.each, "each", 0, "how long each candidate is measured in a round; 3s by default, 1s with -quick")
 	fs.Float64Var(&h.scale, "scale", 1, "make rows 6 and 7 smaller: 0.1 is a tenth")
 	fs.StringVar(&h.profile, "profile", "", "the folder to keep processor profiles of quell in, as perf writes them")
-	fs.StringVar(&h.quell, "quell", "../bin/quell", "the program under test")
+	fs.StringVar(&h.Quell, "quell", "../bin/quell", "the program under test")
 	write := fs.Bool("write", false, "write docs/performance.md even if fewer than five rounds were measured, or sizes were smaller")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -103,22 +106,22 @@ func run(args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	if h.quell, err = filepath.Abs(h.quell); err != nil {
+	if h.Quell, err = filepath.Abs(h.Quell); err != nil {
 		return err
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	defer h.close()
-	if err := h.open(ctx); err != nil {
+	defer h.Close()
+	if err := h.Open(ctx); err != nil {
 		return err
 	}
 	path := filepath.Join(root, "docs", "performance.md")
-	if h.doc, err = readDocument(path); err != nil {
+	if h.doc, err = page.ReadDocument(path); err != nil {
 		return err
 	}
 	machine := h.machine()
 	fmt.Println(machine)
-	h.doc.set("machine", machine)
+	h.doc.Set("machine", machine)
 	for _, r := range chosen {
 		began := time.Now()
 		fmt.Printf("\n== row %s: %s\n", r.name, r.what)
@@ -128,7 +131,7 @@ func run(args []string) (err error) {
 		fmt.Printf("(%s)\n", time.Since(began).Round(time.Second))
 	}
 	h.paper()
-	aims, err := h.doc.aims()
+	aims, err := h.doc.Aims()
 	if err != nil {
 		return err
 	}
@@ -141,7 +144,7 @@ func run(args []string) (err error) {
 			return err
 		}
 	}
-	return h.doc.write(path)
+	return h.doc.Write(path)
 }
 
 // choose returns the rows that were asked for.

@@ -6,6 +6,10 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"quell/bench/load"
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
 // atRest is row 4: how much larger the data folder is after many passed AD1s, when
@@ -16,42 +20,42 @@ func (h *harness) atRest() error {
 	if h.quick {
 		alerts = 20_000
 	}
-	n, err := h.startNode(setup{name: "quell-rest", devices: 1000})
+	n, err := h.StartNode(rig.Setup{Name: "quell-rest", Devices: 1000})
 	if err != nil {
 		return err
 	}
-	if err := h.openWindows(n, 0, 1000); err != nil {
+	if err := h.OpenWindows(n, 0, 1000); err != nil {
 		return err
 	}
-	n.stop(syscall.SIGTERM)
-	before, trailBefore, err := size(n.data())
+	n.Stop(syscall.SIGTERM)
+	before, trailBefore, err := size(n.Data())
 	if err != nil {
 		return err
 	}
-	if err := h.run(n); err != nil {
+	if err := h.Run(n); err != nil {
 		return err
 	}
-	if err := n.ready(h.ctx); err != nil {
+	if err := n.Ready(h.Ctx); err != nil {
 		return err
 	}
-	l := &loop{addrs: []string{n.addr}, senders: connections, messages: []*message{powerOutage(elsewhere, 1_000_000)}, from: h.numbers(int64(alerts)), total: alerts}
-	if err := l.run(h.ctx); err != nil {
+	l := &load.Loop{Addrs: []string{n.Addr}, Senders: load.Connections, Messages: []*load.Message{load.PowerOutage(load.Elsewhere, 1_000_000)}, From: h.Numbers(int64(alerts)), Total: alerts}
+	if err := l.Run(h.Ctx); err != nil {
 		return err
 	}
-	n.stop(syscall.SIGTERM)
-	after, trailAfter, err := size(n.data())
+	n.Stop(syscall.SIGTERM)
+	after, trailAfter, err := size(n.Data())
 	if err != nil {
 		return err
 	}
 	each, trail := float64(after-before)/float64(alerts), float64(trailAfter-trailBefore)/float64(alerts)
-	text := table(
-		[]string{"bytes on the disk for each of " + thousands(int64(alerts)) + " passed AD1", ""},
-		[]string{"the store and its files", number(each)},
-		[]string{"the audit trail, whose oldest files are deleted", number(trail)})
+	text := page.Table(
+		[]string{"bytes on the disk for each of " + page.Thousands(int64(alerts)) + " passed AD1", ""},
+		[]string{"the store and its files", page.Number(each)},
+		[]string{"the audit trail, whose oldest files are deleted", page.Number(trail)})
 	fmt.Print(text)
-	h.doc.set("rest", text)
-	h.restBytes = sample{each}
-	h.doc.aim(aim{"4", "at rest for each passed AD1", "–", "at most 32 bytes", number(each), each <= 32})
+	h.doc.Set("rest", text)
+	h.restBytes = page.Sample{each}
+	h.doc.Aim("4", "at rest for each passed AD1", "–", "at most 32 bytes", page.Number(each), each <= 32)
 	return nil
 }
 

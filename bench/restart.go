@@ -10,6 +10,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"quell/bench/load"
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
 // restart is row 6: how soon a quell with many windows and log entries forwards, how
@@ -19,37 +23,37 @@ func (h *harness) restart() error {
 	if h.quick {
 		windows, entries = 20_000, 100_000
 	}
-	n, err := h.startNode(setup{name: "quell-large", devices: 1})
+	n, err := h.StartNode(rig.Setup{Name: "quell-large", Devices: 1})
 	if err != nil {
 		return err
 	}
-	if err := h.openWindows(n, 0, 1); err != nil {
+	if err := h.OpenWindows(n, 0, 1); err != nil {
 		return err
 	}
-	if _, decision, err := verdict(&n.candidate, powerOutage(0, 1).at(h.numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
+	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
 		return fmt.Errorf("quell says %q: %w", decision, err)
 	}
-	n.stop(syscall.SIGTERM)
-	var none sample // bytes of a quell with one hub
+	n.Stop(syscall.SIGTERM)
+	var none page.Sample // bytes of a quell with one hub
 	for range 3 {
 		if _, err := h.startUnderLoad(n, func(rss int64) { none = append(none, float64(rss)) }); err != nil {
 			return err
 		}
 	}
 	began := time.Now()
-	if err := h.multiply(filepath.Join(n.data(), "quell.db"), windows, entries); err != nil {
+	if err := h.multiply(filepath.Join(n.Data(), "quell.db"), windows, entries); err != nil {
 		return err
 	}
-	store, _, err := size(n.data())
+	store, _, err := size(n.Data())
 	if err != nil {
 		return err
 	}
-	fmt.Printf("a store with %s windows and %s entries, %s MB, was made in %v\n", thousands(int64(windows)), thousands(int64(entries)), thousands(store/1e6), time.Since(began).Round(time.Second))
+	fmt.Printf("a store with %s windows and %s entries, %s MB, was made in %v\n", page.Thousands(int64(windows)), page.Thousands(int64(entries)), page.Thousands(store/1e6), time.Since(began).Round(time.Second))
 
-	var forwards, decides, memory sample
+	var forwards, decides, memory page.Sample
 	for range max(3, h.rounds) {
 		s, err := h.startUnderLoad(n, func(rss int64) {
-			memory = append(memory, (float64(rss)-none.median())/float64(windows+entries))
+			memory = append(memory, (float64(rss)-none.Median())/float64(windows+entries))
 		})
 		if err != nil {
 			return err
@@ -59,17 +63,17 @@ func (h *harness) restart() error {
 		}
 		forwards, decides = append(forwards, s.forwards.Seconds()), append(decides, s.decides.Seconds())
 	}
-	what := fmt.Sprintf("with %s windows and %s entries, each of another hub", thousands(int64(windows)), thousands(int64(entries)))
-	text := table(
+	what := fmt.Sprintf("with %s windows and %s entries, each of another hub", page.Thousands(int64(windows)), page.Thousands(int64(entries)))
+	text := page.Table(
 		[]string{what, "median (spread)"},
 		[]string{"seconds from the start until a message is forwarded", forwards.String()},
 		[]string{"seconds from the start until alerts are decided from memory", decides.String()},
 		[]string{"bytes of memory for each hub: the process, less one that knows one hub", memory.String()})
 	fmt.Print(text)
-	h.doc.set("restart", text)
-	h.doc.aim(aim{"6, memory", "memory for each window", "–", "at most 60 bytes", memory.String() + " bytes", memory.median() <= 60})
-	h.doc.aim(aim{"6, start", "start " + what, "–", "decided from memory within 3 s, forwarding from the first second",
-		forwards.String() + " s, " + decides.String() + " s", decides.median() < 3 && forwards.median() < 1})
+	h.doc.Set("restart", text)
+	h.doc.Aim("6, memory", "memory for each window", "–", "at most 60 bytes", memory.String()+" bytes", memory.Median() <= 60)
+	h.doc.Aim("6, start", "start "+what, "–", "decided from memory within 3 s, forwarding from the first second",
+		forwards.String()+" s, "+decides.String()+" s", decides.Median() < 3 && forwards.Median() < 1)
 	return nil
 }
 
@@ -82,21 +86,21 @@ type started struct {
 // startUnderLoad starts a node and stops it again. From the start on, genuine alerts are
 // sent, which must all be forwarded as soon as one is. rss is called with the node's
 // memory when it is ready.
-func (h *harness) startUnderLoad(n *node, rss func(int64)) (s started, err error) {
+func (h *harness) startUnderLoad(n *rig.Node, rss func(int64)) (s started, err error) {
 	began := time.Now()
-	n.process, err = h.start(n.dir, "quell", syscall.SIGKILL, nil, h.quell, "serve", "--config", "quell.yaml")
+	n.Process, err = h.Start(n.Dir, "quell", syscall.SIGKILL, nil, h.Quell, "serve", "--config", "quell.yaml")
 	if err != nil {
 		return s, err
 	}
-	defer n.stop(syscall.SIGTERM)
-	ctx, cancel := context.WithCancel(h.ctx)
+	defer n.Stop(syscall.SIGTERM)
+	ctx, cancel := context.WithCancel(h.Ctx)
 	defer cancel()
 	alerts := make(chan error, 1)
-	m, from := powerOutage(elsewhere, 1_000_000), h.numbers(100_000)
+	m, from := load.PowerOutage(load.Elsewhere, 1_000_000), h.Numbers(100_000)
 	go func() {
 		client := &http.Client{Timeout: 5 * time.Second}
 		for i := int64(0); ; i++ {
-			status, decision, err := verdict(&n.candidate, m.at(from+i), client)
+			status, decision, err := rig.Verdict(&n.Candidate, m.At(from+i), client)
 			switch {
 			case err != nil && s.forwards == 0: // nothing listens yet
 			case err != nil || status != http.StatusOK || decision != "forwarded":
@@ -105,13 +109,13 @@ func (h *harness) startUnderLoad(n *node, rss func(int64)) (s started, err error
 			case s.forwards == 0:
 				s.forwards = time.Since(began)
 			}
-			if sleep(ctx, 5*time.Millisecond) != nil {
+			if rig.Sleep(ctx, 5*time.Millisecond) != nil {
 				alerts <- nil
 				return
 			}
 		}
 	}()
-	if err := n.ready(h.ctx); err != nil {
+	if err := n.Ready(h.Ctx); err != nil {
 		return s, err
 	}
 	s.decides = time.Since(began)
@@ -122,15 +126,15 @@ func (h *harness) startUnderLoad(n *node, rss func(int64)) (s started, err error
 	if s.forwards == 0 {
 		return s, errors.New("quell was ready before a message was forwarded")
 	}
-	metrics, err := n.metrics()
+	metrics, err := n.Metrics()
 	if err != nil {
 		return s, err
 	}
 	s.hubs = metrics["quell_hubs"]
-	if _, decision, err := verdict(&n.candidate, powerOutage(0, 1).at(h.numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
+	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
 		return s, fmt.Errorf("after the start quell says %q: %w", decision, err)
 	}
-	rss(n.rss())
+	rss(n.RSS())
 	return s, nil
 }
 
@@ -139,7 +143,7 @@ func (h *harness) startUnderLoad(n *node, rss func(int64)) (s started, err error
 // faster than so many messages.
 func (h *harness) multiply(path string, windows, entries int) error {
 	sqlite := func(script string) (string, error) {
-		cmd := exec.CommandContext(h.ctx, "sqlite3", "-bail", "-batch", path)
+		cmd := exec.CommandContext(h.Ctx, "sqlite3", "-bail", "-batch", path)
 		cmd.Stdin = strings.NewReader(script)
 		out, err := cmd.CombinedOutput()
 		if err != nil {

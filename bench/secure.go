@@ -7,37 +7,41 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+
+	"quell/bench/load"
+	"quell/bench/page"
+	"quell/bench/rig"
 )
 
 // secure is row 9: TLS on both sides. quell verifies the signatures of AD1s whose hub may
 // have a window, and passes the others on. nginx verifies none.
 func (h *harness) secure() error {
 	const windows = 1000
-	s, err := newSigner()
+	s, err := load.NewSigner()
 	if err != nil {
 		return err
 	}
-	certificates := filepath.Join(h.dir, "certificates")
+	certificates := filepath.Join(h.Dir, "certificates")
 	if err := os.Mkdir(certificates, 0o755); err != nil {
 		return err
 	}
-	if err := s.write(certificates); err != nil {
+	if err := s.Write(certificates); err != nil {
 		return err
 	}
-	nginx, err := h.plainNginx(true)
+	nginx, err := h.PlainNginx(true)
 	if err != nil {
 		return err
 	}
-	defer nginx.stop(nginx.end)
-	quell, err := h.startNode(setup{name: "quell-tls", devices: windows, tls: true})
+	defer nginx.Stop(nginx.End)
+	quell, err := h.StartNode(rig.Setup{Name: "quell-tls", Devices: windows, TLS: true})
 	if err != nil {
 		return err
 	}
-	defer quell.stop(quell.end)
-	if err := h.openWindows(quell, 0, windows); err != nil {
+	defer quell.Stop(quell.End)
+	if err := h.OpenWindows(quell, 0, windows); err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(filepath.Join(h.dir, "ca.crt"))
+	ca, err := os.ReadFile(filepath.Join(h.Dir, "ca.crt"))
 	if err != nil {
 		return err
 	}
@@ -45,72 +49,72 @@ func (h *harness) secure() error {
 	pool.AppendCertsFromPEM(ca)
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 
-	passed, err := s.sign(powerOutage(elsewhere, 1_000_000))
+	passed, err := s.Sign(load.PowerOutage(load.Elsewhere, 1_000_000))
 	if err != nil {
 		return err
 	}
 	// An AD1 of a hub with a window is suppressed if its signature is right, and passes if not.
-	right, _, err := s.signEach(powerOutage(0, windows), h.numbers(1), 1)
+	right, _, err := s.SignEach(load.PowerOutage(0, windows), h.Numbers(1), 1)
 	if err != nil {
 		return err
 	}
-	wrong, err := s.sign(powerOutage(0, windows))
+	wrong, err := s.Sign(load.PowerOutage(0, windows))
 	if err != nil {
 		return err
 	}
 	for _, check := range []struct {
-		c        *candidate
+		c        *rig.Candidate
 		message  []byte
 		decision string
 	}{
-		{nginx, passed.at(h.numbers(1)), ""},
-		{&quell.candidate, passed.at(h.numbers(1)), "forwarded"},
-		{&quell.candidate, right, "suppressed"},
-		{&quell.candidate, wrong.at(h.numbers(1)), "forwarded"},
+		{nginx, passed.At(h.Numbers(1)), ""},
+		{&quell.Candidate, passed.At(h.Numbers(1)), "forwarded"},
+		{&quell.Candidate, right, "suppressed"},
+		{&quell.Candidate, wrong.At(h.Numbers(1)), "forwarded"},
 	} {
-		status, decision, err := verdict(check.c, check.message, client)
+		status, decision, err := rig.Verdict(check.c, check.message, client)
 		if err != nil || status != http.StatusOK || decision != check.decision {
-			return fmt.Errorf("%s answers %d and says %q, want %q: %w: %s", check.c.name, status, decision, check.decision, err, check.c.tail())
+			return fmt.Errorf("%s answers %d and says %q, want %q: %w: %s", check.c.Name, status, decision, check.decision, err, check.c.Tail())
 		}
 	}
 
 	// Each message with a right signature can be sent once: enough for all rounds.
-	stored, perRound := filepath.Join(h.dir, "signed"), int(h.each.Seconds()*8_000)
-	all, size, err := s.signEach(powerOutage(0, windows), h.numbers(int64(perRound*h.rounds)), perRound*h.rounds)
+	stored, perRound := filepath.Join(h.Dir, "signed"), int(h.each.Seconds()*8_000)
+	all, size, err := s.SignEach(load.PowerOutage(0, windows), h.Numbers(int64(perRound*h.rounds)), perRound*h.rounds)
 	if err != nil {
 		return err
 	}
 	if err := os.WriteFile(stored, all, 0o644); err != nil {
 		return err
 	}
-	micros := map[string]sample{}
-	var verified sample
+	micros := map[string]page.Sample{}
+	var verified page.Sample
 	for round := range h.rounds + 1 {
-		for _, c := range []*candidate{nginx, &quell.candidate} {
-			us, _, err := h.measure(c, passed, h.each)
+		for _, c := range []*rig.Candidate{nginx, &quell.Candidate} {
+			us, _, err := h.Measure(c, passed, h.each)
 			if err != nil {
 				return err
 			}
 			if round > 0 {
-				micros[c.name] = append(micros[c.name], us)
+				micros[c.Name] = append(micros[c.Name], us)
 			}
 		}
 		if round == 0 {
 			continue
 		}
-		before, err := quell.metrics()
+		before, err := quell.Metrics()
 		if err != nil {
 			return err
 		}
-		script := storedIn(stored, size, (round-1)*perRound, quell.addr)
-		us, n, err := h.measureScript(&quell.candidate, script, h.each)
+		script := load.StoredIn(stored, size, (round-1)*perRound, quell.Addr)
+		us, n, err := h.MeasureScript(&quell.Candidate, script, h.each)
 		if err != nil {
 			return err
 		}
 		if n > int64(perRound) {
 			return fmt.Errorf("%d messages were sent, and %d were prepared", n, perRound)
 		}
-		after, err := quell.metrics()
+		after, err := quell.Metrics()
 		if err != nil {
 			return err
 		}
@@ -119,15 +123,15 @@ func (h *harness) secure() error {
 		}
 		verified = append(verified, us)
 	}
-	ratio := micros["quell"].over(micros[nginx.name])
-	text := table(
-		[]string{"µs of processor time for each AD1 of " + thousands(int64(passed.size())) + " bytes, signed", "median (spread)"},
-		[]string{"nginx, TLS on both sides, nothing inspected", micros[nginx.name].String()},
+	ratio := micros["quell"].Over(micros[nginx.Name])
+	text := page.Table(
+		[]string{"µs of processor time for each AD1 of " + page.Thousands(int64(passed.Size())) + " bytes, signed", "median (spread)"},
+		[]string{"nginx, TLS on both sides, nothing inspected", micros[nginx.Name].String()},
 		[]string{"quell, TLS on both sides, hubs without a window", micros["quell"].String()},
 		[]string{"**quell against nginx**", ratio.String()},
 		[]string{"quell, hubs with a window: the signature is verified, and the alert suppressed", verified.String()})
 	fmt.Print(text)
-	h.doc.set("secure", text)
-	h.doc.aim(aim{"9", "TLS on both sides, signatures verified where they count", "nginx with TLS on both sides", "at most 1.5 times", ratio.String(), ratio.median() <= 1.5})
+	h.doc.Set("secure", text)
+	h.doc.Aim("9", "TLS on both sides, signatures verified where they count", "nginx with TLS on both sides", "at most 1.5 times", ratio.String(), ratio.Median() <= 1.5)
 	return nil
 }

@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// connections is how many senders there are.
-const connections = 64
+// Connections is how many senders there are.
+const Connections = 64
 
 // wrkScript makes wrk send the messages of a kind. Each has its own number, and all
 // hubs take turns.
@@ -78,29 +78,29 @@ func luaString(text string) string {
 	return b.String()
 }
 
-// scripted returns the script that sends messages of a kind from number from on.
-func scripted(m *message, host string, from int64) string {
+// Scripted returns the script that sends messages of a kind from number from on.
+func Scripted(m *Message, host string, from int64) string {
 	text := bytes.ReplaceAll(m.text, []byte(strconv.Itoa(markNumber)), []byte{1})
 	text = bytes.ReplaceAll(text, deviceText(markDevice), []byte{2})
-	return fmt.Sprintf(wrkScript, luaString(head(host, "/", m.size())+string(text)), from, m.first, m.count)
+	return fmt.Sprintf(wrkScript, luaString(head(host, "/", m.Size())+string(text)), from, m.first, m.count)
 }
 
-// storedIn returns the script that sends messages of size bytes from a file, from
+// StoredIn returns the script that sends messages of size bytes from a file, from
 // message from of it on.
-func storedIn(path string, size, from int, host string) string {
+func StoredIn(path string, size, from int, host string) string {
 	return fmt.Sprintf(wrkStored, path, from, size, luaString(head(host, "/", size)))
 }
 
-// wrk sends messages by a script for a time, on all connections in a closed loop: each
+// Wrk sends messages by a script for a time, on all connections in a closed loop: each
 // sends its next message when it has the answer to the last. It returns how many were
 // answered, all with success.
-func wrk(ctx context.Context, dir, url, script string, d time.Duration) (int64, error) {
+func Wrk(ctx context.Context, dir, url, script string, d time.Duration) (int64, error) {
 	path := filepath.Join(dir, "wrk.lua")
 	if err := os.WriteFile(path, []byte(script), 0o644); err != nil {
 		return 0, err
 	}
 	seconds := strconv.Itoa(max(1, int(d.Round(time.Second)/time.Second))) + "s"
-	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(connections), "-d"+seconds, "--timeout", "10s", "-s", path, url)
+	cmd := exec.CommandContext(ctx, "wrk", "-t1", "-c"+strconv.Itoa(Connections), "-d"+seconds, "--timeout", "10s", "-s", path, url)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("wrk: %w: %s", err, out)

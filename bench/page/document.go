@@ -1,4 +1,5 @@
-package main
+// Package page writes what was measured: statistics, tables in a document, a drawing.
+package page
 
 import (
 	"errors"
@@ -8,22 +9,22 @@ import (
 	"strings"
 )
 
-// document is a Markdown file with parts that the harness writes. Each is between two
+// Document is a Markdown file with parts that the harness writes. Each is between two
 // comments: <!-- bench:NAME --> and <!-- /bench:NAME -->. What is around them stays.
-type document struct {
+type Document struct {
 	text string
 	now  []string // the keys of the aims that this run measured
 }
 
-func readDocument(path string) (*document, error) {
+func ReadDocument(path string) (*Document, error) {
 	text, err := os.ReadFile(path)
-	return &document{text: string(text)}, err
+	return &Document{text: string(text)}, err
 }
 
-func (d *document) write(path string) error { return os.WriteFile(path, []byte(d.text), 0o644) }
+func (d *Document) Write(path string) error { return os.WriteFile(path, []byte(d.text), 0o644) }
 
 // bounds returns where a part begins and ends.
-func (d *document) bounds(name string) (from, to int, err error) {
+func (d *Document) bounds(name string) (from, to int, err error) {
 	begin, end := "<!-- bench:"+name+" -->\n", "<!-- /bench:"+name+" -->"
 	from = strings.Index(d.text, begin)
 	if from < 0 {
@@ -37,8 +38,8 @@ func (d *document) bounds(name string) (from, to int, err error) {
 	return from, from + to, nil
 }
 
-// set replaces a part. A document without the part stays as it is.
-func (d *document) set(name, text string) {
+// Set replaces a part. A document without the part stays as it is.
+func (d *Document) Set(name, text string) {
 	from, to, err := d.bounds(name)
 	if err != nil {
 		return
@@ -46,17 +47,11 @@ func (d *document) set(name, text string) {
 	d.text = d.text[:from] + strings.TrimRight(text, "\n") + "\n" + d.text[to:]
 }
 
-// aim is a line of the table of aims.
-type aim struct {
-	key, what, against, aim, measured string
-	met                               bool
-}
-
 const aimsHead = "| # | work | against | aim | measured | reached |\n| --- | --- | --- | --- | --- | --- |\n"
 
-// aim replaces a line of the table of aims, which is in the order of the keys.
-func (d *document) aim(a aim) {
-	d.now = append(d.now, a.key)
+// Aim replaces a line of the table of aims, which is in the order of the keys.
+func (d *Document) Aim(key, what, against, aim, measured string, reached bool) {
+	d.now = append(d.now, key)
 	from, to, err := d.bounds("aims")
 	if err != nil {
 		d.text += "<!-- bench:aims -->\n<!-- /bench:aims -->\n"
@@ -64,11 +59,11 @@ func (d *document) aim(a aim) {
 	}
 	lines := map[string]string{}
 	for line := range strings.Lines(strings.TrimPrefix(d.text[from:to], aimsHead)) {
-		if key, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok {
-			lines[key] = line
+		if k, _, ok := strings.Cut(strings.TrimPrefix(line, "| "), " |"); ok {
+			lines[k] = line
 		}
 	}
-	lines[a.key] = fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", a.key, a.what, a.against, a.aim, a.measured, map[bool]string{true: "yes", false: "**no**"}[a.met])
+	lines[key] = fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", key, what, against, aim, measured, map[bool]string{true: "yes", false: "**no**"}[reached])
 	var keys []string
 	for key := range lines {
 		keys = append(keys, key)
@@ -81,8 +76,8 @@ func (d *document) aim(a aim) {
 	d.text = d.text[:from] + text + d.text[to:]
 }
 
-// aims returns the lines of the table of aims that this run measured.
-func (d *document) aims() (string, error) {
+// Aims returns the lines of the table of aims that this run measured.
+func (d *Document) Aims() (string, error) {
 	from, to, err := d.bounds("aims")
 	if err != nil || len(d.now) == 0 {
 		return "", errors.New("no aim was measured")
@@ -97,8 +92,8 @@ func (d *document) aims() (string, error) {
 	return text, nil
 }
 
-// table writes a Markdown table. The first line is its head.
-func table(lines ...[]string) string {
+// Table writes a Markdown table. The first line is its head.
+func Table(lines ...[]string) string {
 	var b strings.Builder
 	for i, cells := range lines {
 		fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | "))

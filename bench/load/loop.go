@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"bytes"
@@ -16,24 +16,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// loop is a load generator. With a rate it is an open loop: each message has a time at
+// Loop is a load generator. With a rate it is an open loop: each message has a time at
 // which it should be sent, and its latency counts from that time, whether a connection
 // was free or not. So a proxy that stalls does not hide it. Without a rate each sender
 // sends its next message when it has the answer to the last.
-type loop struct {
-	addrs    []string // proxies, among which the senders are spread
-	senders  int      // connections
-	messages []*message
-	pick     func(i int64) int // which of the messages is number i; nil: the first
-	from     int64             // the number of the first message
-	total    int               // how many
-	rate     float64           // a second; 0: as fast as they are answered
-	paths    bool              // whether each message has its number as its path
+type Loop struct {
+	Addrs    []string // proxies, among which the senders are spread
+	Senders  int      // connections
+	Messages []*Message
+	Pick     func(i int64) int // which of the messages is number i; nil: the first
+	From     int64             // the number of the first message
+	Total    int               // how many
+	Rate     float64           // a second; 0: as fast as they are answered
+	Paths    bool              // whether each message has its number as its path
 
 	// Afterwards:
-	latency    []time.Duration // of each message, by its number less from
-	suppressed []bool          // whether quell said so
-	took       time.Duration
+	Latency    []time.Duration // of each message, by its number less from
+	Suppressed []bool          // whether quell said so
+	Took       time.Duration
 
 	began time.Time
 	mu    sync.Mutex
@@ -59,9 +59,9 @@ type filled struct {
 	slots []slot
 }
 
-// run sends all messages. The error is of the first that failed.
-func (l *loop) run(ctx context.Context) error {
-	l.latency, l.suppressed, l.ended = make([]time.Duration, l.total), make([]bool, l.total), make(chan struct{})
+// Run sends all messages. The error is of the first that failed.
+func (l *Loop) Run(ctx context.Context) error {
+	l.Latency, l.Suppressed, l.ended = make([]time.Duration, l.Total), make([]bool, l.Total), make(chan struct{})
 	l.due, l.sent, l.done, l.err, l.idle = 0, 0, 0, nil, nil
 	var all sync.WaitGroup
 	var senders []*sender
@@ -72,8 +72,8 @@ func (l *loop) run(ctx context.Context) error {
 	}
 	defer all.Wait()
 	defer closeAll()
-	for k := range l.senders {
-		host := l.addrs[k%len(l.addrs)]
+	for k := range l.Senders {
+		host := l.Addrs[k%len(l.Addrs)]
 		c, err := net.DialTimeout("tcp", host, 10*time.Second)
 		if err != nil {
 			return err
@@ -90,30 +90,30 @@ func (l *loop) run(ctx context.Context) error {
 		})
 	}
 	defer context.AfterFunc(ctx, func() { l.fail(ctx.Err()) })()
-	if l.rate > 0 {
+	if l.Rate > 0 {
 		all.Go(l.pace)
 	} else {
-		l.release(l.total)
+		l.release(l.Total)
 	}
 	<-l.ended
-	l.took = time.Since(l.began)
+	l.Took = time.Since(l.began)
 	return l.err
 }
 
 // at is when message i should be sent.
-func (l *loop) at(i int) time.Time {
-	if l.rate == 0 {
+func (l *Loop) at(i int) time.Time {
+	if l.Rate == 0 {
 		return l.began
 	}
-	return l.began.Add(time.Duration(float64(i) / l.rate * float64(time.Second)))
+	return l.began.Add(time.Duration(float64(i) / l.Rate * float64(time.Second)))
 }
 
 // pace releases each message at its time. The scheduler of Go wakes a goroutine up to a
 // millisecond late, so this one has a thread that sleeps by itself.
-func (l *loop) pace() {
+func (l *Loop) pace() {
 	runtime.LockOSThread() // and the thread, which is changed, ends with the goroutine
 	unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0)
-	for i := 1; i <= l.total; i++ {
+	for i := 1; i <= l.Total; i++ {
 		if d := time.Until(l.at(i - 1)); d > 0 {
 			t := unix.NsecToTimespec(int64(d))
 			unix.Nanosleep(&t, nil)
@@ -128,7 +128,7 @@ func (l *loop) pace() {
 }
 
 // release lets messages be sent until due of them have been, as far as senders are idle.
-func (l *loop) release(due int) {
+func (l *Loop) release(due int) {
 	for {
 		l.mu.Lock()
 		l.due = max(l.due, due)
@@ -149,20 +149,20 @@ func (l *loop) release(due int) {
 }
 
 // send sends the sender's message.
-func (l *loop) send(s *sender) error {
-	i := l.from + int64(s.of)
+func (l *Loop) send(s *sender) error {
+	i := l.From + int64(s.of)
 	kind := 0
-	if l.pick != nil {
-		kind = l.pick(i)
+	if l.Pick != nil {
+		kind = l.Pick(i)
 	}
-	m, f := l.messages[kind], s.text[kind]
+	m, f := l.Messages[kind], s.text[kind]
 	if f == nil {
 		path := "/"
-		if l.paths {
+		if l.Paths {
 			path += strconv.Itoa(markNumber)
 		}
 		whole := *m
-		whole.text = append([]byte(head(s.host, path, m.size())), m.text...)
+		whole.text = append([]byte(head(s.host, path, m.Size())), m.text...)
 		f = &filled{whole.text, whole.slots()}
 		s.text[kind] = f
 	}
@@ -172,7 +172,7 @@ func (l *loop) send(s *sender) error {
 }
 
 // answers reads the answers to a sender's messages, and sends what is due.
-func (l *loop) answers(s *sender) error {
+func (l *Loop) answers(s *sender) error {
 	buf, n := make([]byte, 16<<10), 0
 	for {
 		k, err := s.Read(buf[n:])
@@ -196,10 +196,10 @@ func (l *loop) answers(s *sender) error {
 			return fmt.Errorf("an answer cannot be read: %q", buf[:n])
 		}
 		n = 0
-		l.latency[s.of], l.suppressed[s.of] = time.Since(l.at(s.of)), suppressed
+		l.Latency[s.of], l.Suppressed[s.of] = time.Since(l.at(s.of)), suppressed
 		l.mu.Lock()
 		l.done++
-		end, next := l.done == l.total, l.sent < l.due && l.err == nil
+		end, next := l.done == l.Total, l.sent < l.due && l.err == nil
 		if next {
 			s.of = l.sent
 			l.sent++
@@ -220,7 +220,7 @@ func (l *loop) answers(s *sender) error {
 }
 
 // fail ends the loop, with an error or without.
-func (l *loop) fail(err error) {
+func (l *Loop) fail(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	select {
@@ -264,8 +264,8 @@ func answer(b []byte) (size int, suppressed bool, err error) {
 	return size, suppressed, nil
 }
 
-// percentile returns the latency that the share p of the messages did not exceed.
-func percentile(latency []time.Duration, p float64) time.Duration {
+// Percentile returns the latency that the share p of the messages did not exceed.
+func Percentile(latency []time.Duration, p float64) time.Duration {
 	if len(latency) == 0 {
 		return 0
 	}

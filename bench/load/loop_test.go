@@ -1,4 +1,4 @@
-package main
+package load
 
 import (
 	"net"
@@ -28,13 +28,13 @@ func TestOpenLoop(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	l := &loop{addrs: []string{server.Listener.Addr().String()}, senders: 4, messages: []*message{powerOutage(0, 10), deviceAlert(3000)},
-		pick: func(i int64) int { return int(i % 2) }, from: 7, total: 1000, rate: 1000, paths: true}
-	if err := l.run(t.Context()); err != nil {
+	l := &Loop{Addrs: []string{server.Listener.Addr().String()}, Senders: 4, Messages: []*Message{PowerOutage(0, 10), DeviceAlert(3000)},
+		Pick: func(i int64) int { return int(i % 2) }, From: 7, Total: 1000, Rate: 1000, Paths: true}
+	if err := l.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if len(paths) != l.total {
-		t.Errorf("%d different messages came, want %d", len(paths), l.total)
+	if len(paths) != l.Total {
+		t.Errorf("%d different messages came, want %d", len(paths), l.Total)
 	}
 	for path, n := range paths {
 		if n != 1 {
@@ -42,11 +42,11 @@ func TestOpenLoop(t *testing.T) {
 		}
 	}
 	late, suppressed := 0, 0
-	for i, d := range l.latency {
+	for i, d := range l.Latency {
 		if d > 100*time.Millisecond {
 			late++
 		}
-		if l.suppressed[i] {
+		if l.Suppressed[i] {
 			suppressed++
 		}
 	}
@@ -63,8 +63,8 @@ func TestOpenLoop(t *testing.T) {
 func TestLoopFails(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.WriteHeader(http.StatusBadGateway) }))
 	defer server.Close()
-	l := &loop{addrs: []string{server.Listener.Addr().String()}, senders: 4, messages: []*message{powerOutage(0, 10)}, total: 10}
-	if err := l.run(t.Context()); err == nil || !strings.Contains(err.Error(), "502") {
+	l := &Loop{Addrs: []string{server.Listener.Addr().String()}, Senders: 4, Messages: []*Message{PowerOutage(0, 10)}, Total: 10}
+	if err := l.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "502") {
 		t.Errorf("the error is %v", err)
 	}
 	gone, err := net.Listen("tcp", "127.0.0.1:0")
@@ -72,8 +72,8 @@ func TestLoopFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Close()
-	l = &loop{addrs: []string{gone.Addr().String()}, senders: 1, messages: l.messages, total: 1}
-	if err := l.run(t.Context()); err == nil {
+	l = &Loop{Addrs: []string{gone.Addr().String()}, Senders: 1, Messages: l.Messages, Total: 1}
+	if err := l.Run(t.Context()); err == nil {
 		t.Error("nothing listens, and there is no error")
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"context"
@@ -16,23 +16,25 @@ import (
 	"strings"
 	"syscall"
 
+	"quell/bench/load"
+
 	"quell/internal/devca"
 )
 
-// candidate is a proxy that is measured: its process, and where it takes messages.
-type candidate struct {
-	name string
-	*process
-	addr string
+// Candidate is a proxy that is measured: its process, and where it takes messages.
+type Candidate struct {
+	Name string
+	*Process
+	Addr string
 	tls  bool
 }
 
-// url is where a load generator sends messages to.
-func (c *candidate) url() string {
+// URL is where a load generator sends messages to.
+func (c *Candidate) URL() string {
 	if c.tls {
-		return "https://" + c.addr
+		return "https://" + c.Addr
 	}
-	return "http://" + c.addr
+	return "http://" + c.Addr
 }
 
 // nginxMain is what all configurations of nginx have: the number of workers, and what
@@ -107,7 +109,7 @@ const (
 )
 
 // nginx starts nginx with a configuration that listens on addr.
-func (r *rig) nginx(name, addr, modules string, workers int, config string) (*process, error) {
+func (r *Rig) nginx(name, addr, modules string, workers int, config string) (*Process, error) {
 	dir, err := r.folder(name)
 	if err != nil {
 		return nil, err
@@ -116,29 +118,29 @@ func (r *rig) nginx(name, addr, modules string, workers int, config string) (*pr
 	if err := os.WriteFile(path, fmt.Appendf(nil, nginxMain, modules, workers, config), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := r.start(dir, name, syscall.SIGTERM, nil, "nginx", "-p", dir, "-c", path, "-g", "daemon off;")
+	p, err := r.Start(dir, name, syscall.SIGTERM, nil, "nginx", "-p", dir, "-c", path, "-g", "daemon off;")
 	if err != nil {
 		return nil, err
 	}
-	return p, p.await(r.ctx, addr)
+	return p, p.await(r.Ctx, addr)
 }
 
 // upstream is the next hop of all candidates: nginx with one worker. North answers
 // with a few bytes, south with none, as for an 11.3 that was taken. northTLS is north
 // with TLS. logged is north too, and writes the path of each message into the file log.
 type upstream struct {
-	*process
-	north, south, northTLS, logged string
-	log                            string
+	*Process
+	north, south, northTLS, Logged string
+	Log                            string
 }
 
-func (r *rig) startUpstream() (*upstream, error) {
+func (r *Rig) startUpstream() (*upstream, error) {
 	dir, err := r.folder("upstream")
 	if err != nil {
 		return nil, err
 	}
-	u := &upstream{log: filepath.Join(dir, "messages")}
-	for _, addr := range []*string{&u.north, &u.south, &u.northTLS, &u.logged} {
+	u := &upstream{Log: filepath.Join(dir, "messages")}
+	for _, addr := range []*string{&u.north, &u.south, &u.northTLS, &u.Logged} {
 		if *addr, err = freeAddress(); err != nil {
 			return nil, err
 		}
@@ -148,54 +150,52 @@ func (r *rig) startUpstream() (*upstream, error) {
 		fmt.Sprintf(server, u.north, "", "taken") +
 		fmt.Sprintf(server, u.south, "", "") +
 		fmt.Sprintf(server, u.northTLS+" ssl", r.nginxTLS("server"), "taken") +
-		fmt.Sprintf(server, u.logged, "access_log "+u.log+" path buffer=1m flush=1s;", "taken")
-	u.process, err = r.nginx("upstream", u.south, "", 1, config)
+		fmt.Sprintf(server, u.Logged, "access_log "+u.Log+" path buffer=1m flush=1s;", "taken")
+	u.Process, err = r.nginx("upstream", u.south, "", 1, config)
 	return u, err
 }
 
-// authority makes the certificates of the harness.
-func (r *rig) writeCertificates() error {
+// writeCertificates makes an authority, and a certificate for all servers.
+func (r *Rig) writeCertificates() error {
 	ca, err := devca.New("bench")
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{"server", "client"} {
-		if err := ca.Write(r.dir, name, devca.Request{Name: name, SANs: []string{"127.0.0.1", "localhost", "next_hop"}}); err != nil {
-			return err
-		}
+	if err := ca.Write(r.Dir, "server", devca.Request{Name: "server", SANs: []string{"127.0.0.1", "localhost"}}); err != nil {
+		return err
 	}
-	return os.WriteFile(filepath.Join(r.dir, "ca.crt"), ca.PEM(), 0o644)
+	return os.WriteFile(filepath.Join(r.Dir, "ca.crt"), ca.PEM(), 0o644)
 }
 
 // nginxTLS are the directives of a server that speaks TLS 1.3. The cipher is the one
 // that Go prefers, so that all encrypt in the same way.
-func (r *rig) nginxTLS(name string) string {
+func (r *Rig) nginxTLS(name string) string {
 	return fmt.Sprintf("ssl_certificate %[1]s.crt; ssl_certificate_key %[1]s.key; ssl_protocols TLSv1.3; ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;",
-		filepath.Join(r.dir, name))
+		filepath.Join(r.Dir, name))
 }
 
-// plainNginx is nginx that inspects nothing, with TLS on both sides or on none.
-func (r *rig) plainNginx(tls bool) (*candidate, error) {
-	c, next, scheme, listen, first := &candidate{name: "nginx", tls: tls}, r.up.north, "http", "", ""
+// PlainNginx is nginx that inspects nothing, with TLS on both sides or on none.
+func (r *Rig) PlainNginx(tls bool) (*Candidate, error) {
+	c, next, scheme, listen, first := &Candidate{Name: "nginx", tls: tls}, r.Up.north, "http", "", ""
 	if tls {
-		c.name, next, scheme, listen = "nginx, TLS", r.up.northTLS, "https", " ssl"
+		c.Name, next, scheme, listen = "nginx, TLS", r.Up.northTLS, "https", " ssl"
 		first = fmt.Sprintf("proxy_ssl_trusted_certificate %s/ca.crt; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_protocols TLSv1.3; "+
-			"proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;", r.dir)
+			"proxy_ssl_conf_command Ciphersuites TLS_AES_128_GCM_SHA256;", r.Dir)
 	}
 	var err error
-	if c.addr, err = freeAddress(); err != nil {
+	if c.Addr, err = freeAddress(); err != nil {
 		return nil, err
 	}
-	config := fmt.Sprintf(nginxProxy, c.addr+listen, next, first, scheme)
+	config := fmt.Sprintf(nginxProxy, c.Addr+listen, next, first, scheme)
 	if tls {
 		config = r.nginxTLS("server") + config
 	}
-	c.process, err = r.nginx(strings.ReplaceAll(c.name, ", ", "-"), c.addr, "", workers, config)
+	c.Process, err = r.nginx(strings.ReplaceAll(c.Name, ", ", "-"), c.Addr, "", workers, config)
 	return c, err
 }
 
-// luaNginx is nginx that looks for AD1s of windows hubs.
-func (r *rig) luaNginx(windows int) (*candidate, error) {
+// LuaNginx is nginx that looks for AD1s of windows hubs.
+func (r *Rig) LuaNginx(windows int) (*Candidate, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -208,9 +208,9 @@ func (r *rig) luaNginx(windows int) (*candidate, error) {
 		}
 		fmt.Fprintf(&modules, "load_module %s;\n", found[0])
 	}
-	config := fmt.Sprintf(luaInit, windows-1) + fmt.Sprintf(nginxProxy, addr, r.up.north, luaCheck, "http")
+	config := fmt.Sprintf(luaInit, windows-1) + fmt.Sprintf(nginxProxy, addr, r.Up.north, luaCheck, "http")
 	p, err := r.nginx("nginx-lua", addr, modules.String(), workers, config)
-	return &candidate{name: "nginx + Lua", process: p, addr: addr}, err
+	return &Candidate{Name: "nginx + Lua", Process: p, Addr: addr}, err
 }
 
 const haproxyConfig = `global
@@ -229,8 +229,8 @@ backend next_hop
 	server next_hop %s
 `
 
-// haproxy is HAProxy, which inspects nothing.
-func (r *rig) haproxy() (*candidate, error) {
+// HAProxy is HAProxy, which inspects nothing.
+func (r *Rig) HAProxy() (*Candidate, error) {
 	dir, err := r.folder("haproxy")
 	if err != nil {
 		return nil, err
@@ -240,21 +240,21 @@ func (r *rig) haproxy() (*candidate, error) {
 		return nil, err
 	}
 	path := filepath.Join(dir, "haproxy.cfg")
-	if err := os.WriteFile(path, fmt.Appendf(nil, haproxyConfig, workers, addr, r.up.north), 0o644); err != nil {
+	if err := os.WriteFile(path, fmt.Appendf(nil, haproxyConfig, workers, addr, r.Up.north), 0o644); err != nil {
 		return nil, err
 	}
-	p, err := r.start(dir, "haproxy", syscall.SIGKILL, nil, "haproxy", "-f", path)
+	p, err := r.Start(dir, "haproxy", syscall.SIGKILL, nil, "haproxy", "-f", path)
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{name: "HAProxy", process: p, addr: addr}, p.await(r.ctx, addr)
+	return &Candidate{Name: "HAProxy", Process: p, Addr: addr}, p.await(r.Ctx, addr)
 }
 
 // workers is how many workers or threads a proxy has: one for each core, as quell.
 var workers = runtime.NumCPU()
 
-// reverseProxy is httputil.ReverseProxy, in another process of this program.
-func (r *rig) reverseProxy() (*candidate, error) {
+// ReverseProxy is httputil.ReverseProxy, in another process of this program.
+func (r *Rig) ReverseProxy() (*Candidate, error) {
 	addr, err := freeAddress()
 	if err != nil {
 		return nil, err
@@ -263,17 +263,17 @@ func (r *rig) reverseProxy() (*candidate, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := r.start(r.dir, "reverse-proxy", syscall.SIGKILL, nil, self, "reverse-proxy", addr, r.up.north)
+	p, err := r.Start(r.Dir, "reverse-proxy", syscall.SIGKILL, nil, self, "reverse-proxy", addr, r.Up.north)
 	if err != nil {
 		return nil, err
 	}
-	return &candidate{name: "httputil.ReverseProxy", process: p, addr: addr}, p.await(r.ctx, addr)
+	return &Candidate{Name: "httputil.ReverseProxy", Process: p, Addr: addr}, p.await(r.Ctx, addr)
 }
 
-// serveReverseProxy is the program of reverseProxy.
-func serveReverseProxy(listen, nextHop string) error {
+// ServeReverseProxy is the program of reverseProxy.
+func ServeReverseProxy(listen, nextHop string) error {
 	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: nextHop})
-	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 2 * connections, DisableCompression: true}
+	proxy.Transport = &http.Transport{MaxIdleConnsPerHost: 2 * load.Connections, DisableCompression: true}
 	proxy.ErrorLog = log.New(io.Discard, "", 0)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()

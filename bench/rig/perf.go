@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"bufio"
@@ -14,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"quell/bench/load"
+	"quell/bench/page"
 )
 
 // part is a part of quell's work that a profile is divided into.
@@ -53,20 +56,20 @@ func partOf(stack []string) string {
 	return "" // not reached: the last part has all
 }
 
-// where says how the processor time of a message is divided, as perf sees it: quell has
+// Where says how the processor time of a message is divided, as perf sees it: quell has
 // no profiler of its own. It returns "" without perf. The profile is kept in the
 // folder dir, if it is not empty.
-func (r *rig) where(c *candidate, dir, name string, m *message, micros sample) (string, error) {
+func (r *Rig) Where(c *Candidate, dir, name string, m *load.Message, micros page.Sample) (string, error) {
 	if _, err := exec.LookPath("perf"); err != nil {
 		return "", nil
 	}
 	if dir == "" {
-		dir = r.dir
+		dir = r.Dir
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, 2*time.Minute)
+	ctx, cancel := context.WithTimeout(r.Ctx, 2*time.Minute)
 	defer cancel()
 	data := filepath.Join(dir, name+".data")
 	record := exec.CommandContext(ctx, "perf", "record", "-q", "-g", "-F", "999", "-o", data, "-p", strconv.Itoa(c.cmd.Process.Pid), "--", "sleep", "4")
@@ -75,7 +78,7 @@ func (r *rig) where(c *candidate, dir, name string, m *message, micros sample) (
 	if err := record.Start(); err != nil {
 		return "", fmt.Errorf("perf: %w", err)
 	}
-	if _, _, err := r.measure(c, m, 5*time.Second); err != nil {
+	if _, _, err := r.Measure(c, m, 5*time.Second); err != nil {
 		return "", err
 	}
 	if err := record.Wait(); err != nil {
@@ -95,12 +98,12 @@ func (r *rig) where(c *candidate, dir, name string, m *message, micros sample) (
 		names = append(names, name)
 	}
 	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(counts[b], counts[a]) })
-	lines := [][]string{{"part", "share", "µs of " + number(micros.median())}}
+	lines := [][]string{{"part", "share", "µs of " + page.Number(micros.Median())}}
 	for _, name := range names {
 		share := float64(counts[name]) / float64(all)
-		lines = append(lines, []string{name, fmt.Sprintf("%.0f %%", 100*share), number(share * micros.median())})
+		lines = append(lines, []string{name, fmt.Sprintf("%.0f %%", 100*share), page.Number(share * micros.Median())})
 	}
-	return table(lines...), nil
+	return page.Table(lines...), nil
 }
 
 // divide reads what "perf script" prints, and counts the samples of each part.

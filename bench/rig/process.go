@@ -1,4 +1,4 @@
-package main
+package rig
 
 import (
 	"bytes"
@@ -17,19 +17,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// process is a program that the harness started. Its output is in a file.
-type process struct {
+// Process is a program that the harness started. Its output is in a file.
+type Process struct {
 	name string
 	cmd  *exec.Cmd
 	log  string
-	end  syscall.Signal // ends it
+	End  syscall.Signal // ends it
 	done chan struct{}  // closed when it has ended
 }
 
 // start starts a program in a folder. If the harness ends in any way, the program
 // gets the signal end.
-func start(dir, name string, end syscall.Signal, as *syscall.Credential, program string, args ...string) (*process, error) {
-	p := &process{name: name, log: filepath.Join(dir, name+".log"), end: end, done: make(chan struct{})}
+func start(dir, name string, end syscall.Signal, as *syscall.Credential, program string, args ...string) (*Process, error) {
+	p := &Process{name: name, log: filepath.Join(dir, name+".log"), End: end, done: make(chan struct{})}
 	log, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
 	if err != nil {
 		return nil, err
@@ -49,9 +49,9 @@ func start(dir, name string, end syscall.Signal, as *syscall.Credential, program
 	return p, nil
 }
 
-// stop sends a signal and waits until the program has ended, by force if that takes
+// Stop sends a signal and waits until the program has ended, by force if that takes
 // longer than a minute.
-func (p *process) stop(sig syscall.Signal) {
+func (p *Process) Stop(sig syscall.Signal) {
 	p.cmd.Process.Signal(sig)
 	select {
 	case <-p.done:
@@ -64,7 +64,7 @@ func (p *process) stop(sig syscall.Signal) {
 }
 
 // await waits until something answers at addr.
-func (p *process) await(ctx context.Context, addr string) error {
+func (p *Process) await(ctx context.Context, addr string) error {
 	for until := time.Now().Add(30 * time.Second); ; {
 		c, err := net.DialTimeout("tcp", addr, time.Second)
 		if err == nil {
@@ -72,25 +72,25 @@ func (p *process) await(ctx context.Context, addr string) error {
 		}
 		select {
 		case <-p.done:
-			return fmt.Errorf("%s ended: %s", p.name, p.tail())
+			return fmt.Errorf("%s ended: %s", p.name, p.Tail())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("%s does not answer: %w: %s", p.name, err, p.tail())
+			return fmt.Errorf("%s does not answer: %w: %s", p.name, err, p.Tail())
 		}
 	}
 }
 
-// tail returns the end of what the program printed.
-func (p *process) tail() string {
+// Tail returns the end of what the program printed.
+func (p *Process) Tail() string {
 	text, _ := os.ReadFile(p.log)
 	return string(text[max(0, len(text)-2000):])
 }
 
 // family returns the ids of the program's process and of all below it.
-func (p *process) family() []int {
+func (p *Process) family() []int {
 	children := map[int][]int{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, stat := range stats {
@@ -110,10 +110,10 @@ func (p *process) family() []int {
 	return all
 }
 
-// cpu returns the processor time, user and system, of a program's processes with all
+// CPU returns the processor time, user and system, of a program's processes with all
 // their threads since they began. The kernel counts it in nanoseconds, as what the
 // scheduler gave them.
-func (p *process) cpu() (time.Duration, error) {
+func (p *Process) CPU() (time.Duration, error) {
 	var sum time.Duration
 	for _, pid := range p.family() {
 		// The clock of another process, as clock_getcpuclockid(3) makes its number.
@@ -129,8 +129,8 @@ func (p *process) cpu() (time.Duration, error) {
 	return sum, nil
 }
 
-// rss returns how many bytes of memory the program's processes have.
-func (p *process) rss() int64 {
+// RSS returns how many bytes of memory the program's processes have.
+func (p *Process) RSS() int64 {
 	var sum int64
 	for _, pid := range p.family() {
 		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
@@ -152,8 +152,8 @@ func freeAddress() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// sleep waits, unless ctx ends.
-func sleep(ctx context.Context, d time.Duration) error {
+// Sleep waits, unless ctx ends.
+func Sleep(ctx context.Context, d time.Duration) error {
 	select {
 	case <-time.After(d):
 		return nil
