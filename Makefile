@@ -31,7 +31,8 @@ bench-quick:
 	scripts/bench.sh -quick $(FLAGS) $(ROWS)
 
 # The benchmarks of the packages, beside those of another revision on the same machine.
-# make benchmarks BASE=origin/main PACKAGES="./internal/hubs ./internal/duis"
+# make benchmarks BASE=origin/main PACKAGES="./internal/hubs ./internal/duis". In the
+# environment, BENCH says which of them, COUNT how often, TIME how long.
 benchmarks:
 	scripts/benchmarks.sh "$(BASE)" $(PACKAGES)
 

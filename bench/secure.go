@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"time"
 
 	"quell/bench/load"
 	"quell/bench/page"
@@ -79,7 +80,11 @@ func (h *harness) secure() error {
 	}
 
 	// Each message with a right signature can be sent once: enough for all rounds.
-	stored, perRound := filepath.Join(h.Dir, "signed"), int(h.each.Seconds()*8_000)
+	const (
+		perRound = 20_000
+		each     = time.Second
+	)
+	stored := filepath.Join(h.Dir, "signed")
 	all, size, err := s.SignEach(load.PowerOutage(0, windows), h.Numbers(int64(perRound*h.rounds)), perRound*h.rounds)
 	if err != nil {
 		return err
@@ -107,7 +112,7 @@ func (h *harness) secure() error {
 			return err
 		}
 		script := load.StoredIn(stored, size, (round-1)*perRound, quell.Addr)
-		us, n, err := h.MeasureScript(&quell.Candidate, script, h.each)
+		us, n, err := h.MeasureScript(&quell.Candidate, script, each)
 		if err != nil {
 			return err
 		}

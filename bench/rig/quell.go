@@ -63,7 +63,7 @@ func (r *Rig) newNode(s Setup) (*Node, error) {
 		north = fmt.Sprintf("northbound:\n  listen: %s\n  tls: {cert: %[2]s/server.crt, key: %[2]s/server.key}\n  next_hop: https://%[3]s\n  next_hop_tls: {ca: %[2]s/ca.crt}\n"+
 			"  signatures: verify\ncertificates: %[4]s\n", n.Addr, r.Dir, r.Up.northTLS, certificates)
 	}
-	config := fmt.Sprintf("data_dir: data\ndrain: 0s\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
+	config := fmt.Sprintf("data_dir: data\ndrain: 0s\nwindow: 6h\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
 		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n%s", load.Supplier, n.south, r.Up.south, north, n.console, s.more)
 	if s.Store != "" {
 		config += "store: " + s.Store + "\n"
@@ -172,7 +172,7 @@ func (n *Node) Metrics() (map[string]float64, error) {
 	return m, lines.Err()
 }
 
-// OpenWindows opens a window of 30 minutes for each of the meters, by sending an 11.3
+// OpenWindows opens a window for each of the meters, by sending an 11.3
 // for each.
 func (r *Rig) OpenWindows(n *Node, from, count int) error {
 	m := load.Activation(uint32(from), uint32(count))
