@@ -90,9 +90,9 @@ var shares = []float64{1, 0.8, 0.6, 0.45, 0.35, 0.25, 0.18, 0.12, 0.08}
 
 // highest tries an open loop for some seconds at smaller and smaller rates, until well
 // says that one was kept. It returns that rate, or the last if none was kept.
-func (h *harness) highest(rate float64, seconds int, nodes []*rig.Node, store *rig.Process, make func(total int, rate float64) *load.Loop, well func(seen) bool) (float64, error) {
+func (h *harness) highest(rate float64, seconds int, nodes []*rig.Node, store *rig.Process, build func(total int, rate float64) *load.Loop, well func(seen) bool) (float64, error) {
 	for _, share := range shares {
-		l := make(int(rate*share)*seconds, rate*share)
+		l := build(int(rate*share)*seconds, rate*share)
 		o, err := h.under(l, nodes, store)
 		if err != nil {
 			return 0, err

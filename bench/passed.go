@@ -72,7 +72,7 @@ func (t *town) check(h *harness) error {
 		for _, m := range []*load.Message{open, none, load.DeviceAlert(700)} {
 			status, decision, err := rig.Verdict(c, m.At(h.Numbers(1)), http.DefaultClient)
 			if err != nil || status != http.StatusOK {
-				return fmt.Errorf("%s answers %d: %w: %s", c.Name, status, err, c.Tail())
+				return fmt.Errorf("%s answers %d: %v: %s", c.Name, status, err, c.Tail())
 			}
 			if want := map[bool]string{true: "suppressed", false: "forwarded"}[m == open]; c.Name == "quell" && decision != want {
 				return fmt.Errorf("quell says %q, want %q", decision, want)

@@ -31,7 +31,7 @@ func (h *harness) restart() error {
 		return err
 	}
 	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
-		return fmt.Errorf("quell says %q: %w", decision, err)
+		return fmt.Errorf("quell says %q: %v", decision, err)
 	}
 	n.Stop(syscall.SIGTERM)
 	var none page.Sample // bytes of a quell with one hub
@@ -104,7 +104,7 @@ func (h *harness) startUnderLoad(n *rig.Node, rss func(int64)) (s started, err e
 			switch {
 			case err != nil && s.forwards == 0: // nothing listens yet
 			case err != nil || status != http.StatusOK || decision != "forwarded":
-				alerts <- fmt.Errorf("alert %d of a start: status %d, %q: %w", i, status, decision, err)
+				alerts <- fmt.Errorf("alert %d of a start: status %d, %q: %v", i, status, decision, err)
 				return
 			case s.forwards == 0:
 				s.forwards = time.Since(began)
@@ -132,7 +132,7 @@ func (h *harness) startUnderLoad(n *rig.Node, rss func(int64)) (s started, err e
 	}
 	s.hubs = metrics["quell_hubs"]
 	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
-		return s, fmt.Errorf("after the start quell says %q: %w", decision, err)
+		return s, fmt.Errorf("after the start quell says %q: %v", decision, err)
 	}
 	rss(n.RSS())
 	return s, nil

@@ -75,7 +75,7 @@ func (h *harness) secure() error {
 	} {
 		status, decision, err := rig.Verdict(check.c, check.message, client)
 		if err != nil || status != http.StatusOK || decision != check.decision {
-			return fmt.Errorf("%s answers %d and says %q, want %q: %w: %s", check.c.Name, status, decision, check.decision, err, check.c.Tail())
+			return fmt.Errorf("%s answers %d and says %q, want %q: %v: %s", check.c.Name, status, decision, check.decision, err, check.c.Tail())
 		}
 	}
 

@@ -129,33 +129,33 @@ func Activation(first, count uint32) *Message {
 // DeviceAlert is an alert of a meter that quell has nothing to do with. It is about size
 // bytes long, most of it in base64.
 func DeviceAlert(size int) *Message {
-	make := func(n int) []byte {
+	with := func(n int) []byte {
 		payload := bytes.Repeat([]byte("GBCS"), n/4+1)[:n]
 		return duis.AppendDeviceAlert(nil, alertID(Meters|markDevice), time.Now(), "8F3F", payload)
 	}
-	text := make(max(0, size-len(make(0))) / 4 * 3)
+	text := with(max(0, size-len(with(0))) / 4 * 3)
 	return &Message{"device alert", text, 0, 1_000_000}
 }
 
 // Response is the answer of a device to a request, about size bytes long.
 func Response(size int) *Message {
-	make := func(n int) []byte {
+	with := func(n int) []byte {
 		id := outage.RequestID{Originator: Supplier, Target: Meters | markDevice, Counter: markNumber}
 		const end = "</sr:ResponseMessage>"
 		payload := "<sr:GBCSPayload>" + string(bytes.Repeat([]byte("R0JD"), n/4)) + "</sr:GBCSPayload>"
 		return bytes.Replace(duis.AppendAnswer(nil, id, time.Now(), "I0"), []byte(end), []byte(payload+end), 1)
 	}
-	return &Message{"response", make(max(0, size-len(make(0)))), 0, 1_000_000}
+	return &Message{"response", with(max(0, size-len(with(0)))), 0, 1_000_000}
 }
 
 // DCCAlert is the DCC alert N12, a command that was not delivered.
 func DCCAlert(size int) *Message {
-	make := func(n int) []byte {
+	with := func(n int) []byte {
 		return duis.AppendDCCAlert(nil, alertID(dsp), time.Now(), "N12", fmt.Sprintf(
 			"<sr:CommandFailure><sr:CommandRequestID>%s:%s:%d</sr:CommandRequestID><sr:DeviceID>%s</sr:DeviceID></sr:CommandFailure>%s",
 			Supplier, Meters|markDevice, markNumber, Meters|markDevice, bytes.Repeat([]byte(" "), n)))
 	}
-	return &Message{"DCC alert", make(max(0, size-len(make(0)))), 0, 1_000_000}
+	return &Message{"DCC alert", with(max(0, size-len(with(0)))), 0, 1_000_000}
 }
 
 // Signer signs messages, and has the certificate that verifies them.

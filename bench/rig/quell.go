@@ -131,7 +131,7 @@ func (n *Node) Knows(ctx context.Context, hubs int) error {
 			return nil
 		}
 		if time.Now().After(until) {
-			return fmt.Errorf("a node knows %.0f hubs, want %d: %w: %s", m["quell_hubs"], hubs, err, n.Tail())
+			return fmt.Errorf("a node knows %.0f hubs, want %d: %v: %s", m["quell_hubs"], hubs, err, n.Tail())
 		}
 		if err := Sleep(ctx, 50*time.Millisecond); err != nil {
 			return err
