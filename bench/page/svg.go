@@ -2,6 +2,7 @@ package page
 
 import (
 	"fmt"
+	"html"
 	"math"
 	"strings"
 )
@@ -54,7 +55,7 @@ func Drawing(curves []Curve) string {
 		}
 		fmt.Fprintf(&b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.TrimSpace(line.String()), colour)
 		fmt.Fprintf(&b, `<rect x="%d" y="%d" width="14" height="4" fill="%s"/><text x="%d" y="%d">%s</text>`+"\n",
-			width-right+14, top+20*i+6, colour, width-right+34, top+20*i+12, c.Name)
+			width-right+14, top+20*i+6, colour, width-right+34, top+20*i+12, html.EscapeString(c.Name))
 	}
 	b.WriteString("</svg>\n")
 	return b.String()
