@@ -146,7 +146,7 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 	}
 	text := page.Table(lines...)
 	fmt.Print(text)
-	h.doc.Set(map[bool]string{true: "campaign", false: "campaign-nodes"}[p == nil], text)
+	h.set(map[bool]string{true: "campaign", false: "campaign-nodes"}[p == nil], text)
 	flat := float64(whole) < 1.1*float64(half)
 	h.doc.Aim(key, fmt.Sprintf("campaign: %s AD1 in %d s, half false, %s", page.Thousands(int64(2*windows)), campaignSeconds, name), "–", "none late by more than 1 s, none lost, memory flat",
 		fmt.Sprintf("at %s/s%s: latest %v, lost %d, forwarded in doubt %d, memory grew by %.0f %% in the second half", page.Thousands(int64(rate)), share, o.late.Round(time.Millisecond), lost, doubtful, 100*(float64(whole)/float64(half)-1)),

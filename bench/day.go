@@ -170,7 +170,7 @@ func (h *harness) national() error {
 		[]string{"cores of the next hop, and of the generator, at the rate carried", upstream.String() + ", " + generator.String()},
 		[]string{"p50 and p99 at the rate carried, ms", p50.String() + ", " + p99.String()})
 	fmt.Print(text)
-	h.doc.Set("national", text)
+	h.set("national", text)
 	h.doc.Aim("8", "national day, "+page.Thousands(nationalRate)+"/s, skewed sizes", "–", "one node, under one core; p99 under 10 ms",
 		fmt.Sprintf("%s cores; p99 %s ms at %s/s", cores.String(), p99.String(), page.Thousands(int64(rate))), cores.Median() < 1 && p99.Median() < 10 && rate == nationalRate)
 	return nil

@@ -65,7 +65,7 @@ func (h *harness) index() error {
 	}
 	text := page.Table(lines...)
 	fmt.Print(text)
-	h.doc.Set("index", text)
+	h.set("index", text)
 	for _, a := range []struct {
 		key, what, name string
 		ns              float64

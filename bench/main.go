@@ -38,7 +38,8 @@ type harness struct {
 	scale   float64       // what the sizes of rows 6 and 7 are multiplied by
 	profile string        // a folder for profiles of quell, or empty
 
-	doc *page.Document
+	doc   *page.Document
+	stamp string // when, and which quell
 	cost
 }
 
@@ -119,8 +120,9 @@ func run(args []string) (err error) {
 	if h.doc, err = page.ReadDocument(path); err != nil {
 		return err
 	}
+	h.stamp = fmt.Sprintf("Measured on %s with quell %s.", time.Now().UTC().Format("2006-01-02"), commit())
 	machine := h.machine()
-	fmt.Println(machine)
+	fmt.Println(h.stamp, machine)
 	h.doc.Set("machine", machine)
 	for _, r := range chosen {
 		began := time.Now()
@@ -168,11 +170,6 @@ func choose(names []string, quick bool) ([]row, error) {
 
 // machine says on what this was measured, and with which programs.
 func (h *harness) machine() string {
-	first := func(command string, args ...string) string {
-		out, _ := exec.Command(command, args...).CombinedOutput()
-		line, _, _ := strings.Cut(string(out), "\n")
-		return strings.TrimSpace(line)
-	}
 	model := "an unknown processor"
 	text, _ := os.ReadFile("/proc/cpuinfo")
 	for line := range strings.Lines(string(text)) {
@@ -189,19 +186,38 @@ func (h *harness) machine() string {
 		v, _, _ = strings.Cut(v, " ")
 		return strings.TrimRight(v, ",")
 	}
-	commit := first("git", "-C", root, "rev-parse", "--short", "HEAD")
-	if first("git", "-C", root, "status", "--porcelain", "--", "cmd", "internal", "go.mod") != "" {
-		commit += ", changed"
-	}
 	parts := map[string]string{
 		"nginx":   version(first("nginx", "-v"), "nginx/"),
 		"HAProxy": version(first("haproxy", "-v"), "version "),
-		"wrk":     version(first("wrk", "-v"), "wrk "),
+		"wrk":     strings.TrimPrefix(version(first("wrk", "-v"), "wrk "), "debian/"),
 	}
 	var versions []string
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
 		versions = append(versions, name+" "+parts[name])
 	}
-	return fmt.Sprintf("Measured on %s: quell %s, %s, on %d cores of %s, Linux %s; %s. %d rounds of %v for each candidate.",
-		time.Now().UTC().Format("2006-01-02"), commit, runtime.Version(), runtime.NumCPU(), model, first("uname", "-r"), strings.Join(versions, ", "), h.rounds, h.each)
+	return fmt.Sprintf("The machine has %d cores of %s and Linux %s; %s, %s. Each candidate had %d rounds of %v.",
+		runtime.NumCPU(), model, first("uname", "-r"), runtime.Version(), strings.Join(versions, ", "), h.rounds, h.each)
+}
+
+// set replaces a part of the document, and says below it when it was measured.
+func (h *harness) set(part, text string) {
+	if text != "" {
+		h.doc.Set(part, text+"\n"+h.stamp)
+	}
+}
+
+// first returns the first line that a command prints.
+func first(command string, args ...string) string {
+	out, _ := exec.Command(command, args...).CombinedOutput()
+	line, _, _ := strings.Cut(string(out), "\n")
+	return strings.TrimSpace(line)
+}
+
+// commit says which quell is measured.
+func commit() string {
+	commit := first("git", "-C", root, "rev-parse", "--short", "HEAD")
+	if first("git", "-C", root, "status", "--porcelain", "--", "cmd", "internal", "go.mod") != "" {
+		commit += ", changed"
+	}
+	return commit
 }

@@ -74,6 +74,6 @@ func (h *harness) paper() {
 	text := page.Table(lines...)
 	fmt.Printf("\n== scale on paper\n%s", text)
 	if whole {
-		h.doc.Set("paper", text)
+		h.set("paper", text)
 	}
 }

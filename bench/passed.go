@@ -162,7 +162,7 @@ func (h *harness) passed() error {
 		[]string{"allocations of quell", objects[0].String(), objects[1].String(), objects[2].String()})
 	text := page.Table(lines...)
 	fmt.Print(text)
-	h.doc.Set("passed", text)
+	h.set("passed", text)
 	for k, kind := range []struct {
 		key, what      string
 		bytes, objects float64
@@ -181,7 +181,7 @@ func (h *harness) passed() error {
 		return err
 	}
 	fmt.Print(text)
-	h.doc.Set("where", text)
+	h.set("where", text)
 	if h.quick {
 		return nil
 	}
@@ -223,7 +223,7 @@ func (h *harness) sizes(t *town) error {
 	}
 	text := page.Table(lines...)
 	fmt.Print(text)
-	h.doc.Set("sizes", text)
+	h.set("sizes", text)
 	h.svg = page.Drawing(curves)
 	return nil
 }

@@ -53,7 +53,7 @@ func (h *harness) atRest() error {
 		[]string{"the store and its files", page.Number(each)},
 		[]string{"the audit trail, whose oldest files are deleted", page.Number(trail)})
 	fmt.Print(text)
-	h.doc.Set("rest", text)
+	h.set("rest", text)
 	h.restBytes = page.Sample{each}
 	h.doc.Aim("4", "at rest for each passed AD1", "–", "at most 32 bytes", page.Number(each), each <= 32)
 	return nil

@@ -70,7 +70,7 @@ func (h *harness) restart() error {
 		[]string{"seconds from the start until alerts are decided from memory", decides.String()},
 		[]string{"bytes of memory for each hub: the process, less one that knows one hub", memory.String()})
 	fmt.Print(text)
-	h.doc.Set("restart", text)
+	h.set("restart", text)
 	h.doc.Aim("6, memory", "memory for each window", "–", "at most 60 bytes", memory.String()+" bytes", memory.Median() <= 60)
 	h.doc.Aim("6, start", "start "+what, "–", "decided from memory within 3 s, forwarding from the first second",
 		forwards.String()+" s, "+decides.String()+" s", decides.Median() < 3 && forwards.Median() < 1)

@@ -136,7 +136,7 @@ func (h *harness) secure() error {
 		[]string{"**quell against nginx**", ratio.String()},
 		[]string{"quell, hubs with a window: the signature is verified, and the alert suppressed", verified.String()})
 	fmt.Print(text)
-	h.doc.Set("secure", text)
+	h.set("secure", text)
 	h.doc.Aim("9", "TLS on both sides, signatures verified where they count", "nginx with TLS on both sides", "at most 1.5 times", ratio.String(), ratio.Median() <= 1.5)
 	return nil
 }

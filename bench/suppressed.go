@@ -66,7 +66,7 @@ func (h *harness) suppressed() error {
 		[]string{"an AD1 that quell passes", plain.String()},
 		[]string{"**suppressed against the two together**", ratio.String()})
 	fmt.Print(text)
-	h.doc.Set("suppressed", text)
+	h.set("suppressed", text)
 	h.doc.Aim("3", "processor time per suppressed AD1, durable on SQLite", "the bare statement in batches, plus row 1", "at most 1.3 times", ratio.String(), ratio.Median() <= 1.3)
 	h.suppressedAD1 = full
 	if h.passedAD1 == nil {
@@ -77,7 +77,7 @@ func (h *harness) suppressed() error {
 	}
 	text, err = h.Where(&t.quell.Candidate, h.profile, "suppressed", false1, full)
 	fmt.Print(text)
-	h.doc.Set("where-suppressed", text)
+	h.set("where-suppressed", text)
 	return err
 }
 
