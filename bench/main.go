@@ -110,7 +110,7 @@ func run(args []string) (err error) {
 	if h.Quell, err = filepath.Abs(h.Quell); err != nil {
 		return err
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	defer h.Close()
 	if err := h.Open(ctx); err != nil {
