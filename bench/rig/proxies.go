@@ -17,7 +17,6 @@ import (
 	"syscall"
 
 	"quell/bench/load"
-
 	"quell/internal/devca"
 )
 

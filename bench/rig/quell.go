@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"quell/bench/load"
-
 	"quell/internal/outage"
 )
 
@@ -32,7 +31,6 @@ type Setup struct {
 	TLS     bool   // on both sides of northbound, and signatures are verified
 	NextHop string // northbound; the upstream, if empty
 	Store   string // the address of a PostgreSQL database, or empty
-	more    string // more lines of configuration
 }
 
 // Data is the node's data folder.
@@ -64,7 +62,7 @@ func (r *Rig) newNode(s Setup) (*Node, error) {
 			"  signatures: verify\ncertificates: %[4]s\n", n.Addr, r.Dir, r.Up.northTLS, certificates)
 	}
 	config := fmt.Sprintf("data_dir: data\ndrain: 0s\nwindow: 6h\ndevice_list: devices.txt\ninventory: [inventory.csv]\nsuppliers: [%s]\nmax_activations_per_hour: 1000000000\n"+
-		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n%s", load.Supplier, n.south, r.Up.south, north, n.console, s.more)
+		"southbound:\n  listen: %s\n  next_hop: http://%s\n%sconsole:\n  listen: %s\n", load.Supplier, n.south, r.Up.south, north, n.console)
 	if s.Store != "" {
 		config += "store: " + s.Store + "\n"
 	}
