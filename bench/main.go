@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -110,6 +111,7 @@ func run(args []string) (err error) {
 	if h.Quell, err = filepath.Abs(h.Quell); err != nil {
 		return err
 	}
+	others := busy()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
 	defer h.Close()
@@ -120,7 +122,7 @@ func run(args []string) (err error) {
 	if h.doc, err = page.ReadDocument(path); err != nil {
 		return err
 	}
-	h.stamp = fmt.Sprintf("Measured on %s with quell %s.", time.Now().UTC().Format("2006-01-02"), commit())
+	h.stamp = fmt.Sprintf("Measured on %s with quell %s.", time.Now().UTC().Format("2006-01-02"), commit()) + others
 	machine := h.machine()
 	fmt.Println(h.stamp, machine)
 	h.doc.Set("machine", machine)
@@ -214,6 +216,16 @@ func first(command string, args ...string) string {
 	out, _ := exec.Command(command, args...).CombinedOutput()
 	line, _, _ := strings.Cut(string(out), "\n")
 	return strings.TrimSpace(line)
+}
+
+// busy says whether the machine has other work, which makes the spread large.
+func busy() string {
+	text, _ := os.ReadFile("/proc/loadavg")
+	load, _, _ := strings.Cut(string(text), " ")
+	if v, err := strconv.ParseFloat(load, 64); err != nil || v < 1.5 {
+		return ""
+	}
+	return " Others used the machine too: its load was " + load + " before."
 }
 
 // commit says which quell is measured.
