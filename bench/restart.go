@@ -30,8 +30,8 @@ func (h *harness) restart() error {
 	if err := h.OpenWindows(n, 0, 1); err != nil {
 		return err
 	}
-	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
-		return fmt.Errorf("quell says %q: %v", decision, err)
+	if decision, reason, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
+		return fmt.Errorf("quell says %s (%s): %v", decision, reason, err)
 	}
 	n.Stop(syscall.SIGTERM)
 	var none page.Sample // bytes of a quell with one hub
@@ -100,11 +100,11 @@ func (h *harness) startUnderLoad(n *rig.Node, rss func(int64)) (s started, err e
 	go func() {
 		client := &http.Client{Timeout: 5 * time.Second}
 		for i := int64(0); ; i++ {
-			status, decision, err := rig.Verdict(&n.Candidate, m.At(from+i), client)
+			decision, reason, err := rig.Verdict(&n.Candidate, m.At(from+i), client)
 			switch {
 			case err != nil && s.forwards == 0: // nothing listens yet
-			case err != nil || status != http.StatusOK || decision != "forwarded":
-				alerts <- fmt.Errorf("alert %d of a start: status %d, %q: %v", i, status, decision, err)
+			case err != nil || decision != "forwarded":
+				alerts <- fmt.Errorf("alert %d of a start: %s (%s): %v", i, decision, reason, err)
 				return
 			case s.forwards == 0:
 				s.forwards = time.Since(began)
@@ -131,8 +131,8 @@ func (h *harness) startUnderLoad(n *rig.Node, rss func(int64)) (s started, err e
 		return s, err
 	}
 	s.hubs = metrics["quell_hubs"]
-	if _, decision, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
-		return s, fmt.Errorf("after the start quell says %q: %v", decision, err)
+	if decision, reason, err := rig.Verdict(&n.Candidate, load.PowerOutage(0, 1).At(h.Numbers(1)), http.DefaultClient); err != nil || decision != "suppressed" {
+		return s, fmt.Errorf("after the start quell says %s (%s): %v", decision, reason, err)
 	}
 	rss(n.RSS())
 	return s, nil

@@ -185,13 +185,17 @@ func (r *Rig) OpenWindows(n *Node, from, count int) error {
 	return err
 }
 
-// Verdict sends one message, and returns what quell says that it did with it.
-func Verdict(c *Candidate, message []byte, client *http.Client) (status int, decision string, err error) {
+// Verdict sends one message, and returns what quell says that it did with it, and why;
+// nothing if another proxy answers. An answer without success is an error.
+func Verdict(c *Candidate, message []byte, client *http.Client) (decision, reason string, err error) {
 	resp, err := client.Post(c.URL()+"/", "application/xml", strings.NewReader(string(message)))
 	if err != nil {
-		return 0, "", err
+		return "", "", err
 	}
 	defer resp.Body.Close()
 	io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode, resp.Header.Get("Quell-Decision"), nil
+	if resp.StatusCode != http.StatusOK {
+		return "", "", fmt.Errorf("%s answers %s: %s", c.Name, resp.Status, c.Tail())
+	}
+	return resp.Header.Get("Quell-Decision"), resp.Header.Get("Quell-Reason"), nil
 }
