@@ -16,10 +16,7 @@ import (
 // quell has stopped. The audit trail is counted apart: it holds the same number of
 // files whatever passes.
 func (h *harness) atRest() error {
-	alerts := 200_000
-	if h.quick {
-		alerts = 20_000
-	}
+	const alerts = 200_000
 	n, err := h.StartNode(rig.Setup{Name: "quell-rest", Devices: 1000})
 	if err != nil {
 		return err
