@@ -20,6 +20,7 @@ needs() {
 		pgbouncer pgbouncer
 		xmllint libxml2-utils
 		strace strace
+		wrk wrk
 		openssl openssl
 		chromium chromium
 		chromedriver chromium-driver
