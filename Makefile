@@ -1,4 +1,4 @@
-.PHONY: build check test generate bench fuzz mutants demo release release-check clean
+.PHONY: build check test generate bench bench-quick benchmarks fuzz mutants demo release release-check clean
 
 FUZZTIME ?= 1m
 
@@ -21,8 +21,20 @@ generate:
 	go test ./internal/outage -run '^TestReasons$$' -update
 	go test ./cmd/quell -run '^TestGenerated$$' -update
 
+# Measure quell beside other proxies, and write docs/performance.md. make bench ROWS="1 3"
+# measures these rows only; FLAGS="-scale 0.1" and others: see "scripts/bench.sh -h".
 bench:
-	go test -run '^$$' -bench . -benchmem ./...
+	scripts/bench.sh $(FLAGS) $(ROWS)
+
+# The most important of it in two minutes. It writes nothing.
+bench-quick:
+	scripts/bench.sh -quick $(FLAGS) $(ROWS)
+
+# The benchmarks of the packages, beside those of another revision on the same machine.
+# make benchmarks BASE=origin/main PACKAGES="./internal/hubs ./internal/duis". In the
+# environment, BENCH says which of them, COUNT how often, TIME how long.
+benchmarks:
+	scripts/benchmarks.sh "$(BASE)" $(PACKAGES)
 
 fuzz:
 	scripts/fuzz.sh $(FUZZTIME)

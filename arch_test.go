@@ -70,6 +70,10 @@ var imports = map[string][]string{
 	"internal/store/storetest":           {"internal/store", "internal/report", "internal/ledger", "internal/devices", "internal/journal", "internal/sqldb", "internal/datadir", "internal/remote/remotetest", "internal/outage"},
 	"internal/reportfile/reportfiletest": {},
 	"release":                            {}, // a module of its own
+	"bench":                              {"bench/load", "bench/page", "bench/rig"},
+	"bench/rig":                          {"bench/load", "bench/page", "internal/devca", "internal/outage"},
+	"bench/load":                         {"internal/duis", "internal/outage", "internal/smki", "internal/xmldsig"},
+	"bench/page":                         {},
 }
 
 // testImports says what the tests of a package may import besides.

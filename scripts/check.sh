@@ -20,6 +20,7 @@ needs() {
 		pgbouncer pgbouncer
 		xmllint libxml2-utils
 		strace strace
+		wrk wrk
 		openssl openssl
 		chromium chromium
 		chromedriver chromium-driver
@@ -99,6 +100,12 @@ shared_code() {
 	done
 }
 
+# bench checks the module that measures.
+bench() {
+	local staticcheck
+	staticcheck=$(go tool -n staticcheck) && (cd bench && go vet ./... && "$staticcheck" ./... && go test ./...)
+}
+
 # tests runs all tests.
 tests() {
 	local race=(-race) package
@@ -117,6 +124,7 @@ run "go vet" go vet ./...
 run "staticcheck" go tool staticcheck ./...
 run "go mod tidy" tidy
 run "govulncheck" vulnerable
+run "bench" bench
 run "go test" tests
 
 if [[ ${#failed[@]} -gt 0 ]]; then
