@@ -48,6 +48,7 @@ type Notes struct {
 
 	mu         sync.Mutex // guards the next fields
 	waiting    batch
+	spare      []byte    // for waiting.notes, when those are taken
 	writing    bool      // a batch is in the lane
 	ending     bool      // nothing is tried again
 	lost       int       // how many notes, since the last log line about it
@@ -205,7 +206,11 @@ func (n *Notes) take() *batch {
 		return nil
 	}
 	n.writing = true
-	return n.waiting.cut()
+	front := n.waiting.cut()
+	if n.waiting.size() == 0 {
+		n.waiting.notes, n.spare = n.spare, nil
+	}
+	return front
 }
 
 // hand hands a batch to the writer.
@@ -262,6 +267,8 @@ func (n *Notes) done(list []*batch, err error) {
 		n.mu.Lock()
 		n.writing = false
 		switch {
+		case err == nil:
+			n.spare = b.notes[:0] // nobody has it any more
 		case kept:
 		case refused || n.ending:
 			n.lost += b.size()
