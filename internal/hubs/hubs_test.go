@@ -127,7 +127,7 @@ func TestSetConcurrent(t *testing.T) {
 // shrinks and is replaced.
 func TestNeverMissed(t *testing.T) {
 	var x Set
-	const stay, pass, rounds = 3000, 10_000, 6
+	const stay, pass, rounds = 3000, 20_000, 12
 	var ids []outage.DeviceID // all of one shard, so that it is replaced often, and for long
 	for i := 0; len(ids) < stay+pass; i++ {
 		if x.shard(spread(hub(i))) == &x.shards[7] {
