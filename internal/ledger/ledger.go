@@ -117,33 +117,67 @@ func (l *Ledger) Load(ctx context.Context) error {
 	return l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&l.followed.last)
 }
 
-// fillPage is how many rows Fill reads at once: a database across a network, or its
-// statement_timeout, may not allow a query over a whole log.
+// fillPage is how many rows Fill reads at once from a database across a network, which may not
+// allow a query over a whole log (statement_timeout).
 const fillPage = 10_000
 
 // Fill reads the hubs that have windows or log entries, until it has all or ctx ends. It retries
 // while the database does not answer.
 func (l *Ledger) Fill(ctx context.Context) {
-	for _, from := range []struct{ table, key string }{{"activation", "id"}, {"suppression", "seq"}} {
-		last, failing := int64(0), false
-		for n := fillPage; n == fillPage; {
-			var err error
-			if n, err = l.addHubs(ctx, from.table, from.key, &last); err == nil {
-				failing = false
-				continue
-			}
-			if !failing && ctx.Err() == nil {
-				l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "error", err)
-			}
-			n, failing = fillPage, true
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return
-			}
+	var tables sync.WaitGroup
+	tables.Go(func() { l.fillFrom(ctx, "activation", "id") })
+	tables.Go(func() { l.fillFrom(ctx, "suppression", "seq") })
+	tables.Wait()
+	if ctx.Err() == nil {
+		close(l.filled)
+	}
+}
+
+// fillFrom reads the hubs of a table, until it has all or ctx ends.
+func (l *Ledger) fillFrom(ctx context.Context, table, key string) {
+	last, failing := int64(0), false
+	for more := true; more; {
+		var err error
+		if more, err = l.fill(ctx, table, key, &last); err == nil {
+			failing = false
+			continue
+		}
+		if !failing && ctx.Err() == nil {
+			l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "table", table, "error", err)
+		}
+		more, failing = true, true
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
 		}
 	}
-	close(l.filled)
+}
+
+// hubsSQL reads each hub of a table once. SQLite reads only the index of the hubs, which is a
+// twentieth of the table.
+const hubsSQL = `SELECT DISTINCT chf FROM `
+
+// fill adds the hubs of a table, or those of the page after the key last. It reports whether there
+// is another page.
+func (l *Ledger) fill(ctx context.Context, table, key string, last *int64) (more bool, err error) {
+	if l.db.Remote() {
+		n, err := l.addHubs(ctx, table, key, last)
+		return n == fillPage, err
+	}
+	rows, err := l.db.Query(ctx, hubsSQL+table)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var chf int64
+		if err := rows.Scan(&chf); err != nil {
+			return false, err
+		}
+		l.hubs.Add(outage.DeviceID(chf))
+	}
+	return false, rows.Err()
 }
 
 // addHubs adds the hubs of a page of rows after the key last, and sets last to the end of the
