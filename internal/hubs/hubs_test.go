@@ -75,6 +75,13 @@ func TestSet(t *testing.T) {
 		}
 		same(t, &x, want, append(ids, 0, hub(-1)))
 	}
+	add, rest := x.AddMany()
+	for _, id := range ids {
+		add(id)
+	}
+	rest()
+	want = mapOf(ids)
+	same(t, &x, want, []outage.DeviceID{0, hub(-1)})
 	for id := range want {
 		x.Remove(id)
 	}

@@ -44,7 +44,7 @@ const (
 
 // decideSQL decides a batch of alerts, and logs those that are suppressed: it inserts an entry
 // for each alert whose hub has an open window and that was not decided before, and returns the
-// entries. Its parameter is what rowsOf returns.
+// entries. Its parameter is a JSON array of rows that appendRow writes, of each alert once.
 //
 // Of several open windows, the one that starts first counts. An entry is repeated if its outage is not the first one in its window:
 // so several alerts of the first outage, to several users, are not repeated. If the first
@@ -80,18 +80,6 @@ RETURNING ` + entryColumns
 const repeatedSQL = `UPDATE suppression SET repeated = 1 WHERE seq > (SELECT value FROM counter WHERE name = 'suppression') AND repeated = 0 AND outage_start <>
     (SELECT s.outage_start FROM suppression s WHERE s.esme = suppression.esme AND s.activation_id = suppression.activation_id ORDER BY s.seq LIMIT 1)
 RETURNING seq`
-
-// severalOfAHub reports whether any two decisions are on alerts of one hub.
-func severalOfAHub(ds []*decision) bool {
-	if len(ds) < 2 {
-		return false
-	}
-	hubs := make(map[outage.DeviceID]struct{}, len(ds))
-	for _, d := range ds {
-		hubs[d.alert.CHF] = struct{}{}
-	}
-	return len(hubs) < len(ds)
-}
 
 // markRepeated marks the entries whose numbers repeatedSQL returned.
 func markRepeated(list []outage.Entry, seqs []int64) {
@@ -168,20 +156,19 @@ func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outc
 	return Decision{}, err
 }
 
-// rowsOf returns decideSQL's parameter for some decisions: a JSON array of rows that appendRow
-// writes. It has an alert that is decided twice only once.
-func rowsOf(ds []*decision) string {
+// rowsOf returns decideSQL's parameter for some decisions, and whether several alerts are of one
+// hub.
+func rowsOf(ds []*decision) (text string, several bool) {
 	rows := make([]byte, 0, 256*len(ds))
-	seen := make(map[alertKey]bool, len(ds))
+	alerts, hubs := make(map[alertKey]bool, len(ds)), make(map[outage.DeviceID]bool, len(ds))
 	for i, d := range ds {
-		key := keyOfAlert(&d.alert)
-		if seen[key] {
-			continue
+		if key := keyOfAlert(&d.alert); !alerts[key] {
+			several = several || hubs[key.chf]
+			alerts[key], hubs[key.chf] = true, true
+			rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
 		}
-		seen[key] = true
-		rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
 	}
-	return string(append(rows, ']'))
+	return string(append(rows, ']')), several
 }
 
 // writeDecisions decides a batch in a transaction. If all alerts of the last batch were
@@ -227,14 +214,15 @@ func (l *Ledger) decisionsDone(ds []*decision, err error) {
 
 // suppress logs the alerts that are to be suppressed. After the commit, list has their entries.
 func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list *[]outage.Entry) error {
+	rows, several := rowsOf(ds)
 	err := tx.LaterRows(ctx, func(rows sqldb.Rows) (err error) {
 		*list, err = scanEntries(rows, nil)
 		return err
-	}, decideSQL, rowsOf(ds))
+	}, decideSQL, rows)
 	if err != nil {
 		return err
 	}
-	if severalOfAHub(ds) {
+	if several {
 		err := tx.LaterRows(ctx, func(rows sqldb.Rows) error {
 			seqs, err := sqldb.Numbers(rows, nil)
 			markRepeated(*list, seqs)
@@ -249,11 +237,12 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 
 // decideBatch decides all alerts of a batch.
 func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
-	list, err := scanEntries(tx.Query(ctx, decideSQL, rowsOf(ds)))
+	rows, several := rowsOf(ds)
+	list, err := scanEntries(tx.Query(ctx, decideSQL, rows))
 	if err != nil {
 		return err
 	}
-	if len(list) > 1 && severalOfAHub(ds) {
+	if len(list) > 1 && several {
 		seqs, err := sqldb.Numbers(tx.Query(ctx, repeatedSQL))
 		if err != nil {
 			return err

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -117,35 +118,28 @@ func (l *Ledger) Load(ctx context.Context) error {
 	return l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&l.followed.last)
 }
 
-// fillPage is how many rows Fill reads at once from a database across a network, which may not
-// allow a query over a whole log (statement_timeout).
+// fillPage is how many rows are read at once across a network, where a database may not allow a
+// query over a whole log (statement_timeout).
 const fillPage = 10_000
 
-// Fill reads the hubs that have windows or log entries, until it has all or ctx ends. It retries
-// while the database does not answer.
-func (l *Ledger) Fill(ctx context.Context) {
-	var tables sync.WaitGroup
-	tables.Go(func() { l.fillFrom(ctx, "activation", "id") })
-	tables.Go(func() { l.fillFrom(ctx, "suppression", "seq") })
-	tables.Wait()
-	if ctx.Err() == nil {
-		close(l.filled)
-	}
-}
+// hubsSQL reads each hub of a table once, on SQLite from an index alone.
+const hubsSQL = `SELECT DISTINCT chf FROM `
 
-// fillFrom reads the hubs of a table, until it has all or ctx ends.
-func (l *Ledger) fillFrom(ctx context.Context, table, key string) {
-	last, failing := int64(0), false
-	for more := true; more; {
-		var err error
-		if more, err = l.fill(ctx, table, key, &last); err == nil {
-			failing = false
-			continue
+// Fill reads the hubs that have windows or log entries. It tries until it has all or ctx ends.
+func (l *Ledger) Fill(ctx context.Context) {
+	var windows, entries int64 // the keys up to which both are read
+	for failing := false; ; failing = true {
+		errs := make(chan error)
+		go func() { errs <- l.fill(ctx, "activation", "id", &windows) }()
+		go func() { errs <- l.fill(ctx, "suppression", "seq", &entries) }()
+		err := cmp.Or(<-errs, <-errs)
+		if err == nil {
+			close(l.filled)
+			return
 		}
 		if !failing && ctx.Err() == nil {
-			l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "table", table, "error", err)
+			l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "error", err)
 		}
-		more, failing = true, true
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -154,70 +148,32 @@ func (l *Ledger) fillFrom(ctx context.Context, table, key string) {
 	}
 }
 
-// hubsSQL reads each hub of a table once. SQLite reads only the index of the hubs, which is a
-// twentieth of the table.
-const hubsSQL = `SELECT DISTINCT chf FROM `
-
-// fill adds the hubs of a table, or those of the page after the key last. It reports whether there
-// is another page.
-func (l *Ledger) fill(ctx context.Context, table, key string, last *int64) (more bool, err error) {
-	if l.db.Remote() {
-		n, err := l.addHubs(ctx, table, key, last)
-		return n == fillPage, err
+// fill adds the hubs of a table, across a network those of the rows after the key last.
+func (l *Ledger) fill(ctx context.Context, table, key string, last *int64) (err error) {
+	if !l.db.Remote() {
+		_, err := l.addHubs(l.db.Query(ctx, hubsSQL+table))
+		return err
 	}
-	rows, err := l.db.Query(ctx, hubsSQL+table)
-	if err != nil {
-		return false, err
+	for n := fillPage; n == fillPage && err == nil; {
+		n, err = l.addPage(ctx, table, key, last)
 	}
-	defer rows.Close()
-	some := make([]outage.DeviceID, 0, 256)
-	for rows.Next() {
-		var chf int64
-		if err := rows.Scan(&chf); err != nil {
-			return false, err
-		}
-		if some = append(some, outage.DeviceID(chf)); len(some) == cap(some) {
-			l.addMissing(some)
-			some = some[:0]
-		}
-	}
-	l.addMissing(some)
-	return false, rows.Err()
+	return err
 }
 
-// addMissing adds those of some hubs that are not in the set. It looks for all of them first, since
-// look-ups overlap: the processor waits for several parts of memory at once. That takes a third
-// off the time of fill.
-func (l *Ledger) addMissing(some []outage.DeviceID) {
-	missing := some[:0]
-	for _, chf := range some {
-		if !l.hubs.Has(chf) {
-			missing = append(missing, chf)
-		}
-	}
-	for _, chf := range missing {
-		l.hubs.Add(chf)
-	}
-}
-
-// addHubs adds the hubs of a page of rows after the key last, and sets last to the end of the
-// page.
-func (l *Ledger) addHubs(ctx context.Context, table, key string, last *int64) (n int, err error) {
+// addPage adds the hubs of a page of rows after the key last, and sets last to its end.
+func (l *Ledger) addPage(ctx context.Context, table, key string, last *int64) (n int, err error) {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()
 	rows, err := l.db.Query(ctx, `SELECT `+key+`, chf FROM `+table+` WHERE `+key+` > ? ORDER BY `+key+` LIMIT ?`, *last, fillPage)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for ; rows.Next(); n++ {
-		var chf int64
-		if err := rows.Scan(last, &chf); err != nil {
-			return n, err
-		}
-		l.hubs.Add(outage.DeviceID(chf))
-	}
-	return n, rows.Err()
+	return l.addHubs(rows, err, last)
+}
+
+// addHubs adds the hubs of a query's rows. What is before the hub in a row goes to before.
+func (l *Ledger) addHubs(rows sqldb.Rows, err error, before ...any) (n int, _ error) {
+	add, rest := l.hubs.AddMany()
+	defer rest()
+	var chf int64
+	return sqldb.Each(rows, err, func() { add(outage.DeviceID(chf)) }, append(before, &chf)...)
 }
 
 // Filled is closed when Fill has read all hubs.

@@ -79,6 +79,22 @@ func Scan[T any](rows Rows, err error, one func(Rows, *T) error) (list []T, _ er
 	return list, rows.Err()
 }
 
+// Each scans each row of a query into to, calls f, and closes the rows at the end. It returns how
+// many rows there were. It is for rows that are too many for a list.
+func Each(rows Rows, err error, f func(), to ...any) (n int, _ error) {
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for ; rows.Next(); n++ {
+		if err := rows.Scan(to...); err != nil {
+			return n, err
+		}
+		f()
+	}
+	return n, rows.Err()
+}
+
 // Numbers reads the rows of a query with one number in each.
 func Numbers(rows Rows, err error) ([]int64, error) {
 	return Scan(rows, err, func(rows Rows, v *int64) error { return rows.Scan(v) })
