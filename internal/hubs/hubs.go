@@ -103,12 +103,12 @@ func (t *table) put(place uint64, id outage.DeviceID, hash uint64) {
 }
 
 // each calls f with each hub.
-func (t *table) each(f func(place uint64, id outage.DeviceID)) {
+func (t *table) each(f func(id outage.DeviceID)) {
 	for g := range t.marks {
 		marks := t.marks[g].Load()
-		for p := range uint64(groupSize) {
-			if place := uint64(g)*groupSize + p; marks>>(p*8)&0x80 != 0 {
-				f(place, outage.DeviceID(t.hubs[place].Load()))
+		for p := range groupSize {
+			if marks>>(p*8)&0x80 != 0 {
+				f(outage.DeviceID(t.hubs[g*groupSize+p].Load()))
 			}
 		}
 	}
@@ -117,7 +117,7 @@ func (t *table) each(f func(place uint64, id outage.DeviceID)) {
 // replace replaces the shard's table by one of so many groups, and returns that.
 func (p *shard) replace(groups int) *table {
 	to := newTable(groups)
-	p.table.Load().each(func(_ uint64, id outage.DeviceID) {
+	p.table.Load().each(func(id outage.DeviceID) {
 		hash := spread(id)
 		place, _ := to.find(id, hash)
 		to.put(place, id, hash)
@@ -230,7 +230,7 @@ func (s *Set) All() []int64 {
 	list := make([]int64, 0, s.Len())
 	for i := range s.shards {
 		if t := s.shards[i].table.Load(); t != nil {
-			t.each(func(_ uint64, id outage.DeviceID) { list = append(list, int64(id)) })
+			t.each(func(id outage.DeviceID) { list = append(list, int64(id)) })
 		}
 	}
 	return list
