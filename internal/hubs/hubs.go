@@ -1,8 +1,10 @@
 // Package hubs is a set of hubs in memory. For nearly all hubs that are not in it, it
-// answers from one cache line.
+// answers from one cache line. A look-up never waits. A change waits at most while a
+// thousandth of the set is copied.
 package hubs
 
 import (
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -10,49 +12,129 @@ import (
 )
 
 // Set is a set of hubs. Its zero value is empty. Its methods may be called from any
-// goroutine.
+// goroutine. Has and All take no lock.
 type Set struct {
-	// filter answers for most hubs that are not in the set. The set itself does not fit
-	// into the processor's caches once it has millions of hubs.
-	filter atomic.Pointer[filter]
-	// next is the filter that is being built to replace filter. Nobody waits for it: hubs
-	// that are added meanwhile are added to both.
-	next     atomic.Pointer[filter]
-	building atomic.Bool
-
-	hubs    atomic.Int64 // in the set
-	removed atomic.Int64 // from the set, but not from the filter
-	shards  [64]shard
+	size   atomic.Int64
+	shards [1 << shardBits]shard
 }
 
-// shard is a part of the set. To list one takes a millisecond when the set has millions of
-// hubs.
+// There are so many shards that one has 10,000 hubs if the set has ten million. To copy it
+// then takes less than a millisecond.
+const shardBits = 10
+
+// shard is a part of the set.
 type shard struct {
-	mu   sync.RWMutex // guards hubs
-	hubs map[outage.DeviceID]struct{}
+	mu    sync.Mutex            // held by who changes the shard
+	table atomic.Pointer[table] // nil if there never was a hub
+	// size is how many hubs the table has, and used how many of its places are not free.
+	// Both are guarded by mu.
+	size, used int
 }
 
-// list appends the shard's hubs to a list.
-func (p *shard) list(list []int64) []int64 {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	for id := range p.hubs {
-		list = append(list, int64(id))
+// table is a hash table with open addressing, in groups of eight places. A hub is in the
+// first group from its own on that had a free place when it was added. So a group with a
+// free place ends a search. In a full group, the place of a hub that is removed does not get
+// free again until the table is replaced.
+//
+// Has and All read a table while it is changed. They miss no hub that is there all the time,
+// since no hub is ever moved within a table.
+type table struct {
+	// marks has a word for each group, with a byte for each place: 0 if it is free, removed,
+	// or 0x80 and seven bits of the hub's hash. They are a filter: they answer for nearly all
+	// hubs that are not in the set, and fit into the processor's caches when the hubs, which
+	// take eight times the room, do not.
+	marks []atomic.Uint64
+	hubs  []atomic.Uint64 // eight for each mark
+}
+
+const (
+	groupSize = 8
+	removed   = 1                  // the mark of a place whose hub was removed
+	lowBits   = 0x0101010101010101 // the lowest bit of each byte
+	highBits  = 0x8080808080808080 // the highest
+)
+
+func newTable(groups int) *table {
+	return &table{make([]atomic.Uint64, groups), make([]atomic.Uint64, groups*groupSize)}
+}
+
+// full reports whether so many used places are too many: more than three of four.
+func (t *table) full(used int) bool { return used > len(t.hubs)*3/4 }
+
+// spread is the finalizer of MurmurHash3, which spreads ids that differ in few bits. Its
+// highest bits choose the shard, its lowest the group, and those between the mark.
+func spread(id outage.DeviceID) uint64 {
+	h := uint64(id)
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
+	return h ^ h>>33
+}
+
+// zeros returns the highest bit of each byte that is 0. Above the lowest of them there may be
+// others by mistake.
+func zeros(bytes uint64) uint64 { return (bytes - lowBits) &^ bytes & highBits }
+
+func mark(hash uint64) uint64 { return hash>>40&0x7f | 0x80 }
+
+func (s *Set) shard(hash uint64) *shard { return &s.shards[hash>>(64-shardBits)] }
+
+// find returns the place of a hub, and whether the hub is there. If it is not, the place is
+// the free one for it.
+func (t *table) find(id outage.DeviceID, hash uint64) (place uint64, ok bool) {
+	last := uint64(len(t.marks) - 1)
+	for g := hash & last; ; g = (g + 1) & last {
+		marks := t.marks[g].Load()
+		for like := zeros(marks ^ mark(hash)*lowBits); like != 0; like &= like - 1 {
+			place := g*groupSize + uint64(bits.TrailingZeros64(like)/8)
+			if t.hubs[place].Load() == uint64(id) {
+				return place, true
+			}
+		}
+		if free := zeros(marks); free != 0 {
+			return g*groupSize + uint64(bits.TrailingZeros64(free)/8), false
+		}
 	}
-	return list
 }
 
-func (s *Set) shard(id outage.DeviceID) *shard { return &s.shards[spread(id)>>24&0x3f] }
+// put puts a hub into a free place that find returned.
+func (t *table) put(place uint64, id outage.DeviceID, hash uint64) {
+	t.hubs[place].Store(uint64(id))
+	t.marks[place/groupSize].Or(mark(hash) << (place % groupSize * 8))
+}
+
+// each calls f with each hub.
+func (t *table) each(f func(id outage.DeviceID)) {
+	for g := range t.marks {
+		marks := t.marks[g].Load()
+		for p := range groupSize {
+			if marks>>(p*8)&0x80 != 0 {
+				f(outage.DeviceID(t.hubs[g*groupSize+p].Load()))
+			}
+		}
+	}
+}
+
+// replace replaces the shard's table by one of so many groups, and returns that.
+func (p *shard) replace(groups int) *table {
+	to := newTable(groups)
+	p.table.Load().each(func(id outage.DeviceID) {
+		hash := spread(id)
+		place, _ := to.find(id, hash)
+		to.put(place, id, hash)
+	})
+	p.used = p.size
+	p.table.Store(to)
+	return to
+}
 
 // Has reports whether a hub is in the set.
 func (s *Set) Has(id outage.DeviceID) bool {
-	if f := s.filter.Load(); f == nil || !f.has(id) {
+	hash := spread(id)
+	t := s.shard(hash).table.Load()
+	if t == nil {
 		return false
 	}
-	part := s.shard(id)
-	part.mu.RLock()
-	_, ok := part.hubs[id]
-	part.mu.RUnlock()
+	_, ok := t.find(id, hash)
 	return ok
 }
 
@@ -61,29 +143,85 @@ func (s *Set) Add(id outage.DeviceID) {
 	if id == 0 {
 		return
 	}
-	if s.filter.Load() == nil {
-		s.filter.CompareAndSwap(nil, newFilter(0))
+	hash := spread(id)
+	p := s.shard(hash)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.table.Load()
+	if t == nil {
+		t = newTable(1)
+		p.table.Store(t)
 	}
-	part := s.shard(id)
-	part.mu.Lock()
-	if _, ok := part.hubs[id]; ok {
-		part.mu.Unlock()
+	place, ok := t.find(id, hash)
+	if ok {
 		return
 	}
-	if part.hubs == nil {
-		part.hubs = map[outage.DeviceID]struct{}{}
+	if t.full(p.used + 1) {
+		groups := len(t.marks)
+		if p.size > len(t.hubs)/2 { // most places are not of hubs that were removed
+			groups *= 2
+		}
+		t = p.replace(groups)
+		place, _ = t.find(id, hash)
 	}
-	part.hubs[id] = struct{}{}
-	// The order matters. If next is gone, it has become the filter. If it is not there
-	// yet, rebuild will find the hub in the set.
-	if next := s.next.Load(); next != nil {
-		next.add(id)
+	t.put(place, id, hash)
+	p.size++
+	p.used++
+	s.size.Add(1)
+}
+
+// AddMany returns a function that adds hubs, some hundred at a time, and one that adds the rest of
+// them. One goroutine may call them. They first look which hubs are missing: look-ups overlap,
+// since the processor waits for several parts of memory at once. So they take a third less time
+// than Add.
+func (s *Set) AddMany() (add func(id outage.DeviceID), rest func()) {
+	some := make([]outage.DeviceID, 0, 256)
+	rest = func() {
+		missing := some[:0]
+		for _, id := range some {
+			if !s.Has(id) {
+				missing = append(missing, id)
+			}
+		}
+		for _, id := range missing {
+			s.Add(id)
+		}
+		some = some[:0]
 	}
-	f := s.filter.Load()
-	f.add(id)
-	part.mu.Unlock()
-	if s.hubs.Add(1)+s.removed.Load() > int64(f.capacity()) {
-		s.rebuild()
+	return func(id outage.DeviceID) {
+		if some = append(some, id); len(some) == cap(some) {
+			rest()
+		}
+	}, rest
+}
+
+// Remove removes a hub.
+func (s *Set) Remove(id outage.DeviceID) {
+	hash := spread(id)
+	p := s.shard(hash)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.table.Load()
+	if t == nil {
+		return
+	}
+	place, ok := t.find(id, hash)
+	if !ok {
+		return
+	}
+	marks := &t.marks[place/groupSize]
+	was, shift := marks.Load(), place%groupSize*8
+	now := was &^ (0xff << shift) // the place is free
+	if zeros(was) == 0 {
+		now |= removed << shift
+	} else {
+		p.used--
+	}
+	marks.Store(now)
+	p.size--
+	s.size.Add(-1)
+	if p.size < len(t.hubs)/8 && len(t.marks) > 1 {
+		p.replace(len(t.marks) / 2)
 	}
 }
 
@@ -91,93 +229,12 @@ func (s *Set) Add(id outage.DeviceID) {
 func (s *Set) All() []int64 {
 	list := make([]int64, 0, s.Len())
 	for i := range s.shards {
-		list = s.shards[i].list(list)
+		if t := s.shards[i].table.Load(); t != nil {
+			t.each(func(id outage.DeviceID) { list = append(list, int64(id)) })
+		}
 	}
 	return list
 }
 
-// Remove removes a hub.
-func (s *Set) Remove(id outage.DeviceID) {
-	part := s.shard(id)
-	part.mu.Lock()
-	_, ok := part.hubs[id]
-	delete(part.hubs, id)
-	part.mu.Unlock()
-	if !ok {
-		return
-	}
-	left := s.hubs.Add(-1)
-	if removed := s.removed.Add(1); removed > left && removed > minCapacity {
-		s.rebuild()
-	}
-}
-
-// rebuild starts to build a new filter, with room for twice the hubs, unless one is being
-// built.
-func (s *Set) rebuild() {
-	if !s.building.CompareAndSwap(false, true) {
-		return
-	}
-	go func() {
-		defer s.building.Store(false)
-		removed := s.removed.Load()
-		f := newFilter(2 * s.Len())
-		s.next.Store(f)
-		for i := range s.shards {
-			for _, id := range s.shards[i].list(nil) {
-				f.add(outage.DeviceID(id))
-			}
-		}
-		s.filter.Store(f)
-		s.next.Store(nil)
-		s.removed.Add(-removed)
-	}()
-}
-
 // Len returns how many hubs are in the set.
-func (s *Set) Len() int { return int(s.hubs.Load()) }
-
-// filter is a Bloom filter in blocks of 32 bytes, so that a lookup touches one cache line.
-// Each hub has four bits, one in each word of its block. A full filter has 16 hubs a block,
-// and then says "perhaps" for 1 in 400 hubs that are not in it.
-type filter []block
-
-type block [4]atomic.Uint64
-
-const (
-	blockHubs   = 16
-	minCapacity = 1 << 16
-)
-
-func newFilter(hubs int) *filter {
-	f := make(filter, max(hubs, minCapacity)/blockHubs)
-	return &f
-}
-
-func (f *filter) capacity() int { return len(*f) * blockHubs }
-
-// spread is the finalizer of MurmurHash3, which spreads ids that differ in few bits.
-func spread(id outage.DeviceID) uint64 {
-	h := uint64(id)
-	h = (h ^ h>>33) * 0xff51afd7ed558ccd
-	h = (h ^ h>>33) * 0xc4ceb9fe1a85ec53
-	return h ^ h>>33
-}
-
-// place returns a hub's block, and 24 bits that choose the bits in it.
-func (f *filter) place(id outage.DeviceID) (*block, uint64) {
-	h := spread(id)
-	return &(*f)[h>>32*uint64(len(*f))>>32], h
-}
-
-func (f *filter) has(id outage.DeviceID) bool {
-	b, h := f.place(id)
-	return b[0].Load()>>(h&63)&(b[1].Load()>>(h>>6&63))&(b[2].Load()>>(h>>12&63))&(b[3].Load()>>(h>>18&63))&1 != 0
-}
-
-func (f *filter) add(id outage.DeviceID) {
-	b, h := f.place(id)
-	for i := range b {
-		b[i].Or(1 << (h >> (6 * i) & 63))
-	}
-}
+func (s *Set) Len() int { return int(s.size.Load()) }

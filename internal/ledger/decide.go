@@ -45,10 +45,9 @@ const (
 
 // decideSQL decides a batch of alerts, and logs those that are suppressed: it inserts an entry
 // for each alert whose hub has an open window and that was not decided before, and returns the
-// entries. Its parameter is a JSON array of rows that appendRow writes.
+// entries. Its parameter is a JSON array of rows that appendRow writes, of each alert once.
 //
-// An alert that is in the batch twice gets one entry. Of several open windows, the one that
-// starts first counts. An entry is repeated if its outage is not the first one in its window:
+// Of several open windows, the one that starts first counts. An entry is repeated if its outage is not the first one in its window:
 // so several alerts of the first outage, to several users, are not repeated. If the first
 // outage is in the same batch, repeatedSQL marks the others.
 const decideSQL = `
@@ -57,13 +56,12 @@ WITH alert AS MATERIALIZED (
            CAST(value->>4 AS BIGINT) AS mpxn_valid, value->>5 AS distributor, CAST(value->>6 AS BIGINT) AS outage_start,
            CAST(value->>7 AS BIGINT) AS received_at, CAST(value->>8 AS BIGINT) AS throttled_sequence,
            CAST(value->>9 AS BIGINT) AS throttled_count, value->>10 AS outcome, CAST(value->>11 AS BIGINT) AS tolerance
-    FROM json_each(?)
+    FROM jsonb_each(?)
 ), hit AS (
-    SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at,
-           row_number() OVER (PARTITION BY alert.id, alert.chf, alert.outage_start ORDER BY alert.ord, w.starts_at, w.id) AS pick
-    FROM alert JOIN activation w ON w.chf = alert.chf
-    WHERE w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at
-      AND NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + passed.UnknownStart + `))
+    SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at
+    FROM alert JOIN activation w ON w.id = (SELECT w.id FROM activation w WHERE w.chf = alert.chf
+        AND w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at ORDER BY w.starts_at, w.id LIMIT 1)
+    WHERE NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + passed.UnknownStart + `))
       AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.alert_id = alert.id AND s.chf = alert.chf AND s.outage_start = alert.outage_start)
 )
 INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
@@ -74,7 +72,7 @@ SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVE
     CAST(starts_at - outage_start > tolerance AS INTEGER),
     CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.esme = hit.esme AND s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
         outage_start) AS INTEGER)
-FROM hit WHERE pick = 1
+FROM hit
 RETURNING ` + entryColumns
 
 // repeatedSQL marks the new entries that are repeated in their window, and returns their
@@ -83,18 +81,6 @@ RETURNING ` + entryColumns
 const repeatedSQL = `UPDATE suppression SET repeated = 1 WHERE seq > (SELECT value FROM counter WHERE name = 'suppression') AND repeated = 0 AND outage_start <>
     (SELECT s.outage_start FROM suppression s WHERE s.esme = suppression.esme AND s.activation_id = suppression.activation_id ORDER BY s.seq LIMIT 1)
 RETURNING seq`
-
-// severalOfAHub reports whether any two decisions are on alerts of one hub.
-func severalOfAHub(ds []*decision) bool {
-	if len(ds) < 2 {
-		return false
-	}
-	hubs := make(map[outage.DeviceID]struct{}, len(ds))
-	for _, d := range ds {
-		hubs[d.alert.CHF] = struct{}{}
-	}
-	return len(hubs) < len(ds)
-}
 
 // markRepeated marks the entries whose numbers repeatedSQL returned.
 func markRepeated(list []outage.Entry, seqs []int64) {
@@ -175,13 +161,19 @@ func (l *Ledger) Decide(ctx context.Context, a outage.Alert, outcome outage.Outc
 	return Decision{}, err
 }
 
-// rowsOf returns decideSQL's parameter for some decisions.
-func rowsOf(ds []*decision) string {
+// rowsOf returns decideSQL's parameter for some decisions, and whether several alerts are of one
+// hub.
+func rowsOf(ds []*decision) (text string, several bool) {
 	rows := make([]byte, 0, 256*len(ds))
+	alerts, hubs := make(map[alertKey]bool, len(ds)), make(map[outage.DeviceID]bool, len(ds))
 	for i, d := range ds {
-		rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
+		if key := keyOfAlert(&d.alert); !alerts[key] {
+			several = several || hubs[key.chf]
+			alerts[key], hubs[key.chf] = true, true
+			rows = append(append(rows, "[,"[min(i, 1)]), d.row...)
+		}
 	}
-	return string(append(rows, ']'))
+	return string(append(rows, ']')), several
 }
 
 // writeDecisions decides a batch in a transaction. If all alerts of the last batch were
@@ -235,14 +227,15 @@ func (l *Ledger) decisionsDone(ds []*decision, err error) {
 
 // suppress logs the alerts that are to be suppressed. After the commit, list has their entries.
 func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list *[]outage.Entry) error {
+	rows, several := rowsOf(ds)
 	err := tx.LaterRows(ctx, func(rows sqldb.Rows) (err error) {
 		*list, err = scanEntries(rows, nil)
 		return err
-	}, decideSQL, rowsOf(ds))
+	}, decideSQL, rows)
 	if err != nil {
 		return err
 	}
-	if severalOfAHub(ds) {
+	if several {
 		err := tx.LaterRows(ctx, func(rows sqldb.Rows) error {
 			seqs, err := sqldb.Numbers(rows, nil)
 			markRepeated(*list, seqs)
@@ -257,11 +250,12 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 
 // decideBatch decides all alerts of a batch.
 func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
-	list, err := scanEntries(tx.Query(ctx, decideSQL, rowsOf(ds)))
+	rows, several := rowsOf(ds)
+	list, err := scanEntries(tx.Query(ctx, decideSQL, rows))
 	if err != nil {
 		return err
 	}
-	if len(list) > 1 && severalOfAHub(ds) {
+	if len(list) > 1 && several {
 		seqs, err := sqldb.Numbers(tx.Query(ctx, repeatedSQL))
 		if err != nil {
 			return err

@@ -13,9 +13,9 @@
 //
 // # The set of hubs
 //
-// Nearly every alert is of a hub without a window. A set in memory, behind a Bloom filter,
-// answers for those without the database. It only filters. A hub that is in it by mistake (a
-// false positive) costs a query. If a hub is missing (a false negative), its alerts go forward.
+// Nearly every alert is of a hub without a window. A set in memory answers for those without
+// the database. It only filters. A hub that is in it by mistake (a false positive) costs a
+// query. If a hub is missing (a false negative), its alerts go forward.
 // That cannot happen with a node's own requests: the hub is added before the request is
 // forwarded. It can with requests at other nodes, until Follow has read them.
 //

@@ -13,6 +13,7 @@ const (
 	DecideSQL      = decideSQL
 	RepeatedSQL    = repeatedSQL
 	CountSQL       = countSQL
+	HubsSQL        = hubsSQL
 )
 
 var EntriesQuery = entriesQuery

@@ -48,24 +48,20 @@ func (l *Ledger) follow(ctx context.Context, at *followed) (more bool, err error
 		*at = followed{last: most, rereadTo: most, lastMove: at.lastMove}
 	}
 	if moves > at.lastMove {
-		hubs, err := sqldb.Numbers(l.db.Query(ctx, `SELECT DISTINCT chf FROM activation WHERE moved > ? AND moved <> 0`, at.lastMove))
-		if err != nil {
+		if _, err := l.addHubs(l.db.Query(ctx, `SELECT DISTINCT chf FROM activation WHERE moved > ? AND moved <> 0`, at.lastMove)); err != nil {
 			return false, err
-		}
-		for _, chf := range hubs {
-			l.hubs.Add(outage.DeviceID(chf))
 		}
 		at.lastMove = moves
 	}
 	if most > at.last {
-		n, err := l.addHubs(ctx, "activation", "id", &at.last)
+		n, err := l.addPage(ctx, "activation", "id", &at.last)
 		if err != nil {
 			return false, err
 		}
 		more = n == fillPage
 	}
 	if at.rereadFrom < at.rereadTo {
-		n, err := l.addHubs(ctx, "activation", "id", &at.rereadFrom)
+		n, err := l.addPage(ctx, "activation", "id", &at.rereadFrom)
 		if err != nil {
 			return false, err
 		}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -122,53 +123,62 @@ func (l *Ledger) Load(ctx context.Context) error {
 	return l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&l.followed.last)
 }
 
-// fillPage is how many rows Fill reads at once: a database across a network, or its
-// statement_timeout, may not allow a query over a whole log.
+// fillPage is how many rows are read at once across a network, where a database may not allow a
+// query over a whole log (statement_timeout).
 const fillPage = 10_000
 
-// Fill reads the hubs that have windows or log entries, until it has all or ctx ends. It retries
-// while the database does not answer.
+// hubsSQL reads each hub of a table once, on SQLite from an index alone.
+const hubsSQL = `SELECT DISTINCT chf FROM `
+
+// Fill reads the hubs that have windows or log entries. It tries until it has all or ctx ends.
 func (l *Ledger) Fill(ctx context.Context) {
-	for _, from := range []struct{ table, key string }{{"activation", "id"}, {"suppression", "seq"}} {
-		last, failing := int64(0), false
-		for n := fillPage; n == fillPage; {
-			var err error
-			if n, err = l.addHubs(ctx, from.table, from.key, &last); err == nil {
-				failing = false
-				continue
-			}
-			if !failing && ctx.Err() == nil {
-				l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "error", err)
-			}
-			n, failing = fillPage, true
-			select {
-			case <-time.After(time.Second):
-			case <-ctx.Done():
-				return
-			}
+	var windows, entries int64 // the keys up to which both are read
+	for failing := false; ; failing = true {
+		errs := make(chan error)
+		go func() { errs <- l.fill(ctx, "activation", "id", &windows) }()
+		go func() { errs <- l.fill(ctx, "suppression", "seq", &entries) }()
+		err := cmp.Or(<-errs, <-errs)
+		if err == nil {
+			close(l.filled)
+			return
+		}
+		if !failing && ctx.Err() == nil {
+			l.log.Error("the hubs that have windows cannot be read, the store is asked about every AD1", "error", err)
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return
 		}
 	}
-	close(l.filled)
 }
 
-// addHubs adds the hubs of a page of rows after the key last, and sets last to the end of the
-// page.
-func (l *Ledger) addHubs(ctx context.Context, table, key string, last *int64) (n int, err error) {
+// fill adds the hubs of a table, across a network those of the rows after the key last.
+func (l *Ledger) fill(ctx context.Context, table, key string, last *int64) (err error) {
+	if !l.db.Remote() {
+		_, err := l.addHubs(l.db.Query(ctx, hubsSQL+table))
+		return err
+	}
+	for n := fillPage; n == fillPage && err == nil; {
+		n, err = l.addPage(ctx, table, key, last)
+	}
+	return err
+}
+
+// addPage adds the hubs of a page of rows after the key last, and sets last to its end.
+func (l *Ledger) addPage(ctx context.Context, table, key string, last *int64) (n int, err error) {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()
 	rows, err := l.db.Query(ctx, `SELECT `+key+`, chf FROM `+table+` WHERE `+key+` > ? ORDER BY `+key+` LIMIT ?`, *last, fillPage)
-	if err != nil {
-		return 0, err
-	}
-	defer rows.Close()
-	for ; rows.Next(); n++ {
-		var chf int64
-		if err := rows.Scan(last, &chf); err != nil {
-			return n, err
-		}
-		l.hubs.Add(outage.DeviceID(chf))
-	}
-	return n, rows.Err()
+	return l.addHubs(rows, err, last)
+}
+
+// addHubs adds the hubs of a query's rows. What is before the hub in a row goes to before.
+func (l *Ledger) addHubs(rows sqldb.Rows, err error, before ...any) (n int, _ error) {
+	add, rest := l.hubs.AddMany()
+	defer rest()
+	var chf int64
+	return sqldb.Each(rows, err, func() { add(outage.DeviceID(chf)) }, append(before, &chf)...)
 }
 
 // Filled is closed when Fill has read all hubs.

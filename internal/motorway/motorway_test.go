@@ -382,7 +382,7 @@ func TestMetrics(t *testing.T) {
 
 // BenchmarkDecide measures the decision on an AD1 of a hub without a window, after it was
 // read, with the note that it was forwarded. Only the look into the set of hubs depends on
-// the number of windows: BenchmarkSet in internal/hubs measures that.
+// the number of windows: BenchmarkMiss in internal/hubs measures that.
 func BenchmarkDecide(b *testing.B) {
 	s := newMotorway(b)
 	m, err := duis.Read(ad1(1, theHub, t0))

@@ -105,7 +105,7 @@ const plannerSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config
 
 var (
 	parameter = regexp.MustCompile(`\?(\d*)`)
-	jsonRows  = regexp.MustCompile(`json_each\((\$\d+)\)`)
+	jsonRows  = regexp.MustCompile(`jsonb?_each\((\$\d+)\)`)
 	bound     sync.Map // query → query
 )
 
