@@ -138,7 +138,7 @@ func (s *stage) gets(c net.Conn, want string) {
 // ends reads the end.
 func (s *stage) ends(c net.Conn) {
 	s.Helper()
-	if got, err := io.ReadAll(c); len(got) > 0 || errors.Is(err, context.DeadlineExceeded) {
+	if got, err := io.ReadAll(c); len(got) > 0 || timedOut(err) {
 		s.Fatalf("got %q, %v; want the end", got, err)
 	}
 }
@@ -376,6 +376,20 @@ func TestIdleHops(t *testing.T) {
 		s.gets(hop, passed)
 		s.write(hop, reply)
 		s.gets(sender, replied)
+	}
+}
+
+// TestHopsEnd: a kept connection that is not used is closed.
+func TestHopsEnd(t *testing.T) {
+	s := newStage(t, func(w *Way) { w.Hops().Idle = 50 * time.Millisecond })
+	for range 2 {
+		sender := s.dial()
+		s.write(sender, request)
+		hop := s.accept()
+		s.gets(hop, passed)
+		s.write(hop, reply)
+		s.gets(sender, replied)
+		s.ends(hop)
 	}
 }
 
