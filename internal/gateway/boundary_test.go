@@ -31,6 +31,9 @@ func (w *world) serveReal() map[outage.Direction]*Listener {
 	w.Helper()
 	fronts := map[outage.Direction]*Listener{}
 	for d, h := range map[outage.Direction]http.Handler{outage.South: w.gw.Southbound(), outage.North: w.gw.Northbound()} {
+		if w.slow {
+			h = http.HandlerFunc(h.ServeHTTP)
+		}
 		fronts[d] = w.listen(string(d), h)
 	}
 	return fronts
@@ -365,9 +368,12 @@ func TestAbandonMessages(t *testing.T) {
 
 // TestIdleNextHop: a next hop closes idle connections after some time, and messages
 // come at that moment. None may be lost.
-func TestIdleNextHop(t *testing.T) {
+func TestIdleNextHop(t *testing.T) { bothWays(t, idleNextHop) }
+
+func idleNextHop(t *testing.T, slow bool) {
 	const idle = 400 * time.Millisecond
 	w := startedWorldWith(t, Limits{NextHopIdle: idle / 4})
+	w.slow = slow
 	var arrived atomic.Int64
 	next := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		io.Copy(io.Discard, r.Body)
@@ -402,8 +408,11 @@ func TestIdleNextHop(t *testing.T) {
 
 // TestSentOnce: next hops close connections at any moment. No message arrives twice,
 // and every message that was answered with success has arrived.
-func TestSentOnce(t *testing.T) {
+func TestSentOnce(t *testing.T) { bothWays(t, sentOnce) }
+
+func sentOnce(t *testing.T, slow bool) {
 	w := startedWorld(t)
+	w.slow = slow
 	var mu sync.Mutex
 	arrived := map[string]int{}
 	var n atomic.Int64
