@@ -21,6 +21,7 @@ func TestWrk(t *testing.T) {
 	var mu sync.Mutex
 	var bodies [][]byte
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		time.Sleep(2 * time.Millisecond) // so that wrk does not use up what is stored
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			t.Error(err)
