@@ -406,18 +406,18 @@ func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote
 	}
 	if len(rows) > 0 {
 		text := string(append(rows, ']'))
-		if err := tx.Later(ctx, `INSERT INTO correction (seq, at) SELECT s.seq, max(CAST(value->>1 AS BIGINT)) FROM json_each(?1)
-			JOIN suppression s ON `+corrected+` WHERE s.outcome = ?2 GROUP BY s.seq ORDER BY s.seq`, text, string(outage.Suppressed)); err != nil {
-			return err
-		}
-		if err := tx.Later(ctx, `UPDATE suppression SET outcome = ?2 WHERE outcome = ?3 AND seq IN (SELECT s.seq FROM json_each(?1) JOIN suppression s ON `+corrected+`)`,
-			text, string(outage.Forwarded), string(outage.Suppressed)); err != nil {
+		if err := errors.Join(tx.Later(ctx, addCorrectionsSQL, text, string(outage.Suppressed)), tx.Later(ctx, correctSQL, text, string(outage.Suppressed), string(outage.Forwarded))); err != nil {
 			return err
 		}
 	}
 	return passed.InsertForwarded(ctx, tx, list)
 }
 
-// corrected is the condition that s is the entry of a row of correct. A row without a start is
-// from the journal of an earlier version.
-const corrected = `s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT) AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + passed.UnknownStart + `)`
+// The statements of correct. A LEFT JOIN goes from the rows to the log, whatever the planner thinks
+// of the log's size, if nothing rules out NULL. A row without a start is from an earlier version.
+const (
+	suppressedRows = `json_each(?1) LEFT JOIN suppression s ON s.alert_id = value->>0 AND s.chf = CAST(value->>2 AS BIGINT)
+		AND CAST(value->>3 AS BIGINT) IN (s.outage_start, ` + passed.UnknownStart + `) WHERE coalesce(s.outcome, '') = ?2`
+	addCorrectionsSQL = `INSERT INTO correction (seq, at) SELECT s.seq, max(CAST(value->>1 AS BIGINT)) FROM ` + suppressedRows + ` GROUP BY s.seq ORDER BY s.seq`
+	correctSQL        = `UPDATE suppression SET outcome = ?3 WHERE seq IN (SELECT coalesce(s.seq, 0) FROM ` + suppressedRows + `)`
+)

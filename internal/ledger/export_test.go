@@ -12,6 +12,8 @@ const (
 	HousekeepBatch = housekeepBatch
 	DecideSQL      = decideSQL
 	RepeatedSQL    = repeatedSQL
+	AddSQL         = addCorrectionsSQL
+	CorrectSQL     = correctSQL
 	CountSQL       = countSQL
 	HubsSQL        = hubsSQL
 )

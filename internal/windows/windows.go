@@ -92,10 +92,14 @@ const reasonSQL = `SELECT ` + activationColumns + ` FROM activation WHERE id IN 
 		SELECT id FROM (SELECT id FROM activation l WHERE l.chf = h.chf ORDER BY l.received_at DESC LIMIT 50) AS latest
 		UNION SELECT id FROM (SELECT id FROM activation e WHERE e.chf = h.chf AND e.standing = 1 ORDER BY e.ends_at DESC LIMIT 50) AS last))`
 
+// KnownSQL finds those of some hubs that have an activation or a log entry. PostgreSQL may answer
+// EXISTS with a hash of the whole table; a value it looks up.
+const KnownSQL = `SELECT h.chf FROM (SELECT DISTINCT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h
+	WHERE coalesce((SELECT 1 FROM activation a WHERE a.chf = h.chf LIMIT 1), (SELECT 1 FROM suppression s WHERE s.chf = h.chf LIMIT 1), 0) = 1`
+
 // Known returns those of some hubs that have an activation or a log entry.
 func Known(ctx context.Context, q sqldb.Querier, hubs []int64) ([]int64, error) {
-	return sqldb.Numbers(q.Query(ctx, `SELECT h.chf FROM (SELECT DISTINCT CAST(value->>0 AS BIGINT) AS chf FROM json_each(?)) AS h
-		WHERE EXISTS (SELECT 1 FROM activation a WHERE a.chf = h.chf) OR EXISTS (SELECT 1 FROM suppression s WHERE s.chf = h.chf)`, sqldb.Column(hubs)))
+	return sqldb.Numbers(q.Query(ctx, KnownSQL, sqldb.Column(hubs)))
 }
 
 // OfHubs returns the activations of some hubs that explain why alerts are not suppressed, by
