@@ -26,9 +26,8 @@ func TestWrk(t *testing.T) {
 			t.Error(err)
 		}
 		mu.Lock()
+		defer mu.Unlock()
 		bodies = append(bodies, body)
-		mu.Unlock()
-		time.Sleep(3 * time.Millisecond) // 64 connections then send fewer messages than are stored
 	}))
 	defer server.Close()
 	host := server.Listener.Addr().String()
