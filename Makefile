@@ -21,18 +21,19 @@ generate:
 	go test ./internal/outage -run '^TestReasons$$' -update
 	go test ./cmd/quell -run '^TestGenerated$$' -update
 
-# Measure quell beside other proxies, and write docs/performance.md. make bench ROWS="1 3"
-# measures these rows only; FLAGS="-scale 0.1" and others: see "scripts/bench.sh -h".
+# Measure quell beside other proxies, and write docs/performance.md. As root on Debian or
+# Ubuntu it installs what is missing. make bench ROWS="1 3" measures these rows only. make
+# bench FLAGS=-h lists the flags.
 bench:
 	scripts/bench.sh $(FLAGS) $(ROWS)
 
-# The most important of it in two minutes. It writes nothing.
+# The most important rows in less than two minutes. It writes no file.
 bench-quick:
 	scripts/bench.sh -quick $(FLAGS) $(ROWS)
 
-# The benchmarks of the packages, beside those of another revision on the same machine.
-# make benchmarks BASE=origin/main PACKAGES="./internal/hubs ./internal/duis". In the
-# environment, BENCH says which of them, COUNT how often, TIME how long.
+# The Go benchmarks of packages. With a BASE also those of that revision, in turn, and
+# benchstat compares both: make benchmarks BASE=origin/main PACKAGES=./internal/hubs. In
+# the environment, BENCH says which of them, COUNT how often, TIME how long.
 benchmarks:
 	scripts/benchmarks.sh "$(BASE)" $(PACKAGES)
 

@@ -54,16 +54,9 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 		defer n.Stop(n.End)
 		nodes, addrs = append(nodes, n), append(addrs, n.Addr)
 	}
-	began := time.Now()
-	if err := h.OpenWindows(nodes[0], 0, windows); err != nil {
+	if err := h.openEverywhere(nodes, windows); err != nil {
 		return err
 	}
-	for _, n := range nodes {
-		if err := n.Knows(h.Ctx, windows); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("%s: %s windows were opened in %v\n", name, page.Thousands(int64(windows)), time.Since(began).Round(time.Second))
 
 	// Even numbers are false alerts, odd ones genuine. Each has its number as its path. With
 	// an odd number of hubs, the even numbers reach all of them.
@@ -98,30 +91,13 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 	for _, n := range nodes {
 		n.Stop(syscall.SIGTERM)
 	}
-	logged, err := suppressionLog(nodes[0], p)
+	lost, err := h.lost(all, skip, nodes[0], p)
 	if err != nil {
 		return err
 	}
-	next, err := os.Open(h.Up.Log)
+	stopped, err := falseStopped(main)
 	if err != nil {
 		return err
-	}
-	defer next.Close()
-	if _, err := next.Seek(skip, io.SeekStart); err != nil {
-		return err
-	}
-	lost, err := account(all, next, bytes.NewReader(logged))
-	if err != nil {
-		return err
-	}
-	stopped := 0 // of the false ones
-	for i, suppressed := range main.Suppressed {
-		if suppressed {
-			if (main.From+int64(i))%2 != 0 {
-				return fmt.Errorf("genuine alert %d was suppressed", load.Number(main.From+int64(i)))
-			}
-			stopped++
-		}
 	}
 	doubtful := main.Total/2 - stopped
 	half, whole := slices.Max(o.memory[:len(o.memory)/2+1]), slices.Max(o.memory)
@@ -152,6 +128,53 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 		fmt.Sprintf("at %s/s%s: latest %v, lost %d, forwarded in doubt %d, memory grew by %.0f %% in the second half", page.Thousands(int64(rate)), share, o.late.Round(time.Millisecond), lost, doubtful, 100*(float64(whole)/float64(half)-1)),
 		o.late <= time.Second && lost == 0 && doubtful <= main.Total/200 && flat && rate == aimed)
 	return nil
+}
+
+// openEverywhere opens windows at the first of some nodes, and waits until all know them.
+func (h *harness) openEverywhere(nodes []*rig.Node, windows int) error {
+	began := time.Now()
+	if err := h.OpenWindows(nodes[0], 0, windows); err != nil {
+		return err
+	}
+	for _, n := range nodes {
+		if err := n.Knows(h.Ctx, windows); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%s windows were opened in %v\n", page.Thousands(int64(windows)), time.Since(began).Round(time.Second))
+	return nil
+}
+
+// falseStopped returns how many false alerts of a campaign were suppressed. It fails if a
+// genuine one was.
+func falseStopped(l *load.Loop) (stopped int, err error) {
+	for i, suppressed := range l.Suppressed {
+		if suppressed {
+			if n := l.From + int64(i); n%2 != 0 {
+				return 0, fmt.Errorf("genuine alert %d was suppressed", load.Number(n))
+			}
+			stopped++
+		}
+	}
+	return stopped, nil
+}
+
+// lost returns how many messages are not where they should be: see account. The next hop's
+// log is read from skip on.
+func (h *harness) lost(sent []*load.Loop, skip int64, n *rig.Node, p *rig.Postgres) (int, error) {
+	suppressed, err := suppressionLog(n, p)
+	if err != nil {
+		return 0, err
+	}
+	next, err := os.Open(h.Up.Log)
+	if err != nil {
+		return 0, err
+	}
+	defer next.Close()
+	if _, err := next.Seek(skip, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return account(sent, next, bytes.NewReader(suppressed))
 }
 
 // logged returns how long the next hop's log is.

@@ -121,20 +121,17 @@ func (h *harness) passed() error {
 				if round == 0 { // to warm up
 					d = time.Second
 				}
-				var b0, o0, b1, o1 float64
-				if isQuell {
-					if b0, o0, err = t.quell.Allocated(); err != nil {
-						return err
-					}
+				b0, o0, err := t.quell.Allocated()
+				if err != nil {
+					return err
 				}
 				us, n, err := h.Measure(c, m, d)
 				if err != nil {
 					return err
 				}
-				if isQuell {
-					if b1, o1, err = t.quell.Allocated(); err != nil {
-						return err
-					}
+				b1, o1, err := t.quell.Allocated()
+				if err != nil {
+					return err
 				}
 				if round == 0 {
 					continue

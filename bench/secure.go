@@ -42,41 +42,12 @@ func (h *harness) secure() error {
 	if err := h.OpenWindows(quell, 0, windows); err != nil {
 		return err
 	}
-	ca, err := os.ReadFile(filepath.Join(h.Dir, "ca.crt"))
-	if err != nil {
-		return err
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(ca)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
-
 	passed, err := s.Sign(load.PowerOutage(load.Elsewhere, 1_000_000))
 	if err != nil {
 		return err
 	}
-	// An AD1 of a hub with a window is suppressed if its signature is right, and passes if not.
-	right, _, err := s.SignEach(load.PowerOutage(0, windows), h.Numbers(1), 1)
-	if err != nil {
+	if err := h.checkSecure(s, nginx, &quell.Candidate, passed, windows); err != nil {
 		return err
-	}
-	wrong, err := s.Sign(load.PowerOutage(0, windows))
-	if err != nil {
-		return err
-	}
-	for _, check := range []struct {
-		c        *rig.Candidate
-		message  []byte
-		decision string
-	}{
-		{nginx, passed.At(h.Numbers(1)), ""},
-		{&quell.Candidate, passed.At(h.Numbers(1)), "forwarded"},
-		{&quell.Candidate, right, "suppressed"},
-		{&quell.Candidate, wrong.At(h.Numbers(1)), "forwarded"},
-	} {
-		decision, reason, err := rig.Verdict(check.c, check.message, client)
-		if err != nil || decision != check.decision {
-			return fmt.Errorf("%s says %q (%s), want %q: %v", check.c.Name, decision, reason, check.decision, err)
-		}
 	}
 
 	// Each message with a right signature can be sent once: enough for all rounds.
@@ -107,24 +78,12 @@ func (h *harness) secure() error {
 		if round == 0 {
 			continue
 		}
-		before, err := quell.Metrics()
+		us, n, err := h.measureVerified(quell, load.StoredIn(stored, size, (round-1)*perRound, quell.Addr), each)
 		if err != nil {
 			return err
 		}
-		script := load.StoredIn(stored, size, (round-1)*perRound, quell.Addr)
-		us, n, err := h.MeasureScript(&quell.Candidate, script, each)
-		if err != nil {
-			return err
-		}
-		if n > int64(perRound) {
+		if n > perRound {
 			return fmt.Errorf("%d messages were sent, and %d were prepared", n, perRound)
-		}
-		after, err := quell.Metrics()
-		if err != nil {
-			return err
-		}
-		if got := decided(after, "suppressed") - decided(before, "suppressed"); got < float64(n) {
-			return fmt.Errorf("quell suppressed %.0f of %d alerts with right signatures", got, n)
 		}
 		verified = append(verified, us)
 	}
@@ -139,4 +98,61 @@ func (h *harness) secure() error {
 	h.set("secure", text)
 	h.doc.Aim("9", "TLS on both sides, signatures verified where they count", "nginx with TLS on both sides", "at most 1.5 times", ratio.String(), ratio.Median() <= 1.5)
 	return nil
+}
+
+// checkSecure makes sure that both proxies pass a signed AD1 of a hub without a window on, and
+// that quell suppresses one of a hub with a window if its signature is right, and only then.
+func (h *harness) checkSecure(s *load.Signer, nginx, quell *rig.Candidate, passed *load.Message, windows uint32) error {
+	ca, err := os.ReadFile(filepath.Join(h.Dir, "ca.crt"))
+	if err != nil {
+		return err
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ca)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	right, _, err := s.SignEach(load.PowerOutage(0, windows), h.Numbers(1), 1)
+	if err != nil {
+		return err
+	}
+	wrong, err := s.Sign(load.PowerOutage(0, windows))
+	if err != nil {
+		return err
+	}
+	for _, check := range []struct {
+		c        *rig.Candidate
+		message  []byte
+		decision string
+	}{
+		{nginx, passed.At(h.Numbers(1)), ""},
+		{quell, passed.At(h.Numbers(1)), "forwarded"},
+		{quell, right, "suppressed"},
+		{quell, wrong.At(h.Numbers(1)), "forwarded"},
+	} {
+		decision, reason, err := rig.Verdict(check.c, check.message, client)
+		if err != nil || decision != check.decision {
+			return fmt.Errorf("%s says %q (%s), want %q: %v", check.c.Name, decision, reason, check.decision, err)
+		}
+	}
+	return nil
+}
+
+// measureVerified measures alerts with right signatures, of hubs with a window. It fails
+// unless quell suppresses them all.
+func (h *harness) measureVerified(quell *rig.Node, script string, d time.Duration) (micros float64, messages int64, err error) {
+	before, err := quell.Metrics()
+	if err != nil {
+		return 0, 0, err
+	}
+	micros, messages, err = h.MeasureScript(&quell.Candidate, script, d)
+	if err != nil {
+		return 0, 0, err
+	}
+	after, err := quell.Metrics()
+	if err != nil {
+		return 0, 0, err
+	}
+	if got := decided(after, "suppressed") - decided(before, "suppressed"); got < float64(messages) {
+		return 0, 0, fmt.Errorf("quell suppressed %.0f of %d alerts with right signatures", got, messages)
+	}
+	return micros, messages, nil
 }

@@ -3,12 +3,12 @@
 # as origin/main, it runs those of that revision too, in turn with these, and compares both
 # with benchstat. Figures of two machines, or of two days, cannot be compared.
 # COUNT is how often each runs (6), TIME how long or how many times (go test -benchtime),
-# BENCH which (go test -bench).
+# BENCH which (go test -bench). What needs minutes to prepare is left out.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 base=${1:-}
 packages=("${@:2}")
-[[ ${#packages[@]} -gt 0 ]] || packages=(./internal/duis ./internal/hubs ./internal/motorway ./internal/gateway ./internal/ledger ./internal/xmldsig)
+[[ ${#packages[@]} -gt 0 ]] || packages=(./internal/duis ./internal/hubs ./internal/motorway ./internal/gateway ./internal/ledger ./internal/passed ./internal/xmldsig)
 
 work=$(mktemp -d)
 clean() {
@@ -31,7 +31,7 @@ build() {
 measure() {
 	local program=$work/$2-${3//[.\/]/_}
 	[[ -x $program ]] || return 0
-	(cd "$1/$3" && "$program" -test.run '^$' -test.bench "${BENCH:-.}" -test.benchmem -test.benchtime "${TIME:-200ms}") | tee -a "$work/$2.txt"
+	(cd "$1/$3" && "$program" -test.short -test.run '^$' -test.bench "${BENCH:-.}" -test.benchmem -test.benchtime "${TIME:-200ms}") | tee -a "$work/$2.txt"
 }
 
 build . now

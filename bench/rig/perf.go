@@ -38,7 +38,7 @@ var parts = []part{
 	{"sockets: the kernel and package net", []string{"kernel", "internal/poll.", "net.(*"}},
 	{"the decision: ledger, hubs, notes, metrics", []string{"quell/internal/ledger.", "quell/internal/hubs.", "quell/internal/passed.", "quell/internal/motorway.", "quell/internal/windows.", "prometheus."}},
 	{"net/http's client and ReverseProxy", []string{"net/http.(*Transport)", "net/http.(*persistConn)", "net/http/httputil.", "net/http.(*Request).write", "net/http.ReadResponse"}},
-	{"quell's own HTTP", []string{"quell/internal/fastpath."}},
+	{"the fast path", []string{"quell/internal/fastpath."}},
 	{"net/http's server, and the gateway", []string{"net/http.", "quell/internal/gateway."}},
 	{"anything else", []string{""}},
 }

@@ -425,8 +425,8 @@ type Config struct {
 
 		// How long a node remembers that an AD1 passed because its hub had no window. If
 		// the same alert is sent again within this time, it passes too, even if a
-		// window of its hub is open by then. A note takes 12 bytes in the store, and
-		// about 17 in memory. More than 0.
+		// window of its hub is open by then. A note takes 12 to 29 bytes in the store,
+		// and about 17 in memory. More than 0.
 		// Default: 7d.
 		KeepNotes Duration `yaml:"keep_notes" reload:"live" nodes:"same"`
 

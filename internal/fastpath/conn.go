@@ -317,7 +317,7 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 		case c.socket.look() == gone:
 			return 0, ErrSenderGone
 		case c.now.Sub(began) > c.way.AnswerStart:
-			return 0, ErrAnswer
+			return 0, errAnswer
 		}
 	}
 }

@@ -2,9 +2,9 @@
 // transport cost ten times what the decision costs.
 //
 // The common form is an HTTP/1.1 POST of XML, with a body of known length that is not long,
-// and an answer of the same kind: head.go has the grammar. Head and body are read into one
-// buffer, decided on, and written to the next hop in one piece; so is the answer. Lines that
-// belong to one connection are left out, everything else stays as it came.
+// and an answer with such a body: head.go has the grammar. A message is read into one buffer,
+// decided on, and written to the next hop in one piece. Its answer is read and written in the
+// same way. Header lines that are for one connection are left out. All else stays as it came.
 //
 // Anything else goes to net/http, which does what it would have done without this package:
 //
@@ -18,8 +18,8 @@
 // connection is used again, a look at its socket shows whether the next hop has ended it, or
 // has sent something that nobody asked for.
 //
-// Timers cost more than they bring here. Each connection has one goroutine. While that waits
-// for an answer it wakes up now and then, and looks at what may have changed: whether the
+// Each connection has one goroutine, and a message has no timer of its own. While the
+// goroutine waits for an answer it wakes up every second or two. Then it looks whether the
 // sender is still there, and whether the next hop has taken too long.
 package fastpath
 
@@ -48,7 +48,7 @@ type Way struct {
 	// Hops returns the connections to the next hop that messages go to now; nil if only
 	// net/http can reach it.
 	Hops func() *Hops
-	// Decide decides on a message. It sets what follows from that in the message.
+	// Decide decides on a message, and sets its Passage, Next and Lines.
 	Decide func(*Message)
 	// Answered is called when the next hop has answered, before the sender gets the answer.
 	Answered func(m *Message, status int)
@@ -92,8 +92,8 @@ var (
 	ErrSenderGone = errors.New("the sender has hung up")
 )
 
-// ErrAnswer says that a next hop did not answer in time. It is a timeout.
-var ErrAnswer error = answerTimeout{}
+// errAnswer says that a next hop did not answer in time. It is a timeout.
+var errAnswer error = answerTimeout{}
 
 type answerTimeout struct{}
 
@@ -101,8 +101,8 @@ func (answerTimeout) Error() string   { return "the next hop did not start its a
 func (answerTimeout) Timeout() bool   { return true }
 func (answerTimeout) Temporary() bool { return true }
 
-// Serve serves connections of senders in the background, until accept fails. Its error is
-// returned. secure is nil without TLS.
+// Serve accepts connections of senders, and serves each in a goroutine, until accepting fails.
+// It returns that error. secure is nil without TLS.
 func (w *Way) Serve(l *listener.Limiter, secure *tls.Config) error {
 	w.serving.Add(1)
 	defer w.serving.Done()
@@ -135,7 +135,7 @@ func (w *Way) Serve(l *listener.Limiter, secure *tls.Config) error {
 	}
 }
 
-// leave says that a connection is served by the way no more.
+// leave says that the way no longer serves a connection.
 func (w *Way) leave(c *conn) {
 	w.mu.Lock()
 	delete(w.conns, c)

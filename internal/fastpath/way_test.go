@@ -307,7 +307,7 @@ func TestNoAnswer(t *testing.T) {
 	hop := s.accept()
 	s.gets(hop, passed)
 	s.gets(sender, "HTTP/1.1 502 ")
-	if err := <-s.failed; err != ErrAnswer || !timedOut(err) {
+	if err := <-s.failed; err != errAnswer || !timedOut(err) {
 		t.Errorf("got %v", err)
 	}
 	s.ends(hop)

@@ -1,6 +1,7 @@
 // Package gateway is the motorway over HTTP: two reverse proxies, one southbound and
 // one northbound. They forward messages with body, path, query and status unchanged.
-// Hop-by-hop headers belong to each hop.
+// Hop-by-hop headers belong to each hop. Messages of the common form take the fast path
+// (package fastpath), all others net/http; both decide by the same functions.
 //
 // A northbound answer has the decision in the headers Quell-Decision and Quell-Reason.
 // If the next hop fails, the sender gets 502, or 504 after a time-out, so that it sends

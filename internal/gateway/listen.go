@@ -54,8 +54,8 @@ type Listener struct {
 	limiter *listener.Limiter
 	door    *channel.Door // nil without TLS
 
-	// Messages of the common form go by the fast path, all others by Server. Both are nil
-	// for the console.
+	// fast serves messages of the common form. All others go through slow to Server. Both
+	// are nil for the console.
 	fast *fastpath.Way
 	slow *fastpath.Slow
 }

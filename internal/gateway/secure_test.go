@@ -46,7 +46,7 @@ func get(c *http.Client, url string) (status, version int, err error) {
 	return res.StatusCode, res.ProtoMajor, err
 }
 
-// post sends a message of the common form, which does not go by net/http.
+// post sends a message of the common form, which takes the fast path.
 func post(c *http.Client, url string) (status, version int, err error) {
 	res, err := c.Post(url, "application/xml", strings.NewReader("<a/>"))
 	if err != nil {

@@ -47,9 +47,9 @@ const (
 // for each alert whose hub has an open window and that was not decided before, and returns the
 // entries. Its parameter is a JSON array of rows that appendRow writes, of each alert once.
 //
-// Of several open windows, the one that starts first counts. An entry is repeated if its outage is not the first one in its window:
-// so several alerts of the first outage, to several users, are not repeated. If the first
-// outage is in the same batch, repeatedSQL marks the others.
+// Of several open windows, the one that starts first counts. An entry is repeated if its outage
+// is not the first one in its window: so several alerts of the first outage, to several users,
+// are not repeated. If the first outage is in the same batch, repeatedSQL marks the others.
 const decideSQL = `
 WITH alert AS MATERIALIZED (
     SELECT key AS ord, value->>0 AS id, value->>1 AS code, CAST(value->>2 AS BIGINT) AS chf, value->>3 AS mpxn,

@@ -7,17 +7,17 @@
 // returns what it inserted. So nothing is suppressed without its entry, and no sender gets an
 // answer before the commit. Sequence numbers come from a counter row that changes in the same
 // transaction: they have no gaps, and rise in the order of commits. An alert that was decided
-// before gets the same decision, from its entry or from the note (package passed) that it went forward. The
-// rules are in package outage. decideSQL repeats two of them, whether a window is
+// before gets the same decision, from its entry or from the note (package passed) that it went
+// forward. The rules are in package outage. decideSQL repeats two of them, whether a window is
 // open and which of several counts; a test checks that they agree.
 //
 // # The set of hubs
 //
 // Nearly every alert is of a hub without a window. A set in memory answers for those without
 // the database. It only filters. A hub that is in it by mistake (a false positive) costs a
-// query. If a hub is missing (a false negative), its alerts go forward.
-// That cannot happen with a node's own requests: the hub is added before the request is
-// forwarded. It can with requests at other nodes, until Follow has read them.
+// query. If a hub is missing (a false negative), its alerts go forward. That cannot happen with
+// a node's own requests: the hub is added before the request is forwarded. It can with requests
+// at other nodes, until Follow has read them.
 //
 // # The journal
 //

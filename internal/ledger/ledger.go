@@ -107,8 +107,8 @@ func (l *Ledger) loadRecord(r record) {
 	}
 }
 
-// Load reads the first notes, the switch, and the id of the last request. The writer calls it when the schema is
-// up to date, before anything else.
+// Load reads the first notes of passed alerts, the switch, and the id of the last request. The
+// writer calls it when the schema is up to date, before anything else.
 func (l *Ledger) Load(ctx context.Context) error {
 	ctx, cancel := l.db.Bounded(ctx)
 	defer cancel()

@@ -8,9 +8,9 @@
 // the first, which is always safe.
 //
 // The notes are in memory, in a hash table of 4,096 shards that grow one by one. Of answers from
-// it. What Add notes waits for a tenth of a second, and then one row of the table passed has all
-// that came meanwhile. So a note costs no statement of its own, at any rate. If the process is
-// killed, what came within that time is lost.
+// it. What Add notes waits for a tenth of a second, and is then written together with all that
+// came meanwhile, as one row of the table passed, or a few. So a note needs no statement of its
+// own, at any rate. If the process is killed, what was not committed by then is lost.
 //
 // The leader's housekeeping merges small rows, and deletes those whose alerts were all received
 // before a limit (the setting keep_notes). Each node removes such notes from its memory.
@@ -29,8 +29,8 @@
 //
 // A node that passes an alert may not know yet that another node has a window of its hub, and has
 // logged the alert as suppressed. So notes keep the alerts' ids until they are written. The
-// transaction finds out which hubs have requests or entries. Those notes also go to Options.Left,
-// which corrects the entries.
+// transaction that writes them finds out which hubs have requests or entries. The notes of these
+// also go to Options.Left, which corrects the entries.
 //
 // # The table forwarded
 //
@@ -41,7 +41,8 @@
 //
 //   - In memory there are MaxNotes at most. Then the oldest quarter of a shard goes.
 //   - While the database does not answer, notes go to Options.Keep, which puts them into the node's
-//     journal. While that cannot be written either, a million notes wait in memory.
+//     journal. While that cannot be written either, up to a million notes wait in memory; 100,000
+//     if several nodes share the database, since those have ids.
 //   - What is lost is counted and logged. A note that is lost changes something only if its hub's
 //     meter is activated before the same alert is sent again.
 package passed

@@ -15,8 +15,8 @@ const deleteBatch = 250
 type Run = func(change func(ctx context.Context, tx sqldb.Tx) (gone int, err error)) (gone int, err error)
 
 // Housekeep deletes the notes of alerts that passed and were received before an instant, and
-// merges what is left. It returns how many rows of the table forwarded it has
-// deleted. Only one caller at a time may call it.
+// merges the rows of the others. It returns how many rows of the table forwarded it has deleted.
+// Only one caller at a time may call it.
 func (n *Notes) Housekeep(ctx context.Context, before time.Time, run Run) (deleted int, err error) {
 	if deleted, err = n.deleteForwarded(ctx, before, run); err != nil {
 		return deleted, err

@@ -18,8 +18,8 @@ const (
 	flushEvery = 100 * time.Millisecond
 	// maxBatch is how many notes one transaction writes.
 	maxBatch = 16 * rowNotes
-	// maxWaiting bounds the notes that wait in memory while they can be written nowhere: 12 MB,
-	// or 20 MB with their ids.
+	// maxWaiting bounds the notes that wait in memory while they can be written nowhere: 12 MB.
+	// maxWithIDs bounds them if several nodes share the database: 20 MB.
 	maxWaiting = 1 << 20
 	maxWithIDs = 100_000
 	// complainEvery is how often the log says that notes were lost.
@@ -98,8 +98,8 @@ func New(db *sqldb.DB, opts Options) *Notes {
 	return n
 }
 
-// Add notes an alert. It does not wait: the note counts on this node at once, and is written
-// within a second. It allocates nothing for each note, unless several nodes share the database.
+// Add notes an alert. It does not wait: the note counts on this node at once, and goes to the
+// database's writer a tenth of a second later. It allocates nothing for each note, unless several nodes share the database.
 func (n *Notes) Add(id []byte, chf outage.DeviceID, start, received time.Time, reason outage.Reason) {
 	key, f := Key(id, chf, start), newFact(received, reason)
 	gone := n.set.add(key, f)
@@ -191,15 +191,7 @@ func (n *Notes) Run(ctx context.Context) {
 // take returns the next batch; nil if nothing waits, or another batch is being written and this
 // is not the end.
 func (n *Notes) take() *batch {
-	n.mu.Lock()
-	lost := 0
-	if n.lost > 0 && time.Since(n.complained) >= complainEvery {
-		lost, n.lost, n.complained = n.lost, 0, time.Now()
-	}
-	n.mu.Unlock()
-	if lost > 0 {
-		n.opts.Log.Error("notes of forwarded alerts were lost, their retries may be decided again", "alerts", lost)
-	}
+	n.reportLost()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.waiting.size() == 0 || n.writing && !n.ending {
@@ -213,6 +205,19 @@ func (n *Notes) take() *batch {
 	return front
 }
 
+// reportLost logs how many notes were lost, unless it did so just now.
+func (n *Notes) reportLost() {
+	n.mu.Lock()
+	lost := 0
+	if n.lost > 0 && time.Since(n.complained) >= complainEvery {
+		lost, n.lost, n.complained = n.lost, 0, time.Now()
+	}
+	n.mu.Unlock()
+	if lost > 0 {
+		n.opts.Log.Error("notes of forwarded alerts were lost, their retries may be decided again", "alerts", lost)
+	}
+}
+
 // hand hands a batch to the writer.
 func (n *Notes) hand(b *batch) {
 	if b != nil && !n.lane.Add(b) {
@@ -220,8 +225,8 @@ func (n *Notes) hand(b *batch) {
 	}
 }
 
-// write writes batches in a transaction. Also the notes that are left: until those are dealt with,
-// other nodes forward a retry by them.
+// write writes batches in a transaction, with the notes that go to Options.Left later: until that
+// has dealt with them, other nodes need them to forward a retry.
 func (n *Notes) write(ctx context.Context, tx sqldb.Tx, list []*batch) error {
 	for _, b := range list {
 		if len(b.list) > 0 {
@@ -300,8 +305,8 @@ func (n *Notes) IsLoaded() bool {
 	}
 }
 
-// LoadFirst reads the first rows that the database has: if that are all, Loaded is closed. If it
-// fails, Load tries again.
+// LoadFirst reads the first rows that the database has. If there are no more, Loaded is closed. If
+// it fails, Load tries again.
 func (n *Notes) LoadFirst(ctx context.Context) {
 	if more, err := n.Follow(ctx); err == nil && !more && !n.IsLoaded() {
 		close(n.loaded)

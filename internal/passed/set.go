@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// MaxNotes is how many notes a node has in memory at most, in 280 MB. Then a quarter goes, the
-// oldest first.
+// MaxNotes is how many notes a node has in memory at most, in 280 MB. When a shard has its part of
+// them, the oldest quarter of the shard goes.
 const MaxNotes = 1 << 24
 
 const (
@@ -17,9 +17,9 @@ const (
 	leastCap = 16
 )
 
-// set is a hash table of notes, in shards that are locked and grow one by one: so nobody waits
-// for more than one of them, which holds a four thousandth of the notes. The tables have no pointers,
-// and the garbage collector does not look into them.
+// set is a hash table of notes, in shards that are locked and grow one by one. So nobody waits for
+// more than one shard, which has a four thousandth of the notes. The tables have no pointers: the
+// garbage collector does not look into them.
 type set struct {
 	seed   uint64 // odd; at random, so that nobody can choose keys that meet in one place
 	shards [shards]shard

@@ -5,8 +5,8 @@
 // background, the database's writer opens the database, brings its schema up to date, and plays
 // the journal. It retries until all that has worked. Until then the database is not available,
 // so alerts go forward. Then the set of hubs is filled. Until that is done any hub may have a
-// window, so the database is asked about each AD1. Until the notes of passed alerts are read,
-// beside it, nothing is suppressed.
+// window, so the database is asked about each AD1. At the same time the notes of passed alerts
+// are read. Until that is done nothing is suppressed.
 //
 // The package also has the schema, in the folder migrations: all tables of all packages.
 package store
