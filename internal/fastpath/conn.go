@@ -170,9 +170,7 @@ func (c *conn) exchange() bool {
 	if hops == nil || w.Admit != nil && !w.Admit(c.under, &c.tls) || !c.limiter.TryMessage() {
 		return c.hand(nil)
 	}
-	keep := c.pass(hops)
-	c.limiter.EndMessage()
-	if !keep {
+	if !c.pass(hops) {
 		return false
 	}
 	c.release()
@@ -216,9 +214,10 @@ func (c *conn) gather() bool {
 	}
 }
 
-// pass decides on a message, and passes it on. It returns false if the connection is over, or
-// was handed over.
+// pass decides on a message, passes it on, and gives its place back. It returns false if the
+// connection is over, or was handed over.
 func (c *conn) pass(hops *Hops) bool {
+	defer c.limiter.EndMessage() // also after a panic
 	w, m := c.way, &c.m
 	m.Body, m.Lines = c.in[c.head.size:], m.Lines[:0]
 	w.Decide(m)
