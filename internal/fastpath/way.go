@@ -106,7 +106,7 @@ func (answerTimeout) Temporary() bool { return true }
 func (w *Way) Serve(l *listener.Limiter, secure *tls.Config) error {
 	w.serving.Add(1)
 	defer w.serving.Done()
-	defer context.AfterFunc(w.Ended, w.abandon)()
+	context.AfterFunc(w.Ended, w.abandon) // also when the listener is closed by then
 	for wait := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {

@@ -568,3 +568,49 @@ func TestRetired(t *testing.T) {
 	s.write(hops[1], reply)
 	s.ends(hops[1])
 }
+
+// TestPanicsTakeNoPlace: messages that make the code panic take no place from others.
+func TestPanicsTakeNoPlace(t *testing.T) {
+	var bad atomic.Int64
+	const most = 100 // messages at once
+	s := newStage(t, func(w *Way) {
+		decide := w.Decide
+		w.Decide = func(m *Message) {
+			if bad.Add(1) <= most {
+				panic("ouch")
+			}
+			decide(m)
+		}
+	})
+	for range most {
+		sender := s.dial()
+		s.write(sender, request)
+		s.ends(sender)
+		<-s.panics
+	}
+	sender := s.dial()
+	s.write(sender, request)
+	hop := s.accept()
+	s.gets(hop, passed)
+	s.write(hop, reply)
+	s.gets(sender, replied)
+}
+
+// TestAbandonAtStop: messages are given up at once also when the listener is closed.
+func TestAbandonAtStop(t *testing.T) {
+	s := newStage(t, nil)
+	sender := s.dial()
+	s.write(sender, request)
+	hop := s.accept()
+	s.gets(hop, passed)
+	s.limiter.Close()
+	s.Stop()
+	time.Sleep(100 * time.Millisecond) // until Serve has returned
+	began := time.Now()
+	s.ended()
+	<-s.failed
+	if took := time.Since(began); took > wakeUp/2 {
+		t.Errorf("it took %v", took)
+	}
+	s.gets(sender, "HTTP/1.1 502 ")
+}
