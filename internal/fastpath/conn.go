@@ -173,6 +173,10 @@ func (c *conn) exchange() bool {
 	if !c.pass(hops) {
 		return false
 	}
+	if next := c.in[c.head.size+c.head.body:]; len(next) > 0 && !w.stopping.Load() {
+		c.in = next
+		return c.hand(nil)
+	}
 	c.release()
 	c.under.SetIdle(c.now)
 	if !c.state.CompareAndSwap(busy, idle) || w.stopping.Load() && c.state.CompareAndSwap(idle, busy) {
@@ -313,12 +317,29 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 			return 0, context.Cause(c.way.Ended)
 		case !timedOut(err):
 			return 0, err
-		case c.socket.look() == gone:
+		case c.senderGone():
 			return 0, ErrSenderGone
 		case c.now.Sub(began) > c.way.AnswerStart:
 			return 0, ErrAnswer
 		}
 	}
+}
+
+// closeWait is how long a record of TLS may take to come whole.
+const closeWait = 10 * time.Millisecond
+
+// senderGone reports whether the sender has ended the connection. With TLS, the end begins with
+// a record, so what came is read. If it is the start of the next message, it stays in c.in.
+func (c *conn) senderGone() bool {
+	saw := c.socket.look()
+	if saw != data || c.secure == nil || len(c.in) == cap(c.in) {
+		return saw == gone
+	}
+	c.until = time.Time{}
+	c.under.SetReadDeadline(time.Now().Add(closeWait))
+	n, err := c.net.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	return n == 0 && !timedOut(err)
 }
 
 // errUnusual says that net/http must read an answer.
