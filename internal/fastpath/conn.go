@@ -249,12 +249,12 @@ func (c *conn) pass(hops *Hops) bool {
 		h.SetReadDeadline(time.Time{})
 		return c.hand(&Begun{Passage: m.Passage, Sent: &sent{Conn: h.Conn, answer: append([]byte(nil), answer[:n]...), asked: make(chan struct{})}})
 	case err != nil:
-		h.Close()
+		h.end()
 		return c.fail(err)
 	}
 	whole := c.answer.size + c.answer.body
 	if c.answer.close || n > whole {
-		h.Close()
+		h.end()
 	} else {
 		hops.put(h, c.now) // at once, so that the sender's next message finds it
 	}
@@ -288,7 +288,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 		if _, err = h.Write(b); err == nil {
 			return h, nil
 		}
-		h.Close()
+		h.end()
 		if !used || second || h.under.Wrote() != before {
 			return nil, err
 		}

@@ -173,7 +173,7 @@ func (w *Way) Stop() {
 	for _, c := range w.all() {
 		switch {
 		case c.state.CompareAndSwap(idle, closed):
-			c.net.Close()
+			c.under.SetReadDeadline(time.Unix(1, 0)) // its own goroutine closes it, which takes time with TLS
 		case c.state.Load() == fresh:
 			c.under.SetReadDeadline(c.since.Add(freshWait))
 		}
@@ -201,7 +201,7 @@ func (w *Way) Close() {
 	w.stopping.Store(true)
 	for _, c := range w.all() {
 		c.state.Store(closed)
-		c.net.Close()
+		c.under.Close() // not TLS, whose end can take long
 		if h := c.waits.Load(); h != nil {
 			h.SetReadDeadline(time.Unix(1, 0))
 		}

@@ -614,3 +614,71 @@ func TestAbandonAtStop(t *testing.T) {
 	}
 	s.gets(sender, "HTTP/1.1 502 ")
 }
+
+// clogged takes no byte while it is.
+type clogged struct {
+	*net.TCPConn
+	is    atomic.Bool
+	until chan struct{}
+}
+
+func (c *clogged) Write(b []byte) (int, error) {
+	if c.is.Load() {
+		<-c.until
+	}
+	return c.TCPConn.Write(b)
+}
+
+// TestEndWaitsForNobody: with TLS, the end of a connection is written. If a next hop does not take
+// it, no message waits for that.
+func TestEndWaitsForNobody(t *testing.T) {
+	ca, err := devca.New("authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Pair(devca.Request{Name: "hop", SANs: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hops *Hops
+	dialed := make(chan *clogged, 10)
+	until := make(chan struct{})
+	defer close(until)
+	s := newStage(t, func(w *Way) {
+		hops = w.Hops()
+		dial := hops.Dial
+		hops.Dial = func(ctx context.Context) (net.Conn, *listener.Conn, error) {
+			_, plain, err := dial(ctx)
+			if err != nil {
+				return nil, nil, err
+			}
+			c := &clogged{TCPConn: plain.Conn.(*net.TCPConn), until: until}
+			under := listener.NewConn(c, long)
+			dialed <- c
+			return tls.Client(under, &tls.Config{InsecureSkipVerify: true}), under, nil // the test looks at bytes, not at names
+		}
+	})
+	sender := s.dial()
+	exchange := func() (hop net.Conn) {
+		s.write(sender, request)
+		hop = tls.Server(s.accept(), &tls.Config{Certificates: []tls.Certificate{cert}})
+		s.gets(hop, passed)
+		s.write(hop, reply)
+		s.gets(sender, replied)
+		return hop
+	}
+	sender.SetDeadline(time.Now().Add(long / 2))
+	hop := exchange()
+	(<-dialed).is.Store(true)
+	s.write(hop, reply) // unasked, so the connection is not used again
+	time.Sleep(10 * time.Millisecond)
+	exchange()
+	(<-dialed).is.Store(true)
+	retired := make(chan struct{})
+	go func() { hops.Retire(); close(retired) }()
+	select {
+	case <-retired:
+	case <-time.After(long / 2):
+		t.Error("Retire waits")
+	}
+}
