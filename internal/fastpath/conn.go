@@ -298,7 +298,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 // receive reads the next hop's answer, which is in b then. The error is errUnusual if it is
 // not of the common form, or comes in pieces.
 func (c *conn) receive(h *hop, b []byte) (n int, err error) {
-	began := c.now // when the message came: to decide takes little time
+	var began time.Time // when the next hop was first found silent: until then no clock is read
 	for wait := min(wakeUp, c.way.AnswerStart/4); ; wait = restWait {
 		k, err := h.readBy(b[n:], c.now, wait)
 		c.now = time.Now()
@@ -311,6 +311,9 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 				return n, errUnusual
 			}
 			continue
+		}
+		if began.IsZero() {
+			began = c.now
 		}
 		switch {
 		case c.way.Ended.Err() != nil:
@@ -369,7 +372,8 @@ func (c *conn) ownAnswer(status int, text string) []byte {
 	b = append(b, ' ')
 	b = append(b, http.StatusText(status)...)
 	b = append(b, "\r\nDate: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	c.now = time.Now() // to decide, or to connect to the next hop, may have taken long
+	b = c.now.UTC().AppendFormat(b, http.TimeFormat)
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(text)), 10)
 	b = append(b, "\r\n"...)

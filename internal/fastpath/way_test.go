@@ -682,3 +682,28 @@ func TestEndWaitsForNobody(t *testing.T) {
 		t.Error("Retire waits")
 	}
 }
+
+// TestSlowDecision: what a decision takes is not taken from the next hop's time.
+func TestSlowDecision(t *testing.T) {
+	const limit = 400 * time.Millisecond
+	s := newStage(t, func(w *Way) {
+		w.AnswerStart = limit
+		decide := w.Decide
+		w.Decide = func(m *Message) {
+			time.Sleep(2 * limit)
+			decide(m)
+		}
+	})
+	sender := s.dial()
+	var hop net.Conn
+	for range 2 {
+		s.write(sender, request)
+		if hop == nil {
+			hop = s.accept()
+		}
+		s.gets(hop, passed)
+		time.Sleep(limit / 2)
+		s.write(hop, reply)
+		s.gets(sender, replied)
+	}
+}
