@@ -170,10 +170,12 @@ func (c *conn) exchange() bool {
 	if hops == nil || w.Admit != nil && !w.Admit(c.under, &c.tls) || !c.limiter.TryMessage() {
 		return c.hand(nil)
 	}
-	keep := c.pass(hops)
-	c.limiter.EndMessage()
-	if !keep {
+	if !c.pass(hops) {
 		return false
+	}
+	if next := c.in[c.head.size+c.head.body:]; len(next) > 0 && !w.stopping.Load() {
+		c.in = next
+		return c.hand(nil)
 	}
 	c.release()
 	c.under.SetIdle(c.now)
@@ -216,9 +218,10 @@ func (c *conn) gather() bool {
 	}
 }
 
-// pass decides on a message, and passes it on. It returns false if the connection is over, or
-// was handed over.
+// pass decides on a message, passes it on, and gives its place back. It returns false if the
+// connection is over, or was handed over.
 func (c *conn) pass(hops *Hops) bool {
+	defer c.limiter.EndMessage() // also after a panic
 	w, m := c.way, &c.m
 	m.Body, m.Lines = c.in[c.head.size:], m.Lines[:0]
 	w.Decide(m)
@@ -246,12 +249,12 @@ func (c *conn) pass(hops *Hops) bool {
 		h.SetReadDeadline(time.Time{})
 		return c.hand(&Begun{Passage: m.Passage, Sent: &sent{Conn: h.Conn, answer: append([]byte(nil), answer[:n]...), asked: make(chan struct{})}})
 	case err != nil:
-		h.Close()
+		h.end()
 		return c.fail(err)
 	}
 	whole := c.answer.size + c.answer.body
 	if c.answer.close || n > whole {
-		h.Close()
+		h.end()
 	} else {
 		hops.put(h, c.now) // at once, so that the sender's next message finds it
 	}
@@ -285,7 +288,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 		if _, err = h.Write(b); err == nil {
 			return h, nil
 		}
-		h.Close()
+		h.end()
 		if !used || second || h.under.Wrote() != before {
 			return nil, err
 		}
@@ -295,7 +298,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 // receive reads the next hop's answer, which is in b then. The error is errUnusual if it is
 // not of the common form, or comes in pieces.
 func (c *conn) receive(h *hop, b []byte) (n int, err error) {
-	began := c.now // when the message came: to decide takes little time
+	var began time.Time // when the next hop was first found silent: until then no clock is read
 	for wait := min(wakeUp, c.way.AnswerStart/4); ; wait = restWait {
 		k, err := h.readBy(b[n:], c.now, wait)
 		c.now = time.Now()
@@ -309,17 +312,37 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 			}
 			continue
 		}
+		if began.IsZero() {
+			began = c.now
+		}
 		switch {
 		case c.way.Ended.Err() != nil:
 			return 0, context.Cause(c.way.Ended)
 		case !timedOut(err):
 			return 0, err
-		case c.socket.look() == gone:
+		case c.senderGone():
 			return 0, ErrSenderGone
 		case c.now.Sub(began) > c.way.AnswerStart:
 			return 0, errAnswer
 		}
 	}
+}
+
+// closeWait is how long a record of TLS may take to come whole.
+const closeWait = 10 * time.Millisecond
+
+// senderGone reports whether the sender has ended the connection. With TLS, the end begins with
+// a record, so what came is read. If it is the start of the next message, it stays in c.in.
+func (c *conn) senderGone() bool {
+	saw := c.socket.look()
+	if saw != data || c.secure == nil || len(c.in) == cap(c.in) {
+		return saw == gone
+	}
+	c.until = time.Time{}
+	c.under.SetReadDeadline(time.Now().Add(closeWait))
+	n, err := c.net.Read(c.in[len(c.in):cap(c.in)])
+	c.in = c.in[:len(c.in)+n]
+	return n == 0 && !timedOut(err)
 }
 
 // errUnusual says that net/http must read an answer.
@@ -349,7 +372,8 @@ func (c *conn) ownAnswer(status int, text string) []byte {
 	b = append(b, ' ')
 	b = append(b, http.StatusText(status)...)
 	b = append(b, "\r\nDate: "...)
-	b = time.Now().UTC().AppendFormat(b, http.TimeFormat)
+	c.now = time.Now() // to decide, or to connect to the next hop, may have taken long
+	b = c.now.UTC().AppendFormat(b, http.TimeFormat)
 	b = append(b, "\r\nContent-Length: "...)
 	b = strconv.AppendInt(b, int64(len(text)), 10)
 	b = append(b, "\r\n"...)

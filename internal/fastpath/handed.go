@@ -26,6 +26,7 @@ type Begun struct {
 }
 
 // Take returns the message that is already decided; nil the second time, or if there is none.
+// Whoever refuses a connection, or its first request, takes it too: what was decided must end.
 func (h *Handed) Take() *Begun { return h.begun.Swap(nil) }
 
 func (h *Handed) Read(b []byte) (int, error) {
@@ -118,12 +119,14 @@ func NewSlow(l net.Listener) *Slow {
 	return &Slow{Listener: l, conns: make(chan net.Conn), closed: make(chan struct{})}
 }
 
-// Give gives a connection to whoever calls Accept. After Close it is closed.
-func (s *Slow) Give(c net.Conn) {
+// Give gives a connection to whoever calls Accept. After Close it closes it, and returns false.
+func (s *Slow) Give(c net.Conn) bool {
 	select {
 	case s.conns <- c:
+		return true
 	case <-s.closed:
 		c.Close()
+		return false
 	}
 }
 

@@ -168,7 +168,7 @@ func (h *head) readLine(name, value []byte, line span) bool {
 			return ok
 		}
 		if is(name, "quell-reason") && h.isAnswer {
-			return h.drop(line) // only quell itself says this
+			return false // northbound, only quell itself may say this
 		}
 	case len("Content-Length"): // and Quell-Decision
 		if is(name, "content-length") {
@@ -178,7 +178,7 @@ func (h *head) readLine(name, value []byte, line span) bool {
 			return ok
 		}
 		if is(name, "quell-decision") && h.isAnswer {
-			return h.drop(line)
+			return false
 		}
 	case len("Content-Encoding"):
 		return h.isAnswer || !is(name, "content-encoding")

@@ -91,12 +91,22 @@ func TestLines(t *testing.T) {
 	if got, want := string(h.appendLines(nil, request)), "Host:  h \r\nX-a: 1\r\nX-A: 2\r\nContent-Length: 3\r\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	answer := []byte(ok + "Quell-Decision: forwarded\r\nContent-Length: 0\r\nquell-reason: x\r\nConnection: close\r\nServer: a\r\n\r\n")
+	answer := []byte(ok + "Keep-Alive: 5\r\nContent-Length: 0\r\nConnection: close\r\nServer: a\r\n\r\n")
 	if s := h.readAnswer(answer); s != complete || !h.close {
 		t.Fatal(s, h.close)
 	}
 	if got, want := string(h.appendLines(nil, answer)), "Content-Length: 0\r\nServer: a\r\n"; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// TestOwnLines: net/http must decide whether a next hop may say what quell says.
+func TestOwnLines(t *testing.T) {
+	for _, line := range []string{"Quell-Decision: forwarded", "quell-reason: x"} {
+		var h head
+		if s := h.readAnswer([]byte(ok + line + "\r\nContent-Length: 0\r\n\r\n")); s != unusual {
+			t.Errorf("%s: %d", line, s)
+		}
 	}
 }
 
@@ -118,7 +128,7 @@ func isSteady(t *testing.T, b []byte, read func([]byte) state) {
 // hopByHop are the headers that are not passed on.
 func hopByHop(h http.Header) http.Header {
 	h = h.Clone()
-	for _, name := range []string{"Connection", "Keep-Alive", "Quell-Decision", "Quell-Reason"} {
+	for _, name := range []string{"Connection", "Keep-Alive"} {
 		h.Del(name)
 	}
 	return h
@@ -184,7 +194,7 @@ func checkRequest(t *testing.T, b []byte) bool {
 // FuzzAnswer does the same for answers.
 func FuzzAnswer(f *testing.F) {
 	f.Add([]byte(ok + "Content-Length: 3\r\n\r\nabc"))
-	f.Add([]byte("HTTP/1.1 204 x\r\nConnection: close\r\nQuell-Reason: y\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 204 x\r\nConnection: close\r\nX: y\r\n\r\n"))
 	f.Fuzz(func(t *testing.T, b []byte) { checkAnswer(t, b) })
 }
 

@@ -40,6 +40,16 @@ type hop struct {
 	one   [1]byte
 }
 
+// end closes the connection. With TLS, the end is written, which can take as long as any Write: so
+// that happens in the background.
+func (h *hop) end() {
+	if _, secure := h.Conn.(*tls.Conn); secure {
+		go h.Close()
+	} else {
+		h.Close()
+	}
+}
+
 // holdsMore reports whether TLS has read more than was asked for: no socket shows that.
 func (h *hop) holdsMore() bool {
 	if _, secure := h.Conn.(*tls.Conn); !secure {
@@ -62,7 +72,7 @@ func (s *Hops) get(ctx context.Context, now time.Time, fresh bool) (h *hop, used
 		if now.Sub(h.since) < s.Idle && h.look() == silent && !h.holdsMore() {
 			return h, true, nil
 		}
-		h.Close()
+		h.end()
 	}
 	c, under, err := s.Dial(ctx)
 	if err != nil {
@@ -94,7 +104,7 @@ func (s *Hops) put(h *hop, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.retired || len(s.kept) >= s.Most {
-		h.Close()
+		h.end()
 		return
 	}
 	s.kept = append(s.kept, h)
@@ -111,7 +121,7 @@ func (s *Hops) closeOld() {
 	defer s.mu.Unlock()
 	n := 0
 	for ; n < len(s.kept) && now.Sub(s.kept[n].since) >= s.Idle; n++ {
-		s.kept[n].Close()
+		s.kept[n].end()
 	}
 	s.kept = slices.Delete(s.kept, 0, n)
 	if s.sweeping = len(s.kept) > 0; s.sweeping {
@@ -126,7 +136,7 @@ func (s *Hops) Retire() {
 	defer s.mu.Unlock()
 	s.retired = true
 	for _, h := range s.kept {
-		h.Close()
+		h.end()
 	}
 	s.kept = nil
 }

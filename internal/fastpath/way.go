@@ -106,7 +106,7 @@ func (answerTimeout) Temporary() bool { return true }
 func (w *Way) Serve(l *listener.Limiter, secure *tls.Config) error {
 	w.serving.Add(1)
 	defer w.serving.Done()
-	defer context.AfterFunc(w.Ended, w.abandon)()
+	context.AfterFunc(w.Ended, w.abandon) // also when the listener is closed by then
 	for wait := time.Duration(0); ; {
 		c, err := l.Accept()
 		if err != nil {
@@ -173,7 +173,7 @@ func (w *Way) Stop() {
 	for _, c := range w.all() {
 		switch {
 		case c.state.CompareAndSwap(idle, closed):
-			c.net.Close()
+			c.under.SetReadDeadline(time.Unix(1, 0)) // its own goroutine closes it, which takes time with TLS
 		case c.state.Load() == fresh:
 			c.under.SetReadDeadline(c.since.Add(freshWait))
 		}
@@ -201,7 +201,7 @@ func (w *Way) Close() {
 	w.stopping.Store(true)
 	for _, c := range w.all() {
 		c.state.Store(closed)
-		c.net.Close()
+		c.under.Close() // not TLS, whose end can take long
 		if h := c.waits.Load(); h != nil {
 			h.SetReadDeadline(time.Unix(1, 0))
 		}

@@ -568,3 +568,142 @@ func TestRetired(t *testing.T) {
 	s.write(hops[1], reply)
 	s.ends(hops[1])
 }
+
+// TestPanicsTakeNoPlace: messages that make the code panic take no place from others.
+func TestPanicsTakeNoPlace(t *testing.T) {
+	var bad atomic.Int64
+	const most = 100 // messages at once
+	s := newStage(t, func(w *Way) {
+		decide := w.Decide
+		w.Decide = func(m *Message) {
+			if bad.Add(1) <= most {
+				panic("ouch")
+			}
+			decide(m)
+		}
+	})
+	for range most {
+		sender := s.dial()
+		s.write(sender, request)
+		s.ends(sender)
+		<-s.panics
+	}
+	sender := s.dial()
+	s.write(sender, request)
+	hop := s.accept()
+	s.gets(hop, passed)
+	s.write(hop, reply)
+	s.gets(sender, replied)
+}
+
+// TestAbandonAtStop: messages are given up at once also when the listener is closed.
+func TestAbandonAtStop(t *testing.T) {
+	s := newStage(t, nil)
+	sender := s.dial()
+	s.write(sender, request)
+	hop := s.accept()
+	s.gets(hop, passed)
+	s.limiter.Close()
+	s.Stop()
+	time.Sleep(100 * time.Millisecond) // until Serve has returned
+	began := time.Now()
+	s.ended()
+	<-s.failed
+	if took := time.Since(began); took > wakeUp/2 {
+		t.Errorf("it took %v", took)
+	}
+	s.gets(sender, "HTTP/1.1 502 ")
+}
+
+// clogged takes no byte while it is.
+type clogged struct {
+	*net.TCPConn
+	is    atomic.Bool
+	until chan struct{}
+}
+
+func (c *clogged) Write(b []byte) (int, error) {
+	if c.is.Load() {
+		<-c.until
+	}
+	return c.TCPConn.Write(b)
+}
+
+// TestEndWaitsForNobody: with TLS, the end of a connection is written. If a next hop does not take
+// it, no message waits for that.
+func TestEndWaitsForNobody(t *testing.T) {
+	ca, err := devca.New("authority")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := ca.Pair(devca.Request{Name: "hop", SANs: []string{"127.0.0.1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hops *Hops
+	dialed := make(chan *clogged, 10)
+	until := make(chan struct{})
+	defer close(until)
+	s := newStage(t, func(w *Way) {
+		hops = w.Hops()
+		dial := hops.Dial
+		hops.Dial = func(ctx context.Context) (net.Conn, *listener.Conn, error) {
+			_, plain, err := dial(ctx)
+			if err != nil {
+				return nil, nil, err
+			}
+			c := &clogged{TCPConn: plain.Conn.(*net.TCPConn), until: until}
+			under := listener.NewConn(c, long)
+			dialed <- c
+			return tls.Client(under, &tls.Config{InsecureSkipVerify: true}), under, nil // the test looks at bytes, not at names
+		}
+	})
+	sender := s.dial()
+	exchange := func() (hop net.Conn) {
+		s.write(sender, request)
+		hop = tls.Server(s.accept(), &tls.Config{Certificates: []tls.Certificate{cert}})
+		s.gets(hop, passed)
+		s.write(hop, reply)
+		s.gets(sender, replied)
+		return hop
+	}
+	sender.SetDeadline(time.Now().Add(long / 2))
+	hop := exchange()
+	(<-dialed).is.Store(true)
+	s.write(hop, reply) // unasked, so the connection is not used again
+	time.Sleep(10 * time.Millisecond)
+	exchange()
+	(<-dialed).is.Store(true)
+	retired := make(chan struct{})
+	go func() { hops.Retire(); close(retired) }()
+	select {
+	case <-retired:
+	case <-time.After(long / 2):
+		t.Error("Retire waits")
+	}
+}
+
+// TestSlowDecision: what a decision takes is not taken from the next hop's time.
+func TestSlowDecision(t *testing.T) {
+	const limit = 400 * time.Millisecond
+	s := newStage(t, func(w *Way) {
+		w.AnswerStart = limit
+		decide := w.Decide
+		w.Decide = func(m *Message) {
+			time.Sleep(2 * limit)
+			decide(m)
+		}
+	})
+	sender := s.dial()
+	var hop net.Conn
+	for range 2 {
+		s.write(sender, request)
+		if hop == nil {
+			hop = s.accept()
+		}
+		s.gets(hop, passed)
+		time.Sleep(limit / 2)
+		s.write(hop, reply)
+		s.gets(sender, replied)
+	}
+}

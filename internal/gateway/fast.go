@@ -20,7 +20,11 @@ import (
 func (g *Gateway) fastWay(d *way, made *Listener) *fastpath.Way {
 	f := &fastpath.Way{
 		Header: g.limits.Header, KeepAlive: g.limits.KeepAlive, AnswerStart: g.limits.AnswerStart, Ended: g.ended,
-		Slow: made.slow.Give,
+		Slow: func(c net.Conn) {
+			if !made.slow.Give(c) {
+				g.drop(d.hop, fastpath.HandedOf(c))
+			}
+		},
 		Hops: func() *fastpath.Hops {
 			if c := d.hop.carrier.Load(); c.fault != nil || c.streams.http2.Load() {
 				return nil
@@ -124,6 +128,38 @@ func begunOf(r *http.Request) *fastpath.Begun {
 		return nil
 	}
 	return h.Take()
+}
+
+// drop ends a message that the fast path has decided, if net/http did not take it: its sender was
+// refused meanwhile, or the listener closed. An 11.3 among them has no window.
+func (g *Gateway) drop(hop *nextHop, h *fastpath.Handed) {
+	if h == nil {
+		return
+	}
+	begun := h.Take()
+	if begun == nil {
+		return
+	}
+	d := motorway.Refused // not sent
+	if begun.Sent != nil {
+		begun.Sent.Close()
+		d = motorway.InDoubt
+	}
+	g.m.Answered(context.WithoutCancel(g.ended), &begun.Passage, d, nil)
+	g.notDelivered(hop, &begun.Passage, errDropped, errDropped)
+}
+
+// errDropped is why a message was dropped.
+var errDropped = errors.New("its connection was closed before net/http had it")
+
+// dropping drops the message of a request that next has not taken. Otherwise the next request on
+// the connection would get its decision, and its answer.
+func (g *Gateway) dropping(hop *nextHop, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h, _ := r.Context().Value(handedKey{}).(*fastpath.Handed)
+		defer g.drop(hop, h)
+		next.ServeHTTP(w, r)
+	})
 }
 
 // roundTripSent returns the answer to a message that was sent.

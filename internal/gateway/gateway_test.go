@@ -350,6 +350,26 @@ func TestOwnHeadersOfTheNextHop(t *testing.T) {
 	}
 }
 
+// TestOwnHeadersSouthbound: also by the fast path, quell takes nothing from a southbound answer.
+func TestOwnHeadersSouthbound(t *testing.T) {
+	bothWays(t, func(t *testing.T, slow bool) {
+		w := startedWorldBy(t, func(w *world) { w.slow = slow })
+		next := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+			rw.Header().Set("Quell-Decision", "suppressed")
+			rw.Header().Set("Quell-Reason", "window-open")
+		}))
+		t.Cleanup(next.Close)
+		u, _ := url.Parse(next.URL)
+		w.gw.SetNextHops(u, u)
+		for range 2 {
+			r := w.mustSend(outage.South, xmlPost("<a/>"))
+			if r.header.Get(DecisionHeader) != "suppressed" || r.header.Get(ReasonHeader) != "window-open" {
+				t.Errorf("got %v", r.header)
+			}
+		}
+	})
+}
+
 // TestNextHopWithPath: the path of a next hop's URL comes before the path of each
 // message.
 func TestNextHopWithPath(t *testing.T) {

@@ -134,6 +134,13 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 	if d, ok := h.(*way); ok {
 		made.slow = fastpath.NewSlow(made.limiter)
 		made.fast = g.fastWay(d, made)
+		srv.Handler = g.dropping(d.hop, srv.Handler)
+		state := srv.ConnState
+		srv.ConnState = func(c net.Conn, to http.ConnState) {
+			if state(c, to); to == http.StateClosed {
+				g.drop(d.hop, fastpath.HandedOf(c)) // if there was no request
+			}
+		}
 		if secure != nil {
 			srv.TLSConfig.NextProtos = []string{"h2"} // net/http asks here whether it is to speak HTTP/2
 		}

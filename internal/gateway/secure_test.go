@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -567,5 +568,71 @@ func TestHandshakesCount(t *testing.T) {
 		if _, err := io.ReadAll(c); errors.Is(err, context.DeadlineExceeded) {
 			t.Error("it stays open")
 		}
+	}
+}
+
+// TestSenderHangsUpTLS: with TLS, the end of a sender's connection begins with a message of TLS.
+func TestSenderHangsUpTLS(t *testing.T) {
+	w := startedWorld(t)
+	ca := newAuthority(t, "authority")
+	here, gone := make(chan struct{}), make(chan struct{})
+	next := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		close(here)
+		<-r.Context().Done()
+		close(gone)
+	}))
+	t.Cleanup(next.Close)
+	u, _ := url.Parse(next.URL)
+	w.gw.SetNextHops(u, u)
+	l := w.listenTLS(outage.North, &ListenerTLS{Source: ca.source("quell"), Need: true})
+	c, err := tls.Dial("tcp", l.addr(), ca.clientConfig(ca.pair(devca.Request{Name: "a"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	alertOf(1, 1, w.now()).write(c)
+	<-here
+	c.Close()
+	select {
+	case <-gone:
+	case <-time.After(10 * time.Second):
+		t.Error("the next hop still works for a sender that is gone")
+		next.CloseClientConnections()
+	}
+}
+
+// TestNextMessageEarly: with TLS, the next message comes while the first one waits for its answer,
+// in pieces. Both pass, in order.
+func TestNextMessageEarly(t *testing.T) {
+	w := startedWorld(t)
+	ca := newAuthority(t, "authority")
+	hop := w.hops[outage.North]
+	hop.set(answer{hold: true}, false)
+	l := w.listenTLS(outage.North, &ListenerTLS{Source: ca.source("quell"), Need: true})
+	c, err := tls.Dial("tcp", l.addr(), ca.clientConfig(ca.pair(devca.Request{Name: "a"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	alertOf(1, 1, w.now()).write(c)
+	w.eventually("the first message is at the next hop", func() bool { return len(hop.seen(0)) == 1 })
+	var second bytes.Buffer
+	alertOf(2, 2, w.now()).write(&second)
+	c.Write(second.Next(1))
+	time.Sleep(2500 * time.Millisecond) // until the fast path has looked at the sender
+	c.Write(second.Next(9))
+	hop.set(answer{status: 201}, false)
+	hop.releaseAll()
+	c.Write(second.Bytes())
+	in := bufio.NewReader(c)
+	for _, want := range []int{503, 201} {
+		res, err := http.ReadResponse(in, nil)
+		if err != nil || res.StatusCode != want {
+			t.Fatalf("got %+v, %v; want %d", res, err, want)
+		}
+		io.Copy(io.Discard, res.Body)
+	}
+	if list := hop.seen(0); len(list) != 2 || list[1].message.Outage.CHF != hubID(2) {
+		t.Errorf("the next hop got %+v", list)
 	}
 }

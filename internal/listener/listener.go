@@ -248,7 +248,7 @@ func (c *Conn) Write(b []byte) (written int, err error) {
 // Wrote returns how many bytes were written.
 func (c *Conn) Wrote() int64 { return c.wrote.Load() }
 
-// SetWriteDeadline is until when the next Write must end. Later ones have the usual limit.
+// SetWriteDeadline is for a Write that is under way. The next one has the usual limit.
 func (c *Conn) SetWriteDeadline(t time.Time) error {
 	c.until.Store(0)
 	return c.Conn.SetWriteDeadline(t)
