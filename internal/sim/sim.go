@@ -44,7 +44,7 @@ type Result struct {
 
 const (
 	// tries is how often a campaign is run at most, until the machine is fast enough.
-	tries = 3
+	tries = 6
 	// setupTime is the time until the future-dated windows start. They start at a full
 	// second, so up to a second less.
 	setupTime = 3 * time.Second
