@@ -28,6 +28,7 @@ var errHangs = errors.New("the writer hangs")
 type Queue struct {
 	out     io.Writer
 	limit   int
+	rest    time.Duration // after each write
 	changed func(err error, lost uint64)
 	done    chan struct{} // closed when nothing more will be written
 	hurry   chan struct{} // has a value if Flush waits for the lines that are waiting
@@ -48,14 +49,16 @@ type Queue struct {
 	lastDrop          time.Time
 }
 
-// New starts a queue that holds up to limit bytes.
+// New starts a queue that holds up to limit bytes. After each write it rests, unless somebody
+// waits in Flush or Close: to wake up and to write costs as much as tens of lines, so it must
+// not be done for a few.
 //
 // The queue calls changed with an error when the first line is dropped (ErrFull) or
 // when the writer starts to fail. When everything that waited is written again, it
 // calls changed with nil and the number of lines that were lost. changed must not
 // wait for the queue.
-func New(out io.Writer, limit int, changed func(err error, lost uint64)) *Queue {
-	q := &Queue{out: out, limit: limit, changed: changed, done: make(chan struct{}), hurry: make(chan struct{}, 1), closed: make(chan struct{})}
+func New(out io.Writer, limit int, rest time.Duration, changed func(err error, lost uint64)) *Queue {
+	q := &Queue{out: out, limit: limit, rest: rest, changed: changed, done: make(chan struct{}), hurry: make(chan struct{}, 1), closed: make(chan struct{})}
 	q.cond = sync.NewCond(&q.mu)
 	go q.run()
 	return q
@@ -66,7 +69,7 @@ func New(out io.Writer, limit int, changed func(err error, lost uint64)) *Queue 
 // dropped and the error is ErrFull. An empty slice is not a line: the writer gets an
 // empty write.
 //
-// A line is in memory until the writer has it, at most batchPause longer than the writer
+// A line is in memory until the writer has it, at most the rest longer than the writer
 // takes. If the process is killed, the lines of that time are lost.
 func (q *Queue) Write(line []byte) (int, error) {
 	q.mu.Lock()
@@ -93,11 +96,6 @@ func (q *Queue) Write(line []byte) (int, error) {
 
 // maxReuse is the size of the largest buffer that is used again.
 const maxReuse = 1 << 20
-
-// batchPause is the pause after a batch, unless somebody waits in Flush or Close. To wake
-// up, to look at the file and to write to it costs as much as tens of lines, so it must
-// not be done for a few.
-const batchPause = 20 * time.Millisecond
 
 // run writes what is waiting, until the queue is closed.
 func (q *Queue) run() {
@@ -127,7 +125,7 @@ func (q *Queue) run() {
 		if spare = batch; cap(spare) > maxReuse {
 			spare = nil
 		}
-		pause.Reset(batchPause)
+		pause.Reset(q.rest)
 		select {
 		case <-pause.C:
 		case <-q.hurry:

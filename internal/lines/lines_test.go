@@ -36,10 +36,13 @@ func (o *changes) String() string {
 
 // Lines of many writers arrive whole. Those of each writer are in order, and none is
 // lost.
+// rest is that of the audit trail.
+const rest = 20 * time.Millisecond
+
 func TestOrder(t *testing.T) {
 	var out bytes.Buffer
 	var o changes
-	q := New(&out, 1<<20, o.changed)
+	q := New(&out, 1<<20, rest, o.changed)
 	const writers, each = 8, 1000
 	var wg sync.WaitGroup
 	for w := range writers {
@@ -87,7 +90,7 @@ func TestHangs(t *testing.T) {
 	w.Fd() // makes it block, as standard error does
 	var o changes
 	const limit = 200_000
-	q := New(w, limit, o.changed)
+	q := New(w, limit, rest, o.changed)
 	taken, lines := 0, 0
 	for n := range 10_000 {
 		line := fmt.Sprintf("%d %s\n", n, strings.Repeat("x", 100))
@@ -161,7 +164,7 @@ func TestFails(t *testing.T) {
 		}
 		s := &script{steps: []func([]byte) (int, error){fail(3, full), fail(0, full), fail(2, nil)}}
 		var o changes
-		q := New(s, 100, o.changed)
+		q := New(s, 100, rest, o.changed)
 		io.WriteString(q, "abcdefgh\n")
 		synctest.Wait()
 		if q.Trouble() != "full" || !q.Stuck() || o.String() != "full, 0 lost" {
@@ -194,7 +197,7 @@ func TestFails(t *testing.T) {
 func TestCloseFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gone, tries := errors.New("gone"), 0
-		q := New(writer(func([]byte) (int, error) { tries++; return 0, gone }), 100, func(error, uint64) {})
+		q := New(writer(func([]byte) (int, error) { tries++; return 0, gone }), 100, rest, func(error, uint64) {})
 		io.WriteString(q, "first\n")
 		synctest.Wait()
 		if err := q.Close(time.Hour); !errors.Is(err, gone) || tries != 2 || !q.Closed() {
@@ -215,7 +218,7 @@ func TestSlow(t *testing.T) {
 		q := New(writer(func(p []byte) (int, error) {
 			time.Sleep(time.Duration(pause.Load()))
 			return len(p), nil
-		}), 1<<20, func(error, uint64) {})
+		}), 1<<20, rest, func(error, uint64) {})
 		for range 10_000 {
 			io.WriteString(q, strings.Repeat("z", 99)+"\n")
 		}
@@ -241,7 +244,7 @@ func (w writer) Write(p []byte) (int, error) { return w(p) }
 // An empty write reaches the writer by itself.
 func TestWake(t *testing.T) {
 	woken := make(chan int, 1)
-	q := New(writer(func(p []byte) (int, error) { woken <- len(p); return len(p), nil }), 100, func(error, uint64) {})
+	q := New(writer(func(p []byte) (int, error) { woken <- len(p); return len(p), nil }), 100, rest, func(error, uint64) {})
 	q.Write(nil)
 	if n := <-woken; n != 0 {
 		t.Errorf("%d bytes written", n)
@@ -257,14 +260,14 @@ func TestBatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var batches []int
 		began := time.Now()
-		q := New(writer(func(p []byte) (int, error) { batches = append(batches, len(p)); return len(p), nil }), 100, func(error, uint64) {})
+		q := New(writer(func(p []byte) (int, error) { batches = append(batches, len(p)); return len(p), nil }), 100, rest, func(error, uint64) {})
 		io.WriteString(q, "1\n")
 		synctest.Wait()
 		for range 3 {
-			time.Sleep(batchPause / 4)
+			time.Sleep(rest / 4)
 			io.WriteString(q, "2\n")
 		}
-		time.Sleep(2 * batchPause)
+		time.Sleep(2 * rest)
 		synctest.Wait()
 		if fmt.Sprint(batches) != "[2 6]" {
 			t.Errorf("batches of %d bytes", batches)
@@ -288,7 +291,7 @@ func TestBatches(t *testing.T) {
 
 // Write allocates nothing for a line that is made on the stack.
 func TestWriteAllocates(t *testing.T) {
-	q := New(io.Discard, 1<<20, func(error, uint64) {})
+	q := New(io.Discard, 1<<20, rest, func(error, uint64) {})
 	defer q.Close(time.Minute)
 	write := func() {
 		for range 2000 {

@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	logLimit = 8 << 20 // bytes of the log that may wait for its reader
+	logLimit = 8 << 20              // bytes of the log that may wait for its reader
+	logRest  = 2 * time.Millisecond // after each write
 	// WatchEvery is how often OpenLog looks whether standard error is read.
 	WatchEvery = time.Second
 	// MaxLogValue is how many bytes of a value the log has at most: texts in messages may be long.
@@ -26,7 +27,7 @@ func OpenLog(stderr io.Writer, limit int) (*slog.Logger, *Queue) {
 	signal.Ignore(syscall.SIGPIPE) // otherwise a write to standard error without a reader ends the process
 	var log *slog.Logger
 	out, aside := ownStderr(stderr)
-	queue := New(out, cmp.Or(limit, logLimit), func(err error, lost uint64) {
+	queue := New(out, cmp.Or(limit, logLimit), logRest, func(err error, lost uint64) {
 		// Do not log err: nobody would read it, and the log's own lock may be held.
 		if err == nil && lost > 0 {
 			log.Error("lines of the log were lost here", "lines", lost)

@@ -25,9 +25,10 @@ type Trail struct {
 }
 
 const (
-	trailLimit = 16 << 20        // bytes that may wait for the disk
-	trailWait  = 5 * time.Second // for the disk, when the trail is closed
-	trailField = 128             // bytes of a field, after which it is cut; ids have at most 71
+	trailLimit = 16 << 20              // bytes that may wait for the disk
+	trailWait  = 5 * time.Second       // for the disk, when the trail is closed
+	trailRest  = 20 * time.Millisecond // after each write
+	trailField = 128                   // bytes of a field, after which it is cut; ids have at most 71
 )
 
 // OpenTrail opens the trail in the folder "audit" of dir.
@@ -35,7 +36,7 @@ func OpenTrail(dir string, log *slog.Logger) *Trail { return openTrail(dir, log,
 
 func openTrail(dir string, log *slog.Logger, limit int) *Trail {
 	t := &Trail{log: log, file: &trailFile{path: filepath.Join(dir, "audit", "trail.jsonl"), log: log, max: trailSize}}
-	t.lines = lines.New(t.file, limit, t.changed)
+	t.lines = lines.New(t.file, limit, trailRest, t.changed)
 	return t
 }
 
