@@ -85,6 +85,9 @@ func (b *batch) all() []byte {
 func (b *batch) cut() *batch {
 	n, k := min(len(b.notes), maxBatch*noteSize), min(len(b.list), maxBatch)
 	front := &batch{notes: b.notes[:n:n], list: b.list[:k:k]}
+	if n == len(b.notes) {
+		front.notes = b.notes // with all its room, which done keeps for the next ones
+	}
 	if b.notes, b.list = b.notes[n:], b.list[k:]; b.size() == 0 {
 		*b = batch{}
 	}

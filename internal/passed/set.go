@@ -174,7 +174,11 @@ func (s *set) drop(sh *shard, before fact) (old int) {
 // grow makes room for another note: in a larger table, or by dropping the oldest quarter.
 func (s *set) grow(sh *shard) (gone int) {
 	if sh.used < shardMax {
-		s.rebuild(sh, min(sh.used+sh.used/5+1, shardMax), func(fact) bool { return true })
+		more := sh.used / 2
+		if sh.used >= shardMax/4 {
+			more = sh.used / 5 // in a large table, room that is not used costs more than copies
+		}
+		s.rebuild(sh, min(sh.used+more+1, shardMax), func(fact) bool { return true })
 		return 0
 	}
 	minutes := make([]fact, 0, sh.used)
