@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -15,17 +14,13 @@ import (
 )
 
 const (
-	smallBuffer = 4 << 10               // what a connection has while it is idle
-	largeBuffer = maxHead + maxBody + 1 // for a message, and for an answer
+	smallBuffer = 4 << 10 // what a connection has while it is idle
 	// restWait is how long the rest of a message, or of an answer, may take. After that
 	// net/http waits for it.
 	restWait = 100 * time.Millisecond
 	// wakeUp is how often one that waits for an answer looks around.
 	wakeUp = time.Second
 )
-
-// buffers have large buffers.
-var buffers = sync.Pool{New: func() any { return new([largeBuffer]byte) }}
 
 // The states of a connection.
 const (
@@ -51,16 +46,13 @@ type conn struct {
 	until  time.Time // the deadline of Read
 	now    time.Time // when something last came: the clock costs time too
 	small  []byte
-	in     []byte // what was read of a message: in small, or in a large buffer
-	large  *[largeBuffer]byte
-	out    *[largeBuffer + maxHead]byte
+	in     []byte  // what was read of a message: in small, or in a large buffer
+	large  *buffer // nil while small is enough
+	out    *buffer // for what is written; nil between messages
 	head   head
 	answer head
 	m      Message
 }
-
-// outs have buffers for what is written.
-var outs = sync.Pool{New: func() any { return new([largeBuffer + maxHead]byte) }}
 
 func (c *conn) serve() {
 	defer c.way.leave(c)
@@ -112,14 +104,9 @@ func (c *conn) hand(b *Begun) bool {
 
 // release gives the large buffers back.
 func (c *conn) release() {
-	if c.large != nil {
-		buffers.Put(c.large)
-		c.large = nil
-	}
-	if c.out != nil {
-		outs.Put(c.out)
-		c.out = nil
-	}
+	c.large.free()
+	c.out.free()
+	c.large, c.out = nil, nil
 	c.in = c.small[:0]
 }
 
@@ -199,11 +186,13 @@ func (c *conn) gather() bool {
 			}
 		}
 		if len(c.in) == cap(c.in) {
-			if c.large != nil {
+			if len(c.in) == largeBuffer {
 				return false
 			}
-			c.large = buffers.Get().(*[largeBuffer]byte)
-			c.in = append(c.large[:0], c.in...)
+			more := newBuffer(max(len(c.in)+1, c.head.size+c.head.body+1))
+			c.in = append(more.b[:0], c.in...)
+			c.large.free()
+			c.large = more
 		}
 		if !waited {
 			waited = true
@@ -240,10 +229,11 @@ func (c *conn) pass(hops *Hops) bool {
 		return c.fail(err)
 	}
 	c.waits.Store(h)
-	answer := buffers.Get().(*[largeBuffer]byte)
-	n, err := c.receive(h, answer[:])
+	read := newBuffer(usualBuffer)
+	defer read.free()
+	answer := read.b
+	n, err := c.receive(h, answer)
 	c.waits.Store(nil)
-	defer buffers.Put(answer)
 	switch {
 	case err == errUnusual:
 		h.SetReadDeadline(time.Time{})
@@ -262,17 +252,21 @@ func (c *conn) pass(hops *Hops) bool {
 	return c.write(c.passedAnswer(answer[:whole]))
 }
 
-// buffer returns an empty buffer for what is written.
-func (c *conn) buffer() []byte {
-	if c.out == nil {
-		c.out = outs.Get().(*[largeBuffer + maxHead]byte)
+// buffer returns an empty buffer for n bytes that are written.
+func (c *conn) buffer(n int) []byte {
+	if c.out != nil && len(c.out.b) < n {
+		c.out.free()
+		c.out = nil
 	}
-	return c.out[:0]
+	if c.out == nil {
+		c.out = newBuffer(n)
+	}
+	return c.out.b[:0]
 }
 
 // send sends the message to the next hop. It is sent again only if no byte of it was written.
 func (c *conn) send(hops *Hops) (*hop, error) {
-	b := append(c.buffer(), "POST "...)
+	b := append(c.buffer(len(hops.Prefix)+len(c.in)), "POST "...)
 	b = append(b, hops.Prefix...)
 	b = append(b, c.in[c.head.target.from:c.head.target.to]...)
 	b = append(b, " HTTP/1.1\r\n"...)
@@ -359,7 +353,7 @@ func (c *conn) fail(err error) bool {
 
 // passedAnswer returns the next hop's answer as the sender gets it.
 func (c *conn) passedAnswer(answer []byte) []byte {
-	b := append(c.buffer(), answer[:c.answer.lines]...)
+	b := append(c.buffer(usualBuffer), answer[:c.answer.lines]...)
 	b = c.answer.appendLines(b, answer)
 	b = c.closeHead(b)
 	return append(b, answer[c.answer.size:]...)
@@ -367,7 +361,7 @@ func (c *conn) passedAnswer(answer []byte) []byte {
 
 // ownAnswer returns an answer of quell's own. If there is a text it is about a failure.
 func (c *conn) ownAnswer(status int, text string) []byte {
-	b := append(c.buffer(), "HTTP/1.1 "...)
+	b := append(c.buffer(usualBuffer), "HTTP/1.1 "...)
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = append(b, http.StatusText(status)...)

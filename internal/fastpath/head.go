@@ -7,7 +7,8 @@ import "bytes"
 // everything else.
 const (
 	maxHead  = 8 << 10  // bytes of a head
-	maxBody  = 16 << 10 // bytes of a body
+	maxBody  = 64 << 10 // bytes of a message: no DUIS message has more
+	maxReply = 16 << 10 // bytes of the body of an answer
 	maxLines = 64       // of a head
 	maxDrops = 4        // lines of a head that are not passed on
 )
@@ -62,7 +63,7 @@ func (h *head) readRequest(b []byte) state {
 	return complete
 }
 
-// readAnswer reads the head of an answer: one with a body of known length, up to maxBody
+// readAnswer reads the head of an answer: one with a body of known length, up to maxReply
 // bytes, or with status 204.
 func (h *head) readAnswer(b []byte) state {
 	*h = head{body: -1, isAnswer: true}
@@ -173,7 +174,11 @@ func (h *head) readLine(name, value []byte, line span) bool {
 	case len("Content-Length"): // and Quell-Decision
 		if is(name, "content-length") {
 			n, ok := number(value)
-			ok = ok && h.body < 0 && n <= maxBody && h.status != 204
+			most := maxBody
+			if h.isAnswer {
+				most = maxReply
+			}
+			ok = ok && h.body < 0 && n <= most && h.status != 204
 			h.body = n
 			return ok
 		}

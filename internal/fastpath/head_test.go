@@ -31,7 +31,7 @@ func TestRequests(t *testing.T) {
 		{"", partial}, {"POS", partial}, {"POST /", partial}, {post, partial}, {post + "Host", partial},
 		{post + "host:h\r\nCONTENT-LENGTH: \t3 \r\nContent-Type: application/xml;charset=UTF-8\r\nConnection: Keep-Alive\r\nKeep-Alive: 3\r\nX-A:\r\n\r\n", complete},
 		{"POST /a/b?c=d%2f&e=f;g HTTP/1.1\r\n" + rest + "\r\n", complete},
-		{post + "Host: [::1]:80\r\nContent-Length: 16384\r\n\r\n", complete},
+		{post + "Host: [::1]:80\r\nContent-Length: 65536\r\n\r\n", complete},
 		{post + "Proxy: a\r\n" + rest + "\r\n", complete},
 
 		{"GET", unusual}, {"P0", unusual}, {"post /", unusual}, {"POST  /", unusual}, {"POST http://h/ HTTP/1.1\r\n", unusual}, {"POST * HTTP/1.1\r\n", unusual},
@@ -44,7 +44,7 @@ func TestRequests(t *testing.T) {
 		{post + "Content-Length: 3\r\n\r\n", unusual}, {post + "Host: h\r\n\r\n", unusual}, {post + "Host: \r\n" + "Content-Length: 3\r\n\r\n", unusual}, {post + rest + "Host: h\r\n", unusual},
 		{post + "Host: h/x\r\n", unusual}, {post + "Host: a@b\r\n", unusual},
 		{post + rest + "Content-Length: 3\r\n", unusual}, {post + "Content-Length: 03\r\n", unusual}, {post + "Content-Length: +3\r\n", unusual}, {post + "Content-Length: 3, 3\r\n", unusual},
-		{post + "Content-Length: 16385\r\n", unusual}, {post + "Content-Length: 123456\r\n", unusual}, {post + "Content-Length:\r\n", unusual}, {post + "Host: h\r\nContent-Length: 0\r\n\r\n", unusual},
+		{post + "Content-Length: 65537\r\n", unusual}, {post + "Content-Length: 123456\r\n", unusual}, {post + "Content-Length:\r\n", unusual}, {post + "Host: h\r\nContent-Length: 0\r\n\r\n", unusual},
 		{post + rest + "Transfer-Encoding: chunked\r\n", unusual}, {post + rest + "transfer-encoding: identity\r\n", unusual}, {post + rest + "Expect: 100-continue\r\n", unusual},
 		{post + rest + "Upgrade: h2c\r\n", unusual}, {post + rest + "Trailer: X\r\n", unusual}, {post + rest + "TE: trailers\r\n", unusual}, {post + rest + "Connection: close\r\n", unusual},
 		{post + rest + "Connection: keep-alive, x\r\n", unusual}, {post + rest + "Connection: keep-alive\r\nConnection: keep-alive\r\n", unusual}, {post + rest + "Proxy-Connection: keep-alive\r\n", unusual},

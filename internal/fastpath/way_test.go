@@ -198,8 +198,8 @@ func TestAllocations(t *testing.T) {
 // TestRequestInPieces: wherever a request is cut, no byte of it is lost, and it is decided at
 // most once.
 func TestRequestInPieces(t *testing.T) {
-	for _, text := range []string{request, strings.Replace(request, "5", "9000", 1) + strings.Repeat("x", 8995), request + "POST", "GET /" + request} {
-		for cut := 1; cut < len(text); cut += 1 + cut/200*50 {
+	for _, text := range []string{request, strings.Replace(request, "5", "9000", 1) + strings.Repeat("x", 8995), strings.Replace(request, "5", "65536", 1) + strings.Repeat("y", 65531), request + "POST", "GET /" + request} {
+		for cut := 1; cut < len(text); cut += 1 + cut/200*50 + cut/9000*9000 {
 			t.Run("", func(t *testing.T) {
 				s := newStage(t, nil)
 				sender := s.dial()
