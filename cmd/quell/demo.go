@@ -32,7 +32,7 @@ var demoCommand = command{
 }
 
 // demoWindow is the window's length in the demo.
-const demoWindow = 4 * time.Second
+const demoWindow = 6 * time.Second
 
 func demo(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("It starts quell on free ports of this machine, with windows of a few seconds and stand-ins for its next hops, and\n" +

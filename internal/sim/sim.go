@@ -44,10 +44,10 @@ type Result struct {
 
 const (
 	// tries is how often a campaign is run at most, until the machine is fast enough.
-	tries = 6
+	tries = 5
 	// setupTime is the time until the future-dated windows start. They start at a full
 	// second, so up to a second less.
-	setupTime = 3 * time.Second
+	setupTime = 5 * time.Second
 	// margin is the time between a message and the boundary of a window, at least.
 	margin = 200 * time.Millisecond
 	// maxDifferences is how many differences of a kind are reported.
