@@ -5,7 +5,7 @@ import "sync"
 // Buffers have two sizes: one for nearly all messages and for all answers, and one for the
 // longest message with its head.
 const (
-	usualBuffer = 32 << 10
+	usualBuffer = 26 << 10 // not a power of two: then all buffers would meet in the same lines of the cache
 	largeBuffer = 96 << 10
 )
 
