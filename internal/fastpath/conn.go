@@ -293,7 +293,7 @@ func (c *conn) send(hops *Hops) (*hop, error) {
 // not of the common form, or comes in pieces.
 func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 	var began time.Time // when the next hop was first found silent: until then no clock is read
-	for wait := min(wakeUp, c.way.AnswerStart/4); ; wait = restWait {
+	for wait := min(wakeUp, c.way.AnswerStart/4); ; {
 		k, err := h.readBy(b[n:], c.now, wait)
 		c.now = time.Now()
 		if n += k; n > 0 {
@@ -304,6 +304,7 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 			case s == unusual, k == 0, n == len(b), wait == restWait:
 				return n, errUnusual
 			}
+			wait = restWait
 			continue
 		}
 		if began.IsZero() {
@@ -319,6 +320,13 @@ func (c *conn) receive(h *hop, b []byte) (n int, err error) {
 		case c.now.Sub(began) > c.way.AnswerStart:
 			return 0, errAnswer
 		}
+	}
+}
+
+// wake ends the wait for an answer, if there is one: receive then looks what has changed.
+func (c *conn) wake() {
+	if h := c.waits.Load(); h != nil {
+		h.SetReadDeadline(time.Unix(1, 0))
 	}
 }
 

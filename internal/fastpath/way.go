@@ -156,9 +156,7 @@ func (w *Way) all() (list []*conn) {
 // abandon wakes up all that wait for a next hop.
 func (w *Way) abandon() {
 	for _, c := range w.all() {
-		if h := c.waits.Load(); h != nil {
-			h.SetReadDeadline(time.Unix(1, 0))
-		}
+		c.wake()
 	}
 }
 
@@ -202,8 +200,6 @@ func (w *Way) Close() {
 	for _, c := range w.all() {
 		c.state.Store(closed)
 		c.under.Close() // not TLS, whose end can take long
-		if h := c.waits.Load(); h != nil {
-			h.SetReadDeadline(time.Unix(1, 0))
-		}
+		c.wake()
 	}
 }
