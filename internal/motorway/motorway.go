@@ -224,13 +224,20 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 		m.Log.Warn("alert forwarded, the store did not answer", "alert", alert.ID, "chf", o.CHF, "error", err)
 		return forward(outage.ReasonStoreUnavailable)
 	}
-	if d.Entry.Seq != 0 {
-		m.Log.Info("alert "+string(d.Outcome), "reason", d.Reason, "alert", alert.ID, "chf", o.CHF, "esme", d.Entry.ESME, "request", d.Entry.RequestID,
-			"sequence", d.Entry.Seq, "started_before_activation", d.Entry.StartedBefore, "repeated_in_window", d.Entry.Repeated, "retry", d.Retry)
-	} else {
-		m.Log.Info("alert forwarded", "reason", d.Reason, "alert", alert.ID, "chf", o.CHF, "retry", d.Retry)
-	}
+	m.logDecision(ctx, &alert, &d)
 	return d.Decision
+}
+
+// logDecision logs what the store decided. In a storm each alert has such a line, so its
+// attributes are of plain types, which the log writes without reflection.
+func (m *Motorway) logDecision(ctx context.Context, a *outage.Alert, d *ledger.Decision) {
+	reason, alert, chf, retry := slog.String("reason", string(d.Reason)), slog.String("alert", a.ID), slog.String("chf", a.CHF.String()), slog.Bool("retry", d.Retry)
+	if d.Entry.Seq == 0 {
+		m.Log.LogAttrs(ctx, slog.LevelInfo, "alert forwarded", reason, alert, chf, retry)
+		return
+	}
+	m.Log.LogAttrs(ctx, slog.LevelInfo, "alert "+string(d.Outcome), reason, alert, chf, slog.String("esme", d.Entry.ESME.String()), slog.String("request", d.Entry.RequestID),
+		slog.Int64("sequence", d.Entry.Seq), slog.Bool("started_before_activation", d.Entry.StartedBefore), slog.Bool("repeated_in_window", d.Entry.Repeated), retry)
 }
 
 // noteForwarded notes in the store that an AD1 goes forward without a decision of the
