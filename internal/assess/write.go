@@ -1,0 +1,207 @@
+package assess
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+
+	"quell/internal/evidence"
+	"quell/internal/sighting"
+	"quell/internal/sqldb"
+)
+
+// writeBatch is how many assessments one transaction writes: few, since decisions wait for it.
+const writeBatch = 250
+
+// A Change is an assessment that was written.
+type Change struct {
+	evidence.Assessment
+	Was      evidence.Level // the level before; None if there was no assessment
+	Restored bool           // a restoration alert matches now, and did not before
+}
+
+// write writes what the engine said. What it has written is not in w.unwritten any more.
+func (a *Assessor) write(ctx context.Context, w *work) error {
+	seqs := slices.Sorted(maps.Keys(w.unwritten))
+	for some := range slices.Chunk(seqs, writeBatch) {
+		list := make([]evidence.Assessment, len(some))
+		for i, seq := range some {
+			list[i] = w.unwritten[seq]
+		}
+		changes, err := a.writeBatch(ctx, list)
+		if err != nil {
+			return err
+		}
+		for _, seq := range some {
+			delete(w.unwritten, seq)
+		}
+		a.tell(changes)
+	}
+	return nil
+}
+
+// before is what the table has of an entry.
+type before struct {
+	seq      int64
+	level    evidence.Level
+	restored int
+}
+
+func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) ([]Change, error) {
+	return sqldb.Write(ctx, a.DB, sqldb.Background|sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) ([]Change, error) {
+		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+			return nil, err
+		}
+		seqs := make([]int64, len(list))
+		for i := range list {
+			seqs[i] = list[i].Entry
+		}
+		rows, err := tx.Query(ctx, `SELECT seq, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
+		were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.level, &b.restored) })
+		if err != nil {
+			return nil, err
+		}
+		was := map[int64]before{}
+		for _, b := range were {
+			was[b.seq] = b
+		}
+		out := make([]Change, len(list))
+		all, changed := []byte{}, []byte{}
+		for i := range list {
+			x := &list[i]
+			old := was[x.Entry]
+			out[i] = Change{Assessment: *x, Was: cmp.Or(old.level, evidence.None), Restored: x.Facts.Restored && old.restored == 0}
+			facts, err := json.Marshal(x)
+			if err != nil {
+				return nil, err
+			}
+			row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
+			row = strconv.AppendInt(append(row, ','), sqldb.Micros(x.At), 10)
+			row = sqldb.AppendText(append(row, ','), string(x.Level))
+			row = strconv.AppendInt(append(row, ','), int64(max(old.restored, sqldb.Bool(x.Facts.Restored))), 10)
+			row = sqldb.AppendText(append(row, ','), string(facts))
+			row = append(sqldb.AppendText(append(row, ','), string(out[i].Was)), ']')
+			all = append(append(all, "[,"[min(len(all), 1)]), row...)
+			if out[i].Was != x.Level {
+				changed = append(append(changed, "[,"[min(len(changed), 1)]), row...)
+			}
+		}
+		if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
+			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
+			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, string(append(all, ']'))); err != nil {
+			return nil, err
+		}
+		if len(changed) == 0 {
+			return out, nil
+		}
+		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts)
+			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts
+			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts FROM json_each(?)) AS c
+			ORDER BY c.seq`, string(append(changed, ']')))
+	})
+}
+
+// tell logs and counts what was written.
+func (a *Assessor) tell(changes []Change) {
+	a.mu.Lock()
+	for i := range changes {
+		if c := &changes[i]; c.Stage == evidence.Final {
+			delete(a.levels, c.Entry)
+		} else {
+			a.levels[c.Entry] = c.Level
+		}
+	}
+	a.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		if c.Was != c.Level {
+			say := a.Log.Info
+			if c.Level == evidence.Strong {
+				say = a.Log.Warn
+			}
+			say("the evidence that a suppressed alert was genuine has changed", "sequence", c.Entry, "level", c.Level, "was", c.Was, "odds", c.Odds)
+		}
+		if a.Changed != nil {
+			a.Changed(*c)
+		}
+	}
+}
+
+// save writes what the engine has learned, and from what. The engine must have all that was read.
+func (a *Assessor) save(ctx context.Context, w *work, now time.Time) error {
+	value, err := json.Marshal(w.engine.Learning())
+	if err != nil {
+		return err
+	}
+	row, entry := w.row, w.entry
+	err = a.DB.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Later(ctx, `INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', ?1, ?2, ?3, ?4)
+			ON CONFLICT (name) DO UPDATE SET sighting = ?1, entry = ?2, at = ?3, value = ?4`, row, entry, sqldb.Micros(now), string(value))
+	})
+	if err == nil {
+		w.saved, w.learnedRow, w.learnedEnt = now, row, entry
+	}
+	return err
+}
+
+// readLearned returns what was learned; nil if nothing was.
+func (a *Assessor) readLearned(ctx context.Context) (l *evidence.Learning, row, entry int64, at time.Time, err error) {
+	var us int64
+	var value string
+	err = a.DB.QueryRow(ctx, `SELECT sighting, entry, at, value FROM learned WHERE name = 'models'`).Scan(&row, &entry, &us, &value)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return nil, 0, 0, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, 0, 0, time.Time{}, sqldb.Unavailable(err)
+	}
+	l = new(evidence.Learning)
+	if err := json.Unmarshal([]byte(value), l); err != nil {
+		a.Log.Error("what was learned of models cannot be read, quell learns it anew", "error", err)
+		l = nil
+	}
+	return l, row, entry, sqldb.Instant(us), nil
+}
+
+// Housekeep deletes sightings received before one instant, and assessments of entries that are not
+// in the log any more; changes of levels, which reports have, only if they are from before another
+// instant too. It returns how many rows of sightings are gone.
+func (a *Assessor) Housekeep(ctx context.Context, seenBefore, changesBefore time.Time) (gone int, err error) {
+	for _, step := range []struct {
+		count *int
+		do    func(ctx context.Context, tx sqldb.Tx) (int, error)
+	}{
+		{&gone, func(ctx context.Context, tx sqldb.Tx) (int, error) { return sighting.Delete(ctx, tx, seenBefore, writeBatch) }},
+		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			n, err := tx.Exec(ctx, `DELETE FROM evidence WHERE seq IN (SELECT e.seq FROM evidence e WHERE e.at < ?1
+				AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = e.seq) ORDER BY e.seq LIMIT ?2)`, sqldb.Micros(seenBefore), writeBatch)
+			return int(n), err
+		}},
+		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			n, err := tx.Exec(ctx, `DELETE FROM evidence_change WHERE id IN (SELECT c.id FROM evidence_change c WHERE c.at < ?1
+				AND c.id < (SELECT max(id) FROM evidence_change) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) ORDER BY c.at LIMIT ?2)`, sqldb.Micros(changesBefore), writeBatch)
+			return int(n), err
+		}},
+	} {
+		for n := writeBatch; n == writeBatch; *step.count += n {
+			n, err = sqldb.Write(ctx, a.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+				if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+					return 0, err
+				}
+				return step.do(ctx, tx)
+			})
+			if err != nil {
+				return gone, err
+			}
+		}
+	}
+	return gone, nil
+}
