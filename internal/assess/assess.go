@@ -62,7 +62,13 @@ func (a *Assessor) Run(ctx context.Context) {
 	defer a.forgetLevels()
 	var w *work
 	for ctx.Err() == nil {
-		err := a.once(ctx, &w)
+		var err error
+		if a.Sightings.On() {
+			err = a.once(ctx, &w)
+		} else if w != nil {
+			w = nil
+			a.forgetLevels()
+		}
 		if errors.Is(err, cluster.ErrNotLeader) {
 			w = nil // another leader goes on; what is in memory here would be out of date
 		}

@@ -14,9 +14,9 @@
 //
 // The engine is in memory. A new one gets all sightings and entries of the last 26 hours again.
 // What it learned of models is older than that, so it is in the table learned, with the positions
-// up to which it was learned. Run gives an engine what there was up to these positions, puts what
-// was learned in place of what the engine has learned from that a second time, and goes on from
-// there.
+// up to which it was learned, and the time. Run gives that to an engine, which learns nothing again
+// from what was received until then. Then it gives it what there was up to these positions, says
+// nothing about it, and goes on from there.
 //
 // # Nothing depends on it
 //

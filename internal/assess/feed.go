@@ -36,18 +36,18 @@ type work struct {
 	latest   time.Time // of what was added
 	advanced time.Time
 
-	unwritten map[int64]evidence.Assessment // by entry
+	unwritten []evidence.Assessment // those of an entry in order
 }
 
 // begin makes an engine, and gives it what there was up to what is in the table learned.
 func (a *Assessor) begin(ctx context.Context) (*work, error) {
-	w := &work{engine: evidence.New(evidence.Options{Hubs: a.hubsIn(ctx)}), orders: orders{}, unwritten: map[int64]evidence.Assessment{}}
+	w := &work{engine: evidence.New(evidence.Options{Hubs: a.hubsIn(ctx)}), orders: orders{}}
 	learned, row, entry, at, err := a.readLearned(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if learned != nil {
-		w.engine.SetLearning(learned)
+		w.engine.SetLearning(learned) // until that time the engine learns nothing again
 	}
 	if w.entry, err = a.firstEntry(ctx, at); err != nil {
 		return nil, err
@@ -58,9 +58,6 @@ func (a *Assessor) begin(ctx context.Context) (*work, error) {
 		}
 		w.engine.Advance(at)
 		w.advanced = at
-	}
-	if learned != nil {
-		w.engine.SetLearning(learned) // in place of what was learned a second time
 	}
 	w.row, w.entry = max(w.row, row), max(w.entry, entry)
 	w.learnedRow, w.learnedEnt, w.saved = w.row, w.entry, at
@@ -86,11 +83,7 @@ func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 	return nil
 }
 
-func (w *work) keep(list []evidence.Assessment) {
-	for _, x := range list {
-		w.unwritten[x.Entry] = x
-	}
-}
+func (w *work) keep(list []evidence.Assessment) { w.unwritten = append(w.unwritten, list...) }
 
 // read gives the engine the sightings and entries up to a row and an entry; all that there are if
 // those are negative. It adds them in the order in which they were received, as far as it can.

@@ -71,3 +71,12 @@ func (a *Assessor) followOnce(ctx context.Context, seq int64) (int64, error) {
 		}
 	}
 }
+
+// FollowOnce waits for the homes of all entries that are young enough. It is for tests and commands.
+func (a *Assessor) FollowOnce(ctx context.Context) error {
+	seq, err := a.entryBefore(ctx, a.Cluster.Now().Add(-sighting.WatchFor))
+	if err == nil {
+		_, err = a.followOnce(ctx, seq)
+	}
+	return err
+}

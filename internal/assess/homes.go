@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/sighting"
@@ -96,6 +97,7 @@ func ModelOf(d *outage.Device) evidence.Model {
 // homeOf returns the home of a meter.
 func homeOf(d *outage.Device) evidence.Home {
 	h := evidence.Home{Hub: d.CHF, Model: ModelOf(d), Postcode: evidence.Area(d.Area), Sector: evidence.Area(d.Sector)}
+	h.Group = devices.IsGroup(d.Area)
 	if dist, ok := outage.DistributorOf(d.MPxN); ok {
 		h.Distributor = Distributor(dist.ID)
 	}

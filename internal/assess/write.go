@@ -1,6 +1,7 @@
 package assess
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -21,33 +22,29 @@ const writeBatch = 250
 // A Change is an assessment that was written.
 type Change struct {
 	evidence.Assessment
+	Model    evidence.Model // of the meter; set if Restored is
 	Was      evidence.Level // the level before; None if there was no assessment
 	Restored bool           // a restoration alert matches now, and did not before
 }
 
 // write writes what the engine said. What it has written is not in w.unwritten any more.
 func (a *Assessor) write(ctx context.Context, w *work) error {
-	seqs := slices.Sorted(maps.Keys(w.unwritten))
-	for some := range slices.Chunk(seqs, writeBatch) {
-		list := make([]evidence.Assessment, len(some))
-		for i, seq := range some {
-			list[i] = w.unwritten[seq]
-		}
-		changes, err := a.writeBatch(ctx, list)
+	for len(w.unwritten) > 0 {
+		n := min(len(w.unwritten), writeBatch)
+		changes, err := a.writeBatch(ctx, w.unwritten[:n])
 		if err != nil {
 			return err
 		}
-		for _, seq := range some {
-			delete(w.unwritten, seq)
-		}
-		a.tell(changes)
+		w.unwritten = w.unwritten[n:]
+		a.tell(ctx, changes)
 	}
+	w.unwritten = nil
 	return nil
 }
 
 // before is what the table has of an entry.
 type before struct {
-	seq      int64
+	seq, at  int64
 	level    evidence.Level
 	restored int
 }
@@ -61,8 +58,8 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 		for i := range list {
 			seqs[i] = list[i].Entry
 		}
-		rows, err := tx.Query(ctx, `SELECT seq, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
-		were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.level, &b.restored) })
+		rows, err := tx.Query(ctx, `SELECT seq, at, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
+		were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.at, &b.level, &b.restored) })
 		if err != nil {
 			return nil, err
 		}
@@ -70,12 +67,19 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 		for _, b := range were {
 			was[b.seq] = b
 		}
-		out := make([]Change, len(list))
-		all, changed := []byte{}, []byte{}
+		out := make([]Change, 0, len(list))
+		last := map[int64][]byte{} // the row of each entry
+		changed := []byte{}
 		for i := range list {
 			x := &list[i]
 			old := was[x.Entry]
-			out[i] = Change{Assessment: *x, Was: cmp.Or(old.level, evidence.None), Restored: x.Facts.Restored && old.restored == 0}
+			if old.at > sqldb.Micros(x.At) {
+				continue // it was written before a restart, and more after it
+			}
+			level := cmp.Or(old.level, evidence.None)
+			out = append(out, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
+			old.at, old.level, old.restored = sqldb.Micros(x.At), x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
+			was[x.Entry] = old
 			facts, err := json.Marshal(x)
 			if err != nil {
 				return nil, err
@@ -83,17 +87,21 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 			row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
 			row = strconv.AppendInt(append(row, ','), sqldb.Micros(x.At), 10)
 			row = sqldb.AppendText(append(row, ','), string(x.Level))
-			row = strconv.AppendInt(append(row, ','), int64(max(old.restored, sqldb.Bool(x.Facts.Restored))), 10)
+			row = strconv.AppendInt(append(row, ','), int64(old.restored), 10)
 			row = sqldb.AppendText(append(row, ','), string(facts))
-			row = append(sqldb.AppendText(append(row, ','), string(out[i].Was)), ']')
-			all = append(append(all, "[,"[min(len(all), 1)]), row...)
-			if out[i].Was != x.Level {
+			row = append(sqldb.AppendText(append(row, ','), string(level)), ']')
+			last[x.Entry] = row
+			if level != x.Level {
 				changed = append(append(changed, "[,"[min(len(changed), 1)]), row...)
 			}
 		}
+		if len(out) == 0 {
+			return nil, nil
+		}
+		all := slices.Concat([]byte{'['}, bytes.Join(slices.Collect(maps.Values(last)), []byte{','}), []byte{']'})
 		if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
 			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
-			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, string(append(all, ']'))); err != nil {
+			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, string(all)); err != nil {
 			return nil, err
 		}
 		if len(changed) == 0 {
@@ -102,12 +110,12 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts)
 			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts
 			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts FROM json_each(?)) AS c
-			ORDER BY c.seq`, string(append(changed, ']')))
+			ORDER BY c.at, c.seq`, string(append(changed, ']')))
 	})
 }
 
 // tell logs and counts what was written.
-func (a *Assessor) tell(changes []Change) {
+func (a *Assessor) tell(ctx context.Context, changes []Change) {
 	a.mu.Lock()
 	for i := range changes {
 		if c := &changes[i]; c.Stage == evidence.Final {
@@ -126,10 +134,27 @@ func (a *Assessor) tell(changes []Change) {
 			}
 			say("the evidence that a suppressed alert was genuine has changed", "sequence", c.Entry, "level", c.Level, "was", c.Was, "odds", c.Odds)
 		}
+		if c.Restored {
+			c.Model = a.modelOf(ctx, c.Entry)
+			a.Log.Warn("a meter sent a restoration alert about a suppressed alert: it was genuine, or assumption A5 does not hold for the model", "sequence", c.Entry, "model", c.Model)
+		}
 		if a.Changed != nil {
 			a.Changed(*c)
 		}
 	}
+}
+
+// modelOf returns the model of an entry's meter; "" if it cannot be found out.
+func (a *Assessor) modelOf(ctx context.Context, seq int64) evidence.Model {
+	var esme int64
+	if a.DB.QueryRow(ctx, `SELECT esme FROM suppression WHERE seq = ?`, seq).Scan(&esme) != nil {
+		return ""
+	}
+	list, err := a.Devices.OfIDs(ctx, []int64{esme})
+	if err != nil || len(list) == 0 {
+		return ""
+	}
+	return ModelOf(&list[0])
 }
 
 // save writes what the engine has learned, and from what. The engine must have all that was read.

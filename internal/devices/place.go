@@ -69,6 +69,9 @@ func (p *places) set(ctx context.Context, d *outage.Device) (err error) {
 	return nil
 }
 
+// IsGroup reports whether an area is a group, and not a postcode: the hashes of groups are odd.
+func IsGroup(area int64) bool { return area&1 != 0 }
+
 // hash returns the hash of a place; 0 if it is not known.
 func (p *places) hash(kind, text string) int64 {
 	if text == "" {
@@ -79,9 +82,12 @@ func (p *places) hash(kind, text string) int64 {
 	}
 	m := hmac.New(sha256.New, p.key)
 	m.Write([]byte(kind + "\x00" + text))
-	h := int64(binary.BigEndian.Uint64(m.Sum(nil)))
+	h := int64(binary.BigEndian.Uint64(m.Sum(nil))) &^ 1
 	if h == 0 {
-		h = 1
+		h = 2
+	}
+	if kind == "group" {
+		h |= 1
 	}
 	if len(p.known) >= maxInterned {
 		clear(p.known)

@@ -1,0 +1,251 @@
+package motorway
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/assess"
+	"quell/internal/devices"
+	"quell/internal/duis"
+	"quell/internal/evidence"
+	"quell/internal/gbcs"
+	"quell/internal/outage"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// A street has homes with a hub and a meter each, all in one postcode. It is driven through the
+// real motorway, and assessed as the leader does.
+type street struct {
+	*system
+	t     *testing.T
+	dir   string
+	homes int
+	n     uint64 // the last counter used
+}
+
+func meterOf(home int) outage.DeviceID { return storetest.Meter(home) }
+func hubOf(home int) outage.DeviceID   { return storetest.Hub(home) }
+
+// mpanOf returns a valid MPAN of London.
+func mpanOf(home int) string {
+	for check := range 10 {
+		mpan := fmt.Sprintf("12%010d%d", home, check)
+		if _, ok := outage.DistributorOf(mpan); ok {
+			return mpan
+		}
+	}
+	return mpanOf(home + 1_000_000) // no check digit fits
+}
+
+func newStreet(t *testing.T, homes int, o store.Options) *street {
+	s := &street{system: &system{dir: t.TempDir(), now: t0}, t: t, homes: homes}
+	s.open(o)
+	s.setSwitch(t, outage.SwitchOn)
+	var inventory, list strings.Builder
+	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode\n")
+	for i := 1; i <= homes; i++ {
+		fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,sw1a 1aa\n", meterOf(i), hubOf(i), mpanOf(i))
+		fmt.Fprintln(&list, meterOf(i))
+	}
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory.String())}}
+	if _, err := s.st.Devices.ImportInventory(t.Context(), "a test", t0, func() (devices.File, error) {
+		if len(files) == 0 {
+			return devices.File{}, io.EOF
+		}
+		f := files[0]
+		files = nil
+		return f, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.st.Devices.ImportList(t.Context(), "a test", t0, devices.File{Name: "list", Reader: strings.NewReader(list.String())}); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// open opens the street's store, or opens it again after a restart.
+func (s *street) open(o store.Options) {
+	if s.st != nil {
+		s.st.Close()
+	}
+	st := storetest.Open(s.t, s.dir, func(to *store.Options) { to.Now, to.Elapsed = func() time.Time { return s.now }, o.Elapsed })
+	s.st = st
+	s.on(st)
+}
+
+// on makes messages pass through a node.
+func (s *street) on(st *store.Store) {
+	log := slog.New(slog.DiscardHandler)
+	rules := Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
+		ClockTolerance: time.Minute, StoreTimeout: 10 * time.Second}
+	st.Sightings.Enable(true)
+	s.Motorway = &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return s.now }, Log: log,
+		Metrics: NewMetrics(prometheus.NewRegistry()), Sightings: st.Sightings, Evidence: st.Evidence}
+	s.SetRules(rules)
+}
+
+func (s *street) counter() uint64 { s.n++; return s.n }
+
+func (s *street) activate(home int, order outage.Order) outage.RequestID {
+	s.t.Helper()
+	id := outage.RequestID{Originator: supplier, Target: meterOf(home), Counter: s.counter()}
+	p := s.Southbound(s.t.Context(), whole(message(id, outage.SignedPreCommand, order)))
+	if p.Decision.Reason != outage.ReasonTracked && order.Kind != outage.Cancellation {
+		s.t.Fatal(p.Decision)
+	}
+	s.Answered(s.t.Context(), &p, Delivered, nil)
+	return id
+}
+
+// lose sends the AD1 of a home, and returns whether it was suppressed.
+func (s *street) lose(home int, began time.Time) bool {
+	id := outage.RequestID{Originator: hubOf(home), Target: supplier, Counter: s.counter()}
+	b := duis.AppendPowerOutage(nil, id, s.now, duis.PowerOutage{CHF: hubOf(home), Start: began, MPxN: mpanOf(home)})
+	return s.Northbound(s.t.Context(), whole(b)).Decision.Outcome == outage.Suppressed
+}
+
+func (s *street) restore(home int, start, end time.Time) {
+	id := outage.RequestID{Originator: meterOf(home), Target: supplier, Counter: s.counter()}
+	r := gbcs.Restoration{Meter: meterOf(home), Code: 0x8F36, Start: start, End: end}
+	payload := gbcs.AppendSigned(nil, gbcs.AppendRestoration(nil, r, supplier, id.Counter), [64]byte{})
+	if p := s.Northbound(s.t.Context(), whole(duis.AppendDeviceAlert(nil, id, s.now, "8F36", payload))); p.Decision != forward(outage.ReasonNotAD1) {
+		s.t.Error(p.Decision)
+	}
+}
+
+// assess lets the leader assess what there is, and returns what is known of the log's first entry.
+func (s *street) assess() *assess.Evidence {
+	s.t.Helper()
+	s.st.Sightings.Flush()
+	if err := s.st.DB.Ping(s.t.Context()); err != nil {
+		s.t.Fatal(err)
+	}
+	if err := s.st.Evidence.Assess(s.t.Context(), s.now); err != nil {
+		s.t.Fatal(err)
+	}
+	found, err := s.st.Evidence.Of(s.t.Context(), []int64{1})
+	if err != nil || found[1] == nil {
+		s.t.Fatalf("no evidence of the entry: %v", err)
+	}
+	return found[1]
+}
+
+func (s *street) at(d time.Duration) *street { s.now = t0.Add(d); return s }
+
+func (s *street) says(e *assess.Evidence, level evidence.Level, want string) {
+	s.t.Helper()
+	if text := strings.Join(e.Text, "\n"); e.Level != level || !strings.Contains(text, want) {
+		s.t.Errorf("at %s: %s (odds %g), want %s with %q:\n%s", s.now.Sub(t0), e.Level, e.Odds, level, want, text)
+	}
+}
+
+var onDemand = outage.Order{Kind: outage.OnDemand}
+
+// Each kind of evidence, from messages to words.
+func TestEvidence(t *testing.T) { storetest.EachEngine(t, testEvidence) }
+
+func testEvidence(t *testing.T) {
+	const m = time.Minute
+	// A reboot as it usually is: one AD1 three and a half minutes later.
+	reboot := func(t *testing.T) *street {
+		s := newStreet(t, 20, store.Options{})
+		s.activate(1, onDemand)
+		s.at(10 * m)
+		if !s.lose(1, t0.Add(6*m)) {
+			t.Fatal("the alert was not suppressed")
+		}
+		return s
+	}
+	t.Run("nothing", func(t *testing.T) {
+		s := reboot(t)
+		s.says(s.assess(), evidence.None, "")
+		s.at(40 * m)
+		s.says(s.assess(), evidence.None, "")
+	})
+	t.Run("neighbours", func(t *testing.T) {
+		s := reboot(t)
+		for home := 2; home <= 15; home++ {
+			s.lose(home, t0.Add(6*m))
+		}
+		s.at(16 * m)
+		e := s.assess()
+		s.says(e, evidence.Strong, "14 of 19 hubs")
+		if len(e.History) == 0 || e.History[len(e.History)-1].Level != evidence.Strong {
+			t.Errorf("history %+v", e.History)
+		}
+	})
+	t.Run("windows of others", func(t *testing.T) {
+		s := newStreet(t, 20, store.Options{})
+		for home := 1; home <= 15; home++ {
+			s.activate(home, onDemand)
+		}
+		s.at(10 * m)
+		for home := 1; home <= 15; home++ {
+			s.lose(home, t0.Add(6*m))
+		}
+		s.at(16 * m)
+		s.says(s.assess(), evidence.None, "")
+	})
+	t.Run("restored", func(t *testing.T) {
+		s := reboot(t)
+		s.assess()
+		s.at(60*m).restore(1, t0.Add(6*m), t0.Add(55*m))
+		s.at(61 * m)
+		e := s.assess()
+		s.says(e, evidence.Strong, "")
+	})
+	t.Run("did not run", func(t *testing.T) {
+		s := reboot(t)
+		id := outage.RequestID{Originator: supplier, Target: meterOf(1), Counter: 1}
+		o := gbcs.Outcome{Meter: meterOf(1), Originator: supplier, Counter: 1, Executed: true, Code: gbcs.NoImage, Version: "01"}
+		payload := gbcs.AppendSigned(nil, gbcs.AppendOutcome(nil, o, 9), [64]byte{})
+		s.at(12 * m)
+		answer := bytes.Replace(duis.AppendAnswer(nil, id, s.now, "I0"), []byte("</sr:ResponseMessage>"),
+			append(append([]byte("<sr:GBCSPayload>"), encode(payload)...), "</sr:GBCSPayload></sr:ResponseMessage>"...), 1)
+		s.Northbound(t.Context(), whole(answer))
+		s.at(16 * m)
+		s.says(s.assess(), evidence.None, "no image")
+	})
+	t.Run("heard again", func(t *testing.T) {
+		s := reboot(t)
+		s.st.Evidence.FollowOnce(t.Context())
+		s.at(14 * m)
+		id := outage.RequestID{Originator: meterOf(1), Target: supplier, Counter: s.counter()}
+		s.Northbound(t.Context(), whole(duis.AppendDeviceAlert(nil, id, s.now, "81A0", []byte("x"))))
+		s.at(16 * m)
+		s.says(s.assess(), evidence.None, "heard")
+	})
+	t.Run("silent", func(t *testing.T) {
+		s := reboot(t)
+		s.at(31 * m)
+		s.says(s.assess(), evidence.None, "not heard")
+	})
+	t.Run("second outage", func(t *testing.T) {
+		s := reboot(t)
+		s.at(20*m).lose(1, t0.Add(16*m))
+		s.at(36 * m)
+		found := s.assess()
+		if again, err := s.st.Evidence.Of(t.Context(), []int64{2}); err != nil || again[2] == nil || !strings.Contains(strings.Join(again[2].Text, " "), "second") {
+			t.Errorf("%+v %v, the first %+v", again[2], err, found)
+		}
+	})
+	t.Run("too early", func(t *testing.T) {
+		s := newStreet(t, 20, store.Options{})
+		s.activate(1, onDemand)
+		s.at(m).lose(1, t0.Add(-2*m))
+		s.at(6 * m)
+		e := s.assess()
+		if !strings.Contains(strings.Join(e.Text, " "), "early") && !strings.Contains(strings.Join(e.Text, " "), "before") {
+			t.Errorf("%q", e.Text)
+		}
+	})
+}
