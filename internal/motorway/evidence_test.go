@@ -2,6 +2,8 @@ package motorway
 
 import (
 	"bytes"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,13 +28,12 @@ import (
 type street struct {
 	*system
 	t     *testing.T
-	dir   string
 	homes int
 	n     uint64 // the last counter used
 }
 
-func meterOf(home int) outage.DeviceID { return storetest.Meter(home) }
-func hubOf(home int) outage.DeviceID   { return storetest.Hub(home) }
+func meterAt(home int) outage.DeviceID { return storetest.Meter(home) }
+func hubAt(home int) outage.DeviceID   { return storetest.Hub(home) }
 
 // mpanOf returns a valid MPAN of London.
 func mpanOf(home int) string {
@@ -52,8 +53,8 @@ func newStreet(t *testing.T, homes int, o store.Options) *street {
 	var inventory, list strings.Builder
 	inventory.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode\n")
 	for i := 1; i <= homes; i++ {
-		fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,sw1a 1aa\n", meterOf(i), hubOf(i), mpanOf(i))
-		fmt.Fprintln(&list, meterOf(i))
+		fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,sw1a 1aa\n", meterAt(i), hubAt(i), mpanOf(i))
+		fmt.Fprintln(&list, meterAt(i))
 	}
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory.String())}}
 	if _, err := s.st.Devices.ImportInventory(t.Context(), "a test", t0, func() (devices.File, error) {
@@ -78,6 +79,9 @@ func (s *street) open(o store.Options) {
 		s.st.Close()
 	}
 	st := storetest.Open(s.t, s.dir, func(to *store.Options) { to.Now, to.Elapsed = func() time.Time { return s.now }, o.Elapsed })
+	if st.DB.Remote() {
+		storetest.MakeLeader(s.t, st)
+	}
 	s.st = st
 	s.on(st)
 }
@@ -97,7 +101,7 @@ func (s *street) counter() uint64 { s.n++; return s.n }
 
 func (s *street) activate(home int, order outage.Order) outage.RequestID {
 	s.t.Helper()
-	id := outage.RequestID{Originator: supplier, Target: meterOf(home), Counter: s.counter()}
+	id := outage.RequestID{Originator: supplier, Target: meterAt(home), Counter: s.counter()}
 	p := s.Southbound(s.t.Context(), whole(message(id, outage.SignedPreCommand, order)))
 	if p.Decision.Reason != outage.ReasonTracked && order.Kind != outage.Cancellation {
 		s.t.Fatal(p.Decision)
@@ -108,14 +112,14 @@ func (s *street) activate(home int, order outage.Order) outage.RequestID {
 
 // lose sends the AD1 of a home, and returns whether it was suppressed.
 func (s *street) lose(home int, began time.Time) bool {
-	id := outage.RequestID{Originator: hubOf(home), Target: supplier, Counter: s.counter()}
-	b := duis.AppendPowerOutage(nil, id, s.now, duis.PowerOutage{CHF: hubOf(home), Start: began, MPxN: mpanOf(home)})
+	id := outage.RequestID{Originator: hubAt(home), Target: supplier, Counter: s.counter()}
+	b := duis.AppendPowerOutage(nil, id, s.now, duis.PowerOutage{CHF: hubAt(home), Start: began, MPxN: mpanOf(home)})
 	return s.Northbound(s.t.Context(), whole(b)).Decision.Outcome == outage.Suppressed
 }
 
 func (s *street) restore(home int, start, end time.Time) {
-	id := outage.RequestID{Originator: meterOf(home), Target: supplier, Counter: s.counter()}
-	r := gbcs.Restoration{Meter: meterOf(home), Code: 0x8F36, Start: start, End: end}
+	id := outage.RequestID{Originator: meterAt(home), Target: supplier, Counter: s.counter()}
+	r := gbcs.Restoration{Meter: meterAt(home), Code: 0x8F36, Start: start, End: end}
 	payload := gbcs.AppendSigned(nil, gbcs.AppendRestoration(nil, r, supplier, id.Counter), [64]byte{})
 	if p := s.Northbound(s.t.Context(), whole(duis.AppendDeviceAlert(nil, id, s.now, "8F36", payload))); p.Decision != forward(outage.ReasonNotAD1) {
 		s.t.Error(p.Decision)
@@ -137,6 +141,18 @@ func (s *street) assess() *assess.Evidence {
 		s.t.Fatalf("no evidence of the entry: %v", err)
 	}
 	return found[1]
+}
+
+// learn makes the model known: of 100,000 activations 90,000 had an AD1, four minutes later, and restored
+// of those a restoration alert.
+func (s *street) learn(restored int) {
+	b := &evidence.Behaviour{Activations: 100_000, AD1s: 90_000, Restored: restored, Heard: 89_000}
+	b.Bins[16] = 90_000
+	value, err := json.Marshal(&evidence.Learning{Until: t0.Add(-time.Hour), Models: map[evidence.Model]*evidence.Behaviour{"Landis+Gyr E470": b}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	storetest.Script(s.t, s.st, fmt.Sprintf(`INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', 0, 0, 0, '%s')`, value))
 }
 
 func (s *street) at(d time.Duration) *street { s.now = t0.Add(d); return s }
@@ -197,20 +213,32 @@ func testEvidence(t *testing.T) {
 	})
 	t.Run("restored", func(t *testing.T) {
 		s := reboot(t)
+		s.learn(0)
 		s.assess()
 		s.at(60*m).restore(1, t0.Add(6*m), t0.Add(55*m))
 		s.at(61 * m)
 		e := s.assess()
-		s.says(e, evidence.Strong, "")
+		s.says(e, evidence.Strong, "the outage lasted from 10:06:00 to 10:55:00")
+		if len(e.History) != 1 || e.History[0].Was != evidence.None {
+			t.Errorf("history %+v", e.History)
+		}
+	})
+	t.Run("restored, of a model that breaks A5", func(t *testing.T) {
+		s := reboot(t)
+		s.learn(30_000)
+		s.assess()
+		s.at(60*m).restore(1, t0.Add(6*m), t0.Add(10*m))
+		s.at(61 * m)
+		s.says(s.assess(), evidence.None, "the outage lasted from 10:06:00 to 10:10:00")
 	})
 	t.Run("did not run", func(t *testing.T) {
 		s := reboot(t)
-		id := outage.RequestID{Originator: supplier, Target: meterOf(1), Counter: 1}
-		o := gbcs.Outcome{Meter: meterOf(1), Originator: supplier, Counter: 1, Executed: true, Code: gbcs.NoImage, Version: "01"}
+		id := outage.RequestID{Originator: supplier, Target: meterAt(1), Counter: 1}
+		o := gbcs.Outcome{Meter: meterAt(1), Originator: supplier, Counter: 1, Executed: true, Code: gbcs.NoImage, Version: "01"}
 		payload := gbcs.AppendSigned(nil, gbcs.AppendOutcome(nil, o, 9), [64]byte{})
 		s.at(12 * m)
 		answer := bytes.Replace(duis.AppendAnswer(nil, id, s.now, "I0"), []byte("</sr:ResponseMessage>"),
-			append(append([]byte("<sr:GBCSPayload>"), encode(payload)...), "</sr:GBCSPayload></sr:ResponseMessage>"...), 1)
+			append(base64.StdEncoding.AppendEncode([]byte("<sr:GBCSPayload>"), payload), "</sr:GBCSPayload></sr:ResponseMessage>"...), 1)
 		s.Northbound(t.Context(), whole(answer))
 		s.at(16 * m)
 		s.says(s.assess(), evidence.None, "no image")
@@ -219,7 +247,7 @@ func testEvidence(t *testing.T) {
 		s := reboot(t)
 		s.st.Evidence.FollowOnce(t.Context())
 		s.at(14 * m)
-		id := outage.RequestID{Originator: meterOf(1), Target: supplier, Counter: s.counter()}
+		id := outage.RequestID{Originator: meterAt(1), Target: supplier, Counter: s.counter()}
 		s.Northbound(t.Context(), whole(duis.AppendDeviceAlert(nil, id, s.now, "81A0", []byte("x"))))
 		s.at(16 * m)
 		s.says(s.assess(), evidence.None, "heard")
@@ -227,7 +255,7 @@ func testEvidence(t *testing.T) {
 	t.Run("silent", func(t *testing.T) {
 		s := reboot(t)
 		s.at(31 * m)
-		s.says(s.assess(), evidence.None, "not heard")
+		s.says(s.assess(), evidence.None, "not been heard")
 	})
 	t.Run("second outage", func(t *testing.T) {
 		s := reboot(t)
