@@ -40,7 +40,7 @@ type work struct {
 }
 
 // begin makes an engine, and gives it what there was up to what is in the table learned.
-func (a *Assessor) begin(ctx context.Context) (*work, error) {
+func (a *Assessor) begin(ctx context.Context, now time.Time) (*work, error) {
 	w := &work{engine: evidence.New(evidence.Options{Hubs: a.hubsIn(ctx)}), orders: orders{}}
 	learned, row, entry, at, err := a.readLearned(ctx)
 	if err != nil {
@@ -49,7 +49,7 @@ func (a *Assessor) begin(ctx context.Context) (*work, error) {
 	if learned != nil {
 		w.engine.SetLearning(learned) // until that time the engine learns nothing again
 	}
-	if w.entry, err = a.firstEntry(ctx, at); err != nil {
+	if w.entry, err = a.entryBefore(ctx, now.Add(-lookBack)); err != nil {
 		return nil, err
 	}
 	if row > 0 || entry > 0 {
@@ -64,6 +64,12 @@ func (a *Assessor) begin(ctx context.Context) (*work, error) {
 	return w, nil
 }
 
+// lookBack is how old an entry may be that an engine gets when it begins: its last assessment is due
+// 24 hours after it was received, and the sightings of an hour before it are still there. If nobody
+// assessed for longer, as when quell did not run, older entries are left as they are: without the
+// sightings that are deleted by then the engine would come to another result, which would be wrong.
+const lookBack = sighting.Keep - time.Hour
+
 // step reads what is new, and writes what the engine says at an instant.
 func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 	if err := a.read(ctx, w, -1, -1, w.keep); err != nil {
@@ -74,7 +80,7 @@ func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 	if err := a.write(ctx, w); err != nil {
 		return err
 	}
-	if now.Sub(w.saved) >= saveEvery && (w.row > w.learnedRow || w.entry > w.learnedEnt) {
+	if since := now.Sub(w.saved); since >= time.Hour || since >= saveEvery && (w.row > w.learnedRow || w.entry > w.learnedEnt) {
 		if err := a.save(ctx, w, now); err != nil {
 			return err
 		}
@@ -176,15 +182,6 @@ func (a *Assessor) readLog(ctx context.Context, w *work, upTo int64) error {
 	return nil
 }
 
-// firstEntry returns the number before the first entry that matters at an instant: of those
-// received in the time for which sightings are kept.
-func (a *Assessor) firstEntry(ctx context.Context, at time.Time) (seq int64, err error) {
-	if at.IsZero() {
-		at = a.Cluster.Now()
-	}
-	return a.entryBefore(ctx, at.Add(-sighting.Keep))
-}
-
 // entryBefore returns the number before the first entry received at an instant or later; that of the
 // last entry if there is none.
 func (a *Assessor) entryBefore(ctx context.Context, at time.Time) (seq int64, err error) {
@@ -231,4 +228,3 @@ func (o orders) replaced(list []evidence.Sighting, s *evidence.Sighting, why str
 	delete(o, s.Meter)
 	return list
 }
-

@@ -69,19 +69,23 @@ type Recorded struct {
 	ID int64
 	evidence.Assessment
 	Was         evidence.Level
+	Text        string // the facts in words, as they were then
 	Distributor string // of the entry, as the log has it; see Stream
 }
+
+// StageName names the stage of the assessment.
+func (r *Recorded) StageName() string { return stages[r.Stage] }
 
 // Stream is the distributor that the change is reported to, as of the entry.
 func (r *Recorded) Stream() string { return (&outage.Entry{Distributor: r.Distributor}).Stream() }
 
-const changeColumns = `id, seq, at, was, level, distributor, facts`
+const changeColumns = `id, seq, at, was, level, distributor, facts, text`
 
 func scanChanges(rows sqldb.Rows, err error) ([]Recorded, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, r *Recorded) error {
 		var seq, at int64
 		var level, facts string
-		err := rows.Scan(&r.ID, &seq, &at, &r.Was, &level, &r.Distributor, &facts)
+		err := rows.Scan(&r.ID, &seq, &at, &r.Was, &level, &r.Distributor, &facts, &r.Text)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"quell/internal/evidence"
@@ -92,6 +93,7 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 			row = append(sqldb.AppendText(append(row, ','), string(level)), ']')
 			last[x.Entry] = row
 			if level != x.Level {
+				row = append(sqldb.AppendText(append(row[:len(row)-1:len(row)-1], ','), strings.Join(x.Sentences(), " ")), ']')
 				changed = append(append(changed, "[,"[min(len(changed), 1)]), row...)
 			}
 		}
@@ -107,9 +109,10 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 		if len(changed) == 0 {
 			return out, nil
 		}
-		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts)
-			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts
-			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts FROM json_each(?)) AS c
+		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
+			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts, c.text
+			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts, value->>6 AS text
+				FROM json_each(?)) AS c
 			ORDER BY c.at, c.seq`, string(append(changed, ']')))
 	})
 }
@@ -204,7 +207,9 @@ func (a *Assessor) Housekeep(ctx context.Context, seenBefore, changesBefore time
 		count *int
 		do    func(ctx context.Context, tx sqldb.Tx) (int, error)
 	}{
-		{&gone, func(ctx context.Context, tx sqldb.Tx) (int, error) { return sighting.Delete(ctx, tx, seenBefore, writeBatch) }},
+		{&gone, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			return sighting.Delete(ctx, tx, seenBefore, writeBatch)
+		}},
 		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			n, err := tx.Exec(ctx, `DELETE FROM evidence WHERE seq IN (SELECT e.seq FROM evidence e WHERE e.at < ?1
 				AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = e.seq) ORDER BY e.seq LIMIT ?2)`, sqldb.Micros(seenBefore), writeBatch)

@@ -177,4 +177,3 @@ func (ds *Devices) OfMPxNs(ctx context.Context, mpxns []string) ([]outage.Device
 		WHERE p.mpxn IN (SELECT value->>0 FROM json_each(?)) AND `+newest, sqldb.Column(mpxns)))
 	return list, sqldb.Unavailable(err)
 }
-

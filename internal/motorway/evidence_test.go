@@ -195,6 +195,11 @@ func testEvidence(t *testing.T) {
 		s.at(16 * m)
 		e := s.assess()
 		s.says(e, evidence.Strong, "14 of 19 hubs")
+		x, err := s.Explain(t.Context(), hubAt(1).String(), s.now)
+		if text := strings.Join(x.Text, "\n"); err != nil || !strings.Contains(text, "Entry 1: there is strong evidence that the alert was genuine (odds ") || !strings.Contains(text, "14 of 19 hubs") ||
+			!strings.Contains(text, " to strong.") || len(x.Evidence) != 1 {
+			t.Errorf("%v %s", err, text)
+		}
 		if len(e.History) == 0 || e.History[len(e.History)-1].Level != evidence.Strong {
 			t.Errorf("history %+v", e.History)
 		}

@@ -227,4 +227,3 @@ func Delete(ctx context.Context, tx sqldb.Tx, before time.Time, limit int) (int,
 		AND id < (SELECT max(id) FROM sighting) ORDER BY minute LIMIT ?2)`, minuteOf(before), limit)
 	return int(n), err
 }
-

@@ -25,7 +25,8 @@ CREATE TABLE evidence_change (
     was         TEXT    NOT NULL,
     level       TEXT    NOT NULL,
     distributor TEXT    NOT NULL, -- of the entry, as it was reported
-    facts       TEXT    NOT NULL
+    facts       TEXT    NOT NULL,
+    text        TEXT    NOT NULL  -- the facts in words, as reports have them
 );
 CREATE INDEX evidence_change_seq ON evidence_change (seq);
 CREATE INDEX evidence_change_at ON evidence_change (at);
