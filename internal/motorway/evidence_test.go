@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"quell/internal/assess"
+	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/evidence"
@@ -281,4 +285,178 @@ func testEvidence(t *testing.T) {
 			t.Errorf("%q", e.Text)
 		}
 	})
+}
+
+// A restart in the middle, at any time, changes no level, and nothing is learned twice.
+func TestEvidenceRestart(t *testing.T) { storetest.EachEngine(t, testEvidenceRestart) }
+
+func testEvidenceRestart(t *testing.T) {
+	type told struct {
+		level evidence.Level
+		odds  float64
+		text  string
+	}
+	// A night: some homes reboot, some of them in a cut, some are restored.
+	night := func(t *testing.T, step func(s *street, minute int)) (said []told, learned string) {
+		s := newStreet(t, 30, store.Options{})
+		for minute := range 180 {
+			s.at(time.Duration(minute) * time.Minute)
+			if minute < 12 {
+				s.activate(minute+1, onDemand)
+			}
+			if home := minute - 5; home >= 1 && home <= 12 && home%3 != 0 {
+				s.lose(home, s.now.Add(-200*time.Second))
+			}
+			if minute == 14 {
+				for home := 18; home <= 28; home++ {
+					s.lose(home, s.now.Add(-210*time.Second))
+				}
+			}
+			if minute == 40 {
+				s.restore(8, t0.Add(10*time.Minute), t0.Add(39*time.Minute))
+			}
+			s.st.Sightings.Flush()
+			step(s, minute)
+		}
+		s.assess()
+		entries := storetest.Entries(t, s.st)
+		list, err := s.EvidenceOf(t.Context(), entries)
+		if err != nil || len(list) != len(entries) || len(list) < 6 {
+			t.Fatalf("%d of %d entries: %v", len(list), len(entries), err)
+		}
+		for _, e := range list {
+			said = append(said, told{e.Level, e.Odds, strings.Join(e.Text, " ")})
+		}
+		if err := s.st.DB.QueryRow(t.Context(), `SELECT value FROM learned`).Scan(&learned); err != nil {
+			t.Fatal(err)
+		}
+		learned, _, _ = strings.Cut(strings.TrimSuffix(learned, "}"), `,"quiet"`) // it is counted when the engine tidies up, and may lose some at a restart
+		return said, learned
+	}
+	whole, learned := night(t, func(*street, int) {})
+	each, learnedEach := night(t, func(s *street, minute int) {
+		if minute >= 8 {
+			s.assess() // a new engine each time
+		}
+	})
+	if fmt.Sprint(each) != fmt.Sprint(whole) {
+		t.Errorf("a new engine each minute says %v\nwant %v", each, whole)
+	}
+	if learnedEach != learned {
+		t.Errorf("a new engine each minute has learned %s\nwant %s", learnedEach, learned)
+	}
+	if !strings.Contains(learned, `"activations":`) || strings.Contains(learned, `"activations":0`) {
+		t.Errorf("nothing was learned: %s", learned)
+	}
+	levels := map[evidence.Level]int{}
+	for _, x := range whole {
+		levels[x.level]++
+	}
+	if len(levels) < 2 {
+		t.Errorf("all levels are the same: %v", levels)
+	}
+	if storetest.OnPostgres(t) {
+		return // to open the store again and again takes long there
+	}
+	again, learnedAgain := night(t, func(s *street, minute int) {
+		if minute%20 == 9 {
+			s.assess()
+			s.open(store.Options{})
+		}
+	})
+	if fmt.Sprint(again) != fmt.Sprint(whole) || learnedAgain != learned {
+		t.Errorf("with restarts %v %s\nwant %v %s", again, learnedAgain, whole, learned)
+	}
+}
+
+// What one node sees counts at the other, which is the leader.
+func TestEvidenceOfTwoNodes(t *testing.T) { storetest.OnlyPostgres(t, testEvidenceOfTwoNodes) }
+
+func testEvidenceOfTwoNodes(t *testing.T) {
+	s := newStreet(t, 20, store.Options{})
+	leader := s.st
+	// The data folder is another one, the database the same.
+	other, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: storetest.Database(t, s.dir), Now: func() time.Time { return s.now }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { other.Close() })
+	s.activate(1, onDemand)
+	s.at(10 * time.Minute)
+	if !s.lose(1, t0.Add(6*time.Minute)) {
+		t.Fatal("the alert was not suppressed")
+	}
+	s.on(other)
+	if err := other.Evidence.FollowOnce(t.Context()); err != nil || other.Sightings.Watched() == 0 {
+		t.Errorf("the other node waits for %d devices: %v", other.Sightings.Watched(), err)
+	}
+	for home := 2; home <= 15; home++ {
+		s.lose(home, t0.Add(6*time.Minute))
+	}
+	s.at(12 * time.Minute)
+	id := outage.RequestID{Originator: meterAt(1), Target: supplier, Counter: s.counter()}
+	s.Northbound(t.Context(), whole(duis.AppendDeviceAlert(nil, id, s.now, "81A0", []byte("x"))))
+	other.Sightings.Flush()
+	if err := other.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.on(leader)
+	s.st = leader
+	s.at(16 * time.Minute)
+	e := s.assess()
+	s.says(e, e.Level, "14 of 19 hubs")
+	s.says(e, e.Level, "heard again 2 minutes after")
+	if err := other.Evidence.Assess(t.Context(), s.now); !errors.Is(err, cluster.ErrNotLeader) {
+		t.Errorf("a node that is not the leader assesses: %v", err)
+	}
+}
+
+// Decisions are the same, whether evidence is collected or not, also while the database does not
+// take sightings.
+func TestEvidenceDecidesNothing(t *testing.T) {
+	run := func(on bool) (said []string) {
+		s := newStreet(t, 10, store.Options{})
+		s.st.Sightings.Enable(on)
+		r := rand.New(rand.NewPCG(1, 2))
+		for range 400 {
+			s.now = s.now.Add(time.Duration(r.IntN(120)) * time.Second)
+			home := 1 + r.IntN(10)
+			var p Passage
+			id := outage.RequestID{Originator: hubAt(home), Target: supplier, Counter: s.counter()}
+			request := outage.RequestID{Originator: supplier, Target: meterAt(home), Counter: s.counter()}
+			switch r.IntN(6) {
+			case 0:
+				order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.Cancellation}[r.IntN(2)]}
+				p = s.Southbound(t.Context(), whole(message(request, outage.SignedPreCommand, order)))
+				s.Answered(t.Context(), &p, Delivered, nil)
+			case 1:
+				order := outage.Order{Kind: outage.FutureDated, At: s.now.Add(time.Hour).Truncate(time.Second)}
+				p = s.Southbound(t.Context(), whole(message(request, outage.SignedPreCommand, order)))
+			case 2:
+				s.restore(home, s.now.Add(-10*time.Minute), s.now)
+				continue
+			default:
+				p = s.Northbound(t.Context(), whole(duis.AppendPowerOutage(nil, id, s.now, duis.PowerOutage{CHF: hubAt(home), Start: s.now.Add(-200 * time.Second), MPxN: mpanOf(home)})))
+			}
+			said = append(said, fmt.Sprint(p.Decision))
+			if on && r.IntN(20) == 0 {
+				s.st.Sightings.Flush()
+				s.st.DB.Ping(t.Context())
+				if err := s.st.Evidence.Assess(t.Context(), s.now); err != nil {
+					t.Fatal(err)
+				}
+				s.st.Evidence.FollowOnce(t.Context())
+			} else if !on {
+				r.IntN(20)
+			}
+		}
+		return said
+	}
+	with, without := run(true), run(false)
+	if !slices.Equal(with, without) {
+		t.Error("decisions differ")
+	}
+	if !slices.Contains(with, fmt.Sprint(outage.Decision{Outcome: outage.Suppressed, Reason: outage.ReasonWindowOpen})) {
+		t.Error("nothing was suppressed")
+	}
 }
