@@ -145,7 +145,7 @@ func (ds *Devices) SupplyPoints(ctx context.Context, id string) (n int, err erro
 	if err != nil || len(id) != 2 {
 		return 0, nil
 	}
-	err = ds.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT mpxn FROM supply_point WHERE mpxn >= ?1 AND mpxn < ?2 LIMIT ?3) AS some WHERE length(mpxn) = 13`,
+	err = ds.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT mpxn FROM supply_point WHERE mpxn >= ?1 AND mpxn < ?2 LIMIT ?3) AS points WHERE length(mpxn) = 13`,
 		id, nextPrefix(no), maxDistributor).Scan(&n)
 	return n, sqldb.Unavailable(err)
 }
@@ -153,7 +153,7 @@ func (ds *Devices) SupplyPoints(ctx context.Context, id string) (n int, err erro
 // nextPrefix returns the text after all that begin with two digits.
 func nextPrefix(no int) string {
 	if no == 99 {
-		return ":" // comes after "9"
+		return "A" // comes after "9" in any order
 	}
 	return string([]byte{'0' + byte(no+1)/10, '0' + byte(no+1)%10})
 }
