@@ -188,7 +188,7 @@ func (g *Gateway) newWay(hop *nextHop, decide func(context.Context, motorway.Bod
 			g.refuse(t.out, d, "length", http.StatusBadRequest, "the message does not say one length")
 			return
 		}
-		b := motorway.Body{XML: isXML(r)}
+		b := motorway.Body{XML: isXML(r), Request: r}
 		if b.XML && in != nil {
 			var err error
 			if b.Head, err = peek(in, r.ContentLength); err != nil {

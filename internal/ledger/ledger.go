@@ -65,6 +65,8 @@ type Ledger struct {
 	// so. Only the writer uses both.
 	expectSuppressed bool
 	expected         *[]outage.Entry
+	// noHold is until when no messages are kept, since the database has refused something.
+	noHold time.Time
 
 	sw       switchstate.State
 	followed followed
