@@ -414,6 +414,15 @@ type Config struct {
 		Keep Duration `yaml:"keep" reload:"live"`
 	} `yaml:"report"`
 
+	// What quell finds out about the alerts that it suppressed.
+	Evidence struct {
+		// Which suppressed alerts quell releases by itself: strong, those for which the
+		// evidence of a genuine outage becomes strong; or off, none. quell release does
+		// it by hand.
+		// Default: off.
+		Release string `yaml:"release" reload:"live" nodes:"same"`
+	} `yaml:"evidence"`
+
 	// What is deleted, and when. Housekeeping runs every hour.
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent again
@@ -524,6 +533,7 @@ func Default() Config {
 	c.Report.Empty = true
 	c.Report.AlarmAfter = Duration(time.Hour)
 	c.Report.Keep = Duration(90 * day)
+	c.Evidence.Release = "off"
 	c.Housekeeping.KeepWindows = Duration(7 * day)
 	c.Housekeeping.KeepNotes = Duration(7 * day)
 	c.Housekeeping.KeepLog = Duration(400 * day)
