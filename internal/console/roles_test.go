@@ -53,6 +53,8 @@ func examples() map[string]asked {
 		"GET /api/v1/devices/{id}":       {path: "/api/v1/devices/" + meter.String()},
 		"GET /api/v1/windows":            {path: "/api/v1/windows"},
 		"POST /api/v1/windows/close":     {path: "/api/v1/windows/close", body: `{"all":true,"why":"a test"}`},
+		"GET /api/v1/releases":           {path: "/api/v1/releases?entry=1"},
+		"POST /api/v1/releases":          {path: "/api/v1/releases", body: `{"entry":"1","why":"a test"}`},
 		"GET /api/v1/reports":            {path: "/api/v1/reports"},
 		"POST /api/v1/reports":           {path: "/api/v1/reports"},
 		"GET /api/v1/reports/{no}":       {path: "/api/v1/reports/1"},
@@ -500,7 +502,7 @@ func TestWho(t *testing.T) {
 		}
 	}
 	for path, body := range map[string]string{
-		"PUT /api/v1/switch": `{"switch":"off","who":"alice","why":"x"}`, "POST /api/v1/windows/close": `{"all":true,"who":"alice","why":"x"}`,
+		"PUT /api/v1/switch": `{"switch":"off","who":"alice","why":"x"}`, "POST /api/v1/windows/close": `{"all":true,"who":"alice","why":"x"}`, "POST /api/v1/releases": `{"entry":"1","who":"alice","why":"x"}`,
 		"POST /api/v1/reports/resume": `{"from":9,"who":"alice","why":"x"}`, "POST /api/v1/devices?who=alice": "FORMx",
 	} {
 		method, path, _ := strings.Cut(path, " ")

@@ -172,7 +172,7 @@ func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why str
 	}
 	if len(before) > 0 {
 		switch x = before[0]; {
-		case x.AskedAt.Equal(at) && x.Who == who && x.Why == why:
+		case x.AskedAt.Equal(at) && x.Who == who && x.Why == why && x.State != Failed:
 			return x, nil // the answer of an earlier try was lost
 		case x.State == Done:
 			return x, refuse("entry %d was released at %s, as %s had asked", seq, stamp(x.EndedAt), x.Who)
