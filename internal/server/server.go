@@ -243,6 +243,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.assess) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.release) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.releaseStrong) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
