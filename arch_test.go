@@ -89,7 +89,7 @@ var testImports = map[string][]string{
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/evidence", "internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
-	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/server":     {"internal/evidence", "internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
