@@ -76,6 +76,12 @@ func (c *Counts) Precision(moment int) float64 {
 	return share(c.TruePositive[moment], c.TruePositive[moment]+c.FalsePositive[moment])
 }
 
+// Without is the share of the strong alerts whose homes lost supply: with the outage that the
+// alert is about, or within 15 minutes after it began.
+func (c *Counts) Without(moment int) float64 {
+	return share(c.TruePositive[moment]+c.CutSoon[moment], c.TruePositive[moment]+c.FalsePositive[moment])
+}
+
 // Recall is the share of the genuine alerts that are strong.
 func (c *Counts) Recall(moment int) float64 { return share(c.TruePositive[moment], c.Real) }
 

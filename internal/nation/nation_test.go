@@ -17,7 +17,7 @@ func TestTry(t *testing.T) {
 		}
 		t0 := time.Now()
 		y := Study{Homes: num("HOMES"), Worlds: num("WORLDS"), Before: 3, Nights: num("NIGHTS"), Seed: uint64(num("SEED"))}
-		for _, r := range y.Run(s, func() {}) {
+		for _, r := range y.Run(t.Context(), s, func() {}) {
 			c := &r.Counts
 			t.Logf("%s, %s: %d false, %d genuine (%.1f to %.1f)  %s", s.Name, r.Detail, c.Alerts, c.Genuine, c.False, c.Real, time.Since(t0))
 			for m := range 3 {

@@ -1,6 +1,7 @@
 package nation
 
 import (
+	"context"
 	"math/rand/v2"
 	"runtime"
 	"slices"
@@ -39,19 +40,24 @@ func (s Scenario) Details() []Detail {
 var someDay = time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC)
 
 // Run measures a scenario, with each detail. Nights that are learned from have as many faults
-// as there are; those that are measured, in fair weather, more. done is called after each night.
-func (y Study) Run(s Scenario, done func()) []*Result {
+// as there are; those that are measured have more, in fair weather and with postcodes. done is called after each
+// night. If ctx ends it returns nothing.
+func (y Study) Run(ctx context.Context, s Scenario, done func()) []*Result {
 	details := s.Details()
 	results := make([]*Result, len(details))
 	for i, d := range details {
 		results[i] = &Result{Scenario: s, Detail: d, nights: make([]*Counts, y.Worlds*y.Nights)}
 	}
 	measured := s
-	if !s.Storm {
+	if !s.Storm && !s.NoPostcodes { // without places, faults elsewhere count too
 		measured.MoreFaults = moreFaults
 	}
+	first := y.Seed << 32 // each scenario has nights of its own
+	for i, c := range s.Name {
+		first += uint64(i+1) * uint64(c) * 1_000_000
+	}
 	for world := range y.Worlds {
-		seed := y.Seed + uint64(world)*1000
+		seed := first + uint64(world)*1000
 		w := NewWorld(seed, y.Homes)
 		learned := make([]*evidence.Learning, len(details))
 		for k := range y.Before {
@@ -74,10 +80,15 @@ func (y Study) Run(s Scenario, done func()) []*Result {
 			})
 		}
 		for k := range y.Nights {
-			next <- k
+			if ctx.Err() == nil {
+				next <- k
+			}
 		}
 		close(next)
 		all.Wait()
+	}
+	if ctx.Err() != nil {
+		return nil
 	}
 	for _, r := range results {
 		for _, c := range r.nights {
