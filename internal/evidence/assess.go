@@ -170,7 +170,8 @@ func (e *Engine) assess() {
 }
 
 // genuine reports whether an outage is, whatever there is to learn of restoration alerts and of
-// what is heard.
+// what is heard: by neighbours and timing alone, or with a restoration alert that would say so
+// even if the model sent one after each reboot.
 func (e *Engine) genuine(o *outageOf) bool {
 	var x *entry
 	window := span{o.received - effect.Microseconds(), o.received}
@@ -183,7 +184,7 @@ func (e *Engine) genuine(o *outageOf) bool {
 		return false
 	}
 	f, reboots, _ := e.facts(o, causes, window)
-	return level(f.base(reboots)*f.restoration(1, false)) == Strong
+	return level(f.base(reboots)*max(1, f.restoration(1, false))) == Strong
 }
 
 // effectOf reports whether an outage counts as the effect of an activation.
