@@ -182,3 +182,53 @@ func BenchmarkAssess(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "µs/entry")
 }
+
+// A cancellation, and a request that takes the place of others, say of what is pending then that it
+// did not run: not of what has begun, of other meters, or of a Service Request, which reaches no
+// meter.
+func TestOrders(t *testing.T) {
+	const meter, another = outage.DeviceID(7), outage.DeviceID(8)
+	id := func(m outage.DeviceID, n uint64) outage.RequestID {
+		return outage.RequestID{Originator: 1, Target: m, Counter: n}
+	}
+	at := func(minute int) time.Time { return storetest.T0.Add(time.Duration(minute) * time.Minute) }
+	ordered := func(m outage.DeviceID, n uint64, received, start int, form outage.Form) evidence.Sighting {
+		return evidence.Sighting{Kind: evidence.Ordered, Received: at(received), Meter: m, Request: id(m, n), Form: form, Start: at(start)}
+	}
+	var o assess.Orders
+	notRun := func(s evidence.Sighting) (list []uint64) {
+		for _, x := range o.Resolve(s) {
+			if x.Kind == evidence.NotRun {
+				if x.Meter != s.Meter || !x.Received.Equal(s.Received) || x.Why == "" {
+					t.Errorf("%+v", x)
+				}
+				list = append(list, x.Request.Counter)
+			}
+		}
+		return list
+	}
+	cancel := func(m outage.DeviceID, received int) evidence.Sighting {
+		return evidence.Sighting{Kind: evidence.NotRun, Received: at(received), Meter: m, Why: "it was cancelled"}
+	}
+	for i, step := range []struct {
+		s    evidence.Sighting
+		want []uint64
+	}{
+		{ordered(meter, 1, 0, 60, outage.SignedPreCommand), nil},
+		{ordered(another, 2, 0, 60, outage.SignedPreCommand), nil},
+		{ordered(meter, 3, 1, 60, outage.ServiceRequest), nil},
+		{ordered(meter, 4, 2, 90, outage.SignedPreCommand), []uint64{1}},
+		{ordered(meter, 4, 3, 90, outage.SignedPreCommand), nil}, // the same again
+		{cancel(meter, 4), []uint64{4}},
+		{cancel(meter, 5), nil},
+		{cancel(another, 60), nil}, // it has begun
+		{ordered(meter, 5, 6, 6, outage.SignedPreCommand), nil},
+		{cancel(meter, 7), nil},
+		{ordered(meter, 6, 8, 60, outage.SignedPreCommand), nil},
+		{ordered(meter, 7, 9, 9, outage.SignedPreCommand), []uint64{6}}, // on demand takes its place too
+	} {
+		if have := notRun(step.s); fmt.Sprint(have) != fmt.Sprint(step.want) {
+			t.Errorf("step %d: %v did not run, want %v", i, have, step.want)
+		}
+	}
+}
