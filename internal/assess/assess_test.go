@@ -141,6 +141,39 @@ func testWrittenTwice(t *testing.T) {
 	}
 }
 
+// After a store was put back entries get other numbers: what was known of the old ones is deleted, and
+// they are assessed anew, also by an engine that runs.
+func TestForget(t *testing.T) { storetest.EachEngine(t, testForget) }
+
+func testForget(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	night(t, s, 10)
+	// They are of now, as Run reads the clock.
+	shift := time.Since(storetest.T0).Microseconds()
+	storetest.Script(t, s, fmt.Sprintf(`UPDATE suppression SET received_at = received_at + %[1]d, window_start = window_start + %[1]d, window_end = window_end + %[1]d WHERE seq > 2;
+		INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', 0, 1, 1, '{}')`, shift)) // nobody has assessed for long
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	learned := func() (entry int) {
+		s.DB.QueryRow(t.Context(), `SELECT entry FROM learned`).Scan(&entry)
+		return entry
+	}
+	storetest.Eventually(t, "all is assessed and learned", func() bool { return count(t, s, "evidence") == 8 && learned() == 10 })
+	if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return errors.Join(tx.Later(ctx, `UPDATE suppression SET seq = seq + 100 WHERE seq > 4`), assess.Forget(ctx, tx, 4))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Eventually(t, "the entries are assessed under their new numbers", func() bool {
+		found, err := s.Evidence.Of(t.Context(), []int64{4, 5, 105, 110})
+		return err == nil && len(found) == 3 && found[5] == nil
+	})
+	cancel()
+	<-ended
+}
+
 // A node that is not the leader writes nothing.
 func TestNotLeader(t *testing.T) { storetest.OnlyPostgres(t, testNotLeader) }
 
