@@ -48,8 +48,8 @@ ALTER TABLE inventory ADD COLUMN area INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inventory ADD COLUMN sector INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inventory ADD COLUMN postcode TEXT NOT NULL DEFAULT '';
 ALTER TABLE inventory ADD COLUMN feeder TEXT NOT NULL DEFAULT '';
--- An index of the inventory by hub, and of its meters by area and sector, as a table that an
--- import can fill in its own order.
+-- An index of the inventory's meters by area and by sector, as a table that an import can fill in its
+-- own order.
 CREATE TABLE inventory_place (
     place     INTEGER NOT NULL,
     import_no INTEGER NOT NULL,
