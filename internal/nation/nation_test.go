@@ -69,7 +69,7 @@ func TestNight(t *testing.T) {
 			if i > 0 && x.Received.Before(n.Sightings[i-1].Received) {
 				t.Fatal("sightings are not in order")
 			}
-			if x.Entry != 0 {
+			if _, seen := started[x.Entry]; x.Entry != 0 && !seen {
 				started[x.Entry] = x
 			}
 		}
