@@ -1,4 +1,4 @@
-.PHONY: build check test generate bench bench-quick benchmarks fuzz mutants demo release release-check clean
+.PHONY: build check test generate safety bench bench-quick benchmarks fuzz mutants demo release release-check clean
 
 FUZZTIME ?= 1m
 
@@ -20,6 +20,11 @@ generate:
 	go test ./internal/config -run '^TestGenerated$$' -update
 	go test ./internal/outage -run '^TestReasons$$' -update
 	go test ./cmd/quell -run '^TestGenerated$$' -update
+
+# Measure evidence in nights that are made up, and write docs/outage-safety.md. make safety
+# FLAGS="--homes 20000" does less, in minutes.
+safety:
+	go run ./cmd/quell simulate --report docs $(FLAGS)
 
 # Measure quell beside other proxies, and write docs/performance.md. As root on Debian or
 # Ubuntu it installs what is missing. make bench ROWS="1 3" measures these rows only. make

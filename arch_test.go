@@ -36,9 +36,10 @@ var imports = map[string][]string{
 	"internal/smki":      {"internal/outage"},
 	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
+	"internal/evidence":  {"internal/outage"},
+	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
-	"internal/evidence":  {"internal/outage"},
 	"internal/sighting":  {"internal/evidence", "internal/sqldb", "internal/outage"},
 	"internal/assess":    {"internal/sighting", "internal/evidence", "internal/ledger", "internal/devices", "internal/cluster", "internal/sqldb", "internal/outage"},
 	"internal/sqldb":     {"internal/datadir"},
@@ -94,7 +95,7 @@ var testImports = map[string][]string{
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/evidence", "internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
-	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/server":     {"internal/evidence", "internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
@@ -110,6 +111,7 @@ var testImports = map[string][]string{
 	"internal/audit":      wholeStore,
 	"internal/held":       wholeStore,
 	"internal/release":    wholeStore,
+	"internal/assess":     wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
@@ -180,7 +182,7 @@ const (
 )
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig", "internal/evidence", "internal/nation"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 
