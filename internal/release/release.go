@@ -148,7 +148,9 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 	at := r.Cluster.Now().Truncate(sqldb.Precision)
 	who, why = sqldb.Text(who), sqldb.Text(why)
 	token := strconv.FormatUint(rand.Uint64(), 36)
-	x, err := sqldb.Write(ctx, r.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Release, error) { return r.ask(ctx, tx, seq, who, why, token, at) })
+	x, err := sqldb.Write(ctx, r.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Release, error) {
+		return r.ask(ctx, tx, seq, who, why, token, at)
+	})
 	if err != nil {
 		return x, err
 	}
