@@ -228,7 +228,7 @@ func read(ctx context.Context, q sqldb.Querier, cond string, args ...any) ([]Rel
 }
 
 // Send sends a message to the northbound next hop, as gateway.SendLate does.
-type Send func(*http.Request) (res *http.Response, unsent bool, err error)
+type Send func(r *http.Request, body []byte) (res *http.Response, unsent bool, err error)
 
 // Times of deliveries.
 const (

@@ -29,13 +29,12 @@ type hop struct {
 	heads  []http.Header
 }
 
-func (h *hop) send(r *http.Request) (*http.Response, bool, error) {
+func (h *hop) send(r *http.Request, body []byte) (*http.Response, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.status == 0 {
 		return nil, true, errors.New("it is away")
 	}
-	body, _ := io.ReadAll(r.Body)
 	if h.got == nil {
 		h.got = map[string]int{}
 	}
