@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"time"
 
 	"quell/internal/sqldb"
+
+	"github.com/klauspost/compress/s2"
 )
 
 // Keep is how long a message is kept.
@@ -49,7 +52,7 @@ func Insert(ctx context.Context, tx sqldb.Tx, list []Message) error {
 			row = binary.LittleEndian.AppendUint32(row, uint32(len(m.Bytes)))
 			row = append(row, m.Bytes...)
 		}
-		if err := tx.Later(ctx, insertSQL, last, row); err != nil {
+		if err := tx.Later(ctx, insertSQL, last, s2.Encode(nil, row)); err != nil {
 			return err
 		}
 		list = list[n:]
@@ -69,6 +72,9 @@ func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) 
 		if err := rows.Scan(&row); err != nil {
 			return nil, err
 		}
+		if row, err = unpack(row); err != nil {
+			return nil, err
+		}
 		for len(row) >= headSize {
 			k, n := binary.LittleEndian.Uint64(row), uint64(binary.LittleEndian.Uint32(row[8:]))
 			row = row[headSize:]
@@ -82,6 +88,14 @@ func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) 
 		}
 	}
 	return nil, rows.Err()
+}
+
+// unpack returns what Insert has written of messages.
+func unpack(row []byte) ([]byte, error) {
+	if n, err := s2.DecodedLen(row); err != nil || n > maxRow+headSize+MaxMessage {
+		return nil, errors.New("a row of the messages that are kept is damaged")
+	}
+	return s2.Decode(nil, row)
 }
 
 // Delete deletes up to limit rows whose messages were all received before an instant, the oldest

@@ -112,6 +112,14 @@ func (t *Trail) write(now time.Time, p *Passage, status int) {
 	t.lines.Write(line) // the queue counts what it drops
 }
 
+// PassedLate is Passed for an alert that was suppressed before, and is delivered since it was
+// released.
+func (m *Motorway) PassedLate(document []byte, status int) {
+	p := Passage{Direction: outage.North, Decision: outage.Decision{Outcome: outage.Released, Reason: outage.ReasonReleased}}
+	p.read(Body{XML: true, Head: document})
+	m.Passed(&p, status)
+}
+
 // appendTrailLine appends what encoding/json makes of the TrailLine of a message, with a
 // newline. The error says that JSON has no form for the time.
 func appendTrailLine(b []byte, now time.Time, p *Passage, status int) ([]byte, error) {

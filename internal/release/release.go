@@ -45,6 +45,7 @@ type Release struct {
 
 	id    int64
 	note  passed.Note // of the alert
+	token string
 	claim string
 	due   time.Time
 }
@@ -142,11 +143,14 @@ func (r *Releases) Find(ctx context.Context, text string) (seq int64, err error)
 }
 
 // Release asks for the alert of an entry to be delivered. It does not wait for that. The error is
-// ErrNoEntry or ErrRefused if the alert cannot be released. The same call may be repeated.
+// ErrNoEntry or ErrRefused if the alert cannot be released.
 func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Release, error) {
 	at := r.Cluster.Now().Truncate(sqldb.Precision)
 	who, why = sqldb.Text(who), sqldb.Text(why)
-	x, err := sqldb.Write(ctx, r.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Release, error) { return r.ask(ctx, tx, seq, who, why, at) })
+	token := strconv.FormatUint(rand.Uint64(), 36)
+	x, err := sqldb.Write(ctx, r.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Release, error) {
+		return r.ask(ctx, tx, seq, who, why, token, at)
+	})
 	if err != nil {
 		return x, err
 	}
@@ -158,7 +162,7 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 	return x, nil
 }
 
-func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why string, at time.Time) (x Release, err error) {
+func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why, token string, at time.Time) (x Release, err error) {
 	e, err := ledger.EntryOf(ctx, tx, seq)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return x, sqldb.Unchanged(fmt.Errorf("entry %d: %w", seq, ErrNoEntry))
@@ -172,7 +176,7 @@ func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why str
 	}
 	if len(before) > 0 {
 		switch x = before[0]; {
-		case x.AskedAt.Equal(at) && x.Who == who && x.Why == why && x.State != Failed:
+		case x.token == token:
 			return x, nil // the answer of an earlier try was lost
 		case x.State == Done:
 			return x, refuse("entry %d was released at %s, as %s had asked", seq, stamp(x.EndedAt), x.Who)
@@ -198,9 +202,9 @@ func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why str
 	x = Release{Entry: seq, AlertID: e.AlertID, State: Asked, AskedAt: at, Who: who, Why: why}
 	return x, errors.Join(
 		tx.Later(ctx, `DELETE FROM released WHERE alert_id = ? AND chf = ? AND outage_start = ?`, e.AlertID, int64(e.CHF), sqldb.Micros(e.OutageStart)),
-		tx.Later(ctx, `INSERT INTO released (alert_id, chf, outage_start, received_at, state, asked_at, who, why, claim, due_at, tries, error, ended_at, message)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, '', 0, 0, '', 0, ?)`, e.AlertID, int64(e.CHF), sqldb.Micros(e.OutageStart), sqldb.Micros(e.Received),
-			string(Asked), sqldb.Micros(at), who, why, message),
+		tx.Later(ctx, `INSERT INTO released (alert_id, chf, outage_start, received_at, state, asked_at, who, why, token, claim, due_at, tries, error, ended_at, message)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', 0, 0, '', 0, ?)`, e.AlertID, int64(e.CHF), sqldb.Micros(e.OutageStart), sqldb.Micros(e.Received),
+			string(Asked), sqldb.Micros(at), who, why, token, message),
 		events.Insert(ctx, tx, events.Event{At: at, Who: who, What: "release", Old: string(outage.Suppressed), New: fmt.Sprintf("entry %d", seq), Why: why}.By(ctx)))
 }
 
@@ -212,11 +216,11 @@ func (r *Releases) Of(ctx context.Context, seqs []int64) ([]Release, error) {
 
 // read reads releases, without their messages.
 func read(ctx context.Context, q sqldb.Querier, cond string, args ...any) ([]Release, error) {
-	rows, err := q.Query(ctx, `SELECT r.id, coalesce(s.seq, 0), r.alert_id, r.chf, r.outage_start, r.received_at, r.state, r.asked_at, r.who, r.why, r.claim, r.due_at, r.tries, r.error, r.ended_at
+	rows, err := q.Query(ctx, `SELECT r.id, coalesce(s.seq, 0), r.alert_id, r.chf, r.outage_start, r.received_at, r.state, r.asked_at, r.who, r.why, r.token, r.claim, r.due_at, r.tries, r.error, r.ended_at
 		FROM released r LEFT JOIN suppression s ON s.alert_id = r.alert_id AND s.chf = r.chf AND s.outage_start = r.outage_start `+cond, args...)
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, x *Release) error {
 		var chf, start, received, asked, due, ended int64
-		err := rows.Scan(&x.id, &x.Entry, &x.AlertID, &chf, &start, &received, (*string)(&x.State), &asked, &x.Who, &x.Why, &x.claim, &due, &x.Tries, &x.Error, &ended)
+		err := rows.Scan(&x.id, &x.Entry, &x.AlertID, &chf, &start, &received, (*string)(&x.State), &asked, &x.Who, &x.Why, &x.token, &x.claim, &due, &x.Tries, &x.Error, &ended)
 		x.AskedAt, x.due, x.EndedAt = sqldb.Instant(asked), sqldb.Instant(due), sqldb.Instant(ended)
 		x.note = passed.Note{AlertID: x.AlertID, CHF: outage.DeviceID(chf), OutageStart: time.UnixMicro(start).UTC(), Received: sqldb.Instant(received), Reason: outage.ReasonReleased}
 		return err
@@ -224,7 +228,7 @@ func read(ctx context.Context, q sqldb.Querier, cond string, args ...any) ([]Rel
 }
 
 // Send sends a message to the northbound next hop, as gateway.SendLate does.
-type Send func(*http.Request) (res *http.Response, unsent bool, err error)
+type Send func(r *http.Request, body []byte) (res *http.Response, unsent bool, err error)
 
 // Times of deliveries.
 const (

@@ -29,13 +29,12 @@ type hop struct {
 	heads  []http.Header
 }
 
-func (h *hop) send(r *http.Request) (*http.Response, bool, error) {
+func (h *hop) send(r *http.Request, body []byte) (*http.Response, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.status == 0 {
 		return nil, true, errors.New("it is away")
 	}
-	body, _ := io.ReadAll(r.Body)
 	if h.got == nil {
 		h.got = map[string]int{}
 	}
@@ -340,6 +339,32 @@ func TestTwoNodes(t *testing.T) {
 			t.Errorf("a retry at another node: %+v", d.Decision)
 		}
 	})
+}
+
+// Two of one node try at once, which have both seen that a release is due: the alert is sent once.
+func TestClaimedOnce(t *testing.T) {
+	at := storetest.T0.Add(time.Minute)
+	s := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Now = func() time.Time { return at } })
+	var ids []string
+	for n := range 40 {
+		ids = append(ids, fmt.Sprint("alert ", n))
+	}
+	seqs := suppress(t, s, at, ids...)
+	for _, seq := range seqs {
+		if _, err := s.Releases.Release(t.Context(), seq, "alice", "a reason"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := &hop{status: 200}
+	for range 4 {
+		run(t, s, h)
+	}
+	for n, seq := range seqs {
+		awaitState(t, s, seq, release.Done)
+		if got := h.count("/north alert " + ids[n]); got != 1 {
+			t.Errorf("%s was delivered %d times", ids[n], got)
+		}
+	}
 }
 
 // Nothing depends on what is kept: if the store cannot keep messages, alerts are suppressed as

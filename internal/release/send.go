@@ -1,7 +1,6 @@
 package release
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -26,15 +25,13 @@ func sendOne(ctx context.Context, message []byte, send Send) (status int, err er
 		return http.StatusBadRequest, fmt.Errorf("the message that was kept cannot be read: %w", err)
 	}
 	r = r.WithContext(ctx)
-	r.Body = io.NopCloser(bytes.NewReader(body))
-	r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(body)), nil }
 	for name := range r.Header {
 		if http.CanonicalHeaderKey(name) == header {
 			delete(r.Header, name)
 		}
 	}
 	r.Header[header] = []string{string(outage.Released)}
-	res, unsent, err := send(r)
+	res, unsent, err := send(r, body)
 	if err != nil {
 		if !unsent {
 			err = fmt.Errorf("it may have arrived: %w", err)

@@ -17,6 +17,7 @@ CREATE TABLE released (
     asked_at     INTEGER NOT NULL,
     who          TEXT    NOT NULL,
     why          TEXT    NOT NULL,
+    token        TEXT    NOT NULL, -- of the call that asked for it, which may be repeated
     claim        TEXT    NOT NULL,
     due_at       INTEGER NOT NULL,
     tries        INTEGER NOT NULL,
