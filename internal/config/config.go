@@ -47,6 +47,14 @@ type Config struct {
 	// Default: 30m.
 	Window Duration `yaml:"window" reload:"live" nodes:"same"`
 
+	// The windows of models that have their own, counted from the activation: {"Landis+Gyr
+	// E470": {from: 165s, to: 12m}} is [activation + from, activation + to). A model is
+	// its manufacturer and its model, as the inventory writes them. from is at least 0
+	// and less than to, which is at most 1d. "quell advise window" says what a window
+	// would do. Other models have the window above.
+	// Default: empty.
+	WindowByModel map[string]ModelWindow `yaml:"window_by_model" reload:"live" nodes:"same"`
+
 	// The manufacturers whose meters are tracked, as the inventory writes them: the
 	// name or the ZigBee manufacturer code (1063 is Landis+Gyr). Upper or lower case
 	// and blanks do not matter: Landis + Gyr is Landis+Gyr. At least one.
@@ -437,6 +445,21 @@ type Config struct {
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`
+}
+
+// ModelWindow is one value of window_by_model.
+type ModelWindow struct {
+	From Duration `yaml:"from"`
+	To   Duration `yaml:"to"`
+}
+
+// Spans returns window_by_model for the rules.
+func (c *Config) Spans() outage.Spans {
+	spans := outage.Spans{}
+	for model, w := range c.WindowByModel {
+		spans[outage.ModelKey(model)] = outage.Span{From: time.Duration(w.From), To: time.Duration(w.To)}
+	}
+	return spans
 }
 
 // OIDC is console.oidc.

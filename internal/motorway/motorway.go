@@ -25,6 +25,7 @@ import (
 // Rules are the settings of the decision. They may change while traffic passes.
 type Rules struct {
 	Window         time.Duration // length of a window
+	Spans          outage.Spans  // the windows of models that have their own
 	Manufacturers  outage.Manufacturers
 	Track          []outage.Form
 	ClockTolerance time.Duration // between the clocks of hub and motorway

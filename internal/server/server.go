@@ -323,7 +323,7 @@ func (s *Server) shutDown(ctx context.Context, l *gateway.Listener) error {
 // pass.
 func (s *Server) apply(cfg config.Config) {
 	s.cfg.Store(&cfg)
-	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
+	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Spans: cfg.Spans(), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
 		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout),
 		Suppliers: cfg.Originators(), MaxPerHour: cfg.MaxActivationsPerHour,
 		SouthSignatures: cfg.Southbound.Signatures, NorthSignatures: cfg.Northbound.Signatures})
