@@ -36,6 +36,8 @@ var imports = map[string][]string{
 	"internal/smki":      {"internal/outage"},
 	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
+	"internal/evidence":  {"internal/outage"},
+	"internal/advice":    {"internal/evidence"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
