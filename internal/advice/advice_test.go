@@ -7,6 +7,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"quell/internal/evidence"
 )
 
 // naiveAtLeast sums the binomial distribution with big numbers.
@@ -355,5 +357,25 @@ func TestExpect(t *testing.T) {
 	}
 	if f := Expect(now, 24, nil, nil); f.Hours == nil || f.Alerts != 0 {
 		t.Errorf("%+v", f)
+	}
+}
+
+func TestLearned(t *testing.T) {
+	l := &evidence.Learning{Quiet: map[string]int{"2026-02-27": 50, "2026-02-28": 3, "2026-03-02": 4, "2026-03-03": 60}}
+	if got, want := BaseOf(l, 1000), (Base{Alerts: 7, HubMinutes: 3 * 24 * 60 * 1000}); got != want {
+		t.Errorf("%+v, not %+v", got, want)
+	}
+	if got := BaseOf(&evidence.Learning{Quiet: map[string]int{"2026-02-27": 50, "2026-02-28": 3}}, 1000); got != (Base{}) {
+		t.Errorf("%+v of days that are not whole", got)
+	}
+	l.Models = map[evidence.Model]*evidence.Behaviour{"N": {Activations: 3}, "M": {Activations: 9, AD1s: 2}}
+	l.Models["M"].Came[7], l.Models["M"].Bins[5] = 2, 2
+	l.Rates = []*evidence.Rate{{Model: "M", Firmware: "f", Tracked: true, Activations: 9, AD1s: 2}}
+	times := TimesOf(l)
+	if len(times) != 2 || times[0].Model != "M" || times[0].Activations != 9 || times[0].Bins[7] != 2 || times[0].Bins[5] != 0 || len(times[0].Bins) != 120 {
+		t.Errorf("%+v", times)
+	}
+	if got, want := GroupsOf(l), []Group{{"M", "f", true, 9, 2}}; !slices.Equal(got, want) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -231,6 +231,7 @@ func (e *Engine) learn(h *hub, a *order, at micros) {
 		if u := first.start - a.start; u >= 0 && u < binCount*binWidth.Microseconds() {
 			b.Bins[u/binWidth.Microseconds()] = 1
 		}
+		b.Came[(first.received-a.start)/binWidth.Microseconds()] = 1 // within 30 minutes: see effectOf
 		if first.heard != 0 && first.heard-first.received <= heardWithin.Microseconds() {
 			b.Heard = 1
 		}
