@@ -38,6 +38,8 @@ var imports = map[string][]string{
 
 	"internal/evidence":  {"internal/outage"},
 	"internal/advice":    {"internal/evidence"},
+	"internal/liveness":  {},
+	"internal/adviser":   {"internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
@@ -60,9 +62,9 @@ var imports = map[string][]string{
 	"internal/listener":   {"internal/motorway", "internal/channel"},
 	"internal/fastpath":   {"internal/motorway", "internal/listener"},
 	"internal/gateway":    {"internal/fastpath", "internal/listener", "internal/motorway", "internal/channel", "internal/outage"},
-	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
+	"internal/console": {"internal/adviser", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
-	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/server": {"internal/adviser", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -139,7 +141,7 @@ var tables = map[string]struct {
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed"}}, // which windows and hubs have entries
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/adviser"}}, // which windows and hubs have entries; which are recent
 	"passed":       {kept: []string{"internal/passed"}},
 	"forwarded":    {kept: []string{"internal/passed"}, reads: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},
@@ -164,7 +166,7 @@ const (
 )
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
+var pure = []string{"internal/outage", "internal/evidence", "internal/advice", "internal/liveness", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 

@@ -422,6 +422,14 @@ type Config struct {
 		Keep Duration `yaml:"keep" reload:"live"`
 	} `yaml:"report"`
 
+	// Evidence that a suppressed alert was genuine.
+	Evidence struct {
+		// Whether "quell advise supply" lists homes whose suppressed alert may have been
+		// genuine, and where a Read Supply Status would settle it.
+		// Default: false.
+		Ask bool `yaml:"ask" reload:"live" nodes:"same"`
+	} `yaml:"evidence"`
+
 	// What is deleted, and when. Housekeeping runs every hour.
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent again

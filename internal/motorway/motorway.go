@@ -37,6 +37,14 @@ type Rules struct {
 	NorthSignatures outage.Signatures // of AD1s
 }
 
+// WindowOf returns the window of a model, from the activation on.
+func (r Rules) WindowOf(model string) (from, to time.Duration) {
+	if s, ok := r.Spans[outage.ModelKey(model)]; ok {
+		return s.From, s.To
+	}
+	return 0, r.Window
+}
+
 // Motorway is safe for use by many goroutines. Its fields are set before the
 // first message; Trail may be nil.
 type Motorway struct {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"quell/internal/access"
+	"quell/internal/adviser"
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/devices"
@@ -50,6 +51,7 @@ type Server struct {
 	handler http.Handler // of the console
 	reports *reporter.Reporter
 	syslog  *syslog.Sender
+	adviser *adviser.Adviser
 	faults  fileFaults
 	socket  socket
 	loader  loader
@@ -113,6 +115,9 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
+	s.adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now,
+		InForce: func(model string) (from, to time.Duration) { return m.Rules().WindowOf(model) }, Asks: func() bool { return s.cfg.Load().Evidence.Ask }}
+	s.console.Adviser = s.adviser
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
 	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()

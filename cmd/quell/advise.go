@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"quell/internal/console"
+)
+
+var adviseCommand = command{
+	name: "advise", usage: "list | window [--model MODEL] | forecast | supply [--limit N] [--json] [--config FILE]",
+	short: "Say which meters and windows are right, what is coming, and where to ask",
+	run: func(ctx context.Context, e *env, args []string) error {
+		fs := e.flags("list compares how often AD1s follow activations, for models and firmware versions that are tracked or not.\n" +
+			"window shows when they follow, and what each window would remove and hide. A model is its manufacturer and its model, as the inventory has them.\n" +
+			"forecast says how many false AD1s are expected in the next 24 hours, by hour and distributor.\n" +
+			"supply lists homes whose suppressed alert may have been genuine, where a Read Supply Status would settle it; it needs evidence.ask: true.\n" +
+			"Advice changes nothing.")
+		file := e.consoleFlags(fs)
+		model := fs.String("model", "", "window: the whole curve of this `MODEL`")
+		limit := fs.Int("limit", 100, "supply: at most `N` homes, up to 10000")
+		asJSON := fs.Bool("json", false, "print the answer as JSON")
+		rest, err := parse(fs, args)
+		if err != nil || len(rest) != 1 {
+			return orUsage(err, "say on what: list, window, forecast or supply")
+		}
+		ask, known := adviceOn[rest[0]]
+		switch {
+		case !known:
+			return errUsage{"say on what: list, window, forecast or supply"}
+		case *limit < 1 || *limit > 10_000:
+			return errUsage{fmt.Sprintf("--limit %d is not from 1 to 10000", *limit)}
+		}
+		if err := checkFlags(fs, rest[0], map[string]string{"model": "window", "limit": "supply"}); err != nil {
+			return err
+		}
+		c, _, done, err := connect(ctx, *file, e, false)
+		if err != nil {
+			return err
+		}
+		answer, print, err := ask(ctx, c, *limit)
+		switch {
+		case err != nil:
+		case *asJSON:
+			out := json.NewEncoder(e.stdout)
+			out.SetIndent("", "  ")
+			err = out.Encode(answer)
+		default:
+			err = print(e, *model)
+		}
+		return firstOf(err, done())
+	},
+}
+
+// adviceOn asks for advice on something. print writes the answer as text.
+var adviceOn = map[string]func(ctx context.Context, c *console.Client, limit int) (answer any, print func(e *env, model string) error, err error){
+	"list": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+		a, err := c.AdviseList(ctx)
+		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+	},
+	"window": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+		a, err := c.AdviseWindow(ctx)
+		return a, func(e *env, model string) error { return a.Print(e.stdout, model) }, err
+	},
+	"forecast": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+		a, err := c.Forecast(ctx)
+		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+	},
+	"supply": func(ctx context.Context, c *console.Client, limit int) (any, func(*env, string) error, error) {
+		a, err := c.AdviseSupply(ctx, limit)
+		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+	},
+}

@@ -1,0 +1,56 @@
+package console
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"quell/internal/adviser"
+	"quell/internal/role"
+)
+
+func (c *Console) adviceRoutes(mux routes) {
+	mux.handle("GET /api/v1/advice/list", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Adviser.List(r.Context()) }))
+	mux.handle("GET /api/v1/advice/window", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Adviser.Window(r.Context()) }))
+	mux.handle("GET /api/v1/advice/forecast", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Adviser.Forecast(r.Context()) }))
+	mux.handle("GET /api/v1/advice/supply", role.Viewer, c.try(c.adviseSupply), "limit")
+}
+
+func (c *Console) adviseSupply(r *http.Request) (any, error) {
+	limit, err := number(r, "limit", defaultLimit, 1, maxLimit)
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Adviser.Supply(r.Context(), int(limit))
+	if s.MPxNHidden = hideMPxN(r); s.MPxNHidden {
+		for i := range s.Asks {
+			s.Asks[i].MPxN = ""
+		}
+	} else if n := len(s.Asks); err == nil && n > 0 {
+		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d", s.Asks[0].Entry, s.Asks[n-1].Entry))
+	}
+	return s, err
+}
+
+// AdviseList returns advice on the list of meters.
+func (c *Client) AdviseList(ctx context.Context) (out adviser.List, err error) {
+	return out, c.call(ctx, "GET", "/api/v1/advice/list", nil, "", nil, &out)
+}
+
+// AdviseWindow returns advice on the windows of models.
+func (c *Client) AdviseWindow(ctx context.Context) (out adviser.Windows, err error) {
+	return out, c.call(ctx, "GET", "/api/v1/advice/window", nil, "", nil, &out)
+}
+
+// Forecast returns what AD1s are to be expected.
+func (c *Client) Forecast(ctx context.Context) (out adviser.Forecast, err error) {
+	return out, c.call(ctx, "GET", "/api/v1/advice/forecast", nil, "", nil, &out)
+}
+
+// AdviseSupply returns up to limit homes whose supply status should be read.
+func (c *Client) AdviseSupply(ctx context.Context, limit int) (out adviser.Supply, err error) {
+	q := url.Values{"limit": {strconv.Itoa(limit)}}
+	return out, c.call(ctx, "GET", "/api/v1/advice/supply", q, "", nil, &out)
+}
