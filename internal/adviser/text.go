@@ -53,7 +53,7 @@ func (l *List) Print(w io.Writer) {
 	if len(l.Add)+len(l.Remove) == 0 {
 		fmt.Fprintf(w, "The list is as it should be, as far as can be seen: no change is advised.\n\n")
 	}
-	fmt.Fprintf(w, "%d models and versions were compared; %d more had too few activations.\nAn AD1 follows %s by chance, at most. Of the advised\nchanges at most %.0f%% are wrong on average, as far as chance goes; a storm at the\ntime of a campaign is no chance. Nothing changes by itself.\n",
+	fmt.Fprintf(w, "Models and versions compared: %d; with too few activations for that: %d.\nAn AD1 follows %s by chance, at most. Of the advised\nchanges at most %.0f%% are wrong on average, as far as chance goes; a storm at the\ntime of a campaign is no chance. Nothing changes by itself.\n",
 		l.Groups, l.TooFew, oneIn(l.BaseShare), 100*l.FalseShare)
 }
 
@@ -83,7 +83,7 @@ func (a *Windows) Print(w io.Writer, model string) error {
 	if len(a.Models) == 0 {
 		return nil
 	}
-	fmt.Fprintf(w, "%-24s %7s %7s %7s  %-13s %-13s %s\n", "MODEL", "AD1S", "MEDIAN", "99 %", "NOW", "LEARNED", "HIDES")
+	fmt.Fprintf(w, "%-22s %7s %6s %6s  %-12s %-12s %s\n", "MODEL", "AD1S", "MEDIAN", "99 %", "NOW", "LEARNED", "HIDES")
 	for i := range a.Models {
 		m := &a.Models[i]
 		median, q99, learned, hides := "-", "-", "-", "-"
@@ -96,7 +96,7 @@ func (a *Windows) Print(w io.Writer, model string) error {
 				hides = fmt.Sprintf("%.0f%%", 100*l.Hidden/m.Now.Hidden)
 			}
 		}
-		fmt.Fprintf(w, "%-24s %7d %7s %7s  %-13s %-13s %s\n", clip(m.Model, 24), m.Alerts, median, q99, span(&m.Now), learned, hides)
+		fmt.Fprintf(w, "%-22s %7d %6s %6s  %-12s %-12s %s\n", clip(m.Model, 22), m.Alerts, median, q99, span(&m.Now), learned, hides)
 	}
 	fmt.Fprintf(w, "\nMEDIAN and 99 %%: by when half of the AD1s had come after the activation, and 99\nof 100. LEARNED: a window that reaches those, if %d AD1s were seen. HIDES: how\nmany genuine alerts it hides, of those that the window of now hides.\n", advice.MinWindowAlerts)
 	a.printAssumption(w)
@@ -115,7 +115,7 @@ func (a *Windows) printAssumption(w io.Writer) {
 		fmt.Fprintf(w, "How many are hidden cannot be said before quell has seen a whole day.\n")
 		return
 	}
-	fmt.Fprintf(w, "Hidden alerts are computed: the rate of AD1s of hubs without a window, %.2g a\nhub and year, times the minutes of the windows. That assumes that power cuts come\nto homes whose meters are activated as often as to others.\n", a.BasePerMinute*365.25*24*60)
+	fmt.Fprintf(w, "Hidden alerts are computed: the rate of AD1s of hubs without a window, %.2g a\nhub and year, times the minutes of the windows. That assumes that power cuts\ncome to homes whose meters are activated as often as to others.\n", a.BasePerMinute*365.25*24*60)
 }
 
 // curve are the windows of the table, in minutes.
@@ -134,14 +134,14 @@ func (a *Windows) printCurve(w io.Writer, m *advice.Window) {
 	if m.Learned != nil {
 		row(m.Learned, span(m.Learned)+" (learned)")
 	}
-	fmt.Fprintf(w, "\nAD1s were looked for until %s after the activation: a longer window may remove\nmore than the table says.\n", seconds(m.Seen))
+	fmt.Fprintf(w, "\nAD1s were looked for until %s after the activation: a longer window may\nremove more than the table says. Genuine ones are those of all activations\nthat were seen.\n", seconds(m.Seen))
 	a.printAssumption(w)
 }
 
 // Print writes the forecast.
 func (f *Forecast) Print(w io.Writer) {
 	if len(f.Hours) == 0 {
-		fmt.Fprintf(w, "No activation is pending until %s UTC, so no false AD1 is expected.\n", f.Until.UTC().Format(clock))
+		fmt.Fprintf(w, "No activation is pending until %s UTC: no false AD1 is expected.\n", f.Until.UTC().Format(clock))
 		return
 	}
 	fmt.Fprintf(w, "%-18s %-12s %12s %15s\n", "HOUR (UTC)", "DISTRIBUTOR", "ACTIVATIONS", "AD1S EXPECTED")
@@ -153,7 +153,7 @@ func (f *Forecast) Print(w io.Writer) {
 		fmt.Fprintf(w, "%-18s %-12s %12d %15.0f\n", h.From.UTC().Format(clock), distributor, h.Activations, h.Alerts)
 	}
 	fmt.Fprintf(w, "%-31s %12d %15.0f\n\n", "in all", f.Activations, f.Alerts)
-	fmt.Fprintf(w, "Until %s UTC, from the 11.3s that opened a window and are pending or have\njust begun. Those that are still to be ordered are not in it.\n", f.Until.UTC().Format(clock))
+	fmt.Fprintf(w, "Until %s UTC, from the 11.3s that opened a window and are\npending or have just begun. Those that are still to be ordered are not in it.\n", f.Until.UTC().Format(clock))
 	if f.Unlearned > 0 {
 		fmt.Fprintf(w, "For %d of the activations little is learned of the model: each counts as one AD1.\n", f.Unlearned)
 	}
@@ -165,7 +165,7 @@ func (s *Supply) Print(w io.Writer) {
 		fmt.Fprintf(w, "No home needs a Read Supply Status.\n")
 		return
 	}
-	fmt.Fprintf(w, "%-9s %-17s %-11s %-14s %-23s %s\n", "ENTRY", "ALERT (UTC)", "DISTRIBUTOR", "MPXN", "METER", "LEVEL")
+	fmt.Fprintf(w, "%-9s %-17s %-8s %-13s %-23s %s\n", "ENTRY", "ALERT (UTC)", "NETWORK", "MPXN", "METER", "LEVEL")
 	for _, a := range s.Asks {
 		level := string(a.Level)
 		if a.Level == evidence.None {
@@ -175,7 +175,7 @@ func (s *Supply) Print(w io.Writer) {
 		if mpxn == "" {
 			mpxn = "-"
 		}
-		fmt.Fprintf(w, "%-9d %-17s %-11s %-14s %-23s %s\n", a.Entry, a.Received.UTC().Format(clock), a.Distributor, clip(mpxn, 14), a.ESME, level)
+		fmt.Fprintf(w, "%-9d %-17s %-8s %-13s %-23s %s\n", a.Entry, a.Received.UTC().Format(clock), a.Distributor, clip(mpxn, 13), a.ESME, level)
 		for _, why := range a.Why {
 			fmt.Fprintf(w, "    %s\n", why)
 		}
