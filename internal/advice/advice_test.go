@@ -379,3 +379,30 @@ func TestLearned(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A home is asked about from five minutes after its alert on, for a day, unless it was heard of
+// since; and if nothing can be told of it, once it has been silent for too long.
+func TestWorthAsking(t *testing.T) {
+	weak, none, strong := evidence.Weak, evidence.None, evidence.Strong
+	silent := evidence.Facts{Silent: true}
+	for _, c := range []struct {
+		level evidence.Level
+		facts evidence.Facts
+		age   time.Duration
+		want  bool
+	}{
+		{weak, evidence.Facts{}, askAfter - 1, false}, {weak, evidence.Facts{}, askAfter, true},
+		{weak, evidence.Facts{}, askFor - 1, true}, {weak, evidence.Facts{}, askFor, false},
+		{weak, evidence.Facts{HasPostcode: true}, time.Hour, true},
+		{weak, evidence.Facts{Restored: true}, time.Hour, false}, {weak, evidence.Facts{Heard: 1}, time.Hour, false},
+		{none, evidence.Facts{}, time.Hour, false}, {none, silent, time.Hour, true}, {none, silent, askAfter - 1, false},
+		{none, evidence.Facts{Silent: true, HasSector: true}, time.Hour, false}, {none, evidence.Facts{Silent: true, HasPostcode: true}, time.Hour, false},
+		{none, evidence.Facts{Silent: true, Heard: 1}, time.Hour, false},
+		{strong, silent, time.Hour, false}, // there is no doubt
+	} {
+		now := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+		if got := WorthAsking(&evidence.Assessment{Level: c.level, Facts: c.facts}, now.Add(-c.age), now); got != c.want {
+			t.Errorf("%s, %+v, %s: %v", c.level, c.facts, c.age, got)
+		}
+	}
+}

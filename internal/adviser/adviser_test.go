@@ -1,0 +1,162 @@
+package adviser
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/advice"
+	"quell/internal/devices"
+	"quell/internal/evidence"
+	"quell/internal/outage"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { storetest.Main(m) }
+
+// open opens a store with an adviser. Meter n of the inventory is on hub n; meter 4 is on none,
+// and meter 5 is a gas meter.
+func open(t *testing.T) (*store.Store, *Adviser) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
+	for i, row := range []string{"ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967", "ESME,SMETS2,Landis+Gyr,E470,%s,1400000000000", "ESME,SMETS2,Other Ltd,M2,%s,", "ESME,SMETS2,Landis+Gyr,E470,,1200023305967", "GSME,SMETS2,Landis+Gyr,G370,%s,"} {
+		if strings.Contains(row, "%s") {
+			row = fmt.Sprintf(row, storetest.Hub(i+1))
+		}
+		text += storetest.Meter(i+1).String() + "," + row + "\n"
+	}
+	for range 2 { // the second import takes the place of the first
+		files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
+		if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (f devices.File, err error) {
+			if len(files) == 0 {
+				return f, io.EOF
+			}
+			f, files = files[0], nil
+			return f, nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s, &Adviser{Windows: s.Windows, Devices: s.Devices, Ledger: s.Ledger, DB: s.DB, Now: func() time.Time { return storetest.T0 },
+		InForce: func(string) (from, to time.Duration) { return 0, 30 * time.Minute }, Asks: func() bool { return true }}
+}
+
+func TestAdviser(t *testing.T) { storetest.EachEngine(t, testAdviser) }
+
+func testAdviser(t *testing.T) {
+	s, a := open(t)
+	ctx := t.Context()
+	if n, err := s.Devices.Homes(ctx); n != 3 || err != nil {
+		t.Errorf("%d homes, %v", n, err)
+	}
+	for _, call := range []func() error{
+		func() error { _, err := a.List(ctx); return err },
+		func() error { _, err := a.Window(ctx); return err },
+		func() error { _, err := a.Supply(ctx, 1); return err },
+	} {
+		if err := call(); !errors.Is(err, ErrNothingLearned) {
+			t.Errorf("without evidence: %v", err)
+		}
+	}
+	learned := &evidence.Learning{Until: storetest.T0, Models: map[evidence.Model]*evidence.Behaviour{"Landis+Gyr E470": {Activations: 1000, AD1s: 500}},
+		Rates: []*evidence.Rate{{Model: "Landis+Gyr E470", Tracked: true, Activations: 1000, AD1s: 500}, {Model: "Other Ltd M2", Activations: 100, AD1s: 90}},
+		Quiet: map[string]int{"2026-02-01": 9, "2026-02-02": 1, "2026-02-03": 9}}
+	learned.Models["Landis+Gyr E470"].Came[40] = 500 // after ten minutes
+	a.Learned = func(context.Context) (*evidence.Learning, error) { return learned, nil }
+	l, err := a.List(ctx)
+	if err != nil || len(l.Add) != 1 || l.Add[0].Model != "Other Ltd M2" || l.LearnedActivations != 1100 {
+		t.Errorf("%+v, %v", l, err)
+	}
+	w, err := a.Window(ctx)
+	if want := 1 / (3. * 24 * 60); err != nil || len(w.Models) != 1 || w.Models[0].Learned == nil || w.Models[0].Learned.To != 41*15+30 || w.BasePerMinute != want {
+		t.Errorf("%+v, %v", w, err)
+	}
+
+	// What is coming: of two models, at two distributors and one that is not known.
+	at := storetest.T0
+	record := func(act outage.Activation) { s.Ledger.Record(ctx, act) }
+	record(storetest.FutureDated(1, 1, at.Add(-time.Hour), at.Add(65*time.Minute)))
+	record(storetest.FutureDated(2, 1, at.Add(-time.Hour), at.Add(65*time.Minute)))
+	record(storetest.FutureDated(3, 1, at.Add(-time.Hour), at.Add(23*time.Hour)))
+	record(storetest.FutureDated(4, 1, at.Add(-time.Hour), at.Add(30*time.Hour))) // later
+	record(storetest.OnDemand(1, 2, at.Add(-55*time.Minute)))                     // over; it takes the place of the first
+	record(storetest.OnDemand(1, 3, at.Add(-5*time.Minute).Add(time.Second)).Within(outage.Span{From: time.Minute, To: 20 * time.Minute}))
+	coming, err := s.Windows.Coming(ctx, devices.Newest, at, at.Add(24*time.Hour), advice.Step)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, c := range coming {
+		got = append(got, fmt.Sprintf("%s %s, %q, %s: %d", c.Manufacturer, c.Model, c.Distributor, c.Begins.Sub(at), c.Count))
+	}
+	want := []string{`Landis+Gyr E470, "12", -5m0s: 1`, `Landis+Gyr E470, "14", 1h5m0s: 1`, `Other Ltd M2, "", 23h0m0s: 1`}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q", got)
+	}
+	f, err := a.Forecast(ctx)
+	if err != nil || f.Activations != 2 || f.Alerts != 2 || f.Unlearned != 1 { // half an AD1 each of two, and one
+		t.Errorf("%+v, %v", f.Forecast, err)
+	}
+	if n, err := s.Windows.Begun(ctx, at.Add(-time.Hour), at, 100); n != 2 || err != nil {
+		t.Errorf("%d windows were open, %v", n, err)
+	}
+	if n, _ := s.Windows.Begun(ctx, at.Add(-time.Hour), at, 1); n != 1 {
+		t.Errorf("%d windows, up to one", n)
+	}
+}
+
+func TestSupply(t *testing.T) { storetest.EachEngine(t, testSupply) }
+
+func testSupply(t *testing.T) {
+	s, a := open(t)
+	start := storetest.T0.Add(-25 * time.Hour)
+	for i := range 6 {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(1, uint64(i+1), start.Add(time.Duration(i)*5*time.Hour)))
+		storetest.Decide(t, s, storetest.AD1(1, fmt.Sprint("a", i), start.Add(time.Duration(i)*5*time.Hour+time.Minute)))
+	}
+	a.Assessed = func(_ context.Context, from, to int64) (list []evidence.Assessment, err error) {
+		for seq := from; seq <= to; seq++ {
+			x := evidence.Assessment{Entry: seq, Level: evidence.Weak}
+			switch seq {
+			case 3:
+				x.Level = evidence.None
+			case 4:
+				x.Facts.Restored = true
+			}
+			list = append(list, x)
+		}
+		return list, nil
+	}
+	entries := func(limit int) (seqs []int64, more bool) {
+		list, err := a.Supply(t.Context(), limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range list.Asks {
+			seqs = append(seqs, x.Entry)
+		}
+		return seqs, list.More
+	}
+	// The first is over 24 hours old, and the last was received a minute ago.
+	a.Now = func() time.Time { return storetest.T0.Add(2 * time.Minute) }
+	if got, more := entries(10); !slices.Equal(got, []int64{2, 5}) || more {
+		t.Errorf("%v %v", got, more)
+	}
+	if got, more := entries(1); !slices.Equal(got, []int64{2}) || !more {
+		t.Errorf("%v %v", got, more)
+	}
+	a.Now = func() time.Time { return storetest.T0.Add(6 * time.Minute) }
+	if got, _ := entries(10); !slices.Equal(got, []int64{2, 5, 6}) {
+		t.Errorf("%v", got)
+	}
+	a.Asks = func() bool { return false }
+	if _, err := a.Supply(t.Context(), 10); !errors.Is(err, ErrNotAsked) {
+		t.Error(err)
+	}
+}
