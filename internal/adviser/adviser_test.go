@@ -103,11 +103,24 @@ func testAdviser(t *testing.T) {
 	if err != nil || f.Activations != 2 || f.Alerts != 2 || f.Unlearned != 1 { // half an AD1 each of two, and one
 		t.Errorf("%+v, %v", f.Forecast, err)
 	}
-	if n, err := s.Windows.Begun(ctx, at.Add(-time.Hour), at, 100); n != 2 || err != nil {
-		t.Errorf("%d windows were open, %v", n, err)
-	}
-	if n, _ := s.Windows.Begun(ctx, at.Add(-time.Hour), at, 1); n != 1 {
-		t.Errorf("%d windows, up to one", n)
+	// The window of the on-demand activation started before it was over, and is over; the other
+	// started four minutes ago. That of a Service Request says nothing of what the meter does.
+	sr := storetest.OnDemand(2, 9, at.Add(-10*time.Minute))
+	sr.Form = outage.ServiceRequest
+	record(sr)
+	for _, c := range []struct {
+		from, to      time.Duration
+		limit         int
+		started, open int
+	}{
+		{-time.Hour, 0, 100, 2, 3}, {-time.Hour, 0, 1, 1, 1}, {-24 * time.Minute, 0, 100, 1, 2}, {-4*time.Minute + time.Second, 0, 100, 1, 2},
+		{-4*time.Minute + 2*time.Second, 0, 100, 0, 2}, {-time.Hour, -4*time.Minute + time.Second, 100, 1, 2}, {-time.Hour, -4*time.Minute + 2*time.Second, 100, 2, 3},
+	} {
+		started, err1 := s.Windows.Started(ctx, at.Add(c.from), at.Add(c.to), 30*time.Minute, c.limit)
+		open, err2 := s.Windows.WereOpen(ctx, at.Add(c.from), at.Add(c.to), 30*time.Minute, c.limit)
+		if started != c.started || open != c.open || err1 != nil || err2 != nil {
+			t.Errorf("from %v to %v: %d started, %d were open (%v, %v)", c.from, c.to, started, open, err1, err2)
+		}
 	}
 }
 

@@ -33,10 +33,21 @@ func (w *Windows) Coming(ctx context.Context, newest string, now, until time.Tim
 	return list, sqldb.Unavailable(err)
 }
 
-// Begun returns how many windows were open at some time from one instant to another, up to
-// limit, whatever became of them.
-func (w *Windows) Begun(ctx context.Context, from, to time.Time, limit int) (n int, err error) {
-	err = w.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM activation WHERE ends_at > ?1 AND starts_at < ?2 AND state <> 'withdrawn' LIMIT ?3) AS few`,
-		sqldb.Micros(from), sqldb.Micros(to), limit).Scan(&n)
+// Started returns how many windows of Signed Pre-Commands, which are in force, started from one
+// instant to another, up to limit. No window may be longer than longest: that bounds the search.
+func (w *Windows) Started(ctx context.Context, from, to time.Time, longest time.Duration, limit int) (int, error) {
+	return w.countSome(ctx, from, to.Add(longest), `starts_at >= ?4 AND starts_at < ?5 AND standing = 1 AND form = 'signed-pre-command'`, limit, from, to)
+}
+
+// WereOpen returns how many windows were open at some time from one instant to another, up to
+// limit, whatever has become of them. No window may be longer than longest.
+func (w *Windows) WereOpen(ctx context.Context, from, to time.Time, longest time.Duration, limit int) (int, error) {
+	return w.countSome(ctx, from, to.Add(longest), `starts_at >= ?4 AND starts_at < ?5`, limit, time.UnixMicro(1), to)
+}
+
+// countSome counts up to limit windows that ended after an instant and by another.
+func (w *Windows) countSome(ctx context.Context, after, by time.Time, cond string, limit int, from, to time.Time) (n int, err error) {
+	err = w.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT 1 FROM activation WHERE ends_at > ?1 AND ends_at <= ?2 AND `+cond+` LIMIT ?3) AS few`,
+		sqldb.Micros(after), sqldb.Micros(by), limit, sqldb.Micros(from), sqldb.Micros(to)).Scan(&n)
 	return n, sqldb.Unavailable(err)
 }
