@@ -64,7 +64,7 @@ var imports = map[string][]string{
 	"internal/gateway":    {"internal/fastpath", "internal/listener", "internal/motorway", "internal/channel", "internal/outage"},
 	"internal/console": {"internal/adviser", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
-	"internal/server": {"internal/adviser", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/server": {"internal/adviser", "internal/liveness", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},

@@ -5,6 +5,7 @@ package adviser
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/ledger"
+	"quell/internal/liveness"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
@@ -36,9 +38,19 @@ type Adviser struct {
 	// Asks reports whether the operator wants advice on whom to ask (evidence.ask).
 	Asks func() bool
 
-	mu    sync.Mutex // guards the fields below
-	homes int
-	of    int64 // the import after which homes were counted; 0: they were not
+	// For Watch: how many northbound messages and AD1s have come to this node; the longest
+	// window; how many nodes are alive.
+	Arrived func() (northbound, alerts uint64)
+	Longest func() time.Duration
+	Nodes   func() int
+	Log     *slog.Logger
+
+	counting sync.Mutex // guards the next fields; held while homes are counted
+	homes    int
+	of       int64 // the import after which homes were counted; 0: they were not
+
+	mu    sync.Mutex // guards the next field
+	watch liveness.Watch
 }
 
 // Learned is the beginning of each answer.
@@ -119,8 +131,8 @@ func (a *Adviser) base(ctx context.Context, l *evidence.Learning) (advice.Base, 
 	if err != nil {
 		return advice.Base{}, err
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	a.counting.Lock()
+	defer a.counting.Unlock()
 	if a.of != last.No {
 		if a.homes, err = a.Devices.Homes(ctx); err != nil {
 			return advice.Base{}, err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"quell/internal/advice"
 	"quell/internal/devices"
 	"quell/internal/evidence"
+	"quell/internal/liveness"
 	"quell/internal/outage"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
@@ -171,5 +173,47 @@ func testSupply(t *testing.T) {
 	a.Asks = func() bool { return false }
 	if _, err := a.Supply(t.Context(), 10); !errors.Is(err, ErrNotAsked) {
 		t.Error(err)
+	}
+}
+
+// A campaign whose AD1s do not come is noticed, and that they come after all.
+func TestWatch(t *testing.T) { storetest.EachEngine(t, testWatch) }
+
+func testWatch(t *testing.T) {
+	s, a := open(t)
+	now, alerts := storetest.T0, uint64(7)
+	a.Now, a.Longest, a.Nodes = func() time.Time { return now }, func() time.Duration { return 30 * time.Minute }, func() int { return 1 }
+	a.Arrived = func() (uint64, uint64) { return 2 * alerts, alerts }
+	var log storetest.Buffer
+	a.Log = slog.New(slog.NewTextHandler(&log, nil))
+	for n := range liveness.Campaign {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(n+1, 1, storetest.T0.Add(20*time.Minute)))
+	}
+	minutes := func(n int) {
+		for range n {
+			sample, err := a.sample(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.addSample(sample)
+			now = now.Add(time.Minute)
+		}
+	}
+	minutes(44)
+	if list := a.Conditions(); list != nil {
+		t.Errorf("%q", list)
+	}
+	minutes(1)
+	if !a.Raised(liveness.NoAlerts) || len(a.Conditions()) != 1 || !strings.Contains(log.String(), "level=WARN msg=\"liveness: a campaign runs, with 200 windows or more") {
+		t.Errorf("%q %s", a.Conditions(), &log)
+	}
+	storetest.Decide(t, s, storetest.AD1(3, "x", storetest.T0.Add(45*time.Minute)))
+	minutes(1)
+	if a.Conditions() != nil || !strings.Contains(log.String(), "level=INFO msg=\"liveness: a condition is over\" condition=no-alerts-in-campaign") {
+		t.Errorf("%q %s", a.Conditions(), &log)
+	}
+	minutes(1)
+	if a.watch.Suppressed(now, 1) != 1 {
+		t.Error("the entry is not counted")
 	}
 }

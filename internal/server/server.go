@@ -115,8 +115,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
-	s.adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now,
-		InForce: func(model string) (from, to time.Duration) { return m.Rules().WindowOf(model) }, Asks: func() bool { return s.cfg.Load().Evidence.Ask }}
+	s.adviser = newAdviser(s, registry)
 	s.console.Adviser = s.adviser
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
@@ -242,6 +241,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
 	s.background.Go(func() { s.forgetNotes(ctx) })
+	s.background.Go(func() { s.adviser.Watch(ctx) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
