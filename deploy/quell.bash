@@ -3,16 +3,17 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain report inventory devices audit token store config version help"
+		words="serve demo stub switch window explain advise report inventory devices audit token store config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain report inventory devices audit token store config version" ;;
+		help) words="serve demo stub switch window explain advise report inventory devices audit token store config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
 		switch) words="on shadow off --config --console --token-file --why" ;;
 		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
 		explain) words="--at --config --console --json --token-file" ;;
+		advise) words="list window forecast supply --config --console --json --limit --model --token-file" ;;
 		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;
@@ -23,7 +24,7 @@ _quell() {
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --expires | --format | --from | --head | --limit | --name | --next | --remote | --role | --supplier | --to | --token-file | --why) return ;; # a value: files are offered
+		--after | --at | --config | --console | --expires | --format | --from | --head | --limit | --model | --name | --next | --remote | --role | --supplier | --to | --token-file | --why) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

@@ -28,10 +28,10 @@ type Adviser struct {
 	Ledger  *ledger.Ledger
 	DB      *sqldb.DB
 	Now     func() time.Time
-	// Learned returns what was learned of models until now. nil means that this quell learns
-	// nothing.
+	// Learned returns what was learned of models until now; nil if that is nothing. It may be nil.
 	Learned func(context.Context) (*evidence.Learning, error)
-	// Assessed returns the latest assessment of each entry from a number to another.
+	// Assessed returns the latest assessment of each entry from a number to another. It is nil
+	// if entries are not assessed.
 	Assessed func(ctx context.Context, from, to int64) ([]evidence.Assessment, error)
 	// InForce returns the window that a model has now, from the activation on.
 	InForce func(model string) (from, to time.Duration)
@@ -103,16 +103,16 @@ type Supply struct {
 // ErrNotAsked says that evidence.ask is not set.
 var ErrNotAsked = errors.New("evidence.ask is not true, so no list of homes to ask is made")
 
-// ErrNothingLearned says that this quell does not collect evidence.
-var ErrNothingLearned = errors.New("this quell does not look at evidence, so it has learned nothing to advise from")
+// ErrNoEvidence says that this quell does not assess entries.
+var ErrNoEvidence = errors.New("this quell does not look for evidence, so it cannot tell whom to ask")
 
 func (a *Adviser) learned(ctx context.Context) (*evidence.Learning, Learned, error) {
-	if a.Learned == nil {
-		return nil, Learned{}, ErrNothingLearned
-	}
-	l, err := a.Learned(ctx)
-	if err != nil {
-		return nil, Learned{}, err
+	var l *evidence.Learning
+	var err error
+	if a.Learned != nil {
+		if l, err = a.Learned(ctx); err != nil {
+			return nil, Learned{}, err
+		}
 	}
 	if l == nil {
 		l = &evidence.Learning{}
@@ -169,9 +169,6 @@ const forecastHours = 24
 // begun.
 func (a *Adviser) Forecast(ctx context.Context) (Forecast, error) {
 	l, sum, err := a.learned(ctx)
-	if errors.Is(err, ErrNothingLearned) {
-		l, err = &evidence.Learning{}, nil // each activation counts as one AD1
-	}
 	if err != nil {
 		return Forecast{}, err
 	}
@@ -191,13 +188,13 @@ func (a *Adviser) Forecast(ctx context.Context) (Forecast, error) {
 const supplyPage = 1000
 
 // Supply lists up to limit homes where a Read Supply Status would settle if the alert that was
-// suppressed was genuine. The error is ErrNotAsked, ErrNothingLearned or sqldb.ErrUnavailable.
+// suppressed was genuine. The error is ErrNotAsked, ErrNoEvidence or sqldb.ErrUnavailable.
 func (a *Adviser) Supply(ctx context.Context, limit int) (Supply, error) {
 	switch {
 	case a.Asks == nil || !a.Asks():
 		return Supply{}, ErrNotAsked
 	case a.Assessed == nil:
-		return Supply{}, ErrNothingLearned
+		return Supply{}, ErrNoEvidence
 	}
 	now := a.Now()
 	s := Supply{At: now, Asks: []Ask{}}

@@ -57,14 +57,14 @@ func testAdviser(t *testing.T) {
 	if n, err := s.Devices.Homes(ctx); n != 3 || err != nil {
 		t.Errorf("%d homes, %v", n, err)
 	}
-	for _, call := range []func() error{
-		func() error { _, err := a.List(ctx); return err },
-		func() error { _, err := a.Window(ctx); return err },
-		func() error { _, err := a.Supply(ctx, 1); return err },
-	} {
-		if err := call(); !errors.Is(err, ErrNothingLearned) {
-			t.Errorf("without evidence: %v", err)
-		}
+	if l, err := a.List(ctx); err != nil || !l.NoBaseRate || !l.LearnedUntil.IsZero() {
+		t.Errorf("without evidence: %+v, %v", l, err)
+	}
+	if w, err := a.Window(ctx); err != nil || len(w.Models) != 0 {
+		t.Errorf("without evidence: %+v, %v", w, err)
+	}
+	if _, err := a.Supply(ctx, 1); !errors.Is(err, ErrNoEvidence) {
+		t.Errorf("without evidence: %v", err)
 	}
 	learned := &evidence.Learning{Until: storetest.T0, Models: map[evidence.Model]*evidence.Behaviour{"Landis+Gyr E470": {Activations: 1000, AD1s: 500}},
 		Rates: []*evidence.Rate{{Model: "Landis+Gyr E470", Tracked: true, Activations: 1000, AD1s: 500}, {Model: "Other Ltd M2", Activations: 100, AD1s: 90}},
