@@ -40,6 +40,7 @@ var imports = map[string][]string{
 	"internal/advice":    {"internal/evidence"},
 	"internal/liveness":  {},
 	"internal/adviser":   {"internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
+	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
@@ -168,7 +169,7 @@ const (
 )
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/evidence", "internal/advice", "internal/liveness", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig", "internal/evidence", "internal/nation", "internal/advice", "internal/liveness"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 

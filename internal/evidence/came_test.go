@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -37,6 +38,32 @@ func TestCame(t *testing.T) {
 		}
 		if b.Bins != bins || b.Came != came {
 			t.Errorf("%v, received %v: %v and %v", c.start, c.received, b.Bins, b.Came)
+		}
+	}
+}
+
+// A window that does not start with its activation, since its model has a window of its own,
+// changes nothing of the evidence: the entry says which request opened it.
+func TestWindowOfModel(t *testing.T) {
+	for _, form := range []outage.Form{outage.SignedPreCommand, outage.ServiceRequest} {
+		var said []string
+		for _, from := range []int{0, 165} {
+			order := activation(here)
+			order.Form = form
+			lost := alert(280, 80)
+			lost.Request, lost.WindowStart, lost.WindowEnd = request, at(from), at(1800)
+			e := New(Options{Hubs: func(Area) int { return 17 }})
+			for _, s := range append(neighbours(3, 281, 80), order, lost) {
+				e.Add(s)
+			}
+			text := ""
+			for _, a := range e.Advance(at(25 * 3600)) {
+				text += fmt.Sprintf("%v %v %.12g %+v\n", a.At, a.Level, a.Odds, a.Facts)
+			}
+			said = append(said, text)
+		}
+		if said[0] != said[1] || len(said[0]) < 100 {
+			t.Errorf("%s: with a window from the activation\n%s\nand with one that starts later\n%s", form, said[0], said[1])
 		}
 	}
 }

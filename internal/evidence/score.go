@@ -62,11 +62,11 @@ const (
 	// time, or soon after and there is no other AD1 that it may be about.
 	matchNear    = 120 * time.Second
 	matchLater   = 900 * time.Second
-	restoredReal = 0.4              // of real cuts, the share with such an alert: not all meters send one, and some are lost
+	restoredReal = 0.4              // of real cuts, the share with such an alert that looks like a reboot; and about as many have a longer one
 	longReboot   = 20 * time.Minute // no reboot lasts that long
 	longShare    = 0.003            // of the restoration alerts after reboots, the share that looks long or early: clocks
 	longLeast    = 1e-6             // and at least so many of the reboots
-	unrestored   = 0.12             // no restoration alert within a day speaks for a reboot, by so much
+	unrestored   = 0.12             // of real cuts, the share without any within a day: some are lost
 
 	strongFrom, weakFrom = 9, 1 // odds: 9 of 10 and 1 of 2 are genuine
 )
