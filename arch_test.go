@@ -39,7 +39,7 @@ var imports = map[string][]string{
 	"internal/evidence":  {"internal/outage"},
 	"internal/advice":    {"internal/evidence"},
 	"internal/liveness":  {},
-	"internal/adviser":   {"internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
+	"internal/adviser":   {"internal/datadir", "internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
 	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -215,5 +217,43 @@ func testWatch(t *testing.T) {
 	minutes(1)
 	if a.watch.Suppressed(now, 1) != 1 {
 		t.Error("the entry is not counted")
+	}
+}
+
+// The advice on the list is written once a week, and never in part; files of more than a year ago
+// go.
+func TestWriteWeekly(t *testing.T) {
+	_, a := open(t)
+	dir := filepath.Join(t.TempDir(), "advice")
+	write := func(at time.Time, want string) {
+		t.Helper()
+		a.Now = func() time.Time { return at }
+		path, err := a.WriteWeekly(t.Context(), dir)
+		if err != nil || path != "" && filepath.Base(path) != want || path == "" && want != "" {
+			t.Errorf("%q, not %q (%v)", path, want, err)
+		}
+	}
+	monday := time.Date(2025, 12, 29, 0, 0, 0, 0, time.UTC)
+	write(monday, "") // nothing is learned
+	a.Learned = func(context.Context) (*evidence.Learning, error) {
+		return &evidence.Learning{Until: monday, Rates: []*evidence.Rate{{Model: "Other Ltd M2", Activations: 100, AD1s: 90}}, Quiet: map[string]int{"2025-12-01": 9, "2025-12-02": 1, "2025-12-03": 9}}, nil
+	}
+	write(monday.Add(-time.Second), "list-2025-W52.txt")
+	write(monday, "list-2026-W01.txt")
+	write(monday.Add(7*24*time.Hour-time.Second), "")
+	text, err := os.ReadFile(filepath.Join(dir, "list-2026-W01.txt"))
+	info, _ := os.Stat(filepath.Join(dir, "list-2026-W01.txt"))
+	if err != nil || !strings.Contains(string(text), "Other Ltd M2") || info.Mode().Perm() != 0o600 {
+		t.Errorf("%s %v %v", text, info.Mode(), err)
+	}
+	for week := range keepWeeks {
+		a.Now = func() time.Time { return monday.Add(time.Duration(week+1) * 7 * 24 * time.Hour) }
+		if _, err := a.WriteWeekly(t.Context(), dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names, _ := filepath.Glob(filepath.Join(dir, "*"))
+	if len(names) != keepWeeks || filepath.Base(names[0]) != "list-2026-W02.txt" {
+		t.Errorf("%d: %q", len(names), names[:2])
 	}
 }

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"path/filepath"
 	"time"
 
 	"quell/internal/adviser"
@@ -21,4 +23,27 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 		gauge(r, "liveness", "1 while alerts do not come as they should, by condition; else 0.", prometheus.Labels{"condition": string(c)}, func() bool { return a.Raised(c) })
 	}
 	return a
+}
+
+// adviseWeekly writes the advice on the list of meters once a week, until ctx ends.
+func (s *Server) adviseWeekly(ctx context.Context) {
+	if s.store.Ready(ctx) != nil {
+		return
+	}
+	for {
+		path, err := s.adviser.WriteWeekly(ctx, filepath.Join(s.started.DataDir, "advice"))
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			s.log.Warn("the weekly advice on the list cannot be written; quell tries again in an hour", "error", err)
+		case path != "":
+			s.log.Info("the weekly advice on the list is written", "file", path)
+		}
+		select {
+		case <-time.After(time.Hour):
+		case <-ctx.Done():
+			return
+		}
+	}
 }

@@ -242,6 +242,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
 	s.background.Go(func() { s.forgetNotes(ctx) })
 	s.background.Go(func() { s.adviser.Watch(ctx) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.adviseWeekly) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
