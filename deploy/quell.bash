@@ -13,7 +13,7 @@ _quell() {
 		switch) words="on shadow off --config --console --token-file --why" ;;
 		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
 		explain) words="--at --config --console --json --token-file" ;;
-		advise) words="list window forecast supply --config --console --json --limit --model --token-file" ;;
+		advise) words="list window forecast supply --config --console --csv --json --limit --model --token-file" ;;
 		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;

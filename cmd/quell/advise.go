@@ -9,7 +9,7 @@ import (
 )
 
 var adviseCommand = command{
-	name: "advise", usage: "list | window [--model MODEL] | forecast | supply [--limit N] [--json] [--config FILE]",
+	name: "advise", usage: "list | window [--model MODEL] | forecast | supply [--limit N] [--csv] [--json] [--config FILE]",
 	short: "Say which meters and windows are right, what is coming, and where to ask",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("list compares how often AD1s follow activations, for models and firmware versions that are tracked or not.\n" +
@@ -20,6 +20,7 @@ var adviseCommand = command{
 		file := e.consoleFlags(fs)
 		model := fs.String("model", "", "window: the whole curve of this `MODEL`")
 		limit := fs.Int("limit", 100, "supply: at most `N` homes, up to 10000")
+		asCSV := fs.Bool("csv", false, "supply: print the homes as CSV, to hand on to distributors")
 		asJSON := fs.Bool("json", false, "print the answer as JSON")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) != 1 {
@@ -29,10 +30,12 @@ var adviseCommand = command{
 		switch {
 		case !known:
 			return errUsage{"say on what: list, window, forecast or supply"}
+		case *asCSV && *asJSON:
+			return errUsage{"either --csv or --json"}
 		case *limit < 1 || *limit > 10_000:
 			return errUsage{fmt.Sprintf("--limit %d is not from 1 to 10000", *limit)}
 		}
-		if err := checkFlags(fs, rest[0], map[string]string{"model": "window", "limit": "supply"}); err != nil {
+		if err := checkFlags(fs, rest[0], map[string]string{"model": "window", "limit": "supply", "csv": "supply"}); err != nil {
 			return err
 		}
 		c, _, done, err := connect(ctx, *file, e, false)
@@ -47,28 +50,40 @@ var adviseCommand = command{
 			out.SetIndent("", "  ")
 			err = out.Encode(answer)
 		default:
-			err = print(e, *model)
+			err = print(e, adviceFlags{*model, *asCSV})
 		}
 		return firstOf(err, done())
 	},
 }
 
+// adviceFlags say how to print an answer.
+type adviceFlags struct {
+	model string
+	csv   bool
+}
+
 // adviceOn asks for advice on something. print writes the answer as text.
-var adviceOn = map[string]func(ctx context.Context, c *console.Client, limit int) (answer any, print func(e *env, model string) error, err error){
-	"list": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+var adviceOn = map[string]func(ctx context.Context, c *console.Client, limit int) (answer any, print func(e *env, f adviceFlags) error, err error){
+	"list": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseList(ctx)
-		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
 	},
-	"window": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+	"window": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseWindow(ctx)
-		return a, func(e *env, model string) error { return a.Print(e.stdout, model) }, err
+		return a, func(e *env, f adviceFlags) error { return a.Print(e.stdout, f.model) }, err
 	},
-	"forecast": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, string) error, error) {
+	"forecast": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.Forecast(ctx)
-		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
 	},
-	"supply": func(ctx context.Context, c *console.Client, limit int) (any, func(*env, string) error, error) {
+	"supply": func(ctx context.Context, c *console.Client, limit int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseSupply(ctx, limit)
-		return a, func(e *env, _ string) error { a.Print(e.stdout); return nil }, err
+		return a, func(e *env, f adviceFlags) error {
+			if f.csv {
+				return a.CSV(e.stdout)
+			}
+			a.Print(e.stdout)
+			return nil
+		}, err
 	},
 }

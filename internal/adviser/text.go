@@ -1,9 +1,13 @@
 package adviser
 
 import (
+	"cmp"
+	"encoding/csv"
 	"fmt"
 	"io"
 	"math"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -187,6 +191,19 @@ func (s *Supply) Print(w io.Writer) {
 		fmt.Fprintf(w, "MPxNs are for analysts and above.\n")
 	}
 	fmt.Fprintf(w, "\nThe alerts of these homes were suppressed, and may have been genuine. A Read\nSupply Status to the meter settles it: if nothing answers, the power is off.\n\"quell explain\" says more, and \"quell release\" delivers an alert late.\n")
+}
+
+// CSV writes the homes to ask as CSV, those of a distributor together.
+func (s *Supply) CSV(w io.Writer) error {
+	list := slices.Clone(s.Asks)
+	slices.SortStableFunc(list, func(a, b Ask) int { return cmp.Compare(a.Distributor, b.Distributor) })
+	c := csv.NewWriter(w)
+	c.Write([]string{"distributor", "entry", "received_at", "esme_id", "mpxn", "level", "why"})
+	for _, a := range list {
+		c.Write([]string{a.Distributor, strconv.FormatInt(a.Entry, 10), a.Received.UTC().Format(time.RFC3339Nano), a.ESME.String(), a.MPxN, string(a.Level), strings.Join(a.Why, " ")})
+	}
+	c.Flush()
+	return c.Error()
 }
 
 // clip returns the beginning of a text that comes from outside, in up to n columns.
