@@ -80,7 +80,7 @@ type Config struct {
 	Track []outage.Form `yaml:"track" reload:"live" nodes:"same"`
 
 	// How far the clocks of a hub and of quell may differ, and those of a node and
-	// its PostgreSQL database. If an outage started before the window by more than
+	// its PostgreSQL database. If an outage started before the activation by more than
 	// this, the log marks it as started before the activation. If a node's clock is
 	// wrong by more than this, the node uses the database's clock. More than 0.
 	// Default: 1m.
