@@ -5,7 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 )
 
 var adviseCommand = command{
@@ -63,20 +63,20 @@ type adviceFlags struct {
 }
 
 // adviceOn asks for advice on something. print writes the answer as text.
-var adviceOn = map[string]func(ctx context.Context, c *console.Client, limit int) (answer any, print func(e *env, f adviceFlags) error, err error){
-	"list": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
+var adviceOn = map[string]func(ctx context.Context, c *operator.Client, limit int) (answer any, print func(e *env, f adviceFlags) error, err error){
+	"list": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseList(ctx)
 		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
 	},
-	"window": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
+	"window": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseWindow(ctx)
 		return a, func(e *env, f adviceFlags) error { return a.Print(e.stdout, f.model) }, err
 	},
-	"forecast": func(ctx context.Context, c *console.Client, _ int) (any, func(*env, adviceFlags) error, error) {
+	"forecast": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.Forecast(ctx)
 		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
 	},
-	"supply": func(ctx context.Context, c *console.Client, limit int) (any, func(*env, adviceFlags) error, error) {
+	"supply": func(ctx context.Context, c *operator.Client, limit int) (any, func(*env, adviceFlags) error, error) {
 		a, err := c.AdviseSupply(ctx, limit)
 		return a, func(e *env, f adviceFlags) error {
 			if f.csv {
