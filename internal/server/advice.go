@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"quell/internal/adviser"
+	"quell/internal/evidence"
 	"quell/internal/liveness"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,13 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 		InForce: func(model string) (from, to time.Duration) { return m.Rules().WindowOf(model) },
 		Longest: func() time.Duration { return m.Rules().LongestWindow() },
 		Asks:    func() bool { return s.cfg.Load().Evidence.Ask },
+		Learned: st.Evidence.Learned,
+		Assessed: func(ctx context.Context, from, to int64) ([]evidence.Assessment, error) {
+			if !s.cfg.Load().Evidence.Enabled {
+				return nil, adviser.ErrNoEvidence
+			}
+			return st.Evidence.Assessed(ctx, from, to)
+		},
 		Arrived: m.Arrived, Nodes: func() int { return max(1, len(st.Cluster.Nodes())) }}
 	for _, c := range liveness.All {
 		gauge(r, "liveness", "1 while alerts do not come as they should, by condition; else 0.", prometheus.Labels{"condition": string(c)}, func() bool { return a.Raised(c) })
