@@ -91,7 +91,7 @@ var testImports = map[string][]string{
 	"internal/fastpath":   {"internal/devca"},
 	"internal/console":    {"internal/store", "internal/operator", "internal/evidence"},
 	"internal/advice":     {"internal/outage"},
-	"internal/adviser":    append([]string{"internal/outage"}, wholeStore...),
+	"internal/adviser":    append([]string{"internal/sighting"}, wholeStore...),
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},

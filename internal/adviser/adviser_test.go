@@ -18,6 +18,7 @@ import (
 	"quell/internal/evidence"
 	"quell/internal/liveness"
 	"quell/internal/outage"
+	"quell/internal/sighting"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
 )
@@ -255,5 +256,55 @@ func TestWriteWeekly(t *testing.T) {
 	names, _ := filepath.Glob(filepath.Join(dir, "*"))
 	if len(names) != keepWeeks || filepath.Base(names[0]) != "list-2026-W02.txt" {
 		t.Errorf("%d: %q", len(names), names[:2])
+	}
+}
+
+// What quell has seen pass becomes advice: the assessor learns from sightings, and keeps that.
+func TestSeenToAdvised(t *testing.T) { storetest.EachEngine(t, testSeenToAdvised) }
+
+func testSeenToAdvised(t *testing.T) {
+	const homes = advice.MinWindowAlerts + 10
+	s, a := open(t)
+	var rows []string
+	for n := range homes {
+		rows = append(rows, storetest.DeviceRow(n+1, n+1))
+	}
+	if err := storetest.ImportRows(t.Context(), s, rows...); err != nil {
+		t.Fatal(err)
+	}
+	a.Learned, a.Assessed = s.Evidence.Learned, s.Evidence.Assessed
+	s.Sightings.Enable(true)
+	for n := range homes {
+		hub, begins := evidence.Home{Hub: storetest.Hub(n + 1)}, storetest.T0.Add(time.Duration(n)*time.Second)
+		order := storetest.OnDemand(n+1, 1, begins).Within(outage.Span{From: 165 * time.Second, To: 30 * time.Minute})
+		s.Ledger.Record(t.Context(), order)
+		s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Ordered, Received: begins, Home: hub, Meter: order.ESME, Request: order.RequestID, Form: order.Form, Tracked: true, Start: begins}})
+		lost := storetest.AD1(n+1, fmt.Sprint("a", n), begins.Add(5*time.Minute+time.Second))
+		if n%2 == 0 { // the others passed
+			lost.OutageStart = lost.Received.Add(-3 * time.Minute)
+			storetest.Decide(t, s, lost)
+		}
+		s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: lost.Received, Home: hub, Start: lost.Received.Add(-3 * time.Minute)}})
+	}
+	s.Sightings.Flush()
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Evidence.Assess(t.Context(), storetest.T0.Add(3*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	w, err := a.Window(t.Context())
+	if err != nil || len(w.Models) != 1 {
+		t.Fatalf("%+v, %v", w, err)
+	}
+	m := w.Models[0]
+	if m.Model != "Landis+Gyr E470" || m.Activations != homes || m.Alerts != homes || m.Median != 5*60+15 || m.Learned == nil || m.Learned.To != 5*60+45 || m.Learned.Share != 1 {
+		t.Errorf("%s: %d activations, %d AD1s, median %d, learned %+v", m.Model, m.Activations, m.Alerts, m.Median, m.Learned)
+	}
+	// Of those that were suppressed nothing was heard since, and the inventory has no postcodes.
+	a.Now = func() time.Time { return storetest.T0.Add(3 * time.Hour) }
+	asks, err := a.Supply(t.Context(), 1000)
+	if err != nil || len(asks.Asks) != homes/2 || len(asks.Asks[0].Why) == 0 || asks.Asks[0].Level != evidence.None {
+		t.Errorf("%d homes, %v", len(asks.Asks), err)
 	}
 }
