@@ -110,6 +110,7 @@ var testImports = map[string][]string{
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
 	"internal/audit":      wholeStore,
+	"internal/assess":     wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it

@@ -26,9 +26,9 @@ var adviseCommand = command{
 		if err != nil || len(rest) != 1 {
 			return orUsage(err, "say on what: list, window, forecast or supply")
 		}
-		ask, known := adviceOn[rest[0]]
+		ask := operator.AdviceOn[rest[0]]
 		switch {
-		case !known:
+		case ask == nil:
 			return errUsage{"say on what: list, window, forecast or supply"}
 		case *asCSV && *asJSON:
 			return errUsage{"either --csv or --json"}
@@ -50,40 +50,8 @@ var adviseCommand = command{
 			out.SetIndent("", "  ")
 			err = out.Encode(answer)
 		default:
-			err = print(e, adviceFlags{*model, *asCSV})
+			err = print(e.stdout, operator.AdviceFlags{Model: *model, CSV: *asCSV})
 		}
 		return firstOf(err, done())
-	},
-}
-
-// adviceFlags say how to print an answer.
-type adviceFlags struct {
-	model string
-	csv   bool
-}
-
-// adviceOn asks for advice on something. print writes the answer as text.
-var adviceOn = map[string]func(ctx context.Context, c *operator.Client, limit int) (answer any, print func(e *env, f adviceFlags) error, err error){
-	"list": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
-		a, err := c.AdviseList(ctx)
-		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
-	},
-	"window": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
-		a, err := c.AdviseWindow(ctx)
-		return a, func(e *env, f adviceFlags) error { return a.Print(e.stdout, f.model) }, err
-	},
-	"forecast": func(ctx context.Context, c *operator.Client, _ int) (any, func(*env, adviceFlags) error, error) {
-		a, err := c.Forecast(ctx)
-		return a, func(e *env, _ adviceFlags) error { a.Print(e.stdout); return nil }, err
-	},
-	"supply": func(ctx context.Context, c *operator.Client, limit int) (any, func(*env, adviceFlags) error, error) {
-		a, err := c.AdviseSupply(ctx, limit)
-		return a, func(e *env, f adviceFlags) error {
-			if f.csv {
-				return a.CSV(e.stdout)
-			}
-			a.Print(e.stdout)
-			return nil
-		}, err
 	},
 }

@@ -74,8 +74,13 @@ func (a *Assessor) Run(ctx context.Context) {
 			w = nil
 			a.forgetLevels()
 		}
-		if errors.Is(err, cluster.ErrNotLeader) {
+		switch {
+		case errors.Is(err, cluster.ErrNotLeader):
 			w = nil // another leader goes on; what is in memory here would be out of date
+		case errors.Is(err, errForgotten):
+			w = nil
+			a.forgetLevels()
+			continue
 		}
 		if ctx.Err() == nil {
 			a.setTrouble(err)

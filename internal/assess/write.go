@@ -189,6 +189,33 @@ func (a *Assessor) save(ctx context.Context, w *work, now time.Time) error {
 	return err
 }
 
+// Forget deletes what is known of entries after one, which get other numbers: a store was put back, and
+// reports were recovered. The leader then begins anew.
+func Forget(ctx context.Context, tx sqldb.Tx, seq int64) error {
+	for _, query := range []string{`DELETE FROM evidence WHERE seq > ?1`, `DELETE FROM evidence_change WHERE seq > ?1`, `UPDATE learned SET entry = ?1 WHERE entry > ?1`} {
+		if err := tx.Later(ctx, query, seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errForgotten says that Forget was called since the engine began.
+var errForgotten = errors.New("entries have other numbers, since a store was put back")
+
+// checkNumbers returns errForgotten if the engine knows entries by numbers that they do not have any
+// more.
+func (a *Assessor) checkNumbers(ctx context.Context, w *work) error {
+	var fewer bool
+	if err := a.DB.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM learned WHERE entry < ?)`, w.learnedEnt).Scan(&fewer); err != nil {
+		return sqldb.Unavailable(err)
+	}
+	if fewer {
+		return errForgotten
+	}
+	return nil
+}
+
 // readLearned returns what was learned; nil if nothing was.
 func (a *Assessor) readLearned(ctx context.Context) (l *evidence.Learning, row, entry int64, at time.Time, err error) {
 	var us int64

@@ -2,29 +2,50 @@ package operator
 
 import (
 	"context"
+	"io"
 	"net/url"
 	"strconv"
 
 	"quell/internal/adviser"
 )
 
-// AdviseList returns advice on the list of meters.
-func (c *Client) AdviseList(ctx context.Context) (out adviser.List, err error) {
-	return out, c.call(ctx, "GET", "/api/v1/advice/list", nil, "", nil, &out)
+// AdviceFlags say how to print advice.
+type AdviceFlags struct {
+	Model string // window: the curve of this model
+	CSV   bool   // supply
 }
 
-// AdviseWindow returns advice on the windows of models.
-func (c *Client) AdviseWindow(ctx context.Context) (out adviser.Windows, err error) {
-	return out, c.call(ctx, "GET", "/api/v1/advice/window", nil, "", nil, &out)
+// AdviceOn asks for advice on the list, the window, the forecast or the supply. limit is for the
+// last. print writes the answer as text.
+var AdviceOn = map[string]func(ctx context.Context, c *Client, limit int) (answer any, print func(w io.Writer, f AdviceFlags) error, err error){
+	"list": func(ctx context.Context, c *Client, _ int) (any, func(io.Writer, AdviceFlags) error, error) {
+		var a adviser.List
+		err := c.advice(ctx, "list", nil, &a)
+		return a, func(w io.Writer, _ AdviceFlags) error { a.Print(w); return nil }, err
+	},
+	"window": func(ctx context.Context, c *Client, _ int) (any, func(io.Writer, AdviceFlags) error, error) {
+		var a adviser.Windows
+		err := c.advice(ctx, "window", nil, &a)
+		return a, func(w io.Writer, f AdviceFlags) error { return a.Print(w, f.Model) }, err
+	},
+	"forecast": func(ctx context.Context, c *Client, _ int) (any, func(io.Writer, AdviceFlags) error, error) {
+		var a adviser.Forecast
+		err := c.advice(ctx, "forecast", nil, &a)
+		return a, func(w io.Writer, _ AdviceFlags) error { a.Print(w); return nil }, err
+	},
+	"supply": func(ctx context.Context, c *Client, limit int) (any, func(io.Writer, AdviceFlags) error, error) {
+		var a adviser.Supply
+		err := c.advice(ctx, "supply", url.Values{"limit": {strconv.Itoa(limit)}}, &a)
+		return a, func(w io.Writer, f AdviceFlags) error {
+			if f.CSV {
+				return a.CSV(w)
+			}
+			a.Print(w)
+			return nil
+		}, err
+	},
 }
 
-// Forecast returns what AD1s are to be expected.
-func (c *Client) Forecast(ctx context.Context) (out adviser.Forecast, err error) {
-	return out, c.call(ctx, "GET", "/api/v1/advice/forecast", nil, "", nil, &out)
-}
-
-// AdviseSupply returns up to limit homes whose supply status should be read.
-func (c *Client) AdviseSupply(ctx context.Context, limit int) (out adviser.Supply, err error) {
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	return out, c.call(ctx, "GET", "/api/v1/advice/supply", q, "", nil, &out)
+func (c *Client) advice(ctx context.Context, on string, query url.Values, out any) error {
+	return c.call(ctx, "GET", "/api/v1/advice/"+on, query, "", nil, out)
 }

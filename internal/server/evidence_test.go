@@ -94,7 +94,9 @@ func testEvidenceRuns(t *testing.T) {
 	if d := lose(1); d != "suppressed" {
 		t.Error(d)
 	}
-	degraded := func() bool { return strings.Contains(page("/readyz"), "the evidence on suppressed alerts is not assessed") }
+	degraded := func() bool {
+		return strings.Contains(page("/readyz"), "the evidence on suppressed alerts is not assessed")
+	}
 	wait(t, "degraded says so", degraded)
 	if d := lose(1); d != "suppressed" {
 		t.Error(d)

@@ -1,5 +1,6 @@
 -- What was seen pass: see internal/sighting/doc.go. A row has the sightings of about a second of
--- one node. minute is when the latest of them was received, in minutes since 1970.
+-- one node. minute is when the latest of them was received, or when its activation begins, in minutes
+-- since 1970.
 CREATE TABLE sighting (
     id     INTEGER PRIMARY KEY,
     minute INTEGER NOT NULL,
