@@ -37,6 +37,9 @@ var imports = map[string][]string{
 	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
 	"internal/evidence":  {"internal/outage"},
+	"internal/advice":    {"internal/evidence"},
+	"internal/liveness":  {},
+	"internal/adviser":   {"internal/datadir", "internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
 	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
@@ -66,10 +69,9 @@ var imports = map[string][]string{
 	"internal/switchstate": {"internal/outage"},
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/console": {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release",
-		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
-	"internal/operator": {"internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage"},
-	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser"},
+	"internal/operator":    {"internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
+	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -90,7 +92,9 @@ var testImports = map[string][]string{
 	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
-	"internal/console":    {"internal/store", "internal/operator"},
+	"internal/console":    {"internal/store", "internal/operator", "internal/evidence"},
+	"internal/advice":     {"internal/outage"},
+	"internal/adviser":    append([]string{"internal/sighting"}, wholeStore...),
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
@@ -149,7 +153,7 @@ var tables = map[string]struct {
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release"}}, // which windows and hubs have entries; which entries there are; what is released
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent
 	"held":         {kept: []string{"internal/held"}},
 	"released":     {kept: []string{"internal/release"}},
 	"passed":       {kept: []string{"internal/passed"}},
@@ -182,7 +186,7 @@ const (
 )
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig", "internal/evidence", "internal/nation"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig", "internal/evidence", "internal/nation", "internal/advice", "internal/liveness"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 

@@ -3,10 +3,10 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain release report inventory devices audit token store simulate config version help"
+		words="serve demo stub switch window explain release advise report inventory devices audit token store simulate config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain release report inventory devices audit token store simulate config version" ;;
+		help) words="serve demo stub switch window explain release advise report inventory devices audit token store simulate config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
@@ -14,6 +14,7 @@ _quell() {
 		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
 		explain) words="--at --config --console --json --token-file" ;;
 		release) words="--config --console --token-file --why" ;;
+		advise) words="list window forecast supply --config --console --csv --json --limit --model --token-file" ;;
 		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;
@@ -25,7 +26,7 @@ _quell() {
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --expires | --format | --from | --head | --homes | --limit | --name | --next | --nights | --out | --remote | --report | --role | --scenario | --seed | --supplier | --to | --token-file | --why | --worlds) return ;; # a value: files are offered
+		--after | --at | --config | --console | --expires | --format | --from | --head | --homes | --limit | --model | --name | --next | --nights | --out | --remote | --report | --role | --scenario | --seed | --supplier | --to | --token-file | --why | --worlds) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

@@ -317,7 +317,7 @@ func TestCompletion(t *testing.T) {
 		t.Skip("there is no bash")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "serve demo stub switch window explain report inventory devices audit token store config version help"},
+		{"", "serve demo stub switch window explain advise report inventory devices audit token store simulate config version help"},
 		{"re", "report"},
 		{"help win", "window"},
 		{"window ", "list close --all --config --console --limit --supplier --token-file --why"},

@@ -130,7 +130,7 @@ func windowState(a *motorway.Activation, at time.Time) string {
 		return "uncertain"
 	case !a.Standing:
 		return "replaced"
-	case a.WindowStart != nil && at.Before(*a.WindowStart):
+	case a.WindowStart != nil && at.Before(*a.WindowStart): // or its activation has begun, and its model's window starts later
 		return "pending"
 	}
 	return "open"

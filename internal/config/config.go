@@ -47,6 +47,14 @@ type Config struct {
 	// Default: 30m.
 	Window Duration `yaml:"window" reload:"live" nodes:"same"`
 
+	// The windows of models that have their own, counted from the activation: {"Landis+Gyr
+	// E470": {from: 165s, to: 12m}} is [activation + from, activation + to). A model is
+	// its manufacturer and its model, as the inventory writes them. from is at least 0
+	// and less than to, which is at most 1d. "quell advise window" says what a window
+	// would do. Other models have the window above.
+	// Default: empty.
+	WindowByModel map[string]ModelWindow `yaml:"window_by_model" reload:"live" nodes:"same"`
+
 	// The manufacturers whose meters are tracked, as the inventory writes them: the
 	// name or the ZigBee manufacturer code (1063 is Landis+Gyr). Upper or lower case
 	// and blanks do not matter: Landis + Gyr is Landis+Gyr. At least one.
@@ -72,7 +80,7 @@ type Config struct {
 	Track []outage.Form `yaml:"track" reload:"live" nodes:"same"`
 
 	// How far the clocks of a hub and of quell may differ, and those of a node and
-	// its PostgreSQL database. If an outage started before the window by more than
+	// its PostgreSQL database. If an outage started before the activation by more than
 	// this, the log marks it as started before the activation. If a node's clock is
 	// wrong by more than this, the node uses the database's clock. More than 0.
 	// Default: 1m.
@@ -425,6 +433,11 @@ type Config struct {
 		// it by hand.
 		// Default: off.
 		Release string `yaml:"release" reload:"live" nodes:"same"`
+
+		// Whether "quell advise supply" lists homes whose suppressed alert may have been
+		// genuine, and where a Read Supply Status would settle it.
+		// Default: false.
+		Ask bool `yaml:"ask" reload:"live" nodes:"same"`
 	} `yaml:"evidence"`
 
 	// Personal data.
@@ -459,6 +472,21 @@ type Config struct {
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`
+}
+
+// ModelWindow is one value of window_by_model.
+type ModelWindow struct {
+	From Duration `yaml:"from"`
+	To   Duration `yaml:"to"`
+}
+
+// Spans returns window_by_model for the rules.
+func (c *Config) Spans() outage.Spans {
+	spans := outage.Spans{}
+	for model, w := range c.WindowByModel {
+		spans[outage.ModelKey(model)] = outage.Span{From: time.Duration(w.From), To: time.Duration(w.To)}
+	}
+	return spans
 }
 
 // OIDC is console.oidc.

@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -56,6 +58,7 @@ func (c *Config) faults() (faults []fault) {
 	if c.Window > maxWindow {
 		check("window", fmt.Errorf("must be at most %s, not %s", maxWindow, c.Window))
 	}
+	check("window_by_model", checkModelWindows(c.WindowByModel))
 	check("manufacturers", checkNames(c.Manufacturers))
 	if len(c.Manufacturers) == 0 {
 		check("manufacturers", errors.New("needs at least one name; to suppress nothing, set the switch to off"))
@@ -188,6 +191,27 @@ func checkPaths(paths ...string) error {
 func checkPositive(d Duration) error {
 	if d <= 0 {
 		return fmt.Errorf("must be more than 0, not %s", d)
+	}
+	return nil
+}
+
+func checkModelWindows(windows map[string]ModelWindow) error {
+	seen := map[string]string{}
+	for _, model := range slices.Sorted(maps.Keys(windows)) {
+		w, key := windows[model], outage.ModelKey(model)
+		switch before, twice := seen[key]; {
+		case key == "":
+			return errors.New("a model has no name")
+		case twice:
+			return fmt.Errorf("%q and %q are the same model", before, model)
+		case w.From < 0:
+			return fmt.Errorf("%s: from must be at least 0s, not %s", model, w.From)
+		case w.From >= w.To:
+			return fmt.Errorf("%s: from must be less than to, but %s is not less than %s", model, w.From, w.To)
+		case w.To > maxWindow:
+			return fmt.Errorf("%s: to must be at most %s, not %s", model, maxWindow, w.To)
+		}
+		seen[key] = model
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"unicode/utf8"
 
 	"quell/internal/access"
+	"quell/internal/adviser"
 	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/cluster"
@@ -72,6 +73,7 @@ type Console struct {
 	// "devices", "" if there is none. If there is one, an import by hand needs Force.
 	Configured func(kind string) string
 	Reporting  Reporting
+	Adviser    *adviser.Adviser
 	// Conditions returns what is wrong while alerts still pass, apart from what the console
 	// finds itself.
 	Conditions func() []string
@@ -141,6 +143,7 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
 	mux.handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
 	c.windowRoutes(mux)
+	c.adviceRoutes(mux)
 	c.reportRoutes(mux)
 	c.releaseRoutes(mux)
 	c.auditRoutes(mux)
@@ -255,7 +258,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity

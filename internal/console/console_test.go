@@ -1,6 +1,7 @@
 package console
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"quell/internal/access"
+	"quell/internal/adviser"
 	"quell/internal/devices"
+	"quell/internal/evidence"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/role"
@@ -40,6 +43,11 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
 	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
 	c.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
+	c.Adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: func() time.Time { return t0.Add(time.Hour) }, InForce: m.Rules().WindowOf,
+		Asks: func() bool { return true }, Learned: func(context.Context) (*evidence.Learning, error) { return nil, nil },
+		Assessed: func(_ context.Context, from, _ int64) ([]evidence.Assessment, error) {
+			return []evidence.Assessment{{Entry: from, Level: evidence.Weak}}, nil
+		}}
 	c.Tokens = tokens.New(st.DB)
 	c.Access = &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}
 	c.Access.Set(access.Settings{})

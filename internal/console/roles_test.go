@@ -56,6 +56,10 @@ func examples() map[string]asked {
 		"POST /api/v1/windows/close":     {path: "/api/v1/windows/close", body: `{"all":true,"why":"a test"}`},
 		"GET /api/v1/releases":           {path: "/api/v1/releases?entry=1"},
 		"POST /api/v1/releases":          {path: "/api/v1/releases", body: `{"entry":"SEQ","why":"a test"}`},
+		"GET /api/v1/advice/list":        {path: "/api/v1/advice/list"},
+		"GET /api/v1/advice/window":      {path: "/api/v1/advice/window"},
+		"GET /api/v1/advice/forecast":    {path: "/api/v1/advice/forecast"},
+		"GET /api/v1/advice/supply":      {path: "/api/v1/advice/supply"},
 		"GET /api/v1/reports":            {path: "/api/v1/reports"},
 		"POST /api/v1/reports":           {path: "/api/v1/reports"},
 		"GET /api/v1/reports/{no}":       {path: "/api/v1/reports/1"},
@@ -361,6 +365,7 @@ func TestMPxN(t *testing.T) {
 		{"/api/v1/suppressions", 200, true, true, "entries 1 to 1", false},
 		{"/api/v1/suppressions?after=1", 200, true, false, "", false},
 		{"/api/v1/explain?id=" + meter.String(), 200, true, true, meter.String(), false},
+		{"/api/v1/advice/supply", 200, true, true, "entries 1 to 1", false},
 		{"/api/v1/explain?id=" + hub.String(), 200, true, true, hub.String(), false},
 		{"/api/v1/explain?id=" + supplyPoint, 403, false, true, supplyPoint, true},
 		{"/api/v1/explain?id=%20" + supplyPoint, 403, false, true, supplyPoint, true},
@@ -392,7 +397,7 @@ func TestMPxN(t *testing.T) {
 	}
 	// What the audit does not take is not answered.
 	audit.err = io.ErrShortWrite
-	for _, path := range []string{"/api/v1/suppressions", "/api/v1/explain?id=" + supplyPoint, "/api/v1/reports/1/file", "/api/v1/export?format=csv"} {
+	for _, path := range []string{"/api/v1/suppressions", "/api/v1/advice/supply", "/api/v1/explain?id=" + supplyPoint, "/api/v1/reports/1/file", "/api/v1/export?format=csv"} {
 		if w := ask(h, "192.0.2.1:9", analyst, "GET", path, ""); w.Code != 503 || strings.Contains(w.Body.String(), supplyPoint) {
 			t.Errorf("%s without an audit: %d %s", path, w.Code, w.Body)
 		}

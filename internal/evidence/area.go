@@ -119,6 +119,7 @@ type entry struct {
 	received         micros
 	from, to         micros // its window
 	meter            outage.DeviceID
+	request          outage.RequestID // that opened it
 	model            Model
 	stage            Stage
 	level            Level

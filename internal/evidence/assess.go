@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"quell/internal/outage"
 )
 
 // A cause is an activation that an AD1 may come from.
@@ -23,7 +25,7 @@ func (o *outageOf) causes(x *entry) []cause {
 	var found []cause
 	own := x == nil
 	for _, a := range o.hub.orders {
-		isOwn := x != nil && a.meter == x.meter && max(a.start-x.from, x.from-a.start) <= sameTime
+		isOwn := x != nil && x.openedBy(a)
 		if a.signed && a.begun && (isOwn || a.start <= o.received && a.start >= o.start-effect.Microseconds()) {
 			found = append(found, cause{start: a.start, model: a.model, notRun: a.notRun})
 			own = own || isOwn
@@ -33,6 +35,13 @@ func (o *outageOf) causes(x *entry) []cause {
 		found = append(found, x.unordered())
 	}
 	return found
+}
+
+// openedBy reports whether an order opened the window of an entry. The window starts when the
+// activation begins, unless the model has a window of its own, which starts later; then the id
+// of the request says it.
+func (x *entry) openedBy(a *order) bool {
+	return a.meter == x.meter && (max(a.start-x.from, x.from-a.start) <= sameTime || a.start < x.from && a.request == x.request && a.request != (outage.RequestID{}))
 }
 
 // unordered is the cause of an entry whose window was not opened by a Signed Pre-Command that
@@ -45,8 +54,9 @@ func (x *entry) unordered() cause {
 			continue
 		}
 		signed = signed || a.signed
-		if !a.signed && max(a.start-x.from, x.from-a.start) <= sameTime {
+		if !a.signed && x.openedBy(a) {
 			requested = true
+			c.start = a.start
 			c.notRun = cmp.Or(c.notRun, a.notRun)
 		}
 	}
@@ -232,6 +242,7 @@ func (e *Engine) learn(h *hub, a *order, at micros) {
 		if u := first.start - a.start; u >= 0 && u < binCount*binWidth.Microseconds() {
 			b.Bins[u/binWidth.Microseconds()] = 1
 		}
+		b.Came[(first.received-a.start)/binWidth.Microseconds()] = 1 // within 30 minutes: see effectOf
 		if first.heard != 0 && first.heard-first.received <= heardWithin.Microseconds() {
 			b.Heard = 1
 		}

@@ -331,7 +331,7 @@ func (e *Engine) lost(h *hub, s *Sighting) {
 	}
 	o := h.outages[i]
 	if s.Entry != 0 && !slices.ContainsFunc(o.entries, func(x *entry) bool { return x.seq == s.Entry }) {
-		x := &entry{seq: s.Entry, out: o, received: received, from: s.WindowStart.UnixMicro(), to: s.WindowEnd.UnixMicro(), meter: s.Meter, model: s.Home.Model}
+		x := &entry{seq: s.Entry, out: o, received: received, from: s.WindowStart.UnixMicro(), to: s.WindowEnd.UnixMicro(), meter: s.Meter, request: s.Request, model: s.Home.Model}
 		o.entries = append(o.entries, x)
 		h.home = s.Home
 		e.occupy(h, x.from)

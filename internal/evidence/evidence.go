@@ -28,7 +28,7 @@ type Sighting struct {
 	Home     Home      // as the inventory says when it is added; only Hub is certain
 
 	Meter    outage.DeviceID  // Ordered, Restored; of a Lost with an entry, the meter of its window
-	Request  outage.RequestID // Ordered, NotRun
+	Request  outage.RequestID // Ordered, NotRun; of a Lost with an entry, that of its window
 	Form     outage.Form      // Ordered
 	Firmware string           // Ordered: the hash of the image, in hexadecimal; "" if it is not known
 	Tracked  bool             // Ordered: it opened a window

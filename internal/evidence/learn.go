@@ -39,6 +39,7 @@ type Behaviour struct {
 	Activations int           `json:"activations"` // that were not known not to have run
 	AD1s        int           `json:"ad1s"`        // of these, with an AD1 within 30 minutes
 	Bins        [binCount]int `json:"bins"`        // of these, by start of the outage: 15 seconds each, from the activation on
+	Came        [binCount]int `json:"came"`        // of these, by receipt of the AD1: what a window can suppress
 	Restored    int           `json:"restored"`    // of these, with a restoration alert: violations of A5
 	Heard       int           `json:"heard"`       // of these, with a message within 20 minutes after the AD1
 	Genuine     int           `json:"genuine"`     // left out, since they were genuine
@@ -75,6 +76,9 @@ func (b *Behaviour) add(other *Behaviour) {
 	b.Genuine += other.Genuine
 	for i, n := range other.Bins {
 		b.Bins[i] += n
+	}
+	for i, n := range other.Came {
+		b.Came[i] += n
 	}
 }
 

@@ -92,6 +92,7 @@ func TestLearns(t *testing.T) {
 	want := Behaviour{Activations: 85, AD1s: 60, Restored: 10, Heard: 30, Genuine: 10}
 	for i := 5; i < 65; i++ {
 		want.Bins[(100+10*i)/15]++
+		want.Came[(100+10*i+190)/15]++
 	}
 	if *got.Models["A"] != want {
 		t.Errorf("%+v\nwant %+v", *got.Models["A"], want)

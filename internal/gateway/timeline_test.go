@@ -3,6 +3,7 @@ package gateway
 import (
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -277,6 +278,7 @@ type meter struct {
 	name                      string
 	hub                       string // "" if not known
 	kind, smets, manufacturer string
+	model                     string
 	mpan                      string
 	supplier                  string // "" if not known
 	listed, unknown           bool
@@ -312,7 +314,7 @@ func (p *player) declare(name string, words clause) {
 	if p.meters[name] != nil {
 		p.fail("%s is declared twice", name)
 	}
-	m := &meter{name: name, kind: "ESME", smets: "SMETS2 v4.2", manufacturer: "Landis+Gyr", mpan: mpanOf("12", uint64(id)&0xffff)}
+	m := &meter{name: name, kind: "ESME", smets: "SMETS2 v4.2", manufacturer: "Landis+Gyr", model: "E470", mpan: mpanOf("12", uint64(id)&0xffff)}
 	listing, hub := false, false
 	for i := 0; i < len(words); i++ {
 		key, value, assigned := strings.Cut(words[i], "=")
@@ -338,6 +340,8 @@ func (p *player) declare(name string, words clause) {
 			m.smets = value
 		case key == "manufacturer" && assigned:
 			m.manufacturer = value
+		case key == "model" && assigned:
+			m.model = value
 		case key == "mpan" && assigned:
 			m.mpan = value
 		case key == "supplier" && assigned:
@@ -356,6 +360,16 @@ func (p *player) declare(name string, words clause) {
 // setting plays a line of configuration.
 func (p *player) setting(c clause) bool {
 	r := &p.w.rules
+	if own, ok := c.match("window of _ from _ to _"); ok {
+		spans := maps.Clone(r.Spans) // messages that are under way may read the ones before
+		if spans == nil {
+			spans = outage.Spans{}
+		}
+		spans[outage.ModelKey(own[0])] = outage.Span{From: p.span(own[1]), To: p.span(own[2])}
+		r.Spans = spans
+		p.w.setRules()
+		return true
+	}
 	switch c[0] {
 	case "window", "clock_tolerance":
 		if len(c) != 2 {
@@ -433,7 +447,7 @@ func (p *player) files() (string, string) {
 			hub = p.device(m.hub).String()
 		}
 		if !m.unknown {
-			fmt.Fprintf(&inventory, "%s,%s,%s,\"%s\",E470,%s,%s,%s\n", p.device(name), m.kind, m.smets, m.manufacturer, hub, m.mpan, m.supplier)
+			fmt.Fprintf(&inventory, "%s,%s,%s,\"%s\",%s,%s,%s,%s\n", p.device(name), m.kind, m.smets, m.manufacturer, m.model, hub, m.mpan, m.supplier)
 		}
 		if m.listed {
 			fmt.Fprintf(&list, "%s\n", p.device(name))

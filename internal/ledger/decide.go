@@ -60,7 +60,7 @@ WITH alert AS MATERIALIZED (
            CAST(value->>9 AS BIGINT) AS throttled_count, value->>10 AS outcome, CAST(value->>11 AS BIGINT) AS tolerance
     FROM jsonb_each(?)
 ), hit AS (
-    SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at
+    SELECT alert.*, w.id AS activation_id, w.esme, w.request_id, w.mode, w.starts_at, w.ends_at, CASE WHEN w.mode = 'future-dated' THEN w.execute_at ELSE w.received_at END AS begins_at
     FROM alert JOIN activation w ON w.id = (SELECT w.id FROM activation w WHERE w.chf = alert.chf
         AND w.standing = 1 AND w.starts_at <= alert.received_at AND alert.received_at < w.ends_at ORDER BY w.starts_at, w.id LIMIT 1)
     WHERE NOT EXISTS (SELECT 1 FROM forwarded f WHERE f.alert_id = alert.id AND f.chf = alert.chf AND f.outage_start IN (alert.outage_start, ` + passed.UnknownStart + `))
@@ -71,7 +71,7 @@ INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid,
 SELECT (SELECT value FROM counter WHERE name = 'suppression') + row_number() OVER (ORDER BY ord),
     id, code, chf, esme, mpxn, mpxn_valid, distributor, outage_start, received_at,
     activation_id, request_id, mode, starts_at, ends_at, throttled_sequence, throttled_count, outcome,
-    CAST(starts_at - outage_start > tolerance AS INTEGER),
+    CAST(begins_at - outage_start > tolerance AS INTEGER),
     CAST(outage_start <> coalesce((SELECT s.outage_start FROM suppression s WHERE s.esme = hit.esme AND s.activation_id = hit.activation_id ORDER BY s.seq LIMIT 1),
         outage_start) AS INTEGER)
 FROM hit

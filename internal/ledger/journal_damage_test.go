@@ -81,7 +81,7 @@ func testUnresolvedRefused(t *testing.T) {
 			refuse = `ALTER TABLE activation ADD CHECK (form = 'none')`
 		}
 		storetest.Script(t, s, refuse)
-		s.Ledger.RecordUnresolved(t.Context(), storetest.OnDemand(1, 1, storetest.T0), nil, false)
+		s.Ledger.RecordUnresolved(t.Context(), storetest.OnDemand(1, 1, storetest.T0), nil, nil, false)
 		storetest.Eventually(t, "the record is set aside", func() bool { return s.Ledger.Pending() == 0 })
 		if s.Ledger.MayHaveWindow(storetest.Hub(9)) {
 			t.Error("any hub may still have a window")

@@ -152,7 +152,7 @@ func testJournalAcrossRestart(t *testing.T) {
 	s.Ledger.RecordAnswer(storetest.Short(t), refused, outage.Withdrawn)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	s.Ledger.RecordUnresolved(ended, storetest.OnDemand(3, 1, storetest.T0), outage.Manufacturers{"Landis+Gyr"}, false)
+	s.Ledger.RecordUnresolved(ended, storetest.OnDemand(3, 1, storetest.T0), outage.Manufacturers{"Landis+Gyr"}, nil, false)
 	text, err := os.ReadFile(filepath.Join(dir, "pending"))
 	if err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ type record struct {
 	Activation    *outage.Activation   `json:"activation,omitempty"`
 	Unresolved    bool                 `json:"unresolved,omitempty"` // look up the hub, and whether the meter is tracked
 	Manufacturers outage.Manufacturers `json:"manufacturers,omitempty"`
+	Spans         outage.Spans         `json:"spans,omitempty"`          // the windows of models that have their own
 	Closing       bool                 `json:"closing,omitempty"`        // the activation opens no window
 	SwitchUnknown bool                 `json:"switch_unknown,omitempty"` // it opens none if the store says that the switch is off
 

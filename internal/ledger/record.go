@@ -45,10 +45,10 @@ func (l *Ledger) record(ctx context.Context, a outage.Activation, closing bool) 
 }
 
 // RecordUnresolved puts an activation into the journal when the inventory does not say whether
-// its meter is tracked, and who supplies it. That is looked up when the database answers again.
-// Until then any hub may have a window. A closing opens none.
-func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers, closing bool) {
-	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, Closing: closing, SwitchUnknown: l.Switch() == ""})
+// its meter is tracked, who supplies it, and which window it has. That is looked up when the database
+// answers again. Until then any hub may have a window. A closing opens none.
+func (l *Ledger) RecordUnresolved(ctx context.Context, a outage.Activation, m outage.Manufacturers, s outage.Spans, closing bool) {
+	l.remember(ctx, record{Activation: &a, Unresolved: true, Manufacturers: m, Spans: s, Closing: closing, SwitchUnknown: l.Switch() == ""})
 }
 
 // RecordAnswer records the next hop's answer to an attempt, as windows.RecordAnswer does. If the
@@ -77,9 +77,7 @@ func (l *Ledger) playActivation(ctx context.Context, tx sqldb.Tx, r *record) (hu
 			l.log.Info("an activation from the journal is of another supplier", "request", a.RequestID, "esme", a.ESME)
 			return 0, l.noteUntracked(ctx, tx, &a, outage.ReasonOtherSupplier)
 		}
-		if d != nil {
-			a.CHF = d.CHF
-		} else {
+		if a = a.On(d, r.Spans); d == nil {
 			a.Verified = false // no counters are kept of meters that are invented
 		}
 		if ok, why := outage.Eligible(d, listed, r.Manufacturers); !ok && !closing {

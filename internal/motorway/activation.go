@@ -168,18 +168,15 @@ func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, r
 	cancel()
 	if err != nil {
 		m.Log.Error("the inventory does not answer, an activation goes to the journal", "request", req.ID, "error", err)
-		a := req.Activation(0, rules.Window) // the ledger looks up its hub when it plays the journal
-		m.Ledger.RecordUnresolved(ctx, a, rules.Manufacturers, reason != "")
+		a := req.Activation(0, rules.Window) // the ledger looks up its hub and its window when it plays the journal
+		m.Ledger.RecordUnresolved(ctx, a, rules.Manufacturers, rules.Spans, reason != "")
 		p.activation = &a
 		return a, cmp.Or(reason, outage.ReasonStoreUnavailable)
 	}
-	hub := outage.DeviceID(0)
-	if d != nil {
-		hub = d.CHF
-	} else {
+	if d == nil {
 		req.Verified = false // no counters are kept of meters that are invented
 	}
-	a := req.Activation(hub, rules.Window)
+	a := req.Activation(0, rules.Window).On(d, rules.Spans)
 	if !d.SuppliedBy(req.ID.Originator) {
 		return a, outage.ReasonOtherSupplier
 	}

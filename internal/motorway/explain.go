@@ -301,8 +301,10 @@ func activationText(a *outage.Activation, at time.Time) string {
 	case a.SupersededBy != 0:
 		text += fmt.Sprintf("; closed, because activation %d took its place", a.SupersededBy)
 	case !a.HasWindow():
-	case at.Before(a.Start):
+	case a.Pending(at):
 		text += "; pending"
+	case at.Before(a.Start):
+		text += "; not open yet"
 	case at.Before(a.End):
 		text += "; open"
 	default:

@@ -182,9 +182,18 @@ func (h *history) open() {
 	h.wait(time.Minute)
 }
 
+// spans are the windows of a history's models. The first is that of models without their own.
+var spans = []outage.Span{{To: 30 * time.Minute}, {From: 165 * time.Second, To: 12 * time.Minute}, {From: 20 * time.Minute, To: 90 * time.Minute}, {To: time.Minute}}
+
 // wait sets how long messages wait for the store.
 func (h *history) wait(d time.Duration) {
-	h.m.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
+	own := outage.Spans{}
+	for _, m := range h.n.town {
+		if m.span != spans[0] {
+			own[outage.ModelKey("Landis+Gyr "+m.model)] = m.span
+		}
+	}
+	h.m.SetRules(Rules{Window: 30 * time.Minute, Spans: own, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},
 		ClockTolerance: 10 * time.Minute, StoreTimeout: d, Suppliers: []outage.DeviceID{supplier, secondSupplier}, SouthSignatures: outage.SignaturesVerify})
 	h.m.SetCertificates(secondSigner().known)
 }
@@ -193,7 +202,7 @@ func (h *history) play(steps int) tally {
 	h.now = t0
 	h.n = naive{town: map[outage.DeviceID]*home{}, alerts: map[naiveAlert]*naiveOutcome{}, sw: outage.SwitchOn}
 	for i := range 3 {
-		h.n.town[meterOf(i)] = &home{hub: hubOf(i), listed: true, ours: true}
+		h.n.town[meterOf(i)] = &home{hub: hubOf(i), listed: true, ours: true, model: fmt.Sprint("E47", i), span: spans[max(h.rnd.IntN(2*len(spans))-len(spans), 0)]}
 	}
 	h.open()
 	defer func() { h.st.Close() }()
@@ -347,7 +356,7 @@ func (h *history) request() {
 		// The same message, while its window is not over: afterwards it may be deleted.
 		var list []*naiveRequest
 		for _, r := range h.n.requests {
-			if _, to, _ := r.window(); r.order.Kind != outage.Cancellation && r.order.Kind != outage.Closing && to.After(h.now.Add(time.Hour)) && !h.isPending(r) {
+			if _, to := r.window(); r.order.Kind != outage.Cancellation && r.order.Kind != outage.Closing && to.After(h.now.Add(time.Hour)) && !h.isPending(r) {
 				list = append(list, r)
 			}
 		}
@@ -570,7 +579,7 @@ func (h *history) importTown() {
 		if id == suppliedMeter {
 			by = supplier.String()
 		}
-		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,E470,%s,,%s\n", id, maker, hub, by)
+		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,%s,%s,,%s\n", id, maker, m.model, hub, by)
 		if m.listed {
 			list += id.String() + "\n"
 		}

@@ -30,6 +30,7 @@ import (
 // Rules are the settings of the decision. They may change while traffic passes.
 type Rules struct {
 	Window         time.Duration // length of a window
+	Spans          outage.Spans  // the windows of models that have their own
 	Manufacturers  outage.Manufacturers
 	Track          []outage.Form
 	ClockTolerance time.Duration // between the clocks of hub and motorway
@@ -39,6 +40,24 @@ type Rules struct {
 	MaxPerHour      int               // 11.3s of one originator that are tracked within an hour; 0: any number
 	SouthSignatures outage.Signatures // of 11.3s
 	NorthSignatures outage.Signatures // of AD1s
+}
+
+// WindowOf returns the window of a model, from the activation on.
+func (r Rules) WindowOf(model string) (from, to time.Duration) {
+	if s, ok := r.Spans[outage.ModelKey(model)]; ok {
+		return s.From, s.To
+	}
+	return 0, r.Window
+}
+
+// LongestWindow returns the length of the longest window that these rules open, from the
+// activation on.
+func (r Rules) LongestWindow() time.Duration {
+	longest := r.Window
+	for _, s := range r.Spans {
+		longest = max(longest, s.To)
+	}
+	return longest
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
@@ -59,6 +78,8 @@ type Motorway struct {
 	rules    atomic.Pointer[Rules]
 	receipts receipts
 	senders  senders
+
+	northbound, alerts atomic.Uint64 // see Arrived
 
 	certificates atomic.Pointer[smki.Certificates] // of those who sign messages; nil if there are none
 }
@@ -153,11 +174,16 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	began := time.Now() // not Cluster.Elapsed, which is a system call
 	p := Passage{Direction: outage.North}
 	m.receipt(&p)
+	m.northbound.Add(1)
 	p.Decision = m.decide(ctx, b, &p)
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	m.seeNorth(&p, b.Head)
 	return p
 }
+
+// Arrived returns how many northbound messages have come since the start, and how many of them
+// are AD1s as far as they could be read.
+func (m *Motorway) Arrived() (northbound, alerts uint64) { return m.northbound.Load(), m.alerts.Load() }
 
 func forward(r outage.Reason) outage.Decision {
 	return outage.Decision{Outcome: outage.Forwarded, Reason: r}
@@ -167,6 +193,9 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	sw := m.Ledger.Switch()
 	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
+	if isAD1 {
+		m.alerts.Add(1)
+	}
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
 		m.failure(p)
 	}

@@ -21,6 +21,8 @@ type naive struct {
 type home struct {
 	hub          outage.DeviceID // 0: not known
 	listed, ours bool
+	model        string
+	span         outage.Span // of its model: where its windows are, from the activation on
 }
 
 // naiveRequest is one message, with all attempts to send it that were not refused.
@@ -29,6 +31,7 @@ type naiveRequest struct {
 	form     outage.Form
 	order    outage.Order
 	received time.Time
+	span     outage.Span
 	opens    bool
 	refused  bool
 	failed   bool // or it is not known whether it arrived
@@ -57,12 +60,17 @@ type naiveOutcome struct {
 	brief bool
 }
 
-func (r *naiveRequest) window() (from, to time.Time, pending bool) {
-	from = r.received
-	if r.order.Kind == outage.FutureDated && r.order.At.After(from) {
-		from, pending = r.order.At, true
+// begins returns when the activation begins, and whether it is pending before that.
+func (r *naiveRequest) begins() (at time.Time, pending bool) {
+	if r.order.Kind == outage.FutureDated && r.order.At.After(r.received) {
+		return r.order.At, true
 	}
-	return from, from.Add(30 * time.Minute), pending
+	return r.received, false
+}
+
+func (r *naiveRequest) window() (from, to time.Time) {
+	at, _ := r.begins()
+	return at.Add(r.span.From), at.Add(r.span.To)
 }
 
 // receive takes a request. It returns the request that this one repeats, or the new one. A
@@ -77,10 +85,10 @@ func (n *naive) receive(id outage.RequestID, form outage.Form, order outage.Orde
 		if r.id == id && r.form == form && r.order == order && !r.refused && !r.failed && (r.opens || !opens) {
 			return r
 		}
-		_, to, _ := r.window()
+		_, to := r.window()
 		closes = closes || r.opens && r.id.Target == id.Target && to.After(received)
 	}
-	r := &naiveRequest{id: id, form: form, order: order, received: received, opens: opens}
+	r := &naiveRequest{id: id, form: form, order: order, received: received, span: h.span, opens: opens}
 	if opens || closes {
 		n.requests = append(n.requests, r)
 	}
@@ -94,7 +102,7 @@ func (n *naive) covered(hub outage.DeviceID, at time.Time) bool {
 			continue
 		}
 		for i, r := range n.requests {
-			from, to, _ := r.window()
+			from, to := r.window()
 			if r.id.Target == meter && r.opens && !r.refused && !r.failed && !at.Before(from) && at.Before(to) && !n.closed(i) {
 				return true
 			}
@@ -106,13 +114,14 @@ func (n *naive) covered(hub outage.DeviceID, at time.Time) bool {
 // closed reports whether a later request closed the window of the i-th.
 func (n *naive) closed(i int) bool {
 	b := n.requests[i]
-	from, to, pending := b.window()
+	begins, pending := b.begins()
+	_, to := b.window()
 	for _, a := range n.requests[i+1:] {
 		switch {
 		case a.id.Target != b.id.Target || a.refused:
 		case a.form == outage.ServiceRequest && b.form == outage.SignedPreCommand:
 			// It reaches no meter.
-		case pending && a.received.Before(from):
+		case pending && a.received.Before(begins):
 			return true
 		case a.form == outage.SignedPreCommand && b.form == outage.ServiceRequest && a.opens && a.order.Kind == b.order.Kind && a.received.Before(to):
 			return true

@@ -74,7 +74,7 @@ type Activation struct {
 	Order        Order
 	ESME, CHF    DeviceID
 	Received     time.Time
-	Start, End   time.Time
+	Start, End   time.Time // of the window; it need not start with the activation: see Within
 	State        State
 	Why          string // of Failed: the answer, in a few words; of Closed: who closed it, and why
 	Standing     bool   // it is in force: no state and no later activation has ended it; see ResolveWindows
@@ -87,16 +87,21 @@ type Activation struct {
 // on demand: the window is [Received, Received + length).
 func (r Request) Activation(chf DeviceID, length time.Duration) Activation {
 	a := Activation{RequestID: r.ID, Form: r.Form, Order: r.Order, ESME: r.ID.Target, CHF: chf, Received: r.Received, State: Unanswered, Verified: r.Verified}
-	switch {
-	case r.Order.Kind == Cancellation || r.Order.Kind == Closing:
+	if r.Order.Kind == Cancellation || r.Order.Kind == Closing {
 		return a
-	case r.Order.Kind == FutureDated && r.Order.At.After(r.Received):
-		a.Start = r.Order.At
-	default:
-		a.Start = r.Received
 	}
+	a.Start = a.Begins()
 	a.End = a.Start.Add(length)
 	return a
+}
+
+// Begins returns when the meter is to activate: at the execution time or, if the request names
+// none or came too late, at once.
+func (a *Activation) Begins() time.Time {
+	if a.Order.Kind == FutureDated && a.Order.At.After(a.Received) {
+		return a.Order.At
+	}
+	return a.Received
 }
 
 // AsClosing returns the activation without its window. It still closes what is
@@ -115,13 +120,19 @@ func (a *Activation) HasWindow() bool {
 	return (a.Order.Kind == OnDemand || a.Order.Kind == FutureDated) && !a.End.IsZero()
 }
 
-// Mode is how the window starts: future dated or on demand. A future-dated request
+// Mode is how the activation begins: future dated or on demand. A future-dated request
 // that came too late is on demand.
 func (a *Activation) Mode() Kind {
-	if a.Order.Kind == FutureDated && !a.Start.After(a.Received) {
+	if a.Order.Kind == FutureDated && !a.Pending(a.Received) {
 		return OnDemand
 	}
 	return a.Order.Kind
+}
+
+// Pending reports whether the activation is future dated and has not begun at an instant. Its
+// window need not have started when it has begun.
+func (a *Activation) Pending(at time.Time) bool {
+	return a.Begins().After(a.Received) && a.Begins().After(at)
 }
 
 // SameMessage reports whether b is a retry of a. The id alone does not show that: a
@@ -136,8 +147,8 @@ func (a *Activation) SameMessage(b *Activation) bool {
 //   - A withdrawn activation has no effect: what it had replaced is in force again.
 //     One that failed, was closed by hand or is uncertain has no window, and what it
 //     replaced stays replaced.
-//   - Any 11.3 replaces a pending window: one that is future dated and has not
-//     started when the 11.3 is received. But only a Signed Pre-Command reaches the
+//   - Any 11.3 replaces what is pending: an activation that is future dated and has not
+//     begun when the 11.3 is received. But only a Signed Pre-Command reaches the
 //     meter, so a Service Request replaces only the windows of Service Requests.
 //   - A Signed Pre-Command replaces the Service Requests of the same kind whose
 //     windows are not over.
@@ -167,8 +178,8 @@ func (a *Activation) Supersedes(b *Activation) bool {
 	if !b.HasWindow() || a.Form == ServiceRequest && b.Form == SignedPreCommand {
 		return false
 	}
-	if b.Start.After(b.Received) && b.Start.After(a.Received) {
-		return true // pending
+	if b.Pending(a.Received) {
+		return true
 	}
 	return a.Form == SignedPreCommand && b.Form == ServiceRequest && a.Order.Kind == b.Order.Kind && b.End.After(a.Received)
 }

@@ -173,7 +173,7 @@ type Entry struct {
 	WindowEnd   time.Time `json:"window_end"`
 	Throttled
 	Outcome       Outcome `json:"outcome"`
-	StartedBefore bool    `json:"started_before_activation"` // the outage started before the window by more than the clock tolerance
+	StartedBefore bool    `json:"started_before_activation"` // the outage started before the activation by more than the clock tolerance
 	Repeated      bool    `json:"repeated_in_window"`        // the window had an earlier outage
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"quell/internal/access"
+	"quell/internal/adviser"
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/devices"
@@ -50,6 +51,7 @@ type Server struct {
 	handler http.Handler // of the console
 	reports *reporter.Reporter
 	syslog  *syslog.Sender
+	adviser *adviser.Adviser
 	faults  fileFaults
 	socket  socket
 	loader  loader
@@ -115,6 +117,8 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
+	s.adviser = newAdviser(s, registry)
+	s.console.Adviser = s.adviser
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
 	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()
@@ -239,6 +243,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
 	s.background.Go(func() { s.forgetNotes(ctx) })
+	s.background.Go(func() { s.adviser.Watch(ctx) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.adviseWeekly) })
 	s.background.Go(func() { s.followEvidence(ctx) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.assess) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
@@ -329,7 +335,7 @@ func (s *Server) shutDown(ctx context.Context, l *gateway.Listener) error {
 // pass.
 func (s *Server) apply(cfg config.Config) {
 	s.cfg.Store(&cfg)
-	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
+	s.m.SetRules(motorway.Rules{Window: time.Duration(cfg.Window), Spans: cfg.Spans(), Manufacturers: cfg.Manufacturers, Track: cfg.Track,
 		ClockTolerance: time.Duration(cfg.ClockTolerance), StoreTimeout: time.Duration(cfg.StoreTimeout),
 		Suppliers: cfg.Originators(), MaxPerHour: cfg.MaxActivationsPerHour,
 		SouthSignatures: cfg.Southbound.Signatures, NorthSignatures: cfg.Northbound.Signatures})

@@ -67,7 +67,7 @@ func (w *Windows) resolveWithdrawn(ctx context.Context, tx sqldb.Tx, a *outage.A
 func (w *Windows) resolveOne(ctx context.Context, tx sqldb.Tx, b *outage.Activation) error {
 	by := int64(0)
 	// The window of a Signed Pre-Command can be superseded only while it is pending.
-	if from := *b; b.State.Opens() && b.HasWindow() && (b.Form == outage.ServiceRequest || b.Start.After(b.Received)) {
+	if from := *b; b.State.Opens() && b.HasWindow() && (b.Form == outage.ServiceRequest || b.Pending(b.Received)) {
 		for n := resolvePage; n == resolvePage && by == 0; {
 			list, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation
 				WHERE esme = ?1 AND state <> 'withdrawn' AND (received_at > ?2 OR received_at = ?2 AND id > ?3) AND received_at < ?4
