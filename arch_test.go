@@ -47,18 +47,19 @@ var imports = map[string][]string{
 	"internal/devices":   {"internal/events", "internal/sqldb", "internal/lines", "internal/duis", "internal/outage"},
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
 	"internal/passed":    {"internal/windows", "internal/sqldb", "internal/outage"},
+	"internal/flow":      {"internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/passed", "internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
+	"internal/store":     {"internal/flow", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
+	"internal/motorway":   {"internal/flow", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":   {"internal/motorway", "internal/channel"},
 	"internal/fastpath":   {"internal/motorway", "internal/listener"},
 	"internal/gateway":    {"internal/fastpath", "internal/listener", "internal/motorway", "internal/channel", "internal/outage"},
-	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
+	"internal/console": {"internal/flow", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
 	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
@@ -78,7 +79,7 @@ var imports = map[string][]string{
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
+	"internal/gateway":    append([]string{"internal/flow", "internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
 	"internal/console":    {"internal/store"},
@@ -100,6 +101,7 @@ var testImports = map[string][]string{
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
 	"internal/audit":      wholeStore,
+	"internal/flow":       wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
@@ -137,11 +139,15 @@ var tables = map[string]struct {
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed"}}, // which windows and hubs have entries
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/flow"}}, // which windows and hubs have entries; to count and compare them
 	"passed":       {kept: []string{"internal/passed"}},
 	"forwarded":    {kept: []string{"internal/passed"}, reads: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},
-	"counter":      {kept: []string{"internal/ledger"}},
+	"counter":      {kept: []string{"internal/ledger"}, reads: []string{"internal/flow"}}, // which entries are new
+	"flow":         {kept: []string{"internal/flow"}},
+	"flow_entry":   {kept: []string{"internal/flow"}},
+	"flow_run":     {kept: []string{"internal/flow"}},
+	"flow_since":   {kept: []string{"internal/flow"}},
 	"setting":      {kept: []string{"internal/ledger", "internal/report"}}, // the switch; the next report's number
 	"node":         {kept: []string{"internal/cluster"}},
 	"lead":         {kept: []string{"internal/cluster", "internal/store"}}, // the lease; whether a copy is complete

@@ -29,6 +29,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/events"
+	"quell/internal/flow"
 	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -58,6 +59,7 @@ type Console struct {
 	Cluster  *cluster.Cluster
 	Reports  *report.Register
 	Audit    *audit.Log
+	Flow     *flow.Counters
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -140,6 +142,7 @@ func (c *Console) Handler() http.Handler {
 	c.windowRoutes(mux)
 	c.reportRoutes(mux)
 	c.auditRoutes(mux)
+	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
 	c.loginRoutes(mux)
 	c.routes = *mux.list
@@ -245,7 +248,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var conflict Conflict
 	var faults *devices.LineErrors
 	switch {
-	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
+	case errors.As(err, &bad), errors.Is(err, flow.ErrRange), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
 	case errors.Is(err, errNoMPxN):
 		status = http.StatusForbidden

@@ -245,7 +245,7 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 			return err
 		}
 	}
-	return tx.Later(ctx, countSQL)
+	return errors.Join(l.opts.CountEntries(ctx, tx), tx.Later(ctx, countSQL))
 }
 
 // decideBatch decides all alerts of a batch.
@@ -263,7 +263,7 @@ func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) e
 		markRepeated(list, seqs)
 	}
 	if len(list) > 0 {
-		if err := tx.Later(ctx, countSQL); err != nil {
+		if err := errors.Join(l.opts.CountEntries(ctx, tx), tx.Later(ctx, countSQL)); err != nil {
 			return err
 		}
 	}

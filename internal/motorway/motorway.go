@@ -16,6 +16,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/duis"
+	"quell/internal/flow"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/smki"
@@ -37,12 +38,13 @@ type Rules struct {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Trail may be nil.
+// first message; Flow and Trail may be nil.
 type Motorway struct {
 	Ledger  *ledger.Ledger
 	Windows *windows.Windows
 	Devices *devices.Devices
 	Cluster *cluster.Cluster
+	Flow    *flow.Counters
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics *Metrics
@@ -91,6 +93,7 @@ type Passage struct {
 
 	activation  *outage.Activation // southbound: set if it was recorded
 	fault       error              // why the message or its payload could not be read
+	flow        *flow.Cell         // of an AD1
 	clockUnsure bool               // Received may be wrong by more than the clock tolerance
 }
 
@@ -125,6 +128,9 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	p := Passage{Direction: outage.North}
 	m.receipt(&p)
 	p.Decision = m.decide(ctx, b, &p)
+	if p.Decision.Outcome == outage.Suppressed {
+		p.flow.End(flow.Suppressed)
+	}
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	return p
 }
@@ -137,6 +143,9 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	sw := m.Ledger.Switch()
 	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
+	if isAD1 && !b.Rest {
+		p.flow = m.Flow.Received(p.Received, p.Message.Outage.MPxN)
+	}
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
 		m.failure(&p.Message)
 	}
@@ -224,6 +233,9 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 		m.Log.Warn("alert forwarded, the store did not answer", "alert", alert.ID, "chf", o.CHF, "error", err)
 		return forward(outage.ReasonStoreUnavailable)
 	}
+	if d.Entry.Seq != 0 && !d.Retry {
+		p.flow.Entered(d.Entry.Seq)
+	}
 	m.logDecision(ctx, &alert, &d)
 	return d.Decision
 }
@@ -310,9 +322,19 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 // refused reports whether an answer refuses its request.
 func refused(msg *duis.Message) bool { return strings.HasPrefix(msg.ResponseCode, "E") }
 
-// Passed writes a line to the Service Audit Trail for a message that was forwarded. status
-// is that of the next hop's answer, or 0 if the next hop could not be reached.
+// Passed counts the end of a message that was forwarded, and writes a line to the Service Audit
+// Trail for it. status is that of the next hop's answer, or 0 if it is not known to have arrived.
 func (m *Motorway) Passed(p *Passage, status int) {
+	switch {
+	case status == 0:
+		p.flow.End(flow.Failed)
+	case status < 200 || status > 299:
+		p.flow.End(flow.Refused)
+	case p.Decision.Outcome == outage.Shadow:
+		p.flow.End(flow.Shadow)
+	default:
+		p.flow.End(flow.Forwarded)
+	}
 	if m.Trail != nil {
 		m.Trail.write(m.Now(), p, status)
 	}

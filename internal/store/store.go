@@ -27,6 +27,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/datadir"
 	"quell/internal/devices"
+	"quell/internal/flow"
 	"quell/internal/journal"
 	"quell/internal/ledger"
 	"quell/internal/report"
@@ -71,6 +72,7 @@ type Store struct {
 	Cluster *cluster.Cluster
 	Reports *report.Register
 	Audit   *audit.Log
+	Flow    *flow.Counters
 
 	opts Options
 	lock *os.File
@@ -143,8 +145,9 @@ func Start(opts Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open %s: %w", opts.name(), err)
 	}
 	s.Windows = windows.New(s.DB, devices.HubOf)
+	s.Flow = flow.New(s.DB, flow.Options{Node: opts.Node, Now: func() time.Time { return s.Cluster.Now() }, Log: opts.Log})
 	s.Ledger, err = ledger.Open(s.DB, s.Windows, ledger.Options{Log: opts.Log, Journal: filepath.Join(opts.Dir, "pending"), OpenJournal: opts.OpenJournal,
-		Device: devices.Find, OnDecided: opts.OnDecided, BeforeCommit: opts.BeforeCommit})
+		Device: devices.Find, CountEntries: s.Flow.CountEntries, OnDecided: opts.OnDecided, BeforeCommit: opts.BeforeCommit})
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +187,7 @@ func (s *Store) start() {
 		}
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
+	s.running.Go(func() { s.Flow.Run(run) })
 	s.Cluster.Start(run, s.loaded)
 }
 
@@ -341,6 +345,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, NotesBefore: l.NotesBefore, Check: s.Cluster.CheckLeader}
 	// These only grow while this runs, unless an operator has a report sent again.
 	if m.Entry, m.Correction, err = s.Reports.Delivered(ctx, l.Remotes); err != nil {
+		return h, err
+	}
+	if err = s.Flow.Housekeep(ctx, l.LogBefore, s.Cluster.CheckLeader); err != nil {
 		return h, err
 	}
 	if h.Deleted, err = s.Ledger.Housekeep(ctx, m); err != nil {
