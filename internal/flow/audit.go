@@ -388,10 +388,10 @@ func (a *auditing) messages(k key) {
 		t.UnderWay = n
 	case n > 0 && state == cutShort:
 		t.Unknown = n
-		a.differ(Killed, k, n, nil, false, "of %d AD1s %d were under way when the process was killed, or ended after its counts were written", v[received], n)
+		a.differ(Killed, k, n, nil, false, "%d of %d AD1s were under way when the process was killed, or ended after its counts were written", n, v[received])
 	case n > 0:
 		t.NoEnd = n
-		a.differ(NoEnd, k, n, nil, false, "of %d AD1s %d ended nowhere: not forwarded, not suppressed, and no error was returned", v[received], n)
+		a.differ(NoEnd, k, n, nil, false, "%d of %d AD1s ended nowhere: not forwarded, not suppressed, and not returned with an error", n, v[received])
 	}
 	a.add(k, &t)
 	d, sum := w.entries-v[entered], w.numbers-v[numbers]
@@ -477,13 +477,13 @@ func (a *auditing) entries(ctx context.Context, p place, w written, l logged) er
 		if err != nil {
 			return err
 		}
-		a.differ(MissingEntry, k, d, missing, int64(len(missing)) > d, "of %d entries that were written %d are not in the log any more, or were changed", w.entries, d)
+		a.differ(MissingEntry, k, d, missing, int64(len(missing)) > d, "%d of %d entries that were written are not in the log, or were changed", d, w.entries)
 	case d < 0:
 		found, err := a.found(ctx, p, -d, -sum)
 		if err != nil {
 			return err
 		}
-		a.differ(UncountedEntry, k, -d, found, int64(len(found)) > -d, "of %d entries in the log %d were not counted when they were written", l.entries, -d)
+		a.differ(UncountedEntry, k, -d, found, int64(len(found)) > -d, "%d of %d entries in the log were not counted when they were written", -d, l.entries)
 	case sum != 0:
 		a.differ(MissingEntry, k, 0, nil, false, "the log has other entries than were written, and as many")
 	}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"quell/internal/console"
+	"quell/internal/flow"
+)
+
+// auditFlow prints what became of the AD1s that were received. It fails if anything does not balance.
+func auditFlow(ctx context.Context, e *env, c *console.Client, q flow.Query, asJSON bool) error {
+	r, err := c.Flow(ctx, q)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(e.stdout)
+	if asJSON {
+		out := json.NewEncoder(w)
+		out.SetIndent("", "  ")
+		err = out.Encode(r)
+	} else {
+		err = printFlow(w, &r)
+	}
+	if err := firstOf(err, w.Flush()); err != nil {
+		return err
+	}
+	if !r.Balanced {
+		return errors.New("the AD1s do not balance")
+	}
+	return nil
+}
+
+func printFlow(w io.Writer, r *flow.Result) error {
+	fmt.Fprintf(w, "AD1s received from %s to %s (UTC):\n", minuteStamp(r.From), minuteStamp(r.To))
+	if err := printFlowLines(w, r.Minutes); err != nil {
+		return err
+	}
+	if err := printFlowLines(w, append(r.Lines, flow.Line{Distributor: "all", Totals: r.Total})); err != nil {
+		return err
+	}
+	fmt.Fprintln(w)
+	if r.Total.UnderWay > 0 {
+		fmt.Fprintf(w, "Under way, without an end yet: %d.\n", r.Total.UnderWay)
+	}
+	if r.Corrected > 0 {
+		fmt.Fprintf(w, "Entries of the log that are corrected, since the store answered too late and the\nAD1 was forwarded: %d.\n", r.Corrected)
+	}
+	if r.Balanced {
+		fmt.Fprintln(w, "All balances: each AD1 has one end, and the suppression log has each entry that\nwas written, and no other.")
+		return nil
+	}
+	fmt.Fprintln(w, "This does not balance:")
+	for _, d := range r.Differences {
+		of := ""
+		if d.Distributor != "" {
+			of = " distributor " + d.Distributor
+		}
+		if d.Node != "" {
+			of += " at " + printable(d.Node)
+		}
+		fmt.Fprintf(w, "- %s%s:\n  %s\n", minuteStamp(d.Minute), of, printable(d.Text))
+	}
+	return nil
+}
+
+// printFlowLines prints a table for each node, or for each minute of a node.
+func printFlowLines(w io.Writer, list []flow.Line) error {
+	var t *tabwriter.Writer
+	var node string
+	var minute time.Time
+	for i, l := range list {
+		if i == 0 || l.Node != node || !l.Minute.Equal(minute) {
+			if t != nil {
+				if err := t.Flush(); err != nil {
+					return err
+				}
+			}
+			title := "All nodes"
+			if l.Node != "" {
+				title = "Node " + printable(l.Node)
+			}
+			if !l.Minute.IsZero() {
+				title = minuteStamp(l.Minute) + " " + title
+			}
+			node, minute = l.Node, l.Minute
+			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
+			fmt.Fprintf(w, "\n%s\n", title)
+			fmt.Fprintln(t, "DNO\tRECEIVED\tFORWARDED\tSUPPRESSED\t(RELEASED)\tSHADOW\tRETURNED\tOPEN\t")
+		}
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
+	}
+	if t == nil {
+		return nil
+	}
+	return t.Flush()
+}
+
+func minuteStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
