@@ -221,7 +221,7 @@ func (a *auditing) readRuns(ctx context.Context) error {
 		if alone {
 			node = ""
 		}
-		if before := last[node]; before != nil {
+		if before := last[node]; before != nil && before.seen.Before(r.started) { // otherwise another node has the same name
 			before.next = r.started
 		}
 		last[node] = r

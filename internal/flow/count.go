@@ -104,8 +104,7 @@ func (c *Counters) Received(at time.Time, mpan string) *Cell {
 	if c == nil {
 		return nil
 	}
-	d, _ := outage.DistributorOf(mpan)
-	to := &c.minute(minuteOf(at)).cells[indexOf(d.ID)]
+	to := &c.minute(minuteOf(at)).cells[indexOf(outage.DistributorID(mpan))]
 	cell := to.Load()
 	if cell == nil {
 		if cell = new(Cell); !to.CompareAndSwap(nil, cell) {
