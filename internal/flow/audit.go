@@ -85,7 +85,7 @@ type Result struct {
 	To          time.Time    `json:"to"`
 	Balanced    bool         `json:"balanced"` // there are no differences
 	Differences []Difference `json:"differences"`
-	Corrected   int64        `json:"corrected"` // entries whose AD1 was forwarded, since the store answered too late
+	Corrected   int64        `json:"corrected"` // entries whose AD1 went forward without them, since the store answered too late
 	Lines       []Line       `json:"lines"`     // by node and distributor
 	Minutes     []Line       `json:"minutes,omitempty"`
 	Total       Totals       `json:"total"`
@@ -143,7 +143,7 @@ type auditing struct {
 	counted   map[key]counts
 	written   map[key]written
 	logged    map[place]logged
-	corrected map[place][]int64 // the entries whose alerts were forwarded after all
+	forwarded map[place][]int64 // as forwardedEntries returns them, less those that are explained
 
 	result Result
 	lines  map[[2]string]*Totals
@@ -240,7 +240,7 @@ func (a *auditing) readRuns(ctx context.Context) error {
 func (a *auditing) read(ctx context.Context, from, to int64) error {
 	ctx, cancel := a.c.db.Bounded(ctx)
 	defer cancel()
-	a.counted, a.written, a.logged, a.corrected = map[key]counts{}, map[key]written{}, map[place]logged{}, map[place][]int64{}
+	a.counted, a.written, a.logged, a.forwarded = map[key]counts{}, map[key]written{}, map[place]logged{}, map[place][]int64{}
 	var k key
 	var packed []byte
 	var fault error
@@ -256,7 +256,7 @@ func (a *auditing) read(ctx context.Context, from, to int64) error {
 	rows, err = a.c.db.Query(ctx, `SELECT minute, run, distributor, '', entries, numbers, lowest, highest, released FROM flow_entry WHERE minute >= ?1 AND minute < ?2
 		UNION ALL SELECT received_at / 60000000, 0, distributor, outcome, count(*), CAST(sum(seq) AS BIGINT), 0, 0, 0 FROM suppression
 		WHERE received_at >= 60000000 * CAST(?1 AS BIGINT) AND received_at < 60000000 * CAST(?2 AS BIGINT) GROUP BY received_at / 60000000, distributor, outcome`, from, to)
-	if _, err := sqldb.Each(rows, err, func() {
+	_, err = sqldb.Each(rows, err, func() {
 		if outcome == "" {
 			a.written[k] = w
 			return
@@ -264,26 +264,11 @@ func (a *auditing) read(ctx context.Context, from, to int64) error {
 		p := place{k.minute, k.distributor}
 		l := a.logged[p]
 		l.entries, l.numbers = l.entries+w.entries, l.numbers+w.numbers
-		switch outcome {
-		case released:
+		if outcome == released {
 			l.released += w.entries
-		case outage.Forwarded:
-			a.corrected[p] = nil // read below
 		}
 		a.logged[p] = l
-	}, &k.minute, &k.run, &k.distributor, &outcome, &w.entries, &w.numbers, &w.lowest, &w.highest, &w.released); err != nil {
-		return err
-	}
-	if len(a.corrected) == 0 {
-		return nil
-	}
-	var seq int64
-	rows, err = a.c.db.Query(ctx, `SELECT received_at / 60000000, distributor, seq FROM suppression
-		WHERE received_at >= 60000000 * CAST(?1 AS BIGINT) AND received_at < 60000000 * CAST(?2 AS BIGINT) AND outcome = ?3`, from, to, string(outage.Forwarded))
-	_, err = sqldb.Each(rows, err, func() {
-		p := place{k.minute, k.distributor}
-		a.corrected[p] = append(a.corrected[p], seq)
-	}, &k.minute, &k.distributor, &seq)
+	}, &k.minute, &k.run, &k.distributor, &outcome, &w.entries, &w.numbers, &w.lowest, &w.highest, &w.released)
 	return err
 }
 
@@ -313,7 +298,9 @@ func (a *auditing) compare(ctx context.Context) error {
 	for _, k := range slices.SortedFunc(keysOf(keys), func(x, y key) int {
 		return cmp.Or(cmp.Compare(x.minute, y.minute), strings.Compare(a.nodeOf(x.run), a.nodeOf(y.run)), strings.Compare(x.distributor, y.distributor), cmp.Compare(x.run, y.run))
 	}) {
-		a.messages(k)
+		if err := a.messages(ctx, k); err != nil {
+			return err
+		}
 	}
 	for _, p := range slices.SortedFunc(keysOf(places), func(x, y place) int {
 		return cmp.Or(cmp.Compare(x.minute, y.minute), strings.Compare(x.distributor, y.distributor))
@@ -377,7 +364,7 @@ func (a *auditing) stateOf(id, minute int64) state {
 
 // messages compares the messages of a run, a minute and a distributor with what became of them, and
 // with the entries that the run has written.
-func (a *auditing) messages(k key) {
+func (a *auditing) messages(ctx context.Context, k key) error {
 	v, w := a.counted[k], a.written[k]
 	t := Totals{Received: v[received], Forwarded: v[Forwarded], Suppressed: v[Suppressed], Shadow: v[Shadow], Refused: v[Refused], Failed: v[Failed], Released: w.released}
 	state := a.stateOf(k.run, k.minute)
@@ -398,16 +385,24 @@ func (a *auditing) messages(k key) {
 	switch {
 	case d < 0:
 		a.differ(NoEntry, k, -d, one(-d, -sum), false, "%d AD1s were decided as in the log, and no entry was written", -d)
+		return nil
 	case d == 0 && sum == 0 || state == underWay:
+		return nil
 	case d == 0:
 		a.differ(NoEntry, k, 0, nil, false, "the AD1s were decided by other entries than were written")
-	case a.explained(place{k.minute, k.distributor}, d, sum):
+		return nil
+	}
+	switch ok, err := a.explained(ctx, place{k.minute, k.distributor}, d, sum); {
+	case err != nil:
+		return err
+	case ok:
 		a.result.Corrected += d
 	case state == cutShort:
 		a.differ(Killed, k, d, candidates(d, sum, w), w.highest-w.lowest >= d && d > 1, "%d entries were written, and their AD1s were not counted before the process was killed", d)
 	default:
 		a.differ(NoMessage, k, d, candidates(d, sum, w), w.highest-w.lowest >= d && d > 1, "%d entries were written, and no AD1 was decided by them", d)
 	}
+	return nil
 }
 
 // one returns the number of the entry in which two sets differ, if they differ in one.
@@ -429,23 +424,33 @@ func candidates(count, sum int64, w written) (list []int64) {
 	return list
 }
 
-// explained reports whether entries without a message are some whose alert was forwarded, since the
-// store answered too late, and takes these away.
-func (a *auditing) explained(p place, count, sum int64) bool {
-	list := a.corrected[p]
+// explained reports whether entries without a message are some whose alert went forward: as the store
+// answered too late, the motorway has forwarded it without knowing of the entry. It takes these away.
+func (a *auditing) explained(ctx context.Context, p place, count, sum int64) (bool, error) {
+	list, read := a.forwarded[p]
+	if !read {
+		var err error
+		if list, err = a.numbersOf(ctx, p, ` AND outcome IN (?4, ?5)`, string(outage.Forwarded), string(outage.Shadow)); err != nil {
+			return false, err
+		}
+	}
+	ok := int64(len(list)) >= count
 	if count == 1 {
 		i := slices.Index(list, sum)
-		if i < 0 {
-			return false
+		if ok = i >= 0; ok {
+			list = slices.Delete(list, i, i+1)
 		}
-		a.corrected[p] = slices.Delete(list, i, i+1)
-		return true
+	} else if ok {
+		list = list[count:]
 	}
-	if int64(len(list)) < count {
-		return false
-	}
-	a.corrected[p] = list[count:]
-	return true
+	a.forwarded[p] = list
+	return ok, nil
+}
+
+// numbersOf returns the numbers of the entries of a minute and a distributor, in order.
+func (a *auditing) numbersOf(ctx context.Context, p place, cond string, args ...any) ([]int64, error) {
+	return sqldb.Numbers(a.c.db.Query(ctx, `SELECT seq FROM suppression WHERE received_at >= ?1 AND received_at < ?2 AND distributor = ?3`+cond+` ORDER BY seq LIMIT 10000`,
+		append([]any{60_000_000 * p.minute, 60_000_000 * (p.minute + 1), p.distributor}, args...)...))
 }
 
 // add adds totals to those of the node and the distributor.
@@ -527,8 +532,8 @@ func (a *auditing) found(ctx context.Context, p place, count, sum int64) ([]int6
 	if count == 1 {
 		return []int64{sum}, nil
 	}
-	return sqldb.Numbers(a.c.db.Query(ctx, `SELECT seq FROM suppression WHERE received_at >= 60000000 * CAST(?1 AS BIGINT) AND received_at < 60000000 * CAST(?1 AS BIGINT) + 60000000
-		AND distributor = ?2 ORDER BY seq LIMIT ?3`, p.minute, p.distributor, maxNumbers))
+	list, err := a.numbersOf(ctx, p, "")
+	return list[:min(len(list), maxNumbers)], err
 }
 
 // gaps adds the runs whose counts are not complete.
