@@ -38,5 +38,5 @@
 // Each process is a run, with a number of its own. A run says up to when its counts are written,
 // and whether it has stopped in order. If it has not, what it counted after that instant is missing:
 // the last second, or more if the database did not answer. Audit names this as a gap. Nothing is
-// balanced by assumption.
+// balanced by assumption. Only a process that never reached the database leaves no trace.
 package flow

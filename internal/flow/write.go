@@ -34,6 +34,7 @@ type Counters struct {
 	opts    Options
 	run     int64
 	begun   atomic.Bool
+	wake    chan struct{}          // holds a token when Run is to write at once
 	minutes atomic.Pointer[minute] // those in memory, the one that was made last first
 	lane    *sqldb.Lane[*snapshot]
 
@@ -45,7 +46,7 @@ type Counters struct {
 
 // New adds a lane to a database whose writer is not started.
 func New(db *sqldb.DB, opts Options) *Counters {
-	c := &Counters{db: db, opts: opts, run: rand.Int64(), turn: make(chan struct{}, 1)}
+	c := &Counters{db: db, opts: opts, run: rand.Int64(), turn: make(chan struct{}, 1), wake: make(chan struct{}, 1)}
 	c.lane = sqldb.NewLane(db, sqldb.LaneOptions[*snapshot]{Write: c.write, Done: func(list []*snapshot, err error) {
 		for _, s := range list {
 			s.done <- err
@@ -55,7 +56,11 @@ func New(db *sqldb.DB, opts Options) *Counters {
 }
 
 // Begin says that this process takes messages. Without it, the run begins with the first AD1.
-func (c *Counters) Begin() { c.begun.Store(true) }
+func (c *Counters) Begin() {
+	if !c.begun.Swap(true) {
+		c.wake <- struct{}{}
+	}
+}
 
 // Run writes the counts until ctx ends, and then a last time: what that writes is durable when the
 // database is closed.
@@ -66,9 +71,11 @@ func (c *Counters) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
 		case <-time.After(writeEvery):
-			c.Flush(ctx) // if it fails, the next second's has it all
+		case <-c.wake:
 		case <-ctx.Done():
+			continue
 		}
+		c.Flush(ctx) // if it fails, the next one has it all
 	}
 	c.turn <- struct{}{}
 	defer func() { <-c.turn }()
