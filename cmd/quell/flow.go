@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -46,14 +47,16 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		return err
 	}
 	fmt.Fprintln(w)
+	which := "each"
 	if r.Total.UnderWay > 0 {
 		fmt.Fprintf(w, "Under way, without an end yet: %d.\n", r.Total.UnderWay)
+		which = "each other"
 	}
 	if r.Corrected > 0 {
-		fmt.Fprintf(w, "Entries of the log that are corrected, since the store answered too late and the\nAD1 was forwarded: %d.\n", r.Corrected)
+		fmt.Fprintln(w, wrap(fmt.Sprintf("Entries of the log whose AD1 went forward all the same, since the store answered too late: %d.", r.Corrected), ""))
 	}
 	if r.Balanced {
-		fmt.Fprintln(w, "All balances: each AD1 has one end, and the suppression log has each entry that\nwas written, and no other.")
+		fmt.Fprintln(w, wrap("All balances: "+which+" AD1 has one end, and the suppression log has each entry that was written, and no other.", ""))
 		return nil
 	}
 	fmt.Fprintln(w, "This does not balance:")
@@ -65,7 +68,7 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		if d.Node != "" {
 			of += " at " + printable(d.Node)
 		}
-		fmt.Fprintf(w, "- %s%s:\n  %s\n", minuteStamp(d.Minute), of, printable(d.Text))
+		fmt.Fprintf(w, "- %s%s:\n%s\n", minuteStamp(d.Minute), of, wrap(printable(d.Text), "  "))
 	}
 	return nil
 }
@@ -92,7 +95,7 @@ func printFlowLines(w io.Writer, list []flow.Line) error {
 			node, minute = l.Node, l.Minute
 			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 			fmt.Fprintf(w, "\n%s\n", title)
-			fmt.Fprintln(t, "DNO\tRECEIVED\tFORWARDED\tSUPPRESSED\t(RELEASED)\tSHADOW\tRETURNED\tOPEN\t")
+			fmt.Fprintln(t, "DISTRIBUTOR\tRECEIVED\tFORWARDED\tSUPPRESSED\tRELEASED\tSHADOW\tRETURNED\tOPEN\t")
 		}
 		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
 	}
@@ -103,3 +106,25 @@ func printFlowLines(w io.Writer, list []flow.Line) error {
 }
 
 func minuteStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
+
+// wrap divides a text into lines of up to 80 columns, each with an indent.
+func wrap(text, indent string) string {
+	var b strings.Builder
+	column := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case column == 0:
+			b.WriteString(indent)
+			column = len(indent)
+		case column+1+len(word) > 80:
+			b.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
+}

@@ -52,6 +52,7 @@ func examples() map[string]asked {
 		"GET /api/v1/devices":            {path: "/api/v1/devices"},
 		"GET /api/v1/devices/{id}":       {path: "/api/v1/devices/" + meter.String()},
 		"GET /api/v1/windows":            {path: "/api/v1/windows"},
+		"GET /api/v1/flow":               {path: "/api/v1/flow"},
 		"POST /api/v1/windows/close":     {path: "/api/v1/windows/close", body: `{"all":true,"why":"a test"}`},
 		"GET /api/v1/reports":            {path: "/api/v1/reports"},
 		"POST /api/v1/reports":           {path: "/api/v1/reports"},

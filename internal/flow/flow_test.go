@@ -200,40 +200,46 @@ func TestReleased(t *testing.T) {
 	})
 }
 
-// TestTooLate: an entry is written though nobody waits for the decision any more. It is corrected,
-// which explains it.
+// TestTooLate: an entry is written though nobody waits for the decision any more. The alert went
+// forward, as the entry says, or will say when it is corrected.
 func TestTooLate(t *testing.T) {
-	storetest.EachEngine(t, func(t *testing.T) {
-		hold := make(chan struct{})
-		var held atomic.Bool
-		s, c := open(t, t.TempDir(), func(o *store.Options) {
-			o.BeforeCommit = func() {
-				if held.Load() {
-					<-hold
+	for _, outcome := range []outage.Outcome{outage.Suppressed, outage.Shadow} {
+		t.Run(string(outcome), func(t *testing.T) {
+			storetest.EachEngine(t, func(t *testing.T) {
+				hold := make(chan struct{})
+				var held atomic.Bool
+				s, c := open(t, t.TempDir(), func(o *store.Options) {
+					o.BeforeCommit = func() {
+						if held.Load() {
+							<-hold
+						}
+					}
+				})
+				s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, t0))
+				decide(t, s, storetest.AD1(1, "in time", t0.Add(3*time.Minute)))
+				held.Store(true)
+				a := storetest.AD1(1, "too late", t0.Add(3*time.Minute))
+				cell := s.Flow.Received(a.Received, a.MPxN)
+				if _, err := s.Ledger.Decide(storetest.Short(t), a, outcome, time.Minute); err == nil {
+					t.Fatal("it was decided")
 				}
-			}
+				cell.End(flow.Forwarded)
+				held.Store(false)
+				close(hold)
+				storetest.Eventually(t, "the entry is corrected", func() bool {
+					return s.DB.Ping(t.Context()) == nil && s.Ledger.Pending() == 0
+				})
+				c.set(t0.Add(time.Hour))
+				r := audit(t, s)
+				wantDifferences(t, r)
+				if r.Corrected != 1 || r.Total.Suppressed != 1 || r.Total.Forwarded != 1 {
+					t.Errorf("%+v", r)
+				}
+				storetest.Script(t, s, `UPDATE suppression SET outcome = 'suppressed' WHERE seq = 2`)
+				wantDifferences(t, audit(t, s), "no-message 1 [2]")
+			})
 		})
-		s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, t0))
-		decide(t, s, storetest.AD1(1, "in time", t0.Add(3*time.Minute)))
-		held.Store(true)
-		a := storetest.AD1(1, "too late", t0.Add(3*time.Minute))
-		cell := s.Flow.Received(a.Received, a.MPxN)
-		if _, err := s.Ledger.Decide(storetest.Short(t), a, outage.Suppressed, time.Minute); err == nil {
-			t.Fatal("it was decided")
-		}
-		cell.End(flow.Forwarded)
-		held.Store(false)
-		close(hold)
-		storetest.Eventually(t, "the entry is corrected", func() bool {
-			return s.DB.Ping(t.Context()) == nil && s.Ledger.Pending() == 0
-		})
-		c.set(t0.Add(time.Hour))
-		r := audit(t, s)
-		wantDifferences(t, r)
-		if r.Corrected != 1 || r.Total.Suppressed != 1 || r.Total.Forwarded != 1 {
-			t.Errorf("%+v", r)
-		}
-	})
+	}
 }
 
 // TestStopped: a process that stops leaves no gap; one that is killed leaves one, which is named.
@@ -294,6 +300,19 @@ func TestStoreAway(t *testing.T) {
 		if r.Total.Received != 201 || r.Total.Forwarded != 201 {
 			t.Errorf("%+v", r.Total)
 		}
+	})
+}
+
+// TestLost: that counts were dropped is said.
+func TestLost(t *testing.T) {
+	storetest.EachEngine(t, func(t *testing.T) {
+		dir := t.TempDir()
+		s, _ := open(t, dir)
+		s.Close()
+		s, c := open(t, dir)
+		storetest.Script(t, s, `UPDATE flow_run SET lost = 5 WHERE stopped = 1`)
+		c.set(t0.Add(time.Hour))
+		wantDifferences(t, audit(t, s), "lost 0 []")
 	})
 }
 

@@ -120,15 +120,36 @@ type snapshot struct {
 	done    chan error
 }
 
-// snapshot returns what has changed since the database had it; nil if nothing needs to be written.
+// snapshot returns what has changed since the database had it; nil if nothing needs to be written. It
+// drops minutes from memory: those that the database has and whose messages have ended, and the
+// oldest if there are too many.
 func (c *Counters) snapshot(stopped bool) *snapshot {
-	s := &snapshot{at: c.opts.Now(), lost: c.lost, stopped: stopped, done: make(chan error, 1)}
+	s := &snapshot{at: c.opts.Now(), stopped: stopped, done: make(chan error, 1)}
+	newest := int64(0)
 	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
-		if text := string(m.appendCounts(nil)); text != m.written {
-			s.minutes, s.counts = append(s.minutes, m), append(s.counts, text)
+		newest = max(newest, m.no)
+	}
+	var last *minute // that is kept
+	n, lost := 0, c.lost
+	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
+		n++
+		text := string(m.appendCounts(nil))
+		switch changed := text != m.written; {
+		case changed && n > maxMinutes:
+			c.lost++
+		case changed:
+			last, s.minutes, s.counts = m, append(s.minutes, m), append(s.counts, text)
+		case n == 1 || newest-m.no < int64(keepFor/time.Minute):
+			last = m
 		}
 	}
-	c.forget(s)
+	if last != nil {
+		last.next.Store(nil)
+	}
+	if c.lost > lost {
+		c.opts.Log.Error("counts of AD1s were lost, since the store did not take them", "minutes", c.lost-lost)
+	}
+	s.lost = c.lost
 	switch {
 	case len(s.minutes) > 0:
 		c.begun.Store(true)
@@ -136,37 +157,6 @@ func (c *Counters) snapshot(stopped bool) *snapshot {
 		return nil
 	}
 	return s
-}
-
-// forget drops minutes from memory: those whose messages have ended and whose counts the database
-// has, and the oldest if there are too many.
-func (c *Counters) forget(s *snapshot) {
-	waits := make(map[*minute]bool, len(s.minutes))
-	for _, m := range s.minutes {
-		waits[m] = true
-	}
-	n, before := 0, int64(0)
-	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
-		before = max(before, m.no-int64(keepFor/time.Minute))
-	}
-	var last *minute // that is kept
-	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
-		if n++; n == 1 || n <= maxMinutes && (waits[m] || m.no >= before) {
-			last = m
-		}
-	}
-	if last == nil {
-		return
-	}
-	for m := last.next.Swap(nil); m != nil; m = m.next.Load() {
-		if waits[m] {
-			c.lost++
-		}
-	}
-	if c.lost > s.lost {
-		c.opts.Log.Error("counts of AD1s were lost, since the store did not take them", "minutes", c.lost-s.lost)
-		s.lost = c.lost
-	}
 }
 
 // written notes what the database has.

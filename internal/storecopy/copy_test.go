@@ -14,6 +14,7 @@ import (
 	"quell/internal/audit"
 	"quell/internal/datadir"
 	"quell/internal/devices"
+	"quell/internal/flow"
 	"quell/internal/outage"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
@@ -80,6 +81,10 @@ func fill(t *testing.T, s *store.Store) {
 	storetest.Eventually(t, "the alert that passed is noted", func() (noted bool) {
 		return s.DB.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM passed)`).Scan(&noted) == nil && noted
 	})
+	s.Flow.Received(storetest.T0, "").End(flow.Forwarded)
+	if err := s.Flow.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
 	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
 	s.Ledger.NoteForwarded(storetest.Noted(1, storetest.Entries(t, s)[3].AlertID, storetest.T0, outage.ReasonStoreUnavailable))
