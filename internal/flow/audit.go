@@ -282,7 +282,7 @@ func (a *auditing) gaps() {
 		add := func(kind Kind, text string, args ...any) {
 			a.result.Differences = append(a.result.Differences, Difference{Kind: kind, Minute: r.seen.Truncate(time.Minute), Node: r.node, Text: fmt.Sprintf(text, args...)})
 		}
-		if r.lost && r.seen.After(a.q.From) && r.started.Before(a.q.To) {
+		if r.lost && !r.seen.Before(a.q.From) && r.started.Before(a.q.To) {
 			add(Lost, "counts were dropped, since the store did not take them for over a day")
 		}
 		if !r.dead || !r.seen.Before(a.q.To) {
