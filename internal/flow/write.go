@@ -175,7 +175,9 @@ func (c *Counters) write(ctx context.Context, tx sqldb.Tx, list []*snapshot) (er
 			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, stopped = excluded.stopped, lost = excluded.lost`,
 			c.run, sqldb.Text(c.opts.Node), sqldb.Micros(c.started), sqldb.Micros(s.at), sqldb.Bool(s.stopped), s.lost)
 		if c.alive.IsZero() {
-			later(`INSERT INTO flow_since (minute) SELECT CAST(? AS BIGINT) WHERE NOT EXISTS (SELECT 1 FROM flow_since)`, minuteOf(c.started))
+			// A process of an earlier version may have logged entries in the same minute.
+			later(`INSERT INTO flow_since (minute) SELECT CAST(? AS BIGINT) + CASE WHEN EXISTS (SELECT 1 FROM suppression) THEN 1 ELSE 0 END
+				WHERE NOT EXISTS (SELECT 1 FROM flow_since)`, minuteOf(c.started))
 		}
 		for i, m := range s.minutes {
 			later(`INSERT INTO flow (minute, run, counts) VALUES (?, ?, ?) ON CONFLICT (minute, run) DO UPDATE SET counts = excluded.counts`,
