@@ -56,10 +56,10 @@ var imports = map[string][]string{
 	"internal/passed":    {"internal/windows", "internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/passed", "internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage", "internal/held", "internal/switchstate"},
 	"internal/report":    {"internal/assess", "internal/evidence", "internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release"},
+	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":    {"internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held"},
+	"internal/motorway":    {"internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow"},
 	"internal/reportfile":  {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":    {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":    {"internal/motorway", "internal/channel"},
@@ -69,8 +69,9 @@ var imports = map[string][]string{
 	"internal/switchstate": {"internal/outage"},
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser"},
+	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
 	"internal/operator":    {"internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
+	"internal/flow":        {"internal/sqldb", "internal/outage"},
 	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
@@ -116,11 +117,12 @@ var testImports = map[string][]string{
 	"internal/held":       wholeStore,
 	"internal/release":    wholeStore,
 	"internal/assess":     wholeStore,
+	"internal/flow":       wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
 // is the whole that must hold.
-var wholeStore = []string{"internal/audit", "internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
+var wholeStore = []string{"internal/flow", "internal/audit", "internal/store", "internal/store/storetest", "internal/remote/remotetest", "internal/cluster", "internal/datadir", "internal/devices", "internal/events", "internal/journal",
 	"internal/ledger", "internal/passed", "internal/report", "internal/sqldb", "internal/windows", "internal/outage"}
 
 // only says which packages alone may import others, by the beginning of the import path; tests
@@ -153,14 +155,18 @@ var tables = map[string]struct {
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser", "internal/flow"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent; to count and compare them
 	"held":         {kept: []string{"internal/held"}},
 	"released":     {kept: []string{"internal/release"}},
 	"passed":       {kept: []string{"internal/passed"}},
 	"forwarded":    {kept: []string{"internal/passed"}, reads: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},
-	"counter":      {kept: []string{"internal/ledger"}},
-	"setting":      {kept: []string{"internal/ledger", "internal/report", "internal/devices"}}, // the switch; the next report's number; the key of places
+	"counter":      {kept: []string{"internal/ledger"}, reads: []string{"internal/flow"}},                         // which entries are new
+	"setting":      {kept: []string{"internal/ledger", "internal/report", "internal/devices"}, reads: []string{}}, // the switch; the next report's number; the key of places
+	"flow":         {kept: []string{"internal/flow"}},
+	"flow_entry":   {kept: []string{"internal/flow"}},
+	"flow_run":     {kept: []string{"internal/flow"}},
+	"flow_since":   {kept: []string{"internal/flow"}},
 	"node":         {kept: []string{"internal/cluster"}},
 	"lead":         {kept: []string{"internal/cluster", "internal/store"}}, // the lease; whether a copy is complete
 	"report":       {kept: []string{"internal/report"}},

@@ -18,7 +18,7 @@ _quell() {
 		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;
-		audit) words="list verify --after --config --console --head --json --limit --token-file" ;;
+		audit) words="list verify flow --after --config --console --from --head --json --limit --minutes --to --token-file" ;;
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
 		simulate) words="--homes --nights --out --report --scenario --seed --worlds" ;;

@@ -10,12 +10,13 @@ import (
 	"text/tabwriter"
 
 	"quell/internal/audit"
+	"quell/internal/flow"
 	"quell/internal/operator"
 )
 
 var auditCommand = command{
-	name: "audit", usage: "list [--after N] [--limit N] [--json] | verify [--head N:HASH]",
-	short: "List the audit log, or verify that it was not changed",
+	name: "audit", usage: "list [--after N] [--limit N] [--json] | verify [--head N:HASH] | flow [--from T] [--to T] [--minutes] [--json]",
+	short: "List the audit log, or verify that it was not changed; prove that no AD1 is lost",
 	run:   runAudit,
 }
 
@@ -26,20 +27,33 @@ list     lists the last records, the latest last
 verify   reads all records, checks that each is as it was written and follows from the one
          before, and prints the head: the number and hash of the last. The owner of the database
          could write all records anew. So note the head elsewhere, and give it with --head
-         the next time. The exit status is 1 if anything was changed`
+         the next time. The exit status is 1 if anything was changed
+flow     compares the AD1s that were received from --from (included) to --to (not included),
+         of the last day without them, with what became of each: forwarded, suppressed, shadow,
+         or returned to the sender with an error. It also compares the suppression log with what
+         was counted when it was written. It names each difference. A time is a date or has the
+         form 2026-03-01T10:00:00Z; minutes count as a whole. At most 31 days. The exit status
+         is 1 if anything does not balance`
 
 func runAudit(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(auditHelp)
 	file := e.consoleFlags(fs)
 	after := fs.Int64("after", 0, "list: the records after the number `N`, instead of the last ones")
 	limit := fs.Int("limit", 100, "list: at most `N` records, up to 10000")
-	asJSON := fs.Bool("json", false, "list: print each record as a line of JSON")
+	asJSON := fs.Bool("json", false, "list: print each record as a line of JSON; flow: print all as JSON")
 	noted := fs.String("head", "", "verify: a head that was noted before, which must still be there (`N:HASH`)")
+	from, to := instant{}, instant{}
+	fs.Var(&from, "from", "flow: AD1s received at `T` or later")
+	fs.Var(&to, "to", "flow: AD1s received before `T`")
+	minutes := fs.Bool("minutes", false, "flow: show each minute too, of a day at most")
 	rest, err := parse(fs, args)
-	if err != nil || len(rest) != 1 || rest[0] != "list" && rest[0] != "verify" {
-		return orUsage(err, "say what to do: list or verify")
+	if err != nil || len(rest) != 1 || rest[0] != "list" && rest[0] != "verify" && rest[0] != "flow" {
+		return orUsage(err, "say what to do: list, verify or flow")
 	}
-	if err := checkFlags(fs, rest[0], map[string]string{"after": "list", "limit": "list", "json": "list", "head": "verify"}); err != nil {
+	if *asJSON && rest[0] == "verify" {
+		return errUsage{`--json is for "list" and "flow" only`}
+	}
+	if err := checkFlags(fs, rest[0], map[string]string{"after": "list", "limit": "list", "head": "verify", "from": "flow", "to": "flow", "minutes": "flow"}); err != nil {
 		return err
 	}
 	var head audit.Head
@@ -59,10 +73,13 @@ func runAudit(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return err
 	}
-	if rest[0] == "list" {
+	switch rest[0] {
+	case "list":
 		err = listAudit(ctx, e, c, *after, *limit, last, *asJSON)
-	} else {
+	case "verify":
 		err = verifyAudit(ctx, e, c, head)
+	case "flow":
+		err = auditFlow(ctx, e, c, flow.Query{From: from.Time, To: to.Time, Minutes: *minutes}, *asJSON)
 	}
 	return firstOf(err, done())
 }

@@ -305,4 +305,6 @@ func TestKill(t *testing.T) {
 		c.sendAgain()
 	}
 	c.account(p.admin)
+	p.stop(syscall.SIGTERM)
+	checkFlow(t, i)
 }

@@ -248,6 +248,10 @@ func TestThreeNodes(t *testing.T) {
 	if files, err := os.ReadDir(esi); err != nil || len(files) < 5 {
 		t.Errorf("%d files delivered, %v", len(files), err)
 	}
+	for _, p := range processes {
+		p.stop(syscall.SIGTERM)
+	}
+	t.Logf("%+v", checkFlow(t, nodes[0]))
 }
 
 // A configuration is read again while the database is away. What does not need the database

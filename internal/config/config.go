@@ -468,7 +468,7 @@ type Config struct {
 		// How long an entry of the suppression log is kept. It is kept longer if it is
 		// not in a report yet, or if a remote has not confirmed that report. Records of
 		// reports, and of who changed what, are kept as long, and at least for
-		// report.keep. More than 0.
+		// report.keep. Counts of AD1s, for "quell audit flow", are kept as long. More than 0.
 		// Default: 400d.
 		KeepLog Duration `yaml:"keep_log" reload:"live" nodes:"same"`
 	} `yaml:"housekeeping"`

@@ -31,6 +31,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/events"
+	"quell/internal/flow"
 	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -62,6 +63,7 @@ type Console struct {
 	Reports  *report.Register
 	Releases *release.Releases
 	Audit    *audit.Log
+	Flow     *flow.Counters
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -147,6 +149,7 @@ func (c *Console) Handler() http.Handler {
 	c.reportRoutes(mux)
 	c.releaseRoutes(mux)
 	c.auditRoutes(mux)
+	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
 	c.loginRoutes(mux)
 	c.routes = *mux.list
@@ -252,7 +255,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var conflict Conflict
 	var faults *devices.LineErrors
 	switch {
-	case errors.As(err, &bad), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
+	case errors.As(err, &bad), errors.Is(err, flow.ErrRange), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
 	case errors.Is(err, errNoMPxN):
 		status = http.StatusForbidden

@@ -59,6 +59,7 @@ type world struct {
 	before, after atomic.Pointer[chan struct{}] // a batch of decisions waits here, before and after its commit
 	unlock        func()                        // releases the lock on the database; nil if there is none
 	trailRead     int
+	crashed       bool // a process was killed, as far as the folder knows
 }
 
 func newWorld(t *testing.T) *world {
@@ -121,7 +122,7 @@ func (w *world) open() (err error) {
 			<-*c
 		}
 	}
-	w.store, err = store.Open(context.Background(), store.Options{Dir: w.dir,
+	w.store, err = store.Open(context.Background(), store.Options{Dir: w.dir, Now: w.now,
 		BeforeCommit: func() { gate(&w.before) },
 		OnDecided: func(_ int, err error) {
 			if err == nil {
@@ -132,7 +133,7 @@ func (w *world) open() (err error) {
 		return err
 	}
 	w.registry = prometheus.NewRegistry()
-	w.m = &motorway.Motorway{Ledger: w.store.Ledger, Windows: w.store.Windows, Devices: w.store.Devices, Cluster: w.store.Cluster, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
+	w.m = &motorway.Motorway{Ledger: w.store.Ledger, Windows: w.store.Windows, Devices: w.store.Devices, Cluster: w.store.Cluster, Flow: w.store.Flow, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
 		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
 	w.m.Trail.Enable(true)
 	w.setRules()
@@ -189,6 +190,7 @@ func (w *world) close() {
 	}
 	w.closeFront()
 	w.release()
+	w.checkFlow()
 	w.store.Close()
 	w.m.Trail.Close()
 }
@@ -245,6 +247,7 @@ func (w *world) eventually(what string, cond func() bool) {
 // folder as it is at that moment.
 func (w *world) restart(crash bool) error {
 	if crash {
+		w.crashed = true
 		dir := w.TempDir()
 		if err := copyFolder(dir, w.dir); err != nil {
 			return err

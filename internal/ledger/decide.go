@@ -284,7 +284,7 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 			return err
 		}
 	}
-	return tx.Later(ctx, countSQL)
+	return errors.Join(l.opts.CountEntries(ctx, tx), tx.Later(ctx, countSQL))
 }
 
 // decideBatch decides all alerts of a batch, and returns the decisions on those that have a new entry.
@@ -302,7 +302,7 @@ func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) (
 		markRepeated(list, seqs)
 	}
 	if len(list) > 0 {
-		if err := tx.Later(ctx, countSQL); err != nil {
+		if err := errors.Join(l.opts.CountEntries(ctx, tx), tx.Later(ctx, countSQL)); err != nil {
 			return nil, err
 		}
 	}

@@ -28,8 +28,8 @@ type Options struct {
 	// and whether the device is in the device list.
 	Device func(ctx context.Context, q sqldb.Querier, id outage.DeviceID) (d *outage.Device, listed bool, err error)
 
-	// OnDecided, if it is set, is called with the number of decisions in a transaction and its
-	// error, before Decide returns any of them.
+	CountEntries func(ctx context.Context, tx sqldb.Tx) error // counts new entries, before the counter moves
+	// OnDecided, if set, gets the number of decisions in a transaction and its error, before Decide returns any.
 	OnDecided func(n int, err error)
 	// BeforeCommit, for tests of the worst moment, is called when a batch of decisions is
 	// complete, but not committed.

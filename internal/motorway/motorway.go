@@ -19,6 +19,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/duis"
+	"quell/internal/flow"
 	"quell/internal/held"
 	"quell/internal/ledger"
 	"quell/internal/outage"
@@ -61,12 +62,13 @@ func (r Rules) LongestWindow() time.Duration {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Trail may be nil.
+// first message; Flow and Trail may be nil.
 type Motorway struct {
 	Ledger  *ledger.Ledger
 	Windows *windows.Windows
 	Devices *devices.Devices
 	Cluster *cluster.Cluster
+	Flow    *flow.Counters
 	Now     func() time.Time
 	Log     *slog.Logger
 	Metrics *Metrics
@@ -141,6 +143,7 @@ type Passage struct {
 	fault       error              // why the message or its payload could not be read
 	order       outage.Order       // of an 11.3, whether it is tracked or not
 	image       [32]byte           // that the order is about; zero if it is not known
+	flow        *flow.Cell         // of an AD1
 	clockUnsure bool               // Received may be wrong by more than the clock tolerance
 }
 
@@ -176,6 +179,9 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	m.receipt(&p)
 	m.northbound.Add(1)
 	p.Decision = m.decide(ctx, b, &p)
+	if p.Decision.Outcome == outage.Suppressed {
+		p.flow.End(flow.Suppressed)
+	}
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	m.seeNorth(&p, b.Head)
 	return p
@@ -195,6 +201,9 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
 	if isAD1 {
 		m.alerts.Add(1)
+	}
+	if isAD1 && !b.Rest {
+		p.flow = m.Flow.Received(p.Received, p.Message.Outage.MPxN)
 	}
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
 		m.failure(p)
@@ -282,6 +291,9 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, b *Body, sw outa
 		m.Metrics.FailOpen.WithLabelValues(cause).Inc()
 		m.Log.Warn("alert forwarded, the store did not answer", "alert", alert.ID, "chf", o.CHF, "error", err)
 		return forward(outage.ReasonStoreUnavailable)
+	}
+	if d.Entry.Seq != 0 && !d.Retry {
+		p.flow.Entered(d.Entry.Seq)
 	}
 	m.logDecision(ctx, &alert, &d)
 	return d.Decision
@@ -372,9 +384,19 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 // refused reports whether an answer refuses its request.
 func refused(msg *duis.Message) bool { return strings.HasPrefix(msg.ResponseCode, "E") }
 
-// Passed writes a line to the Service Audit Trail for a message that was forwarded. status
-// is that of the next hop's answer, or 0 if the next hop could not be reached.
+// Passed counts the end of a message that was forwarded, and writes a line to the Service Audit
+// Trail for it. status is that of the next hop's answer, or 0 if it is not known to have arrived.
 func (m *Motorway) Passed(p *Passage, status int) {
+	switch {
+	case status == 0:
+		p.flow.End(flow.Failed)
+	case status < 200 || status > 299:
+		p.flow.End(flow.Refused)
+	case p.Decision.Outcome == outage.Shadow:
+		p.flow.End(flow.Shadow)
+	default:
+		p.flow.End(flow.Forwarded)
+	}
 	if m.Trail != nil {
 		m.Trail.write(m.Now(), p, status)
 	}

@@ -24,6 +24,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/devices"
 	"quell/internal/events"
+	"quell/internal/flow"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/release"
@@ -368,4 +369,19 @@ func (c *Client) ReleaseOf(ctx context.Context, seq int64) (release.Release, err
 		return release.Release{}, err
 	}
 	return out.Releases[0], nil
+}
+
+// Flow returns what became of the AD1s that were received in [from, to). A zero time is the default:
+// now, and a day before.
+func (c *Client) Flow(ctx context.Context, query flow.Query) (out flow.Result, err error) {
+	q := url.Values{}
+	for name, t := range map[string]time.Time{"from": query.From, "to": query.To} {
+		if !t.IsZero() {
+			q.Set(name, t.Format(time.RFC3339Nano))
+		}
+	}
+	if query.Minutes {
+		q.Set("minutes", "true")
+	}
+	return out, c.call(ctx, "GET", "/api/v1/flow", q, "", nil, &out)
 }

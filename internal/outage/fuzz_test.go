@@ -82,6 +82,9 @@ func FuzzDistributorOf(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		d, ok := DistributorOf(s)
+		if id := DistributorID(s); id != d.ID {
+			t.Fatalf("%q: the id alone is %q, of %+v", s, id, d)
+		}
 		if !ok {
 			if d.ID != "" || d.Operator != UnknownDistributor {
 				t.Fatalf("%q, which is not valid: %+v", s, d)

@@ -34,6 +34,14 @@ func DistributorOf(mpan string) (d Distributor, valid bool) {
 	return d, true
 }
 
+// DistributorID returns the ID of DistributorOf, without looking up the rest.
+func DistributorID(mpan string) string {
+	if !validMPAN(mpan) {
+		return ""
+	}
+	return mpan[:2]
+}
+
 const firstIDNO = "24"
 
 // UnknownDistributor is the distributor of entries whose MPxN names no known one.

@@ -83,6 +83,8 @@ type Options struct {
 	Ledger  *ledger.Ledger
 	Cluster *cluster.Cluster
 	Log     *slog.Logger
+	// Count counts an entry that is released, before its outcome is written; see internal/flow.
+	Count func(ctx context.Context, tx sqldb.Tx, seq int64) error
 	// Reached, for tests of crashes, is called at each step of a delivery; may be nil.
 	Reached func(step string)
 }
@@ -379,7 +381,7 @@ func (r *Releases) write(ctx context.Context, change func(ctx context.Context, t
 func (r *Releases) done(ctx context.Context, x *Release) error {
 	at := r.Cluster.Now()
 	err := r.write(ctx, func(ctx context.Context, tx sqldb.Tx) error {
-		return errors.Join(end(ctx, tx, x, Done, "", at), r.Ledger.Release(ctx, tx, x.note))
+		return errors.Join(end(ctx, tx, x, Done, "", at), r.Count(ctx, tx, x.Entry), r.Ledger.Release(ctx, tx, x.note))
 	})
 	if err == nil {
 		r.delivered.Add(1)

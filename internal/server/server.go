@@ -102,7 +102,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: st.Cluster.Now, Log: log, Metrics: metrics,
+	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Flow: st.Flow, Now: st.Cluster.Now, Log: log, Metrics: metrics,
 		Sightings: st.Sightings, Evidence: st.Evidence}
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
@@ -113,7 +113,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.syslog = syslog.New(st.Audit, log)
 	watchAudit(registry, st.Audit, s.syslog)
 	watchEvidence(registry, st)
-	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit,
+	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit, Flow: st.Flow,
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
@@ -181,6 +181,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	cfg, log := o.Config, o.Log
 	s.reports.Reached, s.store.Releases.Reached = o.Reached, o.Reached
+	s.store.Flow.Begin()
 	ctx, s.stop = context.WithCancel(ctx)
 	s.running = ctx
 	defer func() {

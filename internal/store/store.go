@@ -28,6 +28,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/datadir"
 	"quell/internal/devices"
+	"quell/internal/flow"
 	"quell/internal/journal"
 	"quell/internal/ledger"
 	"quell/internal/release"
@@ -75,6 +76,7 @@ type Store struct {
 	Reports  *report.Register
 	Releases *release.Releases
 	Audit    *audit.Log
+	Flow     *flow.Counters
 
 	Sightings *sighting.Sightings
 	Evidence  *assess.Assessor
@@ -150,8 +152,9 @@ func Start(opts Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open %s: %w", opts.name(), err)
 	}
 	s.Windows = windows.New(s.DB, devices.HubOf)
+	s.Flow = flow.New(s.DB, flow.Options{Node: opts.Node, Now: func() time.Time { return s.Cluster.Now() }, Log: opts.Log})
 	s.Ledger, err = ledger.Open(s.DB, s.Windows, ledger.Options{Log: opts.Log, Journal: filepath.Join(opts.Dir, "pending"), OpenJournal: opts.OpenJournal,
-		Device: devices.Find, OnDecided: opts.OnDecided, BeforeCommit: opts.BeforeCommit})
+		Device: devices.Find, CountEntries: s.Flow.CountEntries, OnDecided: opts.OnDecided, BeforeCommit: opts.BeforeCommit})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +163,7 @@ func Start(opts Options) (_ *Store, err error) {
 		State:       func() map[string]string { return map[string]string{"switch": string(s.Ledger.Switch())} },
 		OnHeartbeat: s.Ledger.ReadSwitch, Follow: s.Ledger.Follow, Prune: s.Ledger.Prune})
 	s.Reports = report.NewRegister(s.DB, s.Ledger, s.Cluster)
-	s.Releases = release.New(release.Options{DB: s.DB, Ledger: s.Ledger, Cluster: s.Cluster, Log: opts.Log})
+	s.Releases = release.New(release.Options{DB: s.DB, Ledger: s.Ledger, Cluster: s.Cluster, Count: s.Flow.CountReleased, Log: opts.Log})
 	s.Audit = audit.New(s.DB, s.Cluster.Now, opts.Log)
 	s.Sightings = sighting.New(s.DB, opts.Log)
 	s.Evidence = assess.New(assess.Options{DB: s.DB, Sightings: s.Sightings, Ledger: s.Ledger, Devices: s.Devices, Cluster: s.Cluster, Log: opts.Log})
@@ -195,6 +198,7 @@ func (s *Store) start() {
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
 	s.running.Go(func() { s.Sightings.Run(run) })
+	s.running.Go(func() { s.Flow.Run(run) })
 	s.Cluster.Start(run, s.loaded)
 }
 
@@ -355,6 +359,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 	m := ledger.Limits{WindowsBefore: l.WindowsBefore, LogBefore: l.LogBefore, NotesBefore: l.NotesBefore, Check: s.Cluster.CheckLeader}
 	// These only grow while this runs, unless an operator has a report sent again.
 	if m.Entry, m.Correction, err = s.Reports.Delivered(ctx, l.Remotes); err != nil {
+		return h, err
+	}
+	if err = s.Flow.Housekeep(ctx, l.LogBefore, s.Cluster.CheckLeader); err != nil {
 		return h, err
 	}
 	if h.Deleted, err = s.Ledger.Housekeep(ctx, m); err != nil {

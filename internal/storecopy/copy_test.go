@@ -15,6 +15,7 @@ import (
 	"quell/internal/datadir"
 	"quell/internal/devices"
 	"quell/internal/evidence"
+	"quell/internal/flow"
 	"quell/internal/outage"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
@@ -87,6 +88,10 @@ func fill(t *testing.T, s *store.Store) {
 	released := storetest.AD1(96, "to be released", now)
 	released.Message = []byte("a message\x00\xff")
 	if _, err := s.Releases.Release(t.Context(), storetest.Decide(t, s, released).Entry.Seq, "alice", "a reason"); err != nil {
+		t.Fatal(err)
+	}
+	s.Flow.Received(storetest.T0, "").End(flow.Forwarded)
+	if err := s.Flow.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
