@@ -52,7 +52,9 @@ var imports = map[string][]string{
 	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
+	"internal/recording":  {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
+	"internal/motorway":   {"internal/recording", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
+	"internal/replay":     {"internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":   {"internal/motorway", "internal/channel"},
@@ -60,7 +62,7 @@ var imports = map[string][]string{
 	"internal/gateway":    {"internal/fastpath", "internal/listener", "internal/motorway", "internal/channel", "internal/outage"},
 	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
-	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/server": {"internal/recording", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -116,6 +118,8 @@ var only = map[string][]string{
 	"github.com/rclone":  {"internal/remote", "internal/remote/remotetest"},
 	"github.com/jackc":   {"internal/sqldb"},
 	"github.com/coreos":  {"internal/access"},
+
+	"github.com/klauspost/compress/zstd": {"internal/recording"},
 
 	"golang.org/x/oauth2":        {"internal/access"},
 	"golang.org/x/crypto/argon2": {"internal/tokens"},

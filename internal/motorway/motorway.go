@@ -13,11 +13,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"quell/internal/cluster"
-	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/recording"
 	"quell/internal/smki"
 	"quell/internal/windows"
 )
@@ -37,20 +36,26 @@ type Rules struct {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Trail may be nil.
+// first message; Trail, Recording and Signature may be nil.
 type Motorway struct {
-	Ledger  *ledger.Ledger
-	Windows *windows.Windows
-	Devices *devices.Devices
-	Cluster *cluster.Cluster
-	Now     func() time.Time
-	Log     *slog.Logger
-	Metrics *Metrics
-	Trail   *Trail
+	Ledger    Ledger
+	Windows   *windows.Windows
+	Devices   Devices
+	Cluster   Cluster
+	Now       func() time.Time
+	Log       *slog.Logger
+	Metrics   *Metrics
+	Trail     *Trail
+	Recording *recording.Recorder
+
+	// Signature, if it is set, says what was found out about the signature of the message
+	// that is being read, in place of the certificates: a recording has that.
+	Signature func() recording.Signature
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
 	senders  senders
+	recorded atomic.Pointer[settings] // what the recording has as being in force
 
 	certificates atomic.Pointer[smki.Certificates] // of those who sign messages; nil if there are none
 }
@@ -90,8 +95,13 @@ type Passage struct {
 	Decision  outage.Decision
 
 	activation  *outage.Activation // southbound: set if it was recorded
-	fault       error              // why the message or its payload could not be read
-	clockUnsure bool               // Received may be wrong by more than the clock tolerance
+	recorded    uint64             // southbound: its number in the recording; 0 if it is not in one
+	meter       *outage.Device     // southbound: what the inventory says of its meter
+	listed      bool               // southbound: the meter is in the device list
+	signature   recording.Signature
+	window      outage.DeviceID // northbound: the meter in whose window it was suppressed
+	fault       error           // why the message or its payload could not be read
+	clockUnsure bool            // Received may be wrong by more than the clock tolerance
 }
 
 // receipt sets the time of receipt, and whether alerts may be decided by it.
@@ -125,6 +135,7 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	p := Passage{Direction: outage.North}
 	m.receipt(&p)
 	p.Decision = m.decide(ctx, b, &p)
+	m.recordNorth(&p, b)
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	return p
 }
@@ -201,7 +212,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 	if sent.IsZero() {
 		sent = p.Received
 	}
-	if _, reason, _ := m.verify(outage.North, rules.NorthSignatures, document, sent); reason != "" {
+	if _, reason, _ := m.verify(p, rules.NorthSignatures, document, sent); reason != "" {
 		m.Metrics.FailOpen.WithLabelValues("signature").Inc()
 		m.noteForwarded(ctx, p, reason)
 		return forward(reason)
@@ -225,6 +236,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 		return forward(outage.ReasonStoreUnavailable)
 	}
 	m.logDecision(ctx, &alert, &d)
+	p.window = d.Entry.ESME
 	return d.Decision
 }
 
@@ -259,7 +271,7 @@ func (p *Passage) forwarded(r outage.Reason) ledger.ForwardedNote {
 }
 
 // Tracked reports whether the passage is an 11.3 whose answer must go to Answered.
-func (p *Passage) Tracked() bool { return p.activation != nil }
+func (p *Passage) Tracked() bool { return p.activation != nil || p.recorded != 0 }
 
 // Delivery says whether a message arrived at the next hop.
 type Delivery uint8
@@ -277,7 +289,7 @@ const (
 // is neither empty nor a DUIS response, whatever its media type: it may be a login page,
 // or a refusal in an encoding that quell does not read.
 func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer []byte) {
-	if p.activation == nil {
+	if !p.Tracked() {
 		return
 	}
 	msg, err := duis.Read(answer[:min(len(answer), duis.MaxSize)])
@@ -291,12 +303,22 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 		state = outage.Withdrawn
 	case d == Delivered && (len(answer) == 0 || response):
 		state = outage.Accepted
-	case d == Delivered:
+	case d == Delivered && p.activation != nil:
 		m.Log.Warn("the next hop's answer to an activation is not a DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
 		m.Metrics.Unreadable.Inc()
 	}
+	m.recordAnswer(p, state, msg.ResponseCode)
+	m.AnsweredAs(ctx, p, state, msg.ResponseCode)
+}
+
+// AnsweredAs is Answered for an answer whose meaning is known: Accepted, Withdrawn or
+// Uncertain.
+func (m *Motorway) AnsweredAs(ctx context.Context, p *Passage, state outage.State, code string) {
+	if p.activation == nil {
+		return
+	}
 	if state != outage.Accepted {
-		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", msg.ResponseCode)
+		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", code)
 		m.Metrics.Withdrawn.Inc()
 	}
 	rules := m.Rules()

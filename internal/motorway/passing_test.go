@@ -46,7 +46,7 @@ func newBusyMotorway(t testing.TB) *system {
 	s := newMotorwayOn(t, store.Options{})
 	s.Now = s.st.Cluster.Now
 	s.setSwitch(t, outage.SwitchOn)
-	<-s.Ledger.Filled()
+	<-s.st.Ledger.Filled()
 	return s
 }
 

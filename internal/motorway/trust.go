@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/recording"
 	"quell/internal/smki"
 	"quell/internal/xmldsig"
 )
@@ -20,7 +21,7 @@ import (
 // it may close: then an alert goes forward that need not have.
 func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules *Rules) (trusted bool, reason outage.Reason) {
 	if p.Decision.Reason == "" { // what could not be read cannot be verified
-		signer, why, forged := m.verify(outage.South, rules.SouthSignatures, document, p.Received)
+		signer, why, forged := m.verify(p, rules.SouthSignatures, document, p.Received)
 		if signer != 0 && signer != req.ID.Originator {
 			why, forged = outage.ReasonSignerMismatch, true
 		}
@@ -59,7 +60,12 @@ func (m *Motorway) Signers() int {
 // verify returns who signed a message; 0 if it is not signed, or if signatures are off. The
 // reason says why the message cannot be believed; "" if it can, as far as mode demands. forged
 // says that this is proven: the message was changed, or another key signed it.
-func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
+func (m *Motorway) verify(p *Passage, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
+	if m.Signature != nil {
+		s := m.Signature()
+		return s.Signer, s.Reason, s.Forged
+	}
+	defer func() { p.signature = recording.Signature{Signer: signer, Reason: reason, Forged: forged} }()
 	if mode == outage.SignaturesOff || mode == "" {
 		return 0, "", false
 	}
@@ -78,9 +84,9 @@ func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document [
 	default:
 		result, reason = string(outage.ReasonSignatureInvalid), outage.ReasonSignatureInvalid
 	}
-	m.Metrics.Signatures.WithLabelValues(string(d), result).Inc()
+	m.Metrics.Signatures.WithLabelValues(string(p.Direction), result).Inc()
 	if reason != "" {
-		m.Log.Warn("a message is not signed as it must be", "direction", d, "reason", reason, "error", err)
+		m.Log.Warn("a message is not signed as it must be", "direction", p.Direction, "reason", reason, "error", err)
 	}
 	return signer, reason, errors.Is(err, xmldsig.ErrForged)
 }
