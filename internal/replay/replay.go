@@ -206,6 +206,9 @@ func (r *replay) southbound(n *node, l *recording.Line) {
 	if r.counted(l) {
 		r.result.Requests++
 		r.result.RequestReasons[p.Decision.Reason]++
+		if p.Decision.Reason != l.Reason {
+			r.result.RequestChanges++
+		}
 	}
 }
 

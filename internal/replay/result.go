@@ -43,6 +43,7 @@ type Result struct {
 	Minutes        map[int64]*Counts // by minutes since 1970
 	Requests       int               // 11.3s
 	RequestReasons map[outage.Reason]int
+	RequestChanges int // of Requests: those with another reason than then
 	Cut            []error // of each file that is cut off: what was read before that counts
 }
 
@@ -107,6 +108,9 @@ func (r *Result) WriteText(out io.Writer) error {
 	fmt.Fprintln(w, "\n11.3s by reason")
 	for _, reason := range byNumber(r.RequestReasons, func(r outage.Reason) string { return string(r) }) {
 		row(string(reason), number(r.RequestReasons[reason]))
+	}
+	if r.RequestChanges > 0 {
+		fmt.Fprintf(w, "Of them %s have another reason than then.\n", number(r.RequestChanges))
 	}
 	if len(r.Changes) == 0 {
 		fmt.Fprintln(w, "\nEach AD1 is decided as it was then.")
