@@ -86,6 +86,7 @@ var testImports = map[string][]string{
 	"internal/console":    {"internal/store"},
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
+	"internal/replay":     {"internal/store", "internal/gateway"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
 	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
