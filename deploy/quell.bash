@@ -3,10 +3,10 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain report inventory devices audit token store config version help"
+		words="serve demo stub switch window explain report inventory devices audit replay token store config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain report inventory devices audit token store config version" ;;
+		help) words="serve demo stub switch window explain report inventory devices audit replay token store config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
@@ -17,13 +17,14 @@ _quell() {
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;
 		audit) words="list verify --after --config --console --head --json --limit --token-file" ;;
+		replay) words="--csv --from --inventory --list --svg --switch --to --window" ;;
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
 		config) words="check default --config" ;;
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --expires | --format | --from | --head | --limit | --name | --next | --remote | --role | --supplier | --to | --token-file | --why) return ;; # a value: files are offered
+		--after | --at | --config | --console | --csv | --expires | --format | --from | --head | --inventory | --limit | --list | --name | --next | --remote | --role | --supplier | --svg | --switch | --to | --token-file | --why | --window) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

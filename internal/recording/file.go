@@ -74,7 +74,7 @@ func (w *writer) Write(text []byte) (int, error) {
 		if err := w.open(); err != nil {
 			return 0, err
 		}
-		if err := w.parser.Parse(text[:bytes.IndexByte(text, '\n')], &w.line); err == nil && w.line.Kind != Settings {
+		if err := w.parser.Parse(text[:bytes.IndexByte(text, '\n')], &w.line); err == nil && w.line.Kind != Settings && w.settings.Kind != "" {
 			w.settings.At = w.line.At
 			w.plain = w.settings.Append(w.plain)
 		}

@@ -49,8 +49,9 @@ func (r *Reader) Close() {
 }
 
 // Next reads the next line into l. The document of l is the caller's until the next call with
-// the same l. At the end the error is io.EOF. Other errors name the file and the line, and wrap
-// ErrCutOff if only the end is missing.
+// the same l. At the end the error is io.EOF. Other errors name the file and the line. If one wraps
+// ErrCutOff, only the end is missing. After any other, lines that were read before may be wrong
+// too: the checksum of a frame is at its end.
 func (r *Reader) Next(l *Line) error {
 	for {
 		b, err := r.in.ReadSlice('\n')

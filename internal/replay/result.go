@@ -43,7 +43,7 @@ type Result struct {
 	Minutes        map[int64]*Counts // by minutes since 1970
 	Requests       int               // 11.3s
 	RequestReasons map[outage.Reason]int
-	RequestChanges int // of Requests: those with another reason than then
+	RequestChanges int     // of Requests: those with another reason than then
 	Cut            []error // of each file that is cut off: what was read before that counts
 }
 
@@ -175,6 +175,10 @@ func (t *Table) Flush() error {
 // minutes, of longer times.
 func (r *Result) WriteSVG(out io.Writer) error {
 	const width, height, left, top, bottom = 1000, 260, 60, 40, 40
+	if r.First.IsZero() {
+		_, err := io.WriteString(out, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 40"><text x="10" y="25">No AD1</text></svg>`+"\n")
+		return err
+	}
 	first, last := r.First.Unix()/60, r.Last.Unix()/60
 	step := (last-first)/width + 1
 	n := int((last-first)/step) + 1
