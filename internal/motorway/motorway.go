@@ -36,7 +36,7 @@ type Rules struct {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Trail, Recording and Signature may be nil.
+// first message; Trail, Recording and Recorded may be nil.
 type Motorway struct {
 	Ledger    Ledger
 	Windows   *windows.Windows
@@ -48,9 +48,9 @@ type Motorway struct {
 	Trail     *Trail
 	Recording *recording.Recorder
 
-	// Signature, if it is set, says what was found out about the signature of the message
-	// that is being read, in place of the certificates: a recording has that.
-	Signature func() recording.Signature
+	// Recorded, if it is set, is for a replay: it returns when the message that is being read
+	// was received, and what was found out about its signature then.
+	Recorded func() (time.Time, recording.Signature)
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
@@ -106,6 +106,10 @@ type Passage struct {
 
 // receipt sets the time of receipt, and whether alerts may be decided by it.
 func (m *Motorway) receipt(p *Passage) {
+	if m.Recorded != nil {
+		p.Received, _ = m.Recorded()
+		return
+	}
 	var ahead time.Duration
 	p.Received, ahead = m.receipts.next(m.Now(), m.Cluster.Elapsed)
 	tolerance := m.rules.Load().ClockTolerance
@@ -307,8 +311,8 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 		m.Log.Warn("the next hop's answer to an activation is not a DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
 		m.Metrics.Unreadable.Inc()
 	}
-	m.recordAnswer(p, state, msg.ResponseCode)
 	m.AnsweredAs(ctx, p, state, msg.ResponseCode)
+	m.recordAnswer(p, state, msg.ResponseCode)
 }
 
 // AnsweredAs is Answered for an answer whose meaning is known: Accepted, Withdrawn or

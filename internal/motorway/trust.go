@@ -61,8 +61,8 @@ func (m *Motorway) Signers() int {
 // reason says why the message cannot be believed; "" if it can, as far as mode demands. forged
 // says that this is proven: the message was changed, or another key signed it.
 func (m *Motorway) verify(p *Passage, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
-	if m.Signature != nil {
-		s := m.Signature()
+	if m.Recorded != nil {
+		_, s := m.Recorded()
 		return s.Signer, s.Reason, s.Forged
 	}
 	defer func() { p.signature = recording.Signature{Signer: signer, Reason: reason, Forged: forged} }()

@@ -30,7 +30,7 @@ var rules = motorway.Rules{Window: 30 * time.Minute, Manufacturers: outage.Manuf
 // night makes a recording of a night: homes/2 activations, each of a Service Request and a Signed
 // Pre-Command with their answers, an AD1 of each of these homes, and as many AD1s of others as
 // there are homes.
-func night(t testing.TB, homes int) []byte {
+func night(t testing.TB, run string, homes int) []byte {
 	type event struct {
 		at   time.Duration
 		kind int
@@ -57,7 +57,7 @@ func night(t testing.TB, homes int) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(recording.Line{Kind: recording.Settings, At: t0, Run: "1", Rules: text})
+	write(recording.Line{Kind: recording.Settings, At: t0, Run: run, Rules: text})
 	var document []byte
 	for no, v := range events {
 		at := t0.Add(v.at)
@@ -119,7 +119,7 @@ func BenchmarkNight(b *testing.B) {
 	if testing.Short() {
 		homes = 10_000
 	}
-	text := night(b, homes)
+	text := night(b, "1", homes)
 	b.ReportMetric(float64(len(text)), "bytes")
 	b.ResetTimer()
 	for range b.N {

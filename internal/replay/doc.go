@@ -6,8 +6,11 @@
 // recording says, or a file. So a replay with the settings of the recording makes the decisions
 // that were made then. Those of a replay with other settings are what would have been decided.
 //
-// The result depends on the recordings and the options alone. Lines are put in order of receipt;
-// those of the same microsecond are in the order of the files' names.
+// The result depends on the recordings and the options alone. Lines of one run of quell are
+// replayed in the order in which it wrote them, which is that of its decisions, as far as it
+// knows: it writes a line when its decision is made. Lines of several runs are put in order of
+// receipt. If two messages about one hub are decided within the same millisecond, they may
+// be replayed the other way round.
 //
 // A replay does not know
 //

@@ -69,7 +69,6 @@ type replay struct {
 	result  *Result
 	err     error
 
-	now     time.Time
 	current *recording.Line
 }
 
@@ -93,9 +92,6 @@ func (r *replay) line(run string, l *recording.Line) bool {
 	}
 	r.result.Lines++
 	r.current = l
-	if l.At.After(r.now) {
-		r.now = l.At
-	}
 	if l.Kind == recording.Settings {
 		r.err = r.settings(run, l)
 		return r.err == nil
@@ -125,8 +121,8 @@ func (r *replay) settings(run string, l *recording.Line) error {
 	n := r.nodes[run]
 	if n == nil {
 		n = &node{pending: map[uint64]motorway.Passage{}}
-		n.m = &motorway.Motorway{Ledger: r.ledger, Devices: r, Cluster: sure{}, Now: func() time.Time { return r.now }, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics,
-			Signature: r.signature}
+		n.m = &motorway.Motorway{Ledger: r.ledger, Devices: r, Cluster: sure{}, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics, Now: func() time.Time { return r.current.At },
+			Recorded: func() (time.Time, recording.Signature) { return r.current.At, r.signature() }}
 		r.nodes[run] = n
 	}
 	s, err := motorway.ReadSettings(l.Rules)

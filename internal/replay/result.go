@@ -56,10 +56,12 @@ func isSuppressed(d outage.Decision) bool { return d.Outcome != outage.Forwarded
 
 // add counts an alert.
 func (r *Result) add(a *Alert) {
-	if r.First.IsZero() {
+	if r.First.IsZero() || a.Received.Before(r.First) {
 		r.First = a.Received
 	}
-	r.Last = a.Received
+	if a.Received.After(r.Last) {
+		r.Last = a.Received
+	}
 	now := isSuppressed(a.Now)
 	r.Alerts.add(now)
 	r.Then.add(isSuppressed(a.Then))

@@ -18,10 +18,6 @@ type Source struct {
 	Open func() (io.ReadCloser, error)
 }
 
-// horizon is how much later than another line one may be written that was received before it: its
-// decision may have waited for the store.
-const horizon = 5 * time.Second
-
 // linesAtOnce is how many lines a source hands over at once; slabSize is room for the documents of
 // so many.
 const (
@@ -29,22 +25,26 @@ const (
 	slabSize    = 384 << 10
 )
 
-// stream is a source that is being read.
-type stream struct {
+// file is a source that is to be read.
+type file struct {
 	Source
-	no     int       // in the order of names
-	first  time.Time // of its lines, about
-	run    string
-	lines  chan []recording.Line
-	err    error // when lines is closed
-	sorted []*recording.Line
-	from   int       // the first of sorted that is left
-	newest time.Time // of the lines that were read
-	ended  bool
+	run   string
+	first time.Time // of its lines
+	lines chan []recording.Line
+	err   error // when lines is closed: io.EOF if all are read
+}
+
+// stream is what one run of quell recorded: files, one after the other. The order of the lines is
+// about that of the decisions, and is kept.
+type stream struct {
+	files []*file
+	batch []recording.Line
+	now   time.Time // the latest time of the lines so far: it never goes back
+	cut   []error
 }
 
 // look reads the first line of a source.
-func look(s Source) (*stream, error) {
+func look(s Source) (*file, error) {
 	f, err := s.Open()
 	if err != nil {
 		return nil, err
@@ -64,11 +64,11 @@ func look(s Source) (*stream, error) {
 	case l.Kind != recording.Settings || l.Run == "":
 		return nil, fmt.Errorf("%s: line 1: the first line must have the settings (kind %q)", s.Name, recording.Settings)
 	}
-	return &stream{Source: s, first: l.At, run: l.Run}, nil
+	return &file{Source: s, first: l.At, run: l.Run}, nil
 }
 
 // start reads the lines of the source in the background.
-func (s *stream) start(ctx context.Context) {
+func (s *file) start(ctx context.Context) {
 	s.lines = make(chan []recording.Line, 4)
 	go func() {
 		defer close(s.lines)
@@ -105,93 +105,89 @@ func (s *stream) start(ctx context.Context) {
 	}()
 }
 
-// head returns the next line in order of receipt; nil at the end.
-func (s *stream) head() (*recording.Line, error) {
-	for !s.ended && (s.from == len(s.sorted) || s.sorted[s.from].At.After(s.newest.Add(-horizon))) {
-		batch, ok := <-s.lines
-		if !ok {
-			s.ended = true
-			if !errors.Is(s.err, io.EOF) && !errors.Is(s.err, recording.ErrCutOff) {
-				return nil, s.err
-			}
-			break
+// head returns the next line; nil at the end.
+func (s *stream) head(ctx context.Context) (*recording.Line, error) {
+	for len(s.batch) == 0 {
+		if len(s.files) == 0 {
+			return nil, nil
 		}
-		if s.from > len(s.sorted)/2 {
-			s.sorted = slices.Delete(s.sorted, 0, s.from)
-			s.from = 0
+		f := s.files[0]
+		if f.lines == nil {
+			f.start(ctx)
 		}
-		for i := range batch {
-			l := &batch[i]
-			s.sorted = append(s.sorted, l)
-			at := len(s.sorted) - 1
-			for ; at > s.from && s.sorted[at-1].At.After(l.At); at-- {
-				s.sorted[at] = s.sorted[at-1]
-			}
-			s.sorted[at] = l
-			if l.At.After(s.newest) {
-				s.newest = l.At
-			}
+		batch, ok := <-f.lines
+		if s.batch = batch; ok {
+			continue
 		}
+		switch {
+		case errors.Is(f.err, recording.ErrCutOff):
+			s.cut = append(s.cut, f.err)
+		case !errors.Is(f.err, io.EOF):
+			return nil, f.err
+		}
+		s.files = s.files[1:]
 	}
-	if s.from == len(s.sorted) {
-		return nil, nil
+	l := &s.batch[0]
+	if l.At.After(s.now) {
+		s.now = l.At
 	}
-	return s.sorted[s.from], nil
+	return l, nil
 }
 
-// read calls do for each line of all sources, in order of receipt, until do returns false. cut has
-// the error of each source that is cut off.
+// read calls do for each line of all sources, until do returns false: those of each run as they
+// are, and those of several runs in order of time. cut has the error of each source that is cut
+// off.
 func read(ctx context.Context, sources []Source, do func(run string, l *recording.Line) bool) (cut []error, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	sources = slices.Clone(sources)
-	slices.SortStableFunc(sources, func(a, b Source) int { return cmp.Compare(a.Name, b.Name) })
-	var waiting, open []*stream
-	for i, s := range sources {
-		st, err := look(s)
+	var files []*file
+	for _, s := range sources {
+		f, err := look(s)
 		if err != nil {
 			return nil, err
 		}
-		st.no = i
-		waiting = append(waiting, st)
+		files = append(files, f)
 	}
-	slices.SortStableFunc(waiting, func(a, b *stream) int { return a.first.Compare(b.first) })
-	for len(waiting)+len(open) > 0 {
-		var next *stream
-		var line *recording.Line
-		for i := 0; i < len(open); i++ {
-			s := open[i]
-			l, err := s.head()
-			if err != nil {
-				return nil, err
-			}
-			if l == nil {
-				if errors.Is(s.err, recording.ErrCutOff) {
-					cut = append(cut, s.err)
-				}
-				open = slices.Delete(open, i, i+1)
-				i--
-				continue
-			}
-			if next == nil || l.At.Before(line.At) || l.At.Equal(line.At) && s.no < next.no {
-				next, line = s, l
-			}
+	slices.SortStableFunc(files, func(a, b *file) int { return cmp.Or(a.first.Compare(b.first), cmp.Compare(a.Name, b.Name)) })
+	var streams []*stream
+	of := map[string]*stream{}
+	for _, f := range files {
+		s := of[f.run]
+		if s == nil {
+			s = &stream{now: f.first}
+			of[f.run] = s
+			streams = append(streams, s)
 		}
-		if len(waiting) > 0 && (next == nil || !line.At.Before(waiting[0].first.Add(-horizon))) {
-			waiting[0].start(ctx)
-			open, waiting = append(open, waiting[0]), waiting[1:]
-			continue
+		s.files = append(s.files, f)
+	}
+	for {
+		var next *stream
+		for _, s := range streams {
+			if len(s.files)+len(s.batch) > 0 && (next == nil || s.now.Before(next.now)) {
+				next = s
+			}
 		}
 		if next == nil {
 			break
 		}
-		next.from++
-		if !do(next.run, line) {
+		before := next.now
+		line, err := next.head(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if line == nil || next.now.After(before) && len(streams) > 1 {
+			continue // another may be earlier now
+		}
+		next.batch = next.batch[1:]
+		if !do(next.files[0].run, line) {
 			break
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+	}
+	for _, s := range streams {
+		cut = append(cut, s.cut...)
 	}
 	slices.SortFunc(cut, func(a, b error) int { return cmp.Compare(a.Error(), b.Error()) })
 	return cut, nil

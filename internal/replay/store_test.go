@@ -1,7 +1,9 @@
 package replay
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -224,5 +226,23 @@ func playRandom(t *testing.T, l *live, seed uint64, steps int) {
 			}
 			l.Northbound(context.Background(), body(text))
 		}
+	}
+}
+
+// decode returns the lines of a recording.
+func decode(t *testing.T, text []byte) (list []recording.Line) {
+	r, err := recording.NewReader("f", bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for {
+		var l recording.Line
+		if err := r.Next(&l); errors.Is(err, io.EOF) {
+			return list
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, l)
 	}
 }
