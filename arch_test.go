@@ -36,6 +36,8 @@ var imports = map[string][]string{
 	"internal/smki":      {"internal/outage"},
 	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
+	"internal/evidence":  {"internal/outage"},
+	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sqldb":     {"internal/datadir"},
@@ -167,7 +169,7 @@ const (
 )
 
 // pure packages do no I/O, read no environment and write no log.
-var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig"}
+var pure = []string{"internal/outage", "internal/strictxml", "internal/duis", "internal/gbcs", "internal/xmldsig", "internal/evidence", "internal/nation"}
 
 var impure = []string{"os", "net", "net/http", "log", "log/slog", "database/sql", "syscall"}
 
