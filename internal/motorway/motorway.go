@@ -13,10 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/duis"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/recording"
+	"quell/internal/sighting"
 	"quell/internal/smki"
 	"quell/internal/windows"
 )
@@ -51,6 +53,9 @@ type Motorway struct {
 	// Recorded, if it is set, is for a replay: it returns when the message that is being read
 	// was received, and what was found out about its signature then.
 	Recorded func() (time.Time, recording.Signature)
+
+	Sightings *sighting.Sightings // may be nil
+	Evidence  *assess.Assessor    // for explanations; may be nil
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
@@ -100,6 +105,8 @@ type Passage struct {
 	listed      bool               // southbound: the meter is in the device list
 	signature   recording.Signature
 	window      outage.DeviceID // northbound: the meter in whose window it was suppressed
+	order       outage.Order    // of an 11.3, whether it is tracked or not
+	image       [32]byte        // that the order is about; zero if it is not known
 	fault       error           // why the message or its payload could not be read
 	clockUnsure bool            // Received may be wrong by more than the clock tolerance
 }
@@ -141,6 +148,7 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	p.Decision = m.decide(ctx, b, &p)
 	m.recordNorth(&p, b)
 	m.Metrics.northbound(p.Decision, time.Since(began))
+	m.seeNorth(&p, b.Head)
 	return p
 }
 
@@ -153,7 +161,7 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
-		m.failure(&p.Message)
+		m.failure(p)
 	}
 	if sw == outage.SwitchOff {
 		if isAD1 {
@@ -324,6 +332,9 @@ func (m *Motorway) AnsweredAs(ctx context.Context, p *Passage, state outage.Stat
 	if state != outage.Accepted {
 		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", code)
 		m.Metrics.Withdrawn.Inc()
+	}
+	if state == outage.Withdrawn {
+		m.seeNotRun(p, p.activation.RequestID, "it was not delivered")
 	}
 	rules := m.Rules()
 	ctx, cancel := rules.limit(ctx)
