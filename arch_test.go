@@ -58,7 +58,7 @@ var imports = map[string][]string{
 
 	"internal/recording":  {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
 	"internal/motorway":   {"internal/recording", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
-	"internal/replay":     {"internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
+	"internal/replay":     {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":   {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":   {"internal/motorway", "internal/channel"},

@@ -17,7 +17,7 @@ _quell() {
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;
 		audit) words="list verify --after --config --console --head --json --limit --token-file" ;;
-		replay) words="--csv --from --inventory --list --svg --switch --to --window" ;;
+		replay) words="--csv --evidence --from --inventory --list --svg --switch --to --window" ;;
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
 		config) words="check default --config" ;;

@@ -66,6 +66,7 @@ complete -c quell -n '__fish_seen_subcommand_from audit' -l json -d 'list: print
 complete -c quell -n '__fish_seen_subcommand_from audit' -l limit -r -d 'list: at most N records, up to 10000'
 complete -c quell -n '__fish_seen_subcommand_from audit' -l token-file -r -d 'a FILE with a token for the console; without it, the one that the variable QUELL_TOKEN_FILE names, or the token in the variable QUELL_TOKEN'
 complete -c quell -n '__fish_seen_subcommand_from replay' -l csv -r -d 'write a line for each AD1 to FILE'
+complete -c quell -n '__fish_seen_subcommand_from replay' -l evidence -d 'say of which suppressed AD1s there is evidence that they were genuine. With --inventory, neighbours count'
 complete -c quell -n '__fish_seen_subcommand_from replay' -l from -r -d 'count AD1s received at T or later. What was recorded before may still open windows'
 complete -c quell -n '__fish_seen_subcommand_from replay' -l inventory -r -d 'the inventory in FILE; else what the inventory of then said of each meter'
 complete -c quell -n '__fish_seen_subcommand_from replay' -l list -r -d 'the device list in FILE, one EUI-64 a line; else that of then'

@@ -14,7 +14,7 @@ import (
 )
 
 var replayCommand = command{
-	name: "replay", usage: "[--window D] [--list FILE] [--inventory FILE] [--switch S] [--from T] [--to T] [--csv FILE] [--svg FILE] FILE|DIR...",
+	name: "replay", usage: "[--window D] [--list FILE] [--inventory FILE] [--switch S] [--evidence] [--from T] [--to T] [--csv FILE] [--svg FILE] FILE|DIR...",
 	short: "Say what other settings would have done with recorded traffic",
 	run:   runReplay,
 }
@@ -36,6 +36,7 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	position := fs.String("switch", "", "the position `S` of the switch: on, shadow or off; else that of then")
 	table := fs.String("csv", "", "write a line for each AD1 to `FILE`")
 	chart := fs.String("svg", "", "write a chart of each minute to `FILE`")
+	fs.BoolVar(&o.Evidence, "evidence", false, "say of which suppressed AD1s there is evidence that they were genuine. With --inventory, neighbours count")
 	fs.Var(&from, "from", "count AD1s received at `T` or later. What was recorded before may still open windows")
 	fs.Var(&to, "to", "count AD1s received before `T`")
 	paths, err := parse(fs, args)

@@ -89,13 +89,16 @@ func (l *Line) Append(b []byte) []byte {
 			b = append(b, '"')
 		}
 	}
+	number := func(name string, n uint64) {
+		if n != 0 {
+			b = strconv.AppendUint(appendName(b, name), n, 10)
+		}
+	}
 	text("run", l.Run)
 	if len(l.Rules) > 0 {
 		b = append(appendName(b, "rules"), l.Rules...)
 	}
-	if l.No != 0 {
-		b = strconv.AppendUint(appendName(b, "no"), l.No, 10)
-	}
+	number("no", l.No)
 	text("outcome", string(l.Outcome))
 	text("reason", string(l.Reason))
 	id("meter", l.Meter.ID)
@@ -105,6 +108,8 @@ func (l *Line) Append(b []byte) []byte {
 	text("model", l.Meter.Model)
 	id("hub", l.Meter.CHF)
 	id("supplier", l.Meter.Supplier)
+	number("area", uint64(l.Meter.Area))
+	number("sector", uint64(l.Meter.Sector))
 	flag("listed", l.Listed)
 	id("signer", l.Signature.Signer)
 	text("signature", string(l.Signature.Reason))

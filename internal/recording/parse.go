@@ -72,6 +72,14 @@ func (p *Parser) field(l *Line, name []byte, document []byte) (err error) {
 	case "no":
 		l.No, err = p.number()
 		return err
+	case "area":
+		n, err := p.number()
+		l.Meter.Area = int64(n)
+		return err
+	case "sector":
+		n, err := p.number()
+		l.Meter.Sector = int64(n)
+		return err
 	case "run":
 		return p.text(&l.Run)
 	case "mpxn":

@@ -35,7 +35,7 @@ func samples() []Line {
 	return []Line{
 		{Kind: Settings, At: t0, Run: "0011223344556677", Rules: []byte(`{"Window":1800000000000}`)},
 		{Kind: Southbound, At: t0, No: 7, Document: []byte("<a b=\"c\">\n\té\\ </a>"), Outcome: outage.Forwarded, Reason: outage.ReasonTracked, Listed: true,
-			Meter:     outage.Device{ID: 5, Type: "ESME", SMETSVersion: "SMETS2", Manufacturer: "L\u00e4ndis \"+\" Gyr", Model: "E470", CHF: hub, Supplier: 3},
+			Meter:     outage.Device{ID: 5, Type: "ESME", SMETSVersion: "SMETS2", Manufacturer: "L\u00e4ndis \"+\" Gyr", Model: "E470", CHF: hub, Supplier: 3, Area: -5, Sector: 7},
 			Signature: Signature{Signer: 3, Reason: outage.ReasonSignerMismatch, Forged: true}},
 		{Kind: Southbound, At: t0, No: 1<<64 - 1, Document: []byte{'<', 0xff, 0xfe, 0}, Rest: true, Outcome: outage.Forwarded, Reason: outage.ReasonTooLarge},
 		{Kind: Answer, At: t0.Add(time.Second), No: 7, State: outage.Withdrawn, Code: "E4"},

@@ -81,7 +81,7 @@ func ReadList(path string) (map[outage.DeviceID]bool, error) {
 	return list, nil
 }
 
-// ReadInventory reads an inventory from a file. MPxNs are not kept.
+// ReadInventory reads an inventory from a file.
 func ReadInventory(path string) (map[outage.DeviceID]*outage.Device, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -89,8 +89,9 @@ func ReadInventory(path string) (map[outage.DeviceID]*outage.Device, error) {
 	}
 	defer f.Close()
 	inventory := map[outage.DeviceID]*outage.Device{}
+	setPlaces := devices.NewPlaces()
 	if _, err := devices.ReadInventory(f, func(d outage.Device) error {
-		d.MPxN = ""
+		setPlaces(&d)
 		inventory[d.ID] = &d
 		return nil
 	}); err != nil {

@@ -22,6 +22,7 @@ type memory struct {
 	alerts   map[uint64]alert            // what was decided, by passed.Key
 	first    map[int32]time.Time         // by activation: the start of the first outage in its window
 	entries  int64
+	fresh    *outage.Entry // the entry that the last Decide added; nil if it added none
 }
 
 // counterOf is what a counter is kept for.
@@ -245,6 +246,7 @@ func (m *memory) Fail(f windows.Failed) {
 
 // Decide does what ledger.Decide does.
 func (m *memory) Decide(_ context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (ledger.Decision, error) {
+	m.fresh = nil
 	key := passed.Key(a.ID, a.CHF, a.OutageStart)
 	if was, ok := m.alerts[key]; ok {
 		if outcome == outage.Shadow && was.Outcome == outage.Suppressed {
@@ -278,7 +280,7 @@ func (m *memory) Decide(_ context.Context, a outage.Alert, outcome outage.Outcom
 	e := &outage.Entry{Seq: m.entries, AlertID: a.ID, AlertCode: a.Code, CHF: a.CHF, ESME: act.ESME, MPxN: a.MPxN, MPxNValid: valid, Distributor: d.ID,
 		OutageStart: a.OutageStart, Received: a.Received, RequestID: act.RequestID.String(), Mode: act.Mode(), WindowStart: act.Start, WindowEnd: act.End, Throttled: a.Throttled,
 		Outcome: outcome, StartedBefore: act.Start.Sub(a.OutageStart) > tolerance, Repeated: !first.Equal(a.OutageStart)}
-	m.alerts[key] = alert{Decision: decision, entry: e}
+	m.alerts[key], m.fresh = alert{Decision: decision, entry: e}, e
 	return ledger.Decision{Decision: decision, Entry: *e}, nil
 }
 

@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"quell/internal/duis"
+	"quell/internal/evidence"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/recording"
+	"quell/internal/sighting"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -22,8 +24,10 @@ type Options struct {
 	List      map[outage.DeviceID]bool           // device list; nil: as then
 	Inventory map[outage.DeviceID]*outage.Device // nil: as then
 	From, To  time.Time                          // alerts that are counted; those before From may still open windows
+	Evidence  bool                               // assess the alerts that are suppressed
 
-	// Alert, if it is set, is called for each AD1 that is counted, in order of receipt.
+	// Alert, if it is set, is called for each AD1 that is counted, in order of receipt; with
+	// Evidence at the end, when all is known.
 	Alert func(a *Alert) error
 }
 
@@ -37,6 +41,8 @@ type Alert struct {
 	Model       string // of the meter; "unknown"
 	OutageStart time.Time
 	Then, Now   outage.Decision
+	Entry       int64                // the number of its entry in the log of the replay; 0 if it has none
+	Evidence    *evidence.Assessment // the last one of its entry; nil if there is none
 }
 
 // Run replays recordings. The error names a file that cannot be read, and its line. A file that
@@ -49,9 +55,15 @@ func Run(ctx context.Context, sources []Source, o Options) (*Result, error) {
 			r.models[d.CHF] = modelOf(d)
 		}
 	}
+	if o.Evidence {
+		r.assessor = newAssessor(r)
+	}
 	cut, err := read(ctx, sources, r.line)
 	if err == nil {
 		err = r.err
+	}
+	if err == nil && o.Evidence {
+		err = r.assessor.end()
 	}
 	r.result.Cut = cut
 	return r.result, err
@@ -69,7 +81,8 @@ type replay struct {
 	result  *Result
 	err     error
 
-	current *recording.Line
+	current  *recording.Line
+	assessor *assessor // nil without Evidence
 }
 
 // node is a run of quell whose recording is replayed.
@@ -92,6 +105,9 @@ func (r *replay) line(run string, l *recording.Line) bool {
 	}
 	r.result.Lines++
 	r.current = l
+	if r.assessor != nil {
+		r.assessor.advance(l.At)
+	}
 	if l.Kind == recording.Settings {
 		r.err = r.settings(run, l)
 		return r.err == nil
@@ -112,6 +128,8 @@ func (r *replay) line(run string, l *recording.Line) bool {
 		}
 	case recording.Northbound:
 		r.northbound(n, l)
+	case recording.Heard:
+		n.m.Sightings.Heard(l.Device, l.At)
 	}
 	return r.err == nil
 }
@@ -123,6 +141,9 @@ func (r *replay) settings(run string, l *recording.Line) error {
 		n = &node{pending: map[uint64]motorway.Passage{}}
 		n.m = &motorway.Motorway{Ledger: r.ledger, Devices: r, Cluster: sure{}, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics, Now: func() time.Time { return r.current.At },
 			Recorded: func() (time.Time, recording.Signature) { return r.current.At, r.signature() }}
+		if r.assessor != nil {
+			n.m.Sightings = sighting.Collect(r.assessor.see)
+		}
 		r.nodes[run] = n
 	}
 	s, err := motorway.ReadSettings(l.Rules)
@@ -191,6 +212,9 @@ func (r *replay) southbound(n *node, l *recording.Line) {
 			known.Device = l.Meter
 			if r.Inventory == nil && l.Meter.CHF != 0 {
 				r.models[l.Meter.CHF] = modelOf(&l.Meter)
+				if r.assessor != nil {
+					r.assessor.place(&known.Device)
+				}
 			}
 		}
 		known.listed = l.Listed
@@ -221,7 +245,12 @@ func (r *replay) northbound(n *node, l *recording.Line) {
 		}
 		return
 	}
+	r.ledger.fresh = nil
 	p := n.m.Northbound(r.ctx, body(l))
+	entry := r.ledger.fresh
+	if entry != nil && r.assessor != nil {
+		r.assessor.entry(n, entry)
+	}
 	if p.Message.Body != duis.BodyPowerOutage || !r.counted(l) {
 		return
 	}
@@ -232,6 +261,9 @@ func (r *replay) northbound(n *node, l *recording.Line) {
 	}
 	if model, ok := r.models[o.CHF]; ok {
 		a.Model = model
+	}
+	if entry != nil {
+		a.Entry = entry.Seq
 	}
 	r.count(&a)
 }
@@ -251,6 +283,10 @@ func (r *replay) counted(l *recording.Line) bool { return !l.At.Before(r.From) }
 
 func (r *replay) count(a *Alert) {
 	r.result.add(a)
+	if r.assessor != nil {
+		r.assessor.count(a)
+		return
+	}
 	if r.Alert != nil {
 		r.err = r.Alert(a)
 	}

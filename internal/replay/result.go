@@ -8,9 +8,11 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
+	"quell/internal/evidence"
 	"quell/internal/outage"
 
 	"github.com/dustin/go-humanize"
@@ -43,8 +45,16 @@ type Result struct {
 	Minutes        map[int64]*Counts // by minutes since 1970
 	Requests       int               // 11.3s
 	RequestReasons map[outage.Reason]int
-	RequestChanges int     // of Requests: those with another reason than then
-	Cut            []error // of each file that is cut off: what was read before that counts
+	RequestChanges int                    // of Requests: those with another reason than then
+	Levels         map[evidence.Level]int // of the entries that are counted, at the end of the recordings; nil without Evidence
+	Strong         []Genuine              // those that were probably genuine
+	Cut            []error                // of each file that is cut off: what was read before that counts
+}
+
+// Genuine is an entry of the replay's log that was probably genuine, and why.
+type Genuine struct {
+	Entry *outage.Entry
+	evidence.Assessment
 }
 
 func newResult() *Result {
@@ -114,6 +124,9 @@ func (r *Result) WriteText(out io.Writer) error {
 	if r.RequestChanges > 0 {
 		fmt.Fprintf(w, "Of them %s have another reason than then.\n", number(r.RequestChanges))
 	}
+	if r.Levels != nil {
+		r.writeEvidence(w, row)
+	}
 	if len(r.Changes) == 0 {
 		fmt.Fprintln(w, "\nEach AD1 is decided as it was then.")
 		return w.Flush()
@@ -124,6 +137,24 @@ func (r *Result) WriteText(out io.Writer) error {
 		row(text(c), number(r.Changes[c]))
 	}
 	return w.Flush()
+}
+
+// maxStrong is how many entries are listed that were probably genuine.
+const maxStrong = 20
+
+// writeEvidence writes what the evidence says of the alerts that are suppressed.
+func (r *Result) writeEvidence(w io.Writer, row func(cells ...string)) {
+	fmt.Fprintln(w, "\nEvidence that a suppressed AD1 was genuine")
+	for _, level := range []evidence.Level{evidence.Strong, evidence.Weak, evidence.None} {
+		row(string(level), number(r.Levels[level]))
+	}
+	for i, s := range r.Strong {
+		if i == maxStrong {
+			fmt.Fprintf(w, "and %s more\n", number(len(r.Strong)-i))
+			break
+		}
+		fmt.Fprintf(w, "%s, received %s: %s\n", s.Entry.CHF, s.Entry.Received.Format(time.RFC3339), strings.Join(s.Sentences(), " "))
+	}
 }
 
 // counts writes a table of counts, the largest first.
@@ -153,7 +184,7 @@ type Table struct{ w *csv.Writer }
 // NewTable returns a table. It writes the header.
 func NewTable(out io.Writer) *Table {
 	t := &Table{csv.NewWriter(out)}
-	t.w.Write([]string{"received_at", "alert_id", "chf_id", "mpxn", "distributor", "model", "outage_start", "decision_then", "reason_then", "decision", "reason"}) // Flush has the error
+	t.w.Write([]string{"received_at", "alert_id", "chf_id", "mpxn", "distributor", "model", "outage_start", "decision_then", "reason_then", "decision", "reason", "evidence", "odds"}) // Flush has the error
 	return t
 }
 
@@ -163,8 +194,12 @@ func (t *Table) Add(a *Alert) error {
 	if a.Hub != 0 {
 		hub, start = a.Hub.String(), a.OutageStart.UTC().Format(time.RFC3339Nano)
 	}
+	level, odds := "", ""
+	if a.Evidence != nil {
+		level, odds = string(a.Evidence.Level), strconv.FormatFloat(a.Evidence.Odds, 'g', 3, 64)
+	}
 	return t.w.Write([]string{a.Received.Format(time.RFC3339Nano), a.ID, hub, a.MPxN, a.Distributor, a.Model, start,
-		string(a.Then.Outcome), string(a.Then.Reason), string(a.Now.Outcome), string(a.Now.Reason)})
+		string(a.Then.Outcome), string(a.Then.Reason), string(a.Now.Outcome), string(a.Now.Reason), level, odds})
 }
 
 // Flush writes what is not written yet.
