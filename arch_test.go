@@ -56,8 +56,9 @@ var imports = map[string][]string{
 	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
+	"internal/senders":    {"internal/outage"},
 	"internal/recording":  {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
-	"internal/motorway":   {"internal/recording", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
+	"internal/motorway":   {"internal/recording", "internal/senders", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
 	"internal/replay":     {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
 	"internal/reportfile": {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":   {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},

@@ -18,6 +18,7 @@ import (
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/recording"
+	"quell/internal/senders"
 	"quell/internal/sighting"
 	"quell/internal/smki"
 	"quell/internal/windows"
@@ -59,7 +60,7 @@ type Motorway struct {
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
-	senders  senders
+	senders  senders.Counts
 	recorded atomic.Pointer[settings] // what the recording has as being in force
 
 	certificates atomic.Pointer[smki.Certificates] // of those who sign messages; nil if there are none
