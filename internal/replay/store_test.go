@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -121,7 +122,7 @@ func message(id outage.RequestID, form outage.Form, order outage.Order) []byte {
 // a database. The replay, whose ledger is in memory, decides on each message as that did.
 func TestAgainstStore(t *testing.T) {
 	suppressed, requests := 0, 0
-	for range 12 {
+	for range 60 {
 		seed := rand.Uint64()
 		if text := os.Getenv("QUELL_TEST_SEED"); text != "" {
 			seed, _ = strconv.ParseUint(text, 10, 64)
@@ -142,7 +143,7 @@ func TestAgainstStore(t *testing.T) {
 		suppressed += r.Alerts.Suppressed
 		requests += r.Requests
 	}
-	if suppressed < 100 || requests < 500 {
+	if suppressed < 1000 || requests < 5000 {
 		t.Errorf("the histories say little: %d suppressed, %d requests", suppressed, requests)
 	}
 }
@@ -174,7 +175,7 @@ func playRandom(t *testing.T, l *live, seed uint64, steps int) {
 			counter++
 			s := sent{id: outage.RequestID{Originator: supplier, Target: meterOf(rnd.IntN(homes + 1)), Counter: counter}}
 			s.form = []outage.Form{outage.ServiceRequest, outage.SignedPreCommand, outage.SignedPreCommand}[rnd.IntN(3)]
-			order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.OnDemand, outage.FutureDated, outage.Cancellation}[rnd.IntN(4)]}
+			order := outage.Order{Kind: []outage.Kind{outage.OnDemand, outage.FutureDated, outage.FutureDated, outage.Cancellation}[rnd.IntN(4)]}
 			if order.Kind == outage.FutureDated {
 				order.At = l.now.Add(time.Duration(rnd.IntN(60)-5) * time.Minute).Truncate(time.Second)
 			}
@@ -193,7 +194,7 @@ func playRandom(t *testing.T, l *live, seed uint64, steps int) {
 			pending = append(pending, p)
 		case what < 12 && len(pending) > 0:
 			i := rnd.IntN(len(pending))
-			code := []string{"I99", "I99", "I99", "E4", "", "login"}[rnd.IntN(6)]
+			code := []string{"I99", "I99", "I99", "E4", "E4", "", "login"}[rnd.IntN(7)]
 			d, text := motorway.Delivered, duis.AppendAnswer(nil, pending[i].Message.RequestID, l.now, code)
 			switch code {
 			case "":
@@ -244,5 +245,33 @@ func decode(t *testing.T, text []byte) (list []recording.Line) {
 			t.Fatal(err)
 		}
 		list = append(list, l)
+	}
+}
+
+// What was found out about a signature then counts: the certificates of then need not be there.
+func TestSignatures(t *testing.T) {
+	settings, err := json.Marshal(motorway.Settings{Rules: rules, Switch: outage.SwitchOn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := (&recording.Line{Kind: recording.Settings, At: t0, Run: "1", Rules: settings}).Append(nil)
+	add := func(no int, s recording.Signature, reason outage.Reason) {
+		id := outage.RequestID{Originator: supplier, Target: meterOf(1), Counter: uint64(no)}
+		l := recording.Line{Kind: recording.Southbound, At: t0.Add(time.Duration(len(text)) * time.Millisecond), No: uint64(no), Outcome: outage.Forwarded, Reason: reason, Listed: true, Signature: s,
+			Document: message(id, outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand}),
+			Meter:    outage.Device{ID: id.Target, Type: "ESME", SMETSVersion: "SMETS2", Manufacturer: "Landis+Gyr", Model: "E470", CHF: hubOf(1)}}
+		text = l.Append(text)
+	}
+	add(5, recording.Signature{Signer: supplier}, outage.ReasonTracked)
+	add(4, recording.Signature{Signer: supplier}, outage.ReasonReplayed)
+	add(3, recording.Signature{}, outage.ReasonTracked)
+	add(6, recording.Signature{Reason: outage.ReasonSignatureInvalid, Forged: true}, outage.ReasonSignatureInvalid)
+	add(7, recording.Signature{Reason: outage.ReasonSignatureMissing}, outage.ReasonSignatureMissing)
+	add(8, recording.Signature{Signer: supplier + 1}, outage.ReasonSignerMismatch)
+	alert := (&recording.Line{Kind: recording.Northbound, At: t0.Add(time.Minute), Outcome: outage.Forwarded, Reason: outage.ReasonSignatureInvalid,
+		Document: duis.AppendPowerOutage(nil, outage.RequestID{Originator: hubOf(1), Target: supplier, Counter: 1}, t0, duis.PowerOutage{CHF: hubOf(1), Start: t0, MPxN: mpan(1)})}).Append(nil)
+	r, err := Run(t.Context(), []Source{memoryFile("a", append(text, alert...))}, Options{})
+	if err != nil || r.Requests != 6 || r.RequestChanges != 0 || len(r.Changes) != 0 || r.Alerts.Forwarded != 1 {
+		t.Errorf("%v, %+v", err, r)
 	}
 }
