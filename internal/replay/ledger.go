@@ -2,6 +2,8 @@ package replay
 
 import (
 	"context"
+	"iter"
+	"slices"
 	"time"
 
 	"quell/internal/ledger"
@@ -12,18 +14,26 @@ import (
 
 // memory is a ledger without a database, for one goroutine. Its methods do what those of
 // packages ledger and windows do; TestAgainstStore holds it to them. It forgets nothing, and no
-// call fails.
+// call fails. What there is a lot of has no pointers, or is in large pieces: otherwise the garbage
+// collector would take half of the time.
 type memory struct {
-	sw       outage.Switch
-	acts     []*outage.Activation        // by their ids, from 1
-	ofMeter  map[outage.DeviceID][]int32 // the ids of a meter's activations, in order of arrival
-	ofHub    map[outage.DeviceID][]int32 // those of a hub's
-	counters map[counterOf]uint64        // the highest of verified requests
-	alerts   map[uint64]alert            // what was decided, by passed.Key
-	first    map[int32]time.Time         // by activation: the start of the first outage in its window
-	entries  int64
-	fresh    *outage.Entry // the entry that the last Decide added; nil if it added none
+	sw        outage.Switch
+	acts      [][]outage.Activation // by their ids, from 1, in pieces of actsAtOnce
+	next      [][2]int32            // by id, from 0: the next activation of the meter, and of the hub
+	ofMeter   map[outage.DeviceID]span
+	ofHub     map[outage.DeviceID]span
+	counters  map[counterOf]uint64 // the highest of verified requests
+	alerts    map[uint64]uint16    // what was decided, by passed.Key: an index of decisions
+	decisions []outage.Decision
+	first     map[int32]int64 // by activation: the start of the first outage in its window, in microseconds
+	entries   int64
+	fresh     *outage.Entry // the entry that the last Decide added; nil if it added none
 }
+
+const actsAtOnce = 1024
+
+// span has the ids of the first and the last activation of a meter or a hub, in order of arrival.
+type span struct{ first, last int32 }
 
 // counterOf is what a counter is kept for.
 type counterOf struct {
@@ -31,21 +41,64 @@ type counterOf struct {
 	form               outage.Form
 }
 
-// alert is what was decided on an alert.
-type alert struct {
-	outage.Decision
-	entry *outage.Entry // nil if it has none
+func newMemory() *memory {
+	return &memory{next: [][2]int32{{}}, ofMeter: map[outage.DeviceID]span{}, ofHub: map[outage.DeviceID]span{}, counters: map[counterOf]uint64{}, alerts: map[uint64]uint16{}, first: map[int32]int64{}}
 }
 
-func newMemory() *memory {
-	return &memory{ofMeter: map[outage.DeviceID][]int32{}, ofHub: map[outage.DeviceID][]int32{}, counters: map[counterOf]uint64{}, alerts: map[uint64]alert{}, first: map[int32]time.Time{}}
+// act returns an activation by its id.
+func (m *memory) act(id int32) *outage.Activation {
+	return &m.acts[(id-1)/actsAtOnce][(id-1)%actsAtOnce]
+}
+
+// add adds an activation, and returns it.
+func (m *memory) add(a outage.Activation) *outage.Activation {
+	id := int32(len(m.next))
+	a.ID = int64(id)
+	if (id-1)%actsAtOnce == 0 {
+		m.acts = append(m.acts, make([]outage.Activation, 0, actsAtOnce))
+	}
+	piece := &m.acts[len(m.acts)-1]
+	*piece = append(*piece, a)
+	m.next = append(m.next, [2]int32{})
+	link := func(of map[outage.DeviceID]span, key outage.DeviceID, which int) {
+		s := of[key]
+		if s.last == 0 {
+			s.first = id
+		} else {
+			m.next[s.last][which] = id
+		}
+		s.last = id
+		of[key] = s
+	}
+	link(m.ofMeter, a.ESME, 0)
+	if a.CHF != 0 {
+		link(m.ofHub, a.CHF, 1)
+	}
+	return m.act(id)
+}
+
+// meter yields the activations of a meter in order of arrival.
+func (m *memory) meter(id outage.DeviceID) iter.Seq[*outage.Activation] {
+	return func(yield func(*outage.Activation) bool) {
+		for n := m.ofMeter[id].first; n != 0 && yield(m.act(n)); n = m.next[n][0] {
+		}
+	}
+}
+
+// decided notes what was decided on an alert.
+func (m *memory) decided(key uint64, d outage.Decision) {
+	i := slices.Index(m.decisions, d)
+	if i < 0 {
+		i = len(m.decisions)
+		m.decisions = append(m.decisions, d)
+	}
+	m.alerts[key] = uint16(i)
 }
 
 func (m *memory) Switch() outage.Switch                          { return m.sw }
 func (m *memory) LastReceipt(context.Context) (time.Time, error) { return time.Time{}, nil }
 func (m *memory) NoteUntracked(windows.Untracked)                {}
-func (m *memory) act(id int32) *outage.Activation                { return m.acts[id-1] }
-func (m *memory) MayHaveWindow(hub outage.DeviceID) bool         { return len(m.ofHub[hub]) > 0 }
+func (m *memory) MayHaveWindow(hub outage.DeviceID) bool         { return m.ofHub[hub].first != 0 }
 func (m *memory) Record(_ context.Context, a outage.Activation) ledger.Recorded {
 	return m.record(a, false)
 }
@@ -68,8 +121,7 @@ func (m *memory) record(a outage.Activation, closing bool) (r ledger.Recorded) {
 	}
 	var again *outage.Activation // the latest attempt that this one repeats
 	same, closes := false, false
-	for _, id := range m.ofMeter[a.ESME] {
-		b := m.act(id)
+	for b := range m.meter(a.ESME) {
 		closes = closes || b.End.After(a.Received)
 		counts := b.State == outage.Unanswered || b.State == outage.Accepted || b.State == outage.Closed || b.Received.Equal(a.Received)
 		if b.RequestID != a.RequestID || b.Form != a.Form || !counts {
@@ -86,14 +138,7 @@ func (m *memory) record(a outage.Activation, closing bool) (r ledger.Recorded) {
 		}
 		return ledger.Recorded{Recorded: windows.Recorded{Hub: again.CHF, Repeated: true}}
 	}
-	kept := &a
-	a.ID = int64(len(m.acts) + 1)
-	m.acts = append(m.acts, kept)
-	m.ofMeter[a.ESME] = append(m.ofMeter[a.ESME], int32(a.ID))
-	if a.CHF != 0 {
-		m.ofHub[a.CHF] = append(m.ofHub[a.CHF], int32(a.ID))
-	}
-	r.TooMany = m.resolveNew(kept)
+	r.TooMany = m.resolveNew(m.add(a))
 	r.Hub = a.CHF
 	return r
 }
@@ -114,8 +159,7 @@ func (m *memory) isOld(a *outage.Activation) bool {
 		return true
 	}
 	kept, failed := false, false
-	for _, id := range m.ofMeter[a.ESME] {
-		b := m.act(id)
+	for b := range m.meter(a.ESME) {
 		if b.RequestID != a.RequestID || b.Form != a.Form {
 			continue
 		}
@@ -130,8 +174,7 @@ func (m *memory) isOld(a *outage.Activation) bool {
 // as many as it may have, a opens none.
 func (m *memory) resolveNew(a *outage.Activation) (tooMany bool) {
 	left := 0
-	for _, id := range m.ofMeter[a.ESME] {
-		b := m.act(id)
+	for b := range m.meter(a.ESME) {
 		if b == a || !b.Standing || !b.End.After(a.Received) {
 			continue
 		}
@@ -155,8 +198,8 @@ func (m *memory) resolveOne(b *outage.Activation) {
 	if !b.Standing || !b.HasWindow() {
 		return
 	}
-	for _, id := range m.ofMeter[b.ESME] {
-		if a := m.act(id); after(a, b) && a.State != outage.Withdrawn && a.Received.Before(b.End) && a.Supersedes(b) {
+	for a := range m.meter(b.ESME) {
+		if after(a, b) && a.State != outage.Withdrawn && a.Received.Before(b.End) && a.Supersedes(b) {
 			b.Standing, b.SupersededBy = false, a.ID
 			return
 		}
@@ -170,8 +213,8 @@ func after(a, b *outage.Activation) bool {
 // withdraw does what windows.resolveWithdrawn does.
 func (m *memory) withdraw(a *outage.Activation) {
 	a.State, a.Standing, a.SupersededBy = outage.Withdrawn, false, 0
-	for _, id := range m.ofMeter[a.ESME] {
-		if b := m.act(id); b.SupersededBy == a.ID {
+	for b := range m.meter(a.ESME) {
+		if b.SupersededBy == a.ID {
 			m.resolveOne(b)
 		}
 	}
@@ -180,8 +223,8 @@ func (m *memory) withdraw(a *outage.Activation) {
 // RecordAnswer does what windows.RecordAnswer does.
 func (m *memory) RecordAnswer(_ context.Context, a outage.Activation, answer outage.State) (remembered bool) {
 	var last *outage.Activation
-	for _, id := range m.ofMeter[a.ESME] {
-		if b := m.act(id); isSame(b, &a) && !b.Received.After(a.Received) {
+	for b := range m.meter(a.ESME) {
+		if isSame(b, &a) && !b.Received.After(a.Received) {
 			last = b
 		}
 	}
@@ -212,8 +255,7 @@ func isSame(b, a *outage.Activation) bool {
 
 // accept does what windows.accept does.
 func (m *memory) accept(a *outage.Activation) {
-	for _, id := range m.ofMeter[a.ESME] {
-		b := m.act(id)
+	for b := range m.meter(a.ESME) {
 		if b.RequestID != a.RequestID || b.Form != a.Form || !asksFor(b, a.Order) {
 			continue
 		}
@@ -230,8 +272,7 @@ func (m *memory) accept(a *outage.Activation) {
 
 // Fail does what windows.Fail does.
 func (m *memory) Fail(f windows.Failed) {
-	for _, id := range m.ofMeter[f.Request.Target] {
-		b := m.act(id)
+	for b := range m.meter(f.Request.Target) {
 		if b.RequestID != f.Request {
 			continue
 		}
@@ -248,39 +289,37 @@ func (m *memory) Fail(f windows.Failed) {
 func (m *memory) Decide(_ context.Context, a outage.Alert, outcome outage.Outcome, tolerance time.Duration) (ledger.Decision, error) {
 	m.fresh = nil
 	key := passed.Key(a.ID, a.CHF, a.OutageStart)
-	if was, ok := m.alerts[key]; ok {
+	if i, ok := m.alerts[key]; ok {
+		was := m.decisions[i]
 		if outcome == outage.Shadow && was.Outcome == outage.Suppressed {
-			was.Decision = outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonInShadow}
-			m.alerts[key] = was
+			was = outage.Decision{Outcome: outage.Forwarded, Reason: outage.ReasonInShadow}
+			m.decided(key, was)
 		}
-		d := ledger.Decision{Decision: was.Decision, Retry: true}
-		if was.entry != nil && was.Outcome != outage.Forwarded {
-			d.Entry = *was.entry
-		}
-		return d, nil
+		return ledger.Decision{Decision: was, Retry: true}, nil
 	}
-	of := m.ofHub[a.CHF]
-	acts := make([]outage.Activation, len(of))
-	for i, id := range of {
-		acts[i] = *m.act(id)
+	var acts []outage.Activation
+	for n := m.ofHub[a.CHF].first; n != 0; n = m.next[n][1] {
+		acts = append(acts, *m.act(n))
 	}
 	decision, act := outage.Decide(acts, a.Received)
 	if decision.Outcome == outage.Forwarded {
-		m.alerts[key] = alert{Decision: decision}
+		m.decided(key, decision)
 		return ledger.Decision{Decision: decision}, nil
 	}
 	decision.Outcome = outcome
 	m.entries++
 	id := int32(act.ID)
+	start := a.OutageStart.UnixMicro()
 	first, ok := m.first[id]
 	if !ok {
-		m.first[id], first = a.OutageStart, a.OutageStart
+		m.first[id], first = start, start
 	}
 	d, valid := outage.DistributorOf(a.MPxN)
 	e := &outage.Entry{Seq: m.entries, AlertID: a.ID, AlertCode: a.Code, CHF: a.CHF, ESME: act.ESME, MPxN: a.MPxN, MPxNValid: valid, Distributor: d.ID,
 		OutageStart: a.OutageStart, Received: a.Received, RequestID: act.RequestID.String(), Mode: act.Mode(), WindowStart: act.Start, WindowEnd: act.End, Throttled: a.Throttled,
-		Outcome: outcome, StartedBefore: act.Start.Sub(a.OutageStart) > tolerance, Repeated: !first.Equal(a.OutageStart)}
-	m.alerts[key], m.fresh = alert{Decision: decision, entry: e}, e
+		Outcome: outcome, StartedBefore: act.Start.Sub(a.OutageStart) > tolerance, Repeated: first != start}
+	m.decided(key, decision)
+	m.fresh = e
 	return ledger.Decision{Decision: decision, Entry: *e}, nil
 }
 
@@ -295,8 +334,7 @@ func (m *memory) RememberForwarded(_ context.Context, f ledger.ForwardedNote) {
 }
 
 func (m *memory) forwarded(key uint64, reason outage.Reason) {
-	if was := m.alerts[key]; was.Outcome != outage.Forwarded {
-		was.Decision = outage.Decision{Outcome: outage.Forwarded, Reason: reason}
-		m.alerts[key] = was
+	if i, ok := m.alerts[key]; !ok || m.decisions[i].Outcome != outage.Forwarded {
+		m.decided(key, outage.Decision{Outcome: outage.Forwarded, Reason: reason})
 	}
 }
