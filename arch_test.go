@@ -37,9 +37,9 @@ var imports = map[string][]string{
 	"internal/xmldsig":   {"internal/smki", "internal/strictxml"},
 
 	"internal/nation":    {"internal/evidence", "internal/outage"},
+	"internal/evidence":  {"internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
-	"internal/evidence":  {"internal/outage"},
 	"internal/sighting":  {"internal/evidence", "internal/sqldb", "internal/outage"},
 	"internal/assess":    {"internal/sighting", "internal/evidence", "internal/ledger", "internal/devices", "internal/cluster", "internal/sqldb", "internal/outage"},
 	"internal/sqldb":     {"internal/datadir"},
@@ -94,7 +94,7 @@ var testImports = map[string][]string{
 	"internal/replay":     {"internal/store", "internal/gateway"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/evidence", "internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
-	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
+	"internal/server":     {"internal/evidence", "internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
 	"internal/cluster":    wholeStore,
@@ -108,6 +108,7 @@ var testImports = map[string][]string{
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
 	"internal/audit":      wholeStore,
+	"internal/assess":     wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it

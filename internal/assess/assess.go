@@ -19,6 +19,10 @@ import (
 // every is how often the leader looks for something new, and each node for homes to wait for.
 const every = time.Second
 
+// longestPause is the pause between tries while they fail. It grows, since each may end the
+// transaction of others.
+const longestPause = 30 * time.Second
+
 // saveEvery is how often what was learned is written.
 const saveEvery = 10 * time.Second
 
@@ -61,6 +65,7 @@ func (a *Assessor) Run(ctx context.Context) {
 	defer a.setTrouble(nil)
 	defer a.forgetLevels()
 	var w *work
+	pause := every
 	for ctx.Err() == nil {
 		var err error
 		if a.Sightings.On() {
@@ -69,14 +74,22 @@ func (a *Assessor) Run(ctx context.Context) {
 			w = nil
 			a.forgetLevels()
 		}
-		if errors.Is(err, cluster.ErrNotLeader) {
+		switch {
+		case errors.Is(err, cluster.ErrNotLeader):
 			w = nil // another leader goes on; what is in memory here would be out of date
+		case errors.Is(err, errForgotten):
+			w = nil
+			a.forgetLevels()
+			continue
 		}
 		if ctx.Err() == nil {
 			a.setTrouble(err)
 		}
+		if pause = min(2*pause, longestPause); err == nil {
+			pause = every
+		}
 		select {
-		case <-time.After(every):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
@@ -116,7 +129,7 @@ func (a *Assessor) setTrouble(err error) {
 	}
 	text := err.Error()
 	if a.trouble.Swap(&text) == nil {
-		a.Log.Error("the evidence on suppressed alerts cannot be assessed; quell retries every second", "error", err)
+		a.Log.Error("the evidence on suppressed alerts cannot be assessed; quell tries again", "error", err)
 	}
 }
 

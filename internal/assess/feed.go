@@ -60,7 +60,7 @@ func (a *Assessor) begin(ctx context.Context, now time.Time) (*work, error) {
 		w.advanced = at
 	}
 	w.row, w.entry = max(w.row, row), max(w.entry, entry)
-	w.learnedRow, w.learnedEnt, w.saved = w.row, w.entry, at
+	w.learnedRow, w.learnedEnt, w.saved = row, entry, at
 	return w, nil
 }
 
@@ -72,6 +72,9 @@ const lookBack = sighting.Keep - time.Hour
 
 // step reads what is new, and writes what the engine says at an instant.
 func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
+	if err := a.checkNumbers(ctx, w); err != nil {
+		return err
+	}
 	if err := a.read(ctx, w, -1, -1, w.keep); err != nil {
 		return err
 	}

@@ -50,72 +50,81 @@ type before struct {
 	restored int
 }
 
+// writeBatch writes assessments, and returns what has changed. It reads before its transaction, since
+// nobody else writes there while this node is the leader: what fails then fails for nobody else.
 func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) ([]Change, error) {
-	return sqldb.Write(ctx, a.DB, sqldb.Background|sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) ([]Change, error) {
+	seqs := make([]int64, len(list))
+	for i := range list {
+		seqs[i] = list[i].Entry
+	}
+	rows, err := a.DB.Query(ctx, `SELECT seq, at, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
+	were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.at, &b.level, &b.restored) })
+	if err != nil {
+		return nil, sqldb.Unavailable(err)
+	}
+	was := map[int64]before{}
+	for _, b := range were {
+		was[b.seq] = b
+	}
+	changes, all, changed, err := rowsOf(list, was)
+	if err != nil || len(changes) == 0 {
+		return nil, err
+	}
+	return changes, a.DB.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
-			return nil, err
+			return err
 		}
-		seqs := make([]int64, len(list))
-		for i := range list {
-			seqs[i] = list[i].Entry
-		}
-		rows, err := tx.Query(ctx, `SELECT seq, at, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
-		were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.at, &b.level, &b.restored) })
-		if err != nil {
-			return nil, err
-		}
-		was := map[int64]before{}
-		for _, b := range were {
-			was[b.seq] = b
-		}
-		out := make([]Change, 0, len(list))
-		last := map[int64][]byte{} // the row of each entry
-		changed := []byte{}
-		for i := range list {
-			x := &list[i]
-			old := was[x.Entry]
-			if old.at > sqldb.Micros(x.At) {
-				continue // it was written before a restart, and more after it
-			}
-			level := cmp.Or(old.level, evidence.None)
-			out = append(out, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
-			old.at, old.level, old.restored = sqldb.Micros(x.At), x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
-			was[x.Entry] = old
-			facts, err := json.Marshal(x)
-			if err != nil {
-				return nil, err
-			}
-			row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
-			row = strconv.AppendInt(append(row, ','), sqldb.Micros(x.At), 10)
-			row = sqldb.AppendText(append(row, ','), string(x.Level))
-			row = strconv.AppendInt(append(row, ','), int64(old.restored), 10)
-			row = sqldb.AppendText(append(row, ','), string(facts))
-			row = append(sqldb.AppendText(append(row, ','), string(level)), ']')
-			last[x.Entry] = row
-			if level != x.Level {
-				row = append(sqldb.AppendText(append(row[:len(row)-1:len(row)-1], ','), strings.Join(x.Sentences(), " ")), ']')
-				changed = append(append(changed, "[,"[min(len(changed), 1)]), row...)
-			}
-		}
-		if len(out) == 0 {
-			return nil, nil
-		}
-		all := slices.Concat([]byte{'['}, bytes.Join(slices.Collect(maps.Values(last)), []byte{','}), []byte{']'})
 		if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
 			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
-			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, string(all)); err != nil {
-			return nil, err
+			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, all); err != nil || changed == "" {
+			return err
 		}
-		if len(changed) == 0 {
-			return out, nil
-		}
-		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
+		return tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
 			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts, c.text
 			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts, value->>6 AS text
 				FROM json_each(?)) AS c
-			ORDER BY c.at, c.seq`, string(append(changed, ']')))
+			ORDER BY c.at, c.seq`, changed)
 	})
 }
+
+// rowsOf returns the rows to write for assessments, as JSON: of each entry the last one, and all that
+// change a level. was is what the table has of the entries; rowsOf keeps it up to date.
+func rowsOf(list []evidence.Assessment, was map[int64]before) (changes []Change, all, changed string, err error) {
+	last := map[int64][]byte{}
+	var levels [][]byte
+	for i := range list {
+		x := &list[i]
+		old := was[x.Entry]
+		if old.at > sqldb.Micros(x.At) {
+			continue // it was written before a restart, and more after it
+		}
+		level := cmp.Or(old.level, evidence.None)
+		changes = append(changes, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
+		old.at, old.level, old.restored = sqldb.Micros(x.At), x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
+		was[x.Entry] = old
+		facts, err := json.Marshal(x)
+		if err != nil {
+			return nil, "", "", err
+		}
+		row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
+		row = strconv.AppendInt(append(row, ','), old.at, 10)
+		row = sqldb.AppendText(append(row, ','), string(x.Level))
+		row = strconv.AppendInt(append(row, ','), int64(old.restored), 10)
+		row = sqldb.AppendText(append(row, ','), string(facts))
+		row = sqldb.AppendText(append(row, ','), string(level))
+		if level != x.Level {
+			row = sqldb.AppendText(append(row, ','), strings.Join(x.Sentences(), " "))
+			levels = append(levels, append(row, ']'))
+		}
+		last[x.Entry] = append(row, ']')
+	}
+	if len(levels) > 0 {
+		changed = array(levels)
+	}
+	return changes, array(slices.Collect(maps.Values(last))), changed, nil
+}
+
+func array(rows [][]byte) string { return "[" + string(bytes.Join(rows, []byte{','})) + "]" }
 
 // tell logs and counts what was written.
 func (a *Assessor) tell(ctx context.Context, changes []Change) {
@@ -178,6 +187,33 @@ func (a *Assessor) save(ctx context.Context, w *work, now time.Time) error {
 		w.saved, w.learnedRow, w.learnedEnt = now, row, entry
 	}
 	return err
+}
+
+// Forget deletes what is known of entries after one, which get other numbers: a store was put back, and
+// reports were recovered. The leader then begins anew.
+func Forget(ctx context.Context, tx sqldb.Tx, seq int64) error {
+	for _, query := range []string{`DELETE FROM evidence WHERE seq > ?1`, `DELETE FROM evidence_change WHERE seq > ?1`, `UPDATE learned SET entry = ?1 WHERE entry > ?1`} {
+		if err := tx.Later(ctx, query, seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errForgotten says that Forget was called since the engine began.
+var errForgotten = errors.New("entries have other numbers, since a store was put back")
+
+// checkNumbers returns errForgotten if the engine knows entries by numbers that they do not have any
+// more.
+func (a *Assessor) checkNumbers(ctx context.Context, w *work) error {
+	var fewer bool
+	if err := a.DB.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM learned WHERE entry < ?)`, w.learnedEnt).Scan(&fewer); err != nil {
+		return sqldb.Unavailable(err)
+	}
+	if fewer {
+		return errForgotten
+	}
+	return nil
 }
 
 // readLearned returns what was learned; nil if nothing was.

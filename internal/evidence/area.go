@@ -78,6 +78,7 @@ type hub struct {
 	outages  []*outageOf
 	restored []*restoration
 	loose    []looseEnd // activations that did not run and are not known
+	look     micros     // when it is next looked at, for what to forget; 0 if it is not
 	busy     []span     // when it has a window or recent 11.3: in order, and apart from each other
 }
 

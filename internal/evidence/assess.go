@@ -170,7 +170,8 @@ func (e *Engine) assess() {
 }
 
 // genuine reports whether an outage is, whatever there is to learn of restoration alerts and of
-// what is heard.
+// what is heard: by neighbours and timing alone, or with a restoration alert that would say so
+// even if the model sent one after each reboot.
 func (e *Engine) genuine(o *outageOf) bool {
 	var x *entry
 	window := span{o.received - effect.Microseconds(), o.received}
@@ -183,7 +184,7 @@ func (e *Engine) genuine(o *outageOf) bool {
 		return false
 	}
 	f, reboots, _ := e.facts(o, causes, window)
-	return level(f.base(reboots)*f.restoration(1, false)) == Strong
+	return level(f.base(reboots)*max(1, f.restoration(1, false))) == Strong
 }
 
 // effectOf reports whether an outage counts as the effect of an activation.
@@ -272,30 +273,28 @@ func (e *Engine) learnRestored(h *hub, at micros) {
 	}
 }
 
+// look has a hub looked at, for what to forget, at about that time.
+func (e *Engine) look(h *hub, t micros) {
+	t = max(t, e.now) / hour
+	if h.look == 0 || t < h.look {
+		h.look = t
+		e.looks[t] = append(e.looks[t], h)
+	}
+}
+
 // forget drops what is too old to matter.
 func (e *Engine) forget() {
 	old := e.now - keep.Microseconds()
-	for id, h := range e.hubs {
-		for _, o := range h.outages {
-			if o.quiet || o.received > e.now-learnAfter.Microseconds() {
-				continue
-			}
-			o.quiet = true
-			if o.counted && o.received+learnAfter.Microseconds() > e.skip {
-				e.learned.addQuiet(time.UnixMicro(o.received).UTC().Format(time.DateOnly), 1)
-			}
+	for t, hubs := range e.looks {
+		if t >= e.now/hour {
+			continue
 		}
-		h.outages = slices.DeleteFunc(h.outages, func(o *outageOf) bool {
-			return o.received < old && !slices.ContainsFunc(o.entries, func(x *entry) bool { return !x.finished })
-		})
-		if len(h.outages) == 0 { // else an entry may still need to know what was ordered before it
-			h.orders = slices.DeleteFunc(h.orders, func(a *order) bool { return a.begun && max(a.start, a.received) < old })
-		}
-		h.restored = slices.DeleteFunc(h.restored, func(r *restoration) bool { return r.received < old })
-		h.loose = slices.DeleteFunc(h.loose, func(l looseEnd) bool { return l.received < old })
-		h.busy = slices.DeleteFunc(h.busy, func(s span) bool { return s.to < old })
-		if len(h.outages)+len(h.orders)+len(h.restored)+len(h.loose)+len(h.busy) == 0 {
-			delete(e.hubs, id)
+		delete(e.looks, t)
+		for _, h := range hubs {
+			if h.look == t {
+				h.look = 0
+				e.forgetOf(h, old)
+			}
 		}
 	}
 	for _, areas := range e.areas {
@@ -305,4 +304,35 @@ func (e *Engine) forget() {
 			}
 		}
 	}
+}
+
+// forgetOf drops what is old of a hub, and the hub if nothing is left.
+func (e *Engine) forgetOf(h *hub, old micros) {
+	next := e.now + keep.Microseconds()/4
+	for _, o := range h.outages {
+		switch due := o.received + learnAfter.Microseconds(); {
+		case o.quiet:
+		case due > e.now:
+			next = min(next, due)
+		default:
+			o.quiet = true
+			if o.counted && due > e.skip {
+				e.learned.addQuiet(time.UnixMicro(o.received).UTC().Format(time.DateOnly), 1)
+			}
+		}
+	}
+	h.outages = slices.DeleteFunc(h.outages, func(o *outageOf) bool {
+		return o.received < old && !slices.ContainsFunc(o.entries, func(x *entry) bool { return !x.finished })
+	})
+	if len(h.outages) == 0 { // else an entry may still need to know what was ordered before it
+		h.orders = slices.DeleteFunc(h.orders, func(a *order) bool { return a.begun && max(a.start, a.received) < old })
+	}
+	h.restored = slices.DeleteFunc(h.restored, func(r *restoration) bool { return r.received < old })
+	h.loose = slices.DeleteFunc(h.loose, func(l looseEnd) bool { return l.received < old })
+	h.busy = slices.DeleteFunc(h.busy, func(s span) bool { return s.to < old })
+	if len(h.outages)+len(h.orders)+len(h.restored)+len(h.loose)+len(h.busy) == 0 {
+		delete(e.hubs, h.id)
+		return
+	}
+	e.look(h, next)
 }

@@ -32,11 +32,13 @@ type Engine struct {
 	hubs    map[outage.DeviceID]*hub
 	areas   [3]map[Area]*area // postcodes, sectors, distributors
 	said    []Assessment
+
+	looks map[int64][]*hub // by hour: which hubs may have something to forget
 }
 
 // New returns an engine that has learned nothing.
 func New(o Options) *Engine {
-	e := &Engine{opts: o, hubs: map[outage.DeviceID]*hub{}, now: -1 << 62}
+	e := &Engine{opts: o, hubs: map[outage.DeviceID]*hub{}, now: -1 << 62, looks: map[int64][]*hub{}}
 	for i := range e.areas {
 		e.areas[i] = map[Area]*area{}
 	}
@@ -109,7 +111,7 @@ func (e *Engine) Advance(now time.Time) []Assessment {
 	e.pending = e.pending[:n]
 	said := e.said
 	e.said = nil
-	slices.SortStableFunc(said, func(a, b Assessment) int { return cmp.Compare(a.Entry, b.Entry) })
+	slices.SortFunc(said, func(a, b Assessment) int { return cmp.Or(cmp.Compare(a.Entry, b.Entry), a.At.Compare(b.At)) })
 	return said
 }
 
@@ -142,6 +144,7 @@ func (e *Engine) take(s *Sighting) {
 		}
 		h = &hub{id: s.Home.Hub, home: s.Home}
 		e.hubs[h.id] = h
+		e.look(h, e.now+keep.Microseconds())
 	}
 	switch s.Kind {
 	case Ordered:
@@ -323,6 +326,7 @@ func (e *Engine) lost(h *hub, s *Sighting) {
 		}
 		i = len(h.outages)
 		h.outages = append(h.outages, o)
+		e.look(h, received+learnAfter.Microseconds())
 		e.ownFact(h)
 	}
 	o := h.outages[i]

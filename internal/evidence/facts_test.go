@@ -179,7 +179,7 @@ func TestForgets(t *testing.T) {
 		t.Errorf("%d hubs were kept at once", most)
 	}
 	e.Advance(evening.AddDate(0, 0, 13))
-	if n := len(e.hubs) + len(e.events) + len(e.pending) + len(e.areas[0]) + len(e.areas[1]) + len(e.areas[2]); n != 0 {
+	if n := len(e.hubs) + len(e.looks) + len(e.events) + len(e.pending) + len(e.areas[0]) + len(e.areas[1]) + len(e.areas[2]); n != 0 {
 		t.Errorf("%d things were not forgotten: %v", n, e.areas)
 	}
 }

@@ -11,12 +11,12 @@ import (
 // It learns of an activation once, one hour after it, when its AD1 has come if there is one: so
 // activations and AD1s are always of the same time. It learns of a restoration alert two
 // minutes after it was received, since a model that begins to break A5 must be known soon.
-// Nothing is learned of an alert that would be strong even if the model sent a restoration
-// alert after every reboot, and whether the home was heard or not: neither it nor its activation
-// counts. So genuine outages in a storm teach little about reboots. And since that does not
-// depend on what was learned of restorations, a model that breaks A5 cannot hide it from us: its
-// alerts do not become strong and so left out. What remains is genuine alerts without
-// neighbours, some 1 in 27,000: they are counted as reboots.
+// Nothing is learned of an alert that is strong by its neighbours and timing alone, or that would
+// be strong with its restoration alert even if the model sent one after every reboot: neither it nor
+// its activation counts. So genuine outages in a storm teach little about reboots. And since
+// that does not depend on what was learned of restorations, a model that breaks A5 cannot hide
+// it from us: its alerts do not become strong and so left out. What remains is genuine alerts
+// without neighbours, some 1 in 27,000: they are counted as reboots.
 type Learning struct {
 	Until  time.Time            `json:"until"`
 	Models map[Model]*Behaviour `json:"models"`

@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,8 @@ type street struct {
 	*system
 	t     *testing.T
 	homes int
-	n     uint64 // the last counter used
+	n     uint64       // the last counter used
+	clock atomic.Int64 // what now is, for the store's goroutines
 }
 
 func meterAt(home int) outage.DeviceID { return storetest.Meter(home) }
@@ -52,6 +54,7 @@ func mpanOf(home int) string {
 
 func newStreet(t *testing.T, homes int, o store.Options) *street {
 	s := &street{system: &system{dir: t.TempDir(), now: t0}, t: t, homes: homes}
+	s.set(t0)
 	s.open(o)
 	s.setSwitch(t, outage.SwitchOn)
 	var inventory, list strings.Builder
@@ -82,7 +85,7 @@ func (s *street) open(o store.Options) {
 	if s.st != nil {
 		s.st.Close()
 	}
-	st := storetest.Open(s.t, s.dir, func(to *store.Options) { to.Now, to.Elapsed = func() time.Time { return s.now }, o.Elapsed })
+	st := storetest.Open(s.t, s.dir, func(to *store.Options) { to.Now, to.Elapsed = s.read, o.Elapsed })
 	if st.DB.Remote() {
 		storetest.MakeLeader(s.t, st)
 	}
@@ -159,7 +162,14 @@ func (s *street) learn(restored int) {
 	storetest.Script(s.t, s.st, fmt.Sprintf(`INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', 0, 0, 0, '%s')`, value))
 }
 
-func (s *street) at(d time.Duration) *street { s.now = t0.Add(d); return s }
+func (s *street) at(d time.Duration) *street { s.set(t0.Add(d)); return s }
+
+func (s *street) set(now time.Time) {
+	s.now = now
+	s.clock.Store(now.UnixMicro())
+}
+
+func (s *street) read() time.Time { return time.UnixMicro(s.clock.Load()).UTC() }
 
 func (s *street) says(e *assess.Evidence, level evidence.Level, want string) {
 	s.t.Helper()
@@ -376,7 +386,7 @@ func testEvidenceOfTwoNodes(t *testing.T) {
 	s := newStreet(t, 20, store.Options{})
 	leader := s.st
 	// The data folder is another one, the database the same.
-	other, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: storetest.Database(t, s.dir), Now: func() time.Time { return s.now }})
+	other, err := store.Open(t.Context(), store.Options{Dir: t.TempDir(), Database: storetest.Database(t, s.dir), Now: s.read})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -419,7 +429,7 @@ func TestEvidenceDecidesNothing(t *testing.T) {
 		s.st.Sightings.Enable(on)
 		r := rand.New(rand.NewPCG(1, 2))
 		for range 400 {
-			s.now = s.now.Add(time.Duration(r.IntN(120)) * time.Second)
+			s.set(s.now.Add(time.Duration(r.IntN(120)) * time.Second))
 			home := 1 + r.IntN(10)
 			var p Passage
 			id := outage.RequestID{Originator: hubAt(home), Target: supplier, Counter: s.counter()}

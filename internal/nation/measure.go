@@ -24,18 +24,19 @@ var Moments = []struct {
 
 // Counts is what became of the suppressed alerts of some nights. All but Alerts and Genuine are weighted.
 type Counts struct {
-	Nights         int
-	Alerts         int // false ones, unweighted
-	Genuine        int // unweighted
-	False, Real    float64
-	TruePositive   [3]float64 // strong and genuine, at each moment
-	FalsePositive  [3]float64
-	EverFalse      float64                 // false, and strong at any time
-	Found          [Feeder + 1][3]float64  // as TruePositive, by size
-	Sizes          [Feeder + 1]float64     // genuine ones
-	FalseFar       [3]int                  // false positives that no fault is near to, unweighted
-	Hidden, HidHit [1 + 2]float64          // cut off while rebooting
-	Odds           [3][2][oddsBins]float64 // histogram of odds, false and genuine
+	Nights              int
+	Alerts              int // false ones, unweighted
+	Genuine             int // unweighted
+	False, Real         float64
+	TruePositive        [3]float64 // strong and genuine, at each moment
+	FalsePositive       [3]float64
+	CutSoon             [3]float64              // of the false positives, homes that were cut off soon after
+	EverFalse           float64                 // false, and strong at any time
+	Found               [Feeder + 1][3]float64  // as TruePositive, by size
+	Sizes               [Feeder + 1]float64     // genuine ones
+	FalseFar            [3]int                  // false positives that no fault is near to, unweighted
+	Hidden, HiddenFound [3]float64              // cut off while rebooting
+	Odds                [3][2][oddsBins]float64 // histogram of odds, false and genuine
 }
 
 // oddsBins: of the decimal logarithm of odds, from -8 to 8, 4 to each power.
@@ -53,8 +54,9 @@ func (c *Counts) Add(o *Counts) {
 		c.TruePositive[i] += o.TruePositive[i]
 		c.FalsePositive[i] += o.FalsePositive[i]
 		c.FalseFar[i] += o.FalseFar[i]
+		c.CutSoon[i] += o.CutSoon[i]
 		c.Hidden[i] += o.Hidden[i]
-		c.HidHit[i] += o.HidHit[i]
+		c.HiddenFound[i] += o.HiddenFound[i]
 		for s := range c.Found {
 			c.Found[s][i] += o.Found[s][i]
 		}
@@ -72,6 +74,12 @@ func (c *Counts) Add(o *Counts) {
 // Precision is the share of the strong alerts that are genuine at a moment; 1 if none is strong.
 func (c *Counts) Precision(moment int) float64 {
 	return share(c.TruePositive[moment], c.TruePositive[moment]+c.FalsePositive[moment])
+}
+
+// Without is the share of the strong alerts whose homes lost supply: with the outage that the
+// alert is about, or within 15 minutes after it began.
+func (c *Counts) Without(moment int) float64 {
+	return share(c.TruePositive[moment]+c.CutSoon[moment], c.TruePositive[moment]+c.FalsePositive[moment])
 }
 
 // Recall is the share of the genuine alerts that are strong.
@@ -144,7 +152,7 @@ func (w *World) Measure(s Scenario, n *Night, detail Detail, learned *evidence.L
 		x := all[a.Entry]
 		weight := 1.0
 		if a.Genuine || a.NearFault {
-			weight = 1 / s.Weight()
+			weight = 1 / max(1, s.MoreFaults)
 		}
 		kind := 0
 		if a.Genuine {
@@ -170,10 +178,13 @@ func (w *World) Measure(s Scenario, n *Night, detail Detail, learned *evidence.L
 				c.TruePositive[i] += weight
 				c.Found[a.Size][i] += weight
 				if a.Hidden {
-					c.HidHit[i] += weight
+					c.HiddenFound[i] += weight
 				}
 			default:
 				c.FalsePositive[i] += weight
+				if a.CutSoon {
+					c.CutSoon[i] += weight
+				}
 				if !a.NearFault {
 					c.FalseFar[i]++
 				}

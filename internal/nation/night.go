@@ -22,6 +22,8 @@ type Scenario struct {
 	// Violations is the share of reboots that are followed by a restoration alert.
 	Violations  float64
 	NoPostcodes bool
+	// MoreFaults is by how much faults in fair weather are more frequent than they are; 0 is 1.
+	MoreFaults float64
 }
 
 // Scenarios are the six that docs/outage-safety.md is about.
@@ -53,6 +55,9 @@ type Alert struct {
 	// NearFault says of a false alert that its sector had a fault at about that time.
 	NearFault bool
 	Hidden    bool // the supply failed only while the hub was rebooting
+	// CutSoon says of a false alert that the home lost supply within 15 minutes after it began:
+	// the hub was back by then, and its own alert about that was lost, or came as well.
+	CutSoon bool
 }
 
 // Size is how much a fault takes out.
@@ -83,14 +88,6 @@ const (
 	perYear = 1 / (365.25 * 24) // hours
 )
 
-// Weight is by how much faults are more frequent than they are: what comes of them counts 1/Weight.
-func (s Scenario) Weight() float64 {
-	if s.Storm {
-		return 1
-	}
-	return moreFaults
-}
-
 // Night makes up one night of a world.
 func (w *World) Night(s Scenario, seed uint64, begin time.Time) *Night {
 	g := &generator{World: w, Scenario: s, r: rand.New(rand.NewPCG(seed, 0xB0B)), begin: begin, state: map[int]*state{}}
@@ -106,9 +103,8 @@ func (w *World) Night(s Scenario, seed uint64, begin time.Time) *Night {
 	for _, i := range touched {
 		g.home(n, i, g.state[i])
 	}
-	// Entries are numbered in the order of receipt.
-	slices.SortStableFunc(n.Sightings, func(a, b evidence.Sighting) int {
-		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Home.Hub, b.Home.Hub))
+	slices.SortFunc(n.Sightings, func(a, b evidence.Sighting) int {
+		return cmp.Or(a.Received.Compare(b.Received), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Home.Hub, b.Home.Hub), a.Start.Compare(b.Start), cmp.Compare(a.Form, b.Form), cmp.Compare(a.Entry, b.Entry))
 	})
 	g.near(n)
 	return n
@@ -173,7 +169,7 @@ func (g *generator) poisson(mean float64) (n int) {
 
 func (g *generator) faults() {
 	r := g.r
-	cut := float64(len(g.Homes)) * cutsPerYear * nightHours * perYear * moreFaults
+	cut := float64(len(g.Homes)) * cutsPerYear * nightHours * perYear * max(1, g.MoreFaults)
 	if g.Storm {
 		cut = float64(len(g.Homes)) * stormCuts.draw(r)
 	}
@@ -434,6 +430,9 @@ func (g *generator) home(n *Night, i int, st *state) {
 					if k == 0 {
 						suppressed = g.entry
 						a := Alert{Entry: g.entry, Home: i, Genuine: o.cut != nil}
+						for _, c := range st.cuts {
+							a.CutSoon = a.CutSoon || o.cut == nil && c.from > o.from && c.from < o.from+15*minutes
+						}
 						if o.cut != nil {
 							a.Size, a.Hidden = o.cut.size, !byCut
 						}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -72,6 +73,9 @@ func (reg *Register) Recover(ctx context.Context, d Lost) error {
 		}
 		if now.No != last.No {
 			return sqldb.Unchanged(ErrStale)
+		}
+		if err := assess.Forget(ctx, tx, last.LastSeq); err != nil {
+			return err
 		}
 		for _, r := range d.Reports {
 			r.lastEvent, r.lastCorrection, r.lastEvidence = last.lastEvent, last.lastCorrection, last.lastEvidence // later ones are in the next report

@@ -12,7 +12,8 @@
 //
 // About once a second each node writes what came meanwhile, as a few rows of the table sighting.
 // A row has many sightings in a compact form (see encode.go). The leader reads the rows of all
-// nodes in the order of their numbers. Housekeeping deletes those that are older than Keep.
+// nodes in the order of their numbers. Housekeeping deletes those that are older than Keep; but not
+// before Keep has passed since their activations began, which may have been ordered weeks ahead.
 //
 // While the database does not answer, sightings wait: 8 MB of them, about 200,000. What comes
 // after that is dropped and counted. If the process is killed, those of the last second are lost.

@@ -19,7 +19,7 @@ const (
 	rowSize = 16 << 10
 	// maxWaiting bounds what waits, in rows.
 	maxWaiting = (8 << 20) / rowSize
-	// Keep is how long sightings are kept: an assessment looks back for 24 hours, and the
+	// Keep is how long sightings are kept, those of activations after they begin: an assessment looks back for 24 hours, and the
 	// activation that it is about may be some time older.
 	Keep = 26 * time.Hour
 	// WatchFor is how long after a suppressed alert it matters that its home is heard again.
@@ -161,17 +161,24 @@ func write(ctx context.Context, tx sqldb.Tx, rows [][]byte) error {
 	return nil
 }
 
-// latest returns when the latest sighting of a row was received. Sightings of a node come in that
-// order, nearly.
+// latest returns until when the latest sighting of a row is news: when it was received, or when the
+// activation that it is about begins, which may be weeks later.
 func latest(row []byte) (at time.Time) {
 	list, _ := decode(row)
 	for i := range list {
-		if list[i].Received.After(at) {
-			at = list[i].Received
+		s := &list[i]
+		if s.Received.After(at) {
+			at = s.Received
+		}
+		if s.Kind == evidence.Ordered && s.Start.After(at) && s.Start.Before(s.Received.Add(maxAhead)) {
+			at = s.Start
 		}
 	}
 	return at
 }
+
+// maxAhead bounds how long a row is kept for an activation: DUIS allows 30 days.
+const maxAhead = 32 * 24 * time.Hour
 
 func minuteOf(t time.Time) int64 { return t.Unix() / 60 }
 
@@ -232,8 +239,8 @@ func (s *Sightings) Last(ctx context.Context) (id int64, err error) {
 	return id, sqldb.Unavailable(err)
 }
 
-// Delete deletes up to limit rows whose sightings were all received before an instant, and returns
-// how many. It leaves the last row: SQLite would give its number to another.
+// Delete deletes up to limit rows whose sightings were all received before an instant, and whose
+// activations began before it. It returns how many. It leaves the last row: SQLite would give its number to another.
 func Delete(ctx context.Context, tx sqldb.Tx, before time.Time, limit int) (int, error) {
 	n, err := tx.Exec(ctx, `DELETE FROM sighting WHERE id IN (SELECT id FROM sighting WHERE minute < ?1
 		AND id < (SELECT max(id) FROM sighting) ORDER BY minute LIMIT ?2)`, minuteOf(before), limit)

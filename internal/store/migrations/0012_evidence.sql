@@ -1,5 +1,6 @@
 -- What was seen pass: see internal/sighting/doc.go. A row has the sightings of about a second of
--- one node. minute is when the latest of them was received, in minutes since 1970.
+-- one node. minute is when the latest of them was received, or when its activation begins, in minutes
+-- since 1970.
 CREATE TABLE sighting (
     id     INTEGER PRIMARY KEY,
     minute INTEGER NOT NULL,
@@ -47,8 +48,8 @@ ALTER TABLE inventory ADD COLUMN area INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inventory ADD COLUMN sector INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE inventory ADD COLUMN postcode TEXT NOT NULL DEFAULT '';
 ALTER TABLE inventory ADD COLUMN feeder TEXT NOT NULL DEFAULT '';
--- An index of the inventory by hub, and of its meters by area and sector, as a table that an
--- import can fill in its own order.
+-- An index of the inventory's meters by area and by sector, as a table that an import can fill in its
+-- own order.
 CREATE TABLE inventory_place (
     place     INTEGER NOT NULL,
     import_no INTEGER NOT NULL,

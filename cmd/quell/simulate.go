@@ -1,0 +1,127 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"quell/internal/nation"
+)
+
+var simulateCommand = command{
+	name: "simulate", usage: "[--homes N] [--scenario NAME] [--nights N] [--worlds N] [--seed N] [--report DIR] [--out DIR]",
+	short: "Measure evidence in nights that are made up, with power cuts of which the truth is known",
+	run:   simulate,
+}
+
+func simulate(ctx context.Context, e *env, args []string) error {
+	fs := e.flags("It makes up homes, the network that supplies them, firmware campaigns and power cuts, and has the evidence of quell judge each suppressed alert.\n" +
+		"The table says, for each scenario, how many of the alerts that evidence calls strong are genuine (precision), and how many of the genuine ones it finds (recall).\n" +
+		"The same seed gives the same nights. All assumptions are in internal/nation/assumptions.go; docs/outage-safety.md discusses them.\n" +
+		"With --out it only writes one night of the scenario: what quell sees (sightings.jsonl) and the truth (truth.jsonl).")
+	y := nation.Study{Before: 3}
+	fs.IntVar(&y.Homes, "homes", 200_000, "how many `homes` there are, from a town (5000) to a nation (29000000)")
+	fs.IntVar(&y.Nights, "nights", 10, "how many `nights` are measured in each world")
+	fs.IntVar(&y.Worlds, "worlds", 6, "how many `worlds` there are, each with other meters and another network")
+	fs.Uint64Var(&y.Seed, "seed", 1, "the `number` that all is made up from")
+	name := fs.String("scenario", "", "the `name` of the only scenario to measure, such as \"quiet campaign\"")
+	report := fs.String("report", "", "write the tables into outage-safety.md in this `folder`, and the charts beside it")
+	out := fs.String("out", "", "write one night as JSON lines into this `folder`")
+	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
+		return orUsage(err, "takes no arguments")
+	}
+	var scenarios []nation.Scenario
+	for _, s := range nation.Scenarios {
+		if *name == "" || *name == s.Name {
+			scenarios = append(scenarios, s)
+		}
+	}
+	switch {
+	case len(scenarios) == 0:
+		return errUsage{fmt.Sprintf("there is no scenario %q", *name)}
+	case y.Homes < 100 || y.Nights < 1 || y.Worlds < 1:
+		return errUsage{"it needs 100 homes, one night and one world at least"}
+	case *report != "" && *name != "":
+		return errUsage{"a report has all scenarios"}
+	case *out != "":
+		return writeNight(e, scenarios[0], y, *out)
+	}
+	p := newProgress(e, "simulating", int64(len(scenarios)*y.Worlds*y.Nights), func(n int64) string { return fmt.Sprintf("%d nights", n) })
+	const line = "%-20s %-14s %-13s %10s %8s %15s\n"
+	fmt.Fprintf(e.stdout, line, "scenario", "inventory has", "when", "precision", "recall", "false, of 1,000")
+	var results []*nation.Result
+	for _, s := range scenarios {
+		of := y.Run(ctx, s, func() { p.add(1) })
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		for _, r := range of {
+			for m, moment := range nation.Moments {
+				fmt.Fprintf(e.stdout, line, s.Name, r.Detail, moment.Name, fmt.Sprintf("%.4f", r.Counts.Precision(m)), fmt.Sprintf("%.3f", r.Counts.Recall(m)), fmt.Sprintf("%.5f", r.Counts.FalseReleases()))
+			}
+		}
+		results = append(results, of...)
+	}
+	p.end()
+	if *report == "" {
+		return nil
+	}
+	return writeSafety(*report, y, results)
+}
+
+// writeSafety replaces the parts of outage-safety.md that are measured, and the charts.
+func writeSafety(dir string, y nation.Study, results []*nation.Result) error {
+	path := filepath.Join(dir, "outage-safety.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	doc := string(text)
+	for name, part := range y.Parts(results) {
+		before, rest, ok1 := strings.Cut(doc, "<!-- safety:"+name+" -->\n")
+		_, after, ok2 := strings.Cut(rest, "<!-- /safety:"+name+" -->")
+		if !ok1 || !ok2 {
+			return fmt.Errorf("%s has no part %s", path, name)
+		}
+		doc = before + "<!-- safety:" + name + " -->\n" + strings.TrimRight(part, "\n") + "\n<!-- /safety:" + name + " -->" + after
+	}
+	for file, content := range map[string]string{"outage-safety.md": doc, "outage-safety-precision.svg": nation.PrecisionChart(results), "outage-safety-odds.svg": nation.OddsChart(results[1])} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeNight(e *env, s nation.Scenario, y nation.Study, dir string) error {
+	n := nation.NewWorld(y.Seed, y.Homes).Night(s, y.Seed, time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for name, write := range map[string]func(*bufio.Writer) error{
+		"sightings.jsonl": func(w *bufio.Writer) error { return n.WriteSightings(w) },
+		"truth.jsonl":     func(w *bufio.Writer) error { return n.WriteTruth(w) },
+	} {
+		f, err := os.Create(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		w := bufio.NewWriter(f)
+		err = write(w)
+		if err == nil {
+			err = w.Flush()
+		}
+		if closed := f.Close(); err == nil {
+			err = closed
+		}
+		if err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off; %d alerts suppressed. Written to %s\n", s.Name, y.Homes, n.Activated, n.Cut, len(n.Alerts), dir)
+	return nil
+}

@@ -1,0 +1,281 @@
+package assess_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/assess"
+	"quell/internal/cluster"
+	"quell/internal/evidence"
+	"quell/internal/outage"
+	"quell/internal/sighting"
+	"quell/internal/sqldb"
+	"quell/internal/store"
+	"quell/internal/store/storetest"
+)
+
+// night logs entries of n hubs that rebooted a minute apart, and as many AD1s that passed.
+func night(t testing.TB, s *store.Store, n int) (end time.Time) {
+	t.Helper()
+	s.Sightings.Enable(true)
+	for i := range n {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(i+1, 1, storetest.T0))
+	}
+	for i := range n {
+		storetest.Decide(t, s, storetest.AD1(i+1, fmt.Sprint("alert", i), storetest.T0.Add(time.Duration(i)*time.Millisecond)))
+	}
+	for i := range n {
+		at := storetest.T0.Add(time.Duration(i) * time.Millisecond)
+		s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: at, Home: evidence.Home{Hub: storetest.Hub(1_000_000 + i)}, Start: at.Add(-3 * time.Minute)}})
+	}
+	s.Sightings.Flush()
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return storetest.T0.Add(time.Hour)
+}
+
+func count(t testing.TB, s *store.Store, table string) (n int) {
+	t.Helper()
+	if err := s.DB.QueryRow(t.Context(), `SELECT count(*) FROM `+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// Sightings are deleted when they are old, assessments with their entries. The last rows stay, so
+// that no number is given out twice.
+func TestHousekeeping(t *testing.T) { storetest.EachEngine(t, testHousekeeping) }
+
+func testHousekeeping(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	end := night(t, s, 40)
+	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: end, Home: evidence.Home{Hub: 1}}})
+	s.Sightings.Flush()
+	// A row that is kept for its activation, which begins a week later.
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Ordered, Received: storetest.T0, Meter: 1, Form: outage.SignedPreCommand, Start: end.Add(7 * 24 * time.Hour)}})
+	s.Sightings.Flush()
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: end, Home: evidence.Home{Hub: 2}}})
+	s.Sightings.Flush()
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Evidence.Assess(t.Context(), end); err != nil {
+		t.Fatal(err)
+	}
+	if n := count(t, s, "evidence"); n != 40 {
+		t.Fatalf("%d assessments of 40 entries", n)
+	}
+	storetest.Script(t, s, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
+		VALUES (1, 1, 'none', 'weak', '', '{}', ''), (40, 1, 'none', 'weak', '', '{}', ''), (2, 1, 'none', 'weak', '', '{}', '');
+		DELETE FROM suppression WHERE seq <= 10`)
+	rows := count(t, s, "sighting")
+	gone, err := s.Evidence.Housekeep(t.Context(), storetest.T0, time.Time{})
+	if err != nil || gone != 0 || count(t, s, "sighting") != rows || count(t, s, "evidence") != 40 || count(t, s, "evidence_change") != 3 {
+		t.Errorf("nothing is old: %d rows are gone, %v", gone, err)
+	}
+	gone, err = s.Evidence.Housekeep(t.Context(), end.Add(2*time.Minute), end)
+	if err != nil || gone != rows-2 || count(t, s, "sighting") != 2 || count(t, s, "evidence") != 30 || count(t, s, "evidence_change") != 2 {
+		t.Errorf("%d of %d rows of sightings are gone, %d are left; %d assessments, %d changes, %v", gone, rows, count(t, s, "sighting"), count(t, s, "evidence"), count(t, s, "evidence_change"), err)
+	}
+}
+
+// An assessment that is written again, as after a restart, does not undo a later one, and a change
+// is recorded once.
+func TestWrittenTwice(t *testing.T) { storetest.EachEngine(t, testWrittenTwice) }
+
+func testWrittenTwice(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	storetest.LogN(t, s, 3)
+	at := func(minute int, level evidence.Level, restored bool) evidence.Assessment {
+		return evidence.Assessment{Entry: 2, At: storetest.T0.Add(time.Duration(minute) * time.Minute), Level: level, Odds: 3, Facts: evidence.Facts{Restored: restored}}
+	}
+	night := []evidence.Assessment{at(0, evidence.None, false), at(5, evidence.Weak, false), at(6, evidence.Strong, true), at(7, evidence.Weak, true)}
+	var changes []string
+	s.Evidence.Changed = func(c assess.Change) { changes = append(changes, fmt.Sprint(c.Was, " ", c.Level, " ", c.Restored)) }
+	for range 2 {
+		for from := range night {
+			if err := s.Evidence.Write(t.Context(), night[from:]); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	found, err := s.Evidence.Of(t.Context(), []int64{1, 2})
+	if err != nil || len(found) != 1 || found[2].Level != evidence.Weak || !found[2].At.Equal(night[3].At) {
+		t.Fatalf("%+v %v", found, err)
+	}
+	var history []string
+	for _, h := range found[2].History {
+		history = append(history, fmt.Sprint(h.Was, " ", h.Level))
+	}
+	if want := "none weak, weak strong, strong weak"; strings.Join(history, ", ") != want {
+		t.Errorf("history %q, want %q", history, want)
+	}
+	restored := 0
+	for _, c := range changes {
+		if strings.HasSuffix(c, "true") {
+			restored++
+		}
+	}
+	if restored != 1 {
+		t.Errorf("the restoration alert is counted %d times: %q", restored, changes)
+	}
+	list, err := assess.Changes(t.Context(), s.DB, 0, 100, 100)
+	if err != nil || len(list) != 3 || list[0].Entry != 2 || list[0].Distributor == "" || list[0].Odds != 3 {
+		t.Errorf("%+v %v", list, err)
+	}
+	for seq, want := range map[int64]int64{1: 0, 2: list[2].ID, 3: list[2].ID} {
+		if id, err := assess.LastChange(t.Context(), s.DB, seq); err != nil || id != want {
+			t.Errorf("the last change up to entry %d is %d, want %d (%v)", seq, id, want, err)
+		}
+	}
+}
+
+// After a store was put back entries get other numbers: what was known of the old ones is deleted, and
+// they are assessed anew, also by an engine that runs.
+func TestForget(t *testing.T) { storetest.EachEngine(t, testForget) }
+
+func testForget(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	night(t, s, 10)
+	// They are of now, as Run reads the clock.
+	shift := time.Since(storetest.T0).Microseconds()
+	storetest.Script(t, s, fmt.Sprintf(`UPDATE suppression SET received_at = received_at + %[1]d, window_start = window_start + %[1]d, window_end = window_end + %[1]d WHERE seq > 2;
+		INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', 0, 1, 1, '{}')`, shift)) // nobody has assessed for long
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	learned := func() (entry int) {
+		s.DB.QueryRow(t.Context(), `SELECT entry FROM learned`).Scan(&entry)
+		return entry
+	}
+	storetest.Eventually(t, "all is assessed and learned", func() bool { return count(t, s, "evidence") == 8 && learned() == 10 })
+	if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return errors.Join(tx.Later(ctx, `UPDATE suppression SET seq = seq + 100 WHERE seq > 4`), assess.Forget(ctx, tx, 4))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Eventually(t, "the entries are assessed under their new numbers", func() bool {
+		found, err := s.Evidence.Of(t.Context(), []int64{4, 5, 105, 110})
+		return err == nil && len(found) == 3 && found[5] == nil
+	})
+	cancel()
+	<-ended
+}
+
+// A node that is not the leader writes nothing.
+func TestNotLeader(t *testing.T) { storetest.OnlyPostgres(t, testNotLeader) }
+
+func testNotLeader(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	night(t, s, 3)
+	if err := s.Evidence.Assess(t.Context(), storetest.T0.Add(time.Hour)); !errors.Is(err, cluster.ErrNotLeader) {
+		t.Error(err)
+	}
+	if count(t, s, "evidence")+count(t, s, "learned") != 0 {
+		t.Error("it has written")
+	}
+	storetest.MakeLeader(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `UPDATE suppression SET received_at = ?`, sqldb.Micros(time.Now()))
+	})
+	storetest.Eventually(t, "the leader assesses", func() bool {
+		return count(t, s, "evidence") == 3 && s.Evidence.Conditions() == nil && s.Evidence.Lag(time.Now()) < time.Minute
+	})
+	cancel()
+	<-ended
+}
+
+// Of a hub without an MPAN in its alert, or whose inventory row is of another hub, only what is
+// certain counts.
+func TestHomes(t *testing.T) {
+	if assess.Distributor("12") == assess.Distributor("13") || assess.Distributor("") != 0 {
+		t.Error("distributors")
+	}
+	d := &outage.Device{Manufacturer: "Landis+Gyr", Model: "E470"}
+	if m := assess.ModelOf(d); m != "Landis+Gyr E470" {
+		t.Error(m)
+	}
+}
+
+// BenchmarkAssess assesses 2,000 entries of a night, with 2,000 alerts that passed, until all are
+// final.
+func BenchmarkAssess(b *testing.B) {
+	const n = 2000
+	s := storetest.MakeLeader(b, storetest.Open(b, b.TempDir()))
+	end := night(b, s, n).Add(25 * time.Hour)
+	for b.Loop() {
+		storetest.Script(b, s, `DELETE FROM evidence; DELETE FROM learned`)
+		if err := s.Evidence.Assess(b.Context(), storetest.T0.Add(30*time.Second)); err != nil {
+			b.Fatal(err)
+		}
+		if err := s.Evidence.Assess(b.Context(), end); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N)/n, "µs/entry")
+}
+
+// A cancellation, and a request that takes the place of others, say of what is pending then that it
+// did not run: not of what has begun, of other meters, or of a Service Request, which reaches no
+// meter.
+func TestOrders(t *testing.T) {
+	const meter, another = outage.DeviceID(7), outage.DeviceID(8)
+	id := func(m outage.DeviceID, n uint64) outage.RequestID {
+		return outage.RequestID{Originator: 1, Target: m, Counter: n}
+	}
+	at := func(minute int) time.Time { return storetest.T0.Add(time.Duration(minute) * time.Minute) }
+	ordered := func(m outage.DeviceID, n uint64, received, start int, form outage.Form) evidence.Sighting {
+		return evidence.Sighting{Kind: evidence.Ordered, Received: at(received), Meter: m, Request: id(m, n), Form: form, Start: at(start)}
+	}
+	var o assess.Orders
+	notRun := func(s evidence.Sighting) (list []uint64) {
+		for _, x := range o.Resolve(s) {
+			if x.Kind == evidence.NotRun {
+				if x.Meter != s.Meter || !x.Received.Equal(s.Received) || x.Why == "" {
+					t.Errorf("%+v", x)
+				}
+				list = append(list, x.Request.Counter)
+			}
+		}
+		return list
+	}
+	cancel := func(m outage.DeviceID, received int) evidence.Sighting {
+		return evidence.Sighting{Kind: evidence.NotRun, Received: at(received), Meter: m, Why: "it was cancelled"}
+	}
+	for i, step := range []struct {
+		s    evidence.Sighting
+		want []uint64
+	}{
+		{ordered(meter, 1, 0, 60, outage.SignedPreCommand), nil},
+		{ordered(another, 2, 0, 60, outage.SignedPreCommand), nil},
+		{ordered(meter, 3, 1, 60, outage.ServiceRequest), nil},
+		{ordered(meter, 4, 2, 90, outage.SignedPreCommand), []uint64{1}},
+		{ordered(meter, 4, 3, 90, outage.SignedPreCommand), nil}, // the same again
+		{cancel(meter, 4), []uint64{4}},
+		{cancel(meter, 5), nil},
+		{cancel(another, 60), nil}, // it has begun
+		{ordered(meter, 5, 6, 6, outage.SignedPreCommand), nil},
+		{cancel(meter, 7), nil},
+		{ordered(meter, 6, 8, 60, outage.SignedPreCommand), nil},
+		{ordered(meter, 7, 9, 9, outage.SignedPreCommand), []uint64{6}}, // on demand takes its place too
+	} {
+		if have := notRun(step.s); fmt.Sprint(have) != fmt.Sprint(step.want) {
+			t.Errorf("step %d: %v did not run, want %v", i, have, step.want)
+		}
+	}
+}

@@ -1,0 +1,23 @@
+package assess
+
+import (
+	"context"
+
+	"quell/internal/evidence"
+	"quell/internal/outage"
+)
+
+// Write writes assessments, as Run does.
+func (a *Assessor) Write(ctx context.Context, list []evidence.Assessment) error {
+	return a.write(ctx, &work{unwritten: list})
+}
+
+// Orders follow requests as Run does.
+type Orders struct{ orders orders }
+
+func (o *Orders) Resolve(s evidence.Sighting) []evidence.Sighting {
+	if o.orders == nil {
+		o.orders = map[outage.DeviceID][]order{}
+	}
+	return o.orders.resolve(s)
+}

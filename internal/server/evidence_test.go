@@ -1,0 +1,115 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/config"
+	"quell/internal/duis"
+	"quell/internal/evidence"
+	"quell/internal/outage"
+	"quell/internal/store/storetest"
+)
+
+// A running quell assesses what it suppresses, within seconds, and says so in metrics and at the
+// API. If that is turned off, it stops. If it fails, alerts are suppressed as before, and
+// "degraded" says that it fails.
+func TestEvidenceRuns(t *testing.T) { storetest.EachEngine(t, testEvidenceRuns) }
+
+func testEvidenceRuns(t *testing.T) {
+	const homes = 20
+	dir := t.TempDir()
+	list, inventory := "", "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode\n"
+	for n := 1; n <= homes; n++ {
+		list += storetest.Meter(n).String() + "\n"
+		inventory += fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,,SW1A 1AA\n", storetest.Meter(n), storetest.Hub(n))
+	}
+	for name, text := range map[string]string{"list.txt": list, "inventory.csv": inventory} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, cfg := running(t, nil, func(c *config.Config) {
+		c.DeviceList, c.Inventory = filepath.Join(dir, "list.txt"), []string{filepath.Join(dir, "inventory.csv")}
+		if address := storetest.Database(t, dir); address != "" {
+			c.Store = address
+		}
+	})
+	supplier := outage.DeviceID(0x90B3D51F30010000)
+	counter := uint64(0)
+	lose := func(home int) (decision string) {
+		t.Helper()
+		counter++
+		id := outage.RequestID{Originator: storetest.Hub(home), Target: supplier, Counter: counter}
+		res, err := http.Post(s.Northbound(), "application/xml", bytes.NewReader(duis.AppendPowerOutage(nil, id, time.Now(),
+			duis.PowerOutage{CHF: storetest.Hub(home), Start: time.Now(), MPxN: "1"})))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		return res.Header.Get("Quell-Decision")
+	}
+	activate := outage.RequestID{Originator: supplier, Target: storetest.Meter(1), Counter: 1}
+	res, err := http.Post(s.Southbound(), "application/xml", bytes.NewReader(duis.AppendActivateFirmware(nil, activate, outage.Order{Kind: outage.OnDemand}, [32]byte{1})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if d := lose(1); d != "suppressed" {
+		t.Fatal(d)
+	}
+	wait(t, "the entry is assessed", func() bool {
+		found, err := s.store.Evidence.Of(t.Context(), []int64{1})
+		return err == nil && found[1] != nil && found[1].Stage == "at-once"
+	})
+	wait(t, "this node waits for the home", func() bool { return s.store.Sightings.Watched() == 2 })
+	page := func(path string) string {
+		t.Helper()
+		res, err := http.Get(s.Console() + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		b, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	for path, want := range map[string]string{"/metrics": "\nquell_evidence_entries{level=\"none\"} 1\n", "/api/v1/suppressions": `"stage": "at-once"`,
+		"/api/v1/explain?id=" + storetest.Hub(1).String(): "Entry 1: there is no evidence that the alert was genuine"} {
+		if text := page(path); !strings.Contains(text, want) {
+			t.Errorf("%s does not say %s:\n%s", path, want, text)
+		}
+	}
+
+	storetest.Script(t, s.store, `ALTER TABLE evidence RENAME TO gone`)
+	if d := lose(1); d != "suppressed" {
+		t.Error(d)
+	}
+	degraded := func() bool {
+		return strings.Contains(page("/readyz"), "the evidence on suppressed alerts is not assessed")
+	}
+	wait(t, "degraded says so", degraded)
+	if d := lose(1); d != "suppressed" {
+		t.Error(d)
+	}
+	storetest.Script(t, s.store, `ALTER TABLE gone RENAME TO evidence`)
+	wait(t, "all entries are assessed", func() bool {
+		return s.store.Evidence.Levels()[evidence.None] == 3 && !degraded()
+	})
+
+	cfg.Evidence.Enabled = false
+	s.Reload(cfg)
+	wait(t, "it is off", func() bool { return len(s.store.Evidence.Levels()) == 0 })
+	if d := lose(1); d != "suppressed" {
+		t.Error(d)
+	}
+}
