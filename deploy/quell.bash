@@ -3,10 +3,10 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain release advise report inventory devices audit token store simulate config version help"
+		words="serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain release advise report inventory devices audit token store simulate config version" ;;
+		help) words="serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
@@ -21,12 +21,13 @@ _quell() {
 		audit) words="list verify flow --after --config --console --from --head --json --limit --minutes --to --token-file" ;;
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
+		replay) words="--csv --evidence --from --inventory --list --svg --switch --to --window" ;;
 		simulate) words="--homes --nights --out --report --scenario --seed --worlds" ;;
 		config) words="check default --config" ;;
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --expires | --format | --from | --head | --homes | --limit | --model | --name | --next | --nights | --out | --remote | --report | --role | --scenario | --seed | --supplier | --to | --token-file | --why | --worlds) return ;; # a value: files are offered
+		--after | --at | --config | --console | --csv | --expires | --format | --from | --head | --homes | --inventory | --limit | --list | --model | --name | --next | --nights | --out | --remote | --report | --role | --scenario | --seed | --supplier | --svg | --switch | --to | --token-file | --why | --window | --worlds) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

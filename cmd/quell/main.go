@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, simulateCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, replayCommand, simulateCommand, configCommand, versionCommand,
 	}
 }
 

@@ -361,6 +361,29 @@ type Config struct {
 		Enabled bool `yaml:"enabled" reload:"live"`
 	} `yaml:"audit_trail"`
 
+	// The recording: 11.3s with their answers, AD1s, restoration alerts and outcomes
+	// of activations, with their times, for "quell replay". Compressed files in the
+	// folder recordings of data_dir.
+	Record struct {
+		// Whether traffic is recorded.
+		// Default: false.
+		Enabled bool `yaml:"enabled" reload:"live"`
+
+		// What becomes of the MPxN of an AD1: hash (it is replaced by another that has
+		// the same form and distributor; the key is in data_dir) or plain (it stays).
+		// Default: hash.
+		MPxN string `yaml:"mpxn" reload:"live"`
+
+		// How large all files together may become. Then the oldest are deleted. At
+		// least 1MiB.
+		// Default: 10GiB.
+		MaxBytes Size `yaml:"max_bytes" reload:"live"`
+
+		// How long a file is kept. More than 0.
+		// Default: 35d.
+		Keep Duration `yaml:"keep" reload:"live"`
+	} `yaml:"record"`
+
 	// Where each record of the audit log is sent as a syslog message (RFC 5424):
 	// udp://host:514, tcp://host:601 or tls://host:6514. Empty: nowhere. With tls the
 	// receiver needs a certificate for host, from an authority that this machine
@@ -568,6 +591,9 @@ func Default() Config {
 	c.MaxActivationsPerHour = 200_000
 	c.Console.Listen = "127.0.0.1:8080"
 	c.AuditTrail.Enabled = true
+	c.Record.MPxN = "hash"
+	c.Record.MaxBytes = 10 << 30
+	c.Record.Keep = Duration(35 * day)
 	c.Report.SystemID = "quell"
 	c.Report.Every = Duration(time.Hour)
 	c.Report.MaxBytes = 10 << 20

@@ -55,6 +55,10 @@ func TestParse(t *testing.T) {
 	everything.Northbound.Insecure = true
 	everything.Console.TLS.Cert, everything.Console.TLS.Key = "c.crt", "c.key"
 	everything.AuditTrail.Enabled = false
+	everything.Record.Enabled = true
+	everything.Record.MPxN = "plain"
+	everything.Record.MaxBytes = 5_000_000
+	everything.Record.Keep = Duration(48 * time.Hour)
 	everything.Report.SystemID = "DSP-1"
 	everything.Report.Every = Duration(15 * time.Minute)
 	everything.Report.MaxBytes = 500_000
@@ -108,6 +112,7 @@ southbound:
 northbound: {listen: ":2", next_hop: https://users.example, signatures: verify, insecure: true}
 console: {listen: "[::]:3", insecure: true, tls: {cert: c.crt, key: c.key}}
 audit_trail: {enabled: false}
+record: {enabled: true, mpxn: plain, max_bytes: 5000000, keep: 2d}
 report:
   system_id: DSP-1
   every: 15m
@@ -133,7 +138,7 @@ housekeeping: {keep_windows: 1d12h, keep_notes: 2d2h, keep_log: 10d}
 			"QUELL_SOUTHBOUND_TLS_ALLOW=CN=supplier-1, DNS:gw.supplier.example", "QUELL_SOUTHBOUND_TLS_TLS12=true",
 			"QUELL_SOUTHBOUND_NEXT_HOP_TLS_CA=dsp.crt", "QUELL_SOUTHBOUND_NEXT_HOP_TLS_CERT=b.crt", "QUELL_SOUTHBOUND_NEXT_HOP_TLS_KEY=b.key",
 			"QUELL_SOUTHBOUND_NEXT_HOP_TLS_TLS12=true", "QUELL_NORTHBOUND_INSECURE=true", "QUELL_CONSOLE_TLS_CERT=c.crt", "QUELL_CONSOLE_TLS_KEY=c.key",
-			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false",
+			"QUELL_CONSOLE_LISTEN=[::]:3", "QUELL_CONSOLE_INSECURE=true", "QUELL_AUDIT_TRAIL_ENABLED=false", "QUELL_RECORD_ENABLED=true", "QUELL_RECORD_MPXN=plain", "QUELL_RECORD_MAX_BYTES=5000000", "QUELL_RECORD_KEEP=2d",
 			"QUELL_REPORT_SYSTEM_ID=DSP-1", "QUELL_REPORT_EVERY=15m", "QUELL_REPORT_MAX_BYTES=500kB", "QUELL_REPORT_EMPTY=false", "QUELL_REPORT_PER_DISTRIBUTOR=true",
 			"QUELL_REPORT_RCLONE_CONFIG=/etc/rclone.conf", `QUELL_REPORT_REMOTES=[{name: esi, target: "esi:/inbound"}, {name: dno-14, target: "dno:a, b", filter: "14"}]`,
 			"QUELL_REPORT_ALARM_AFTER=2h", "QUELL_REPORT_KEEP=24h",
@@ -314,7 +319,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 25 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 28 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }

@@ -109,6 +109,13 @@ func (c *Config) faults() (faults []fault) {
 	c.sameListeners(check)
 	c.ownListeners(check)
 	c.reportFaults(check)
+	if r := c.Record.MPxN; r != "hash" && r != "plain" {
+		check("record.mpxn", fmt.Errorf("%q is not hash or plain", r))
+	}
+	if n := c.Record.MaxBytes; n < minRecording {
+		check("record.max_bytes", fmt.Errorf("must be at least %s, not %s", minRecording, n))
+	}
+	check("record.keep", checkPositive(c.Record.Keep))
 	check("housekeeping.keep_windows", checkPositive(c.Housekeeping.KeepWindows))
 	check("housekeeping.keep_notes", checkPositive(c.Housekeeping.KeepNotes))
 	check("housekeeping.keep_log", checkPositive(c.Housekeeping.KeepLog))
@@ -118,6 +125,9 @@ func (c *Config) faults() (faults []fault) {
 // minReport is the smallest report.max_bytes: a file needs room for some records
 // before its entries.
 const minReport = Size(64 << 10)
+
+// minRecording is the smallest record.max_bytes: a recording has four files at least.
+const minRecording = Size(1 << 20)
 
 var (
 	systemID   = regexp.MustCompile(`^[A-Za-z0-9-]{1,40}$`)

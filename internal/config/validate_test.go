@@ -93,6 +93,8 @@ func TestExactBounds(t *testing.T) {
 		{"report.max_bytes", func(c *Config, v int64) { c.Report.MaxBytes = Size(v) }, []int64{int64(minReport)}, []int64{int64(minReport) - 1, 0}},
 		{"report.alarm_after", func(c *Config, v int64) { c.Report.AlarmAfter = Duration(v) }, []int64{1}, []int64{0}},
 		{"report.keep", func(c *Config, v int64) { c.Report.Keep = Duration(v) }, []int64{1}, []int64{0}},
+		{"record.max_bytes", func(c *Config, v int64) { c.Record.MaxBytes = Size(v) }, []int64{int64(minRecording)}, []int64{int64(minRecording) - 1, 0}},
+		{"record.keep", func(c *Config, v int64) { c.Record.Keep = Duration(v) }, []int64{1}, []int64{0}},
 		{"housekeeping.keep_windows", func(c *Config, v int64) { c.Housekeeping.KeepWindows = Duration(v) }, []int64{1}, []int64{0}},
 		{"housekeeping.keep_notes", func(c *Config, v int64) { c.Housekeeping.KeepNotes = Duration(v) }, []int64{1}, []int64{0}},
 		{"housekeeping.keep_log", func(c *Config, v int64) { c.Housekeeping.KeepLog = Duration(v) }, []int64{1}, []int64{0}},

@@ -33,6 +33,9 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	if m.Ledger.Switch() == outage.SwitchOff {
 		p.Decision.Reason = outage.ReasonSwitchedOff
 	}
+	if is11_3 {
+		m.recordSouth(&p, b)
+	}
 	return p
 }
 
@@ -173,6 +176,7 @@ func (m *Motorway) record(ctx context.Context, p *Passage, req outage.Request, r
 		p.activation = &a
 		return a, cmp.Or(reason, outage.ReasonStoreUnavailable)
 	}
+	p.meter, p.listed = d, listed
 	if d == nil {
 		req.Verified = false // no counters are kept of meters that are invented
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quell/internal/assess"
+	"quell/internal/devices"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/windows"
@@ -92,6 +93,10 @@ type subject struct {
 	origin  outage.DeviceID // who sent the message: the hub, if it is an alert
 }
 
+// log and inventory are those of a store, which Explain needs. A replay explains nothing.
+func (m *Motorway) log() *ledger.Ledger         { return m.Ledger.(*ledger.Ledger) }
+func (m *Motorway) inventory() *devices.Devices { return m.Devices.(*devices.Devices) }
+
 // Explain looks up what is known about an id: of a hub or a meter (EUI-64), of a supply
 // point (MPxN), of a request or of an alert. The verdict is for an AD1 received at the
 // instant at. The error is ErrNotAnID or sqldb.ErrUnavailable.
@@ -102,10 +107,10 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 		return nil, err
 	}
 	if sub.filter != (ledger.Filter{}) {
-		if x.Entries, err = m.Ledger.Entries(ctx, sub.filter, explainLimit); err != nil {
+		if x.Entries, err = m.log().Entries(ctx, sub.filter, explainLimit); err != nil {
 			return nil, err
 		}
-		if x.Forwarded, err = m.Ledger.ForwardedAlerts(ctx, sub.filter, explainLimit); err != nil {
+		if x.Forwarded, err = m.log().ForwardedAlerts(ctx, sub.filter, explainLimit); err != nil {
 			return nil, err
 		}
 	}
@@ -196,7 +201,7 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 		return s, fmt.Errorf("%q is %w", id, ErrNotAnID)
 	}
 	s.filter = ledger.Filter{MPxN: id}
-	devices, err := m.Devices.At(ctx, id, explainLimit)
+	devices, err := m.inventory().At(ctx, id, explainLimit)
 	for _, d := range devices {
 		_, listed, err := m.Devices.Device(ctx, d.ID)
 		if err != nil {

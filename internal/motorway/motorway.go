@@ -16,13 +16,13 @@ import (
 	"time"
 
 	"quell/internal/assess"
-	"quell/internal/cluster"
-	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/flow"
 	"quell/internal/held"
 	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/recording"
+	"quell/internal/senders"
 	"quell/internal/sighting"
 	"quell/internal/smki"
 	"quell/internal/windows"
@@ -62,24 +62,30 @@ func (r Rules) LongestWindow() time.Duration {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Flow and Trail may be nil.
+// first message; Flow, Trail, Recording and Recorded may be nil.
 type Motorway struct {
-	Ledger  *ledger.Ledger
-	Windows *windows.Windows
-	Devices *devices.Devices
-	Cluster *cluster.Cluster
-	Flow    *flow.Counters
-	Now     func() time.Time
-	Log     *slog.Logger
-	Metrics *Metrics
-	Trail   *Trail
+	Ledger    Ledger
+	Windows   *windows.Windows
+	Devices   Devices
+	Cluster   Cluster
+	Flow      *flow.Counters
+	Now       func() time.Time
+	Log       *slog.Logger
+	Metrics   *Metrics
+	Trail     *Trail
+	Recording *recording.Recorder
+
+	// Recorded, if it is set, is for a replay: it returns when the message that is being read
+	// was received, and what was found out about its signature then.
+	Recorded func() (time.Time, recording.Signature)
 
 	Sightings *sighting.Sightings // may be nil
 	Evidence  *assess.Assessor    // for explanations; may be nil
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
-	senders  senders
+	senders  senders.Counts
+	recorded atomic.Pointer[settings] // what the recording has as being in force
 
 	northbound, alerts atomic.Uint64 // see Arrived
 
@@ -140,15 +146,24 @@ type Passage struct {
 	Decision  outage.Decision
 
 	activation  *outage.Activation // southbound: set if it was recorded
-	fault       error              // why the message or its payload could not be read
-	order       outage.Order       // of an 11.3, whether it is tracked or not
-	image       [32]byte           // that the order is about; zero if it is not known
-	flow        *flow.Cell         // of an AD1
-	clockUnsure bool               // Received may be wrong by more than the clock tolerance
+	recorded    uint64             // southbound: its number in the recording; 0 if it is not in one
+	meter       *outage.Device     // southbound: what the inventory says of its meter
+	listed      bool               // southbound: the meter is in the device list
+	signature   recording.Signature
+	window      outage.DeviceID // northbound: the meter in whose window it was suppressed
+	order       outage.Order    // of an 11.3, whether it is tracked or not
+	image       [32]byte        // that the order is about; zero if it is not known
+	fault       error           // why the message or its payload could not be read
+	flow        *flow.Cell      // of an AD1
+	clockUnsure bool            // Received may be wrong by more than the clock tolerance
 }
 
 // receipt sets the time of receipt, and whether alerts may be decided by it.
 func (m *Motorway) receipt(p *Passage) {
+	if m.Recorded != nil {
+		p.Received, _ = m.Recorded()
+		return
+	}
 	var ahead time.Duration
 	p.Received, ahead = m.receipts.next(m.Now(), m.Cluster.Elapsed)
 	tolerance := m.rules.Load().ClockTolerance
@@ -182,6 +197,7 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	if p.Decision.Outcome == outage.Suppressed {
 		p.flow.End(flow.Suppressed)
 	}
+	m.recordNorth(&p, b)
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	m.seeNorth(&p, b.Head)
 	return p
@@ -269,7 +285,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, b *Body, sw outa
 	if sent.IsZero() {
 		sent = p.Received
 	}
-	if _, reason, _ := m.verify(outage.North, rules.NorthSignatures, b.Head, sent); reason != "" {
+	if _, reason, _ := m.verify(p, rules.NorthSignatures, b.Head, sent); reason != "" {
 		m.Metrics.FailOpen.WithLabelValues("signature").Inc()
 		m.noteForwarded(ctx, p, reason)
 		return forward(reason)
@@ -296,6 +312,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, b *Body, sw outa
 		p.flow.Entered(d.Entry.Seq)
 	}
 	m.logDecision(ctx, &alert, &d)
+	p.window = d.Entry.ESME
 	return d.Decision
 }
 
@@ -330,7 +347,7 @@ func (p *Passage) forwarded(r outage.Reason) ledger.ForwardedNote {
 }
 
 // Tracked reports whether the passage is an 11.3 whose answer must go to Answered.
-func (p *Passage) Tracked() bool { return p.activation != nil }
+func (p *Passage) Tracked() bool { return p.activation != nil || p.recorded != 0 }
 
 // Delivery says whether a message arrived at the next hop.
 type Delivery uint8
@@ -348,7 +365,7 @@ const (
 // is neither empty nor a DUIS response, whatever its media type: it may be a login page,
 // or a refusal in an encoding that quell does not read.
 func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer []byte) {
-	if p.activation == nil {
+	if !p.Tracked() {
 		return
 	}
 	msg, err := duis.Read(answer[:min(len(answer), duis.MaxSize)])
@@ -362,12 +379,22 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 		state = outage.Withdrawn
 	case d == Delivered && (len(answer) == 0 || response):
 		state = outage.Accepted
-	case d == Delivered:
+	case d == Delivered && p.activation != nil:
 		m.Log.Warn("the next hop's answer to an activation is not a DUIS response", "request", p.activation.RequestID, "bytes", len(answer), "error", err)
 		m.Metrics.Unreadable.Inc()
 	}
+	m.AnsweredAs(ctx, p, state, msg.ResponseCode)
+	m.recordAnswer(p, state, msg.ResponseCode)
+}
+
+// AnsweredAs is Answered for an answer whose meaning is known: Accepted, Withdrawn or
+// Uncertain.
+func (m *Motorway) AnsweredAs(ctx context.Context, p *Passage, state outage.State, code string) {
+	if p.activation == nil {
+		return
+	}
 	if state != outage.Accepted {
-		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", msg.ResponseCode)
+		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", code)
 		m.Metrics.Withdrawn.Inc()
 	}
 	if state == outage.Withdrawn {

@@ -227,8 +227,8 @@ func TestSenderIsGone(t *testing.T) {
 	send := func(counter uint64, order outage.Order) Passage {
 		t.Helper()
 		p := s.Southbound(gone, whole(message(request(counter), outage.SignedPreCommand, order)))
-		if p.Decision.Reason != outage.ReasonTracked || s.Ledger.Pending() != 0 {
-			t.Errorf("the 11.3 %d: %+v, %d records in the journal", counter, p.Decision, s.Ledger.Pending())
+		if p.Decision.Reason != outage.ReasonTracked || s.st.Ledger.Pending() != 0 {
+			t.Errorf("the 11.3 %d: %+v, %d records in the journal", counter, p.Decision, s.st.Ledger.Pending())
 		}
 		return p
 	}
@@ -236,8 +236,8 @@ func TestSenderIsGone(t *testing.T) {
 	alert := func(counter uint64, want outage.Reason) {
 		t.Helper()
 		p := s.Northbound(gone, whole(ad1(counter, theHub, s.now)))
-		if p.Decision.Reason != want || s.Ledger.Pending() != 0 {
-			t.Errorf("the alert %d: %+v, %d records in the journal", counter, p.Decision, s.Ledger.Pending())
+		if p.Decision.Reason != want || s.st.Ledger.Pending() != 0 {
+			t.Errorf("the alert %d: %+v, %d records in the journal", counter, p.Decision, s.st.Ledger.Pending())
 		}
 	}
 	alert(1, outage.ReasonWindowOpen)
@@ -247,8 +247,8 @@ func TestSenderIsGone(t *testing.T) {
 	alert(3, outage.ReasonWindowOpen)
 	s.setSwitch(t, outage.SwitchOff)
 	send3 := s.Southbound(gone, whole(message(request(3), outage.SignedPreCommand, outage.Order{Kind: outage.FutureDated, At: t0.Add(time.Hour)})))
-	if send3.Decision.Reason != outage.ReasonSwitchedOff || s.Ledger.Pending() != 0 {
-		t.Errorf("an 11.3 that may only close: %+v, %d records in the journal", send3.Decision, s.Ledger.Pending())
+	if send3.Decision.Reason != outage.ReasonSwitchedOff || s.st.Ledger.Pending() != 0 {
+		t.Errorf("an 11.3 that may only close: %+v, %d records in the journal", send3.Decision, s.st.Ledger.Pending())
 	}
 }
 

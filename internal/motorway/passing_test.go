@@ -50,7 +50,7 @@ func newBusyMotorway(t testing.TB) *system {
 	s := newMotorwayOn(t, store.Options{})
 	s.Now = s.st.Cluster.Now
 	s.setSwitch(t, outage.SwitchOn)
-	<-s.Ledger.Filled()
+	<-s.st.Ledger.Filled()
 	s.Sightings.Watch(theMeter, theHub, t0) // it is heard once
 	return s
 }

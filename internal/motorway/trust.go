@@ -4,10 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/recording"
 	"quell/internal/smki"
 	"quell/internal/xmldsig"
 )
@@ -20,7 +20,7 @@ import (
 // it may close: then an alert goes forward that need not have.
 func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules *Rules) (trusted bool, reason outage.Reason) {
 	if p.Decision.Reason == "" { // what could not be read cannot be verified
-		signer, why, forged := m.verify(outage.South, rules.SouthSignatures, document, p.Received)
+		signer, why, forged := m.verify(p, rules.SouthSignatures, document, p.Received)
 		if signer != 0 && signer != req.ID.Originator {
 			why, forged = outage.ReasonSignerMismatch, true
 		}
@@ -36,7 +36,7 @@ func (m *Motorway) trust(p *Passage, document []byte, req *outage.Request, rules
 	if reason != "" {
 		return true, reason // not counted: anyone could use up the number of another originator
 	}
-	if over, first := m.senders.count(req.ID.Originator, p.Received, rules.MaxPerHour); over {
+	if over, first := m.senders.Count(req.ID.Originator, p.Received, rules.MaxPerHour); over {
 		if first {
 			m.Log.Error("an originator has sent too many 11.3s within an hour, no more of them are tracked", "originator", req.ID.Originator, "most", rules.MaxPerHour)
 		}
@@ -59,7 +59,12 @@ func (m *Motorway) Signers() int {
 // verify returns who signed a message; 0 if it is not signed, or if signatures are off. The
 // reason says why the message cannot be believed; "" if it can, as far as mode demands. forged
 // says that this is proven: the message was changed, or another key signed it.
-func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
+func (m *Motorway) verify(p *Passage, mode outage.Signatures, document []byte, at time.Time) (signer outage.DeviceID, reason outage.Reason, forged bool) {
+	if m.Recorded != nil {
+		_, s := m.Recorded()
+		return s.Signer, s.Reason, s.Forged
+	}
+	defer func() { p.signature = recording.Signature{Signer: signer, Reason: reason, Forged: forged} }()
 	if mode == outage.SignaturesOff || mode == "" {
 		return 0, "", false
 	}
@@ -78,104 +83,16 @@ func (m *Motorway) verify(d outage.Direction, mode outage.Signatures, document [
 	default:
 		result, reason = string(outage.ReasonSignatureInvalid), outage.ReasonSignatureInvalid
 	}
-	m.Metrics.Signatures.WithLabelValues(string(d), result).Inc()
+	m.Metrics.Signatures.WithLabelValues(string(p.Direction), result).Inc()
 	if reason != "" {
-		m.Log.Warn("a message is not signed as it must be", "direction", d, "reason", reason, "error", err)
+		m.Log.Warn("a message is not signed as it must be", "direction", p.Direction, "reason", reason, "error", err)
 	}
 	return signer, reason, errors.Is(err, xmldsig.ErrForged)
 }
 
-// senders counts the 11.3s of each originator within an hour. The zero value is ready.
-type senders struct {
-	mu    sync.Mutex // guards the fields below
-	of    map[outage.DeviceID]*sender
-	swept int64 // the minute in which those that were silent for an hour were last deleted
-}
-
-// sender is what one originator has sent.
-type sender struct {
-	minutes [60]int // 11.3s in each minute of the last hour
-	sum     int     // of minutes
-	last    int64   // the newest minute, counted from 1970
-	over    int64   // the last minute in which it was over its limit; 0 if never
-}
-
-// maxSenders bounds how many originators are counted each by itself. There are about two
-// hundred suppliers. Those beyond are counted together, as originator 0.
-const maxSenders = 10_000
-
-// count counts an 11.3, and reports whether its originator has sent more than most within an
-// hour; first is true for the first such one in an hour. If most is 0, there is no limit.
-func (s *senders) count(originator outage.DeviceID, at time.Time, most int) (over, first bool) {
-	if most == 0 {
-		return false, false
-	}
-	minute := at.Unix() / 60
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	one := s.find(originator, minute)
-	one.advance(minute)
-	if one.sum >= most {
-		first = minute-one.over >= 60
-		one.over = minute
-		return true, first
-	}
-	one.minutes[one.last%60]++
-	one.sum++
-	return false, false
-}
-
-func (s *senders) find(originator outage.DeviceID, minute int64) *sender {
-	if one := s.of[originator]; one != nil {
-		return one
-	}
-	if len(s.of) >= maxSenders && s.swept != minute {
-		s.swept = minute
-		for id, one := range s.of {
-			if minute-one.last >= 60 {
-				delete(s.of, id)
-			}
-		}
-	}
-	if len(s.of) >= maxSenders && originator != 0 {
-		return s.find(0, minute)
-	}
-	if s.of == nil {
-		s.of = map[outage.DeviceID]*sender{}
-	}
-	one := &sender{last: minute}
-	s.of[originator] = one
-	return one
-}
-
-// advance forgets the minutes that are more than an hour old.
-func (o *sender) advance(minute int64) {
-	for ; o.last < minute && o.sum > 0; o.last++ {
-		next := &o.minutes[(o.last+1)%60]
-		o.sum -= *next
-		*next = 0
-	}
-	o.last = max(o.last, minute)
-}
-
-// tooMany returns the originators that were over their limit in the last ten minutes, in
-// order.
-func (s *senders) tooMany(now time.Time) (list []outage.DeviceID) {
-	minute := now.Unix() / 60
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, one := range s.of {
-		if one.over != 0 && minute-one.over < 10 {
-			list = append(list, id)
-		}
-	}
-	slices.Sort(list)
-	return list
-}
-
 // Conditions says what is wrong with the senders of messages; nil if nothing is.
 func (m *Motorway) Conditions() (list []string) {
-	for _, id := range m.senders.tooMany(m.Now()) {
+	for _, id := range m.senders.TooMany(m.Now()) {
 		list = append(list, fmt.Sprintf("originator %s has sent more than %d 11.3s within an hour: no more of them are tracked (max_activations_per_hour)", id, m.Rules().MaxPerHour))
 	}
 	return list

@@ -30,6 +30,7 @@ import (
 	"quell/internal/lines"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/recording"
 	"quell/internal/reporter"
 	"quell/internal/store"
 	"quell/internal/syslog"
@@ -41,22 +42,23 @@ import (
 
 // Server is a running quell, or the parts of it that a single command needs.
 type Server struct {
-	log     *slog.Logger
-	cfg     atomic.Pointer[config.Config]
-	store   *store.Store
-	m       *motorway.Motorway
-	trail   *motorway.Trail
-	gateway *gateway.Gateway
-	console *console.Console
-	handler http.Handler // of the console
-	reports *reporter.Reporter
-	syslog  *syslog.Sender
-	adviser *adviser.Adviser
-	faults  fileFaults
-	socket  socket
-	loader  loader
-	signers signers
-	started config.Config // the configuration at the start
+	log       *slog.Logger
+	cfg       atomic.Pointer[config.Config]
+	store     *store.Store
+	m         *motorway.Motorway
+	trail     *motorway.Trail
+	recording *recording.Recorder // nil until Start has opened it
+	gateway   *gateway.Gateway
+	console   *console.Console
+	handler   http.Handler // of the console
+	reports   *reporter.Reporter
+	syslog    *syslog.Sender
+	adviser   *adviser.Adviser
+	faults    fileFaults
+	socket    socket
+	loader    loader
+	signers   signers
+	started   config.Config // the configuration at the start
 
 	south, north, admin *gateway.Listener
 	failed              chan error      // has the error of a listener that ended by itself
@@ -192,6 +194,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.trail = motorway.OpenTrail(cfg.DataDir, log)
 	s.trail.Enable(cfg.AuditTrail.Enabled)
 	s.m.Trail = s.trail
+	s.recording = recording.Open(cfg.DataDir, log)
+	s.recording.Configure(recordingLimits(&cfg))
+	s.m.Recording = s.recording
 	secure, err := listenerTLS(&cfg, log)
 	if err != nil {
 		return nil, fmt.Errorf("the configuration is not valid:\n%w", err)
@@ -293,7 +298,7 @@ func (s *Server) Close() error {
 	errs[2] = errors.Join(s.shutDown(ctx, s.admin), s.shutDown(ctx, s.socket.close())) // last: monitoring can read health and metrics to the end
 	err := errors.Join(append(errs[:], s.store.Close())...)
 	if s.trail != nil {
-		err = errors.Join(err, s.trail.Close())
+		err = errors.Join(err, s.trail.Close(), s.recording.Close())
 	}
 	return err
 }
@@ -345,6 +350,7 @@ func (s *Server) apply(cfg config.Config) {
 	s.gateway.SetNextHops(south, north)
 	if s.trail != nil {
 		s.trail.Enable(cfg.AuditTrail.Enabled)
+		s.recording.Configure(recordingLimits(&cfg))
 	}
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
 	s.store.Sightings.Enable(cfg.Evidence.Enabled)

@@ -37,6 +37,7 @@ func (s *Server) conditions() (list []string) {
 	}
 	if s.trail != nil {
 		add("the service audit trail", s.trail.Trouble())
+		add("the recording", s.recording.Trouble())
 	}
 	add("syslog", s.syslog.Trouble())
 	return list
@@ -61,6 +62,12 @@ func (s *Server) countLines(r prometheus.Registerer) {
 		"audit-trail": func() uint64 {
 			if s.trail != nil {
 				return s.trail.Dropped()
+			}
+			return 0
+		},
+		"recording": func() uint64 {
+			if s.recording != nil {
+				return s.recording.Dropped()
 			}
 			return 0
 		},

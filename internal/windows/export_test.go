@@ -4,7 +4,6 @@ package windows
 const (
 	CloseBatchSize = closeBatchSize
 	CountPage      = countPage
-	MaxWindows     = maxWindows
 	InForceSQL     = windowsSQL
 	CountSomeSQL   = countSomeSQL
 	SmallMove      = smallMove

@@ -8,10 +8,10 @@ import (
 	"quell/internal/sqldb"
 )
 
-// maxWindows is how many windows of one meter may be in force at a time. A supplier that
+// MaxWindows is how many windows of one meter may be in force at a time. A supplier that
 // sends one request after the other opens no more than these, so that the cost of recording
 // does not grow with what it sends.
-const maxWindows = 50
+const MaxWindows = 50
 
 // resolvePage is how many requests are read at once to find the one that supersedes another.
 const resolvePage = 200
@@ -23,7 +23,7 @@ const resolvePage = 200
 // superseded are worked out again.
 
 // resolveNew works out what is in force now that a counts: it is new, or its state has
-// changed. If the meter still has maxWindows others, a opens none.
+// changed. If the meter still has MaxWindows others, a opens none.
 func (w *Windows) resolveNew(ctx context.Context, tx sqldb.Tx, a *outage.Activation) (tooMany bool, err error) {
 	open, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation
 		WHERE esme = ? AND ends_at > ? AND standing = 1 AND id <> ?`, int64(a.ESME), sqldb.Micros(a.Received), a.ID))
@@ -41,7 +41,7 @@ func (w *Windows) resolveNew(ctx context.Context, tx sqldb.Tx, a *outage.Activat
 			return false, err
 		}
 	}
-	if tooMany = left >= maxWindows && a.HasWindow() && a.State.Opens(); tooMany {
+	if tooMany = left >= MaxWindows && a.HasWindow() && a.State.Opens(); tooMany {
 		// It stays recorded as the same message, but has no window.
 		return true, tx.Later(ctx, `UPDATE activation SET starts_at = 0, ends_at = 0 WHERE id = ?`, a.ID)
 	}
