@@ -112,20 +112,41 @@ func (e *Engine) facts(o *outageOf, causes []cause, window span) (f Facts, reboo
 		f.RestoredStart, f.RestoredEnd = time.UnixMicro(r.start).UTC(), time.UnixMicro(r.end).UTC()
 	}
 	f.HasPostcode, f.HasSector = o.areas[0] != 0, o.areas[1] != 0
-	now := [...]*Count{&f.Postcode, &f.Sector, &f.Distributor}
-	next := [...]*Count{&f.LaterPostcode, &f.LaterSector, &f.LaterDistributor}
+	now := [3]*Count{&f.Postcode, &f.Sector, &f.Distributor}
+	next := [3]*Count{&f.LaterPostcode, &f.LaterSector, &f.LaterDistributor}
 	e.eachArea(o.areas, func(a *area, i int) {
 		n := max(0, e.opts.Hubs(o.areas[i])-a.busyAt(o.start))
 		k := between(a.lost, o.start-near.Microseconds(), o.start+near.Microseconds())
 		l := between(a.lost, o.start+near.Microseconds()+1, o.start+later.Microseconds())
 		*now[i], *next[i] = Count{k, max(n, k)}, Count{l, max(n, l)}
 	})
-	if o.counted { // as its own neighbour
-		for _, c := range now {
-			c.K, c.N = max(0, c.K-1), max(0, c.N-1)
-		}
-	}
+	o.withoutOwn(now, next)
 	return f, reboots, b
+}
+
+// withoutOwn takes the hub itself out of the counts of its neighbours: it is none, whatever else
+// it has sent.
+func (o *outageOf) withoutOwn(now, next [3]*Count) {
+	busy := slices.ContainsFunc(o.hub.busy, func(b span) bool { return b.from <= o.start && o.start <= b.to })
+	for i := range now {
+		if o.areas[i] == 0 {
+			continue
+		}
+		own := func(c *Count, from, to micros) {
+			n := c.N
+			for _, other := range o.hub.outages {
+				if other.counted && from <= other.start && other.start <= to {
+					c.K--
+				}
+			}
+			if !busy {
+				n--
+			}
+			c.N = max(n, c.K)
+		}
+		own(now[i], o.start-near.Microseconds(), o.start+near.Microseconds())
+		own(next[i], o.start+near.Microseconds()+1, o.start+later.Microseconds())
+	}
 }
 
 // restoration returns the alert that says when the outage was over, if there is one.

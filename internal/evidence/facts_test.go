@@ -206,3 +206,18 @@ func TestSentences(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestNoNeighbourOfItsOwn: what the hub itself has sent before its window says nothing about the
+// hubs around it.
+func TestNoNeighbourOfItsOwn(t *testing.T) {
+	e := New(Options{Hubs: func(Area) int { return 17 }})
+	own := one(Lost, -20, Sighting{Start: at(-200)})[0]
+	for _, s := range append(neighbours(3, 50, -210), own, activation(here), alert(100, -170)) {
+		e.Add(s)
+	}
+	for _, a := range e.Advance(at(400)) {
+		if f := a.Facts; f.Postcode != (Count{3, 16}) || f.LaterPostcode != (Count{0, 16}) {
+			t.Errorf("%d after the alert: %+v, later %+v", a.Stage, f.Postcode, f.LaterPostcode)
+		}
+	}
+}

@@ -113,7 +113,7 @@ func (n *naive) odds(entry int64, at time.Time, final bool) float64 {
 			return 0, 0, 0
 		}
 		for _, o := range all {
-			if of(o.home) != a || len(o.windows) > 0 || busy(o.hub, o.s) {
+			if of(o.home) != a || len(o.windows) > 0 || busy(o.hub, o.s) || o.hub == me.hub {
 				continue
 			}
 			switch d := o.s - me.s; {
@@ -123,9 +123,9 @@ func (n *naive) odds(entry int64, at time.Time, final bool) float64 {
 				l++
 			}
 		}
-		total = float64(n.hubs[a])
+		total = float64(n.hubs[a]) - 1 // the hub itself is no neighbour of its own
 		for h := range starts {
-			if of(places[h]) == a && busy(h, me.s) {
+			if h != me.hub && of(places[h]) == a && busy(h, me.s) {
 				total--
 			}
 		}
