@@ -91,7 +91,16 @@ func (p *Process) Tail() string {
 
 // family returns the ids of the program's process and of all below it.
 func (p *Process) family() []int {
-	children := map[int][]int{}
+	all, _ := p.familyAndEnded()
+	return all
+}
+
+// clockTick is the unit of the times in /proc/PID/stat, on each architecture that Go has.
+const clockTick = 10 * time.Millisecond
+
+// familyAndEnded also returns the processor time of those below them that have ended.
+func (p *Process) familyAndEnded() (all []int, ended time.Duration) {
+	children, gone := map[int][]int{}, map[int]time.Duration{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, stat := range stats {
 		text, err := os.ReadFile(stat)
@@ -102,20 +111,24 @@ func (p *Process) family() []int {
 		fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 		parent, _ := strconv.Atoi(string(fields[1]))
 		children[parent] = append(children[parent], pid)
+		user, _ := strconv.Atoi(string(fields[13]))
+		system, _ := strconv.Atoi(string(fields[14]))
+		gone[pid] = time.Duration(user+system) * clockTick
 	}
-	all := []int{p.cmd.Process.Pid}
+	all = []int{p.cmd.Process.Pid}
 	for i := 0; i < len(all); i++ {
+		ended += gone[all[i]]
 		all = append(all, children[all[i]]...)
 	}
-	return all
+	return all, ended
 }
 
 // CPU returns the processor time, user and system, of a program's processes with all
 // their threads since they began. The kernel counts it in nanoseconds, as what the
-// scheduler gave them.
+// scheduler gave them; of processes that have ended, in hundredths of a second.
 func (p *Process) CPU() (time.Duration, error) {
-	var sum time.Duration
-	for _, pid := range p.family() {
+	all, sum := p.familyAndEnded()
+	for _, pid := range all {
 		// The clock of another process, as clock_getcpuclockid(3) makes its number.
 		var t unix.Timespec
 		switch err := unix.ClockGettime(int32(^pid<<3|2), &t); {

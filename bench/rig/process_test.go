@@ -1,6 +1,7 @@
 package rig
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"sync"
@@ -14,11 +15,11 @@ import (
 func TestCPU(t *testing.T) {
 	p := &Process{name: "test", cmd: &exec.Cmd{Process: &os.Process{Pid: os.Getpid()}}}
 	own := func() time.Duration {
-		var u syscall.Rusage
-		if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		var u, ended syscall.Rusage
+		if err := errors.Join(syscall.Getrusage(syscall.RUSAGE_SELF, &u), syscall.Getrusage(syscall.RUSAGE_CHILDREN, &ended)); err != nil {
 			t.Fatal(err)
 		}
-		return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano() + ended.Utime.Nano() + ended.Stime.Nano())
 	}
 	var busy sync.WaitGroup
 	for range 4 {
@@ -45,7 +46,6 @@ func TestCPU(t *testing.T) {
 	if err := child.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer child.Wait()
 	defer child.Process.Kill()
 	if _, err := out.Read(make([]byte, 10)); err != nil {
 		t.Fatal(err)
@@ -53,5 +53,10 @@ func TestCPU(t *testing.T) {
 	with, err := p.CPU()
 	if own := own(); err != nil || with < own+20*time.Millisecond {
 		t.Errorf("with a program below it the processor time is %v, without %v: %v", with, own, err)
+	}
+	child.Process.Kill()
+	child.Wait()
+	if after, err := p.CPU(); err != nil || after < with-2*tick {
+		t.Errorf("the processor time was %v, and is %v when the program below has ended: %v", with, after, err)
 	}
 }
