@@ -38,6 +38,9 @@ var imports = map[string][]string{
 
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
+	"internal/evidence":  {"internal/outage"},
+	"internal/sighting":  {"internal/evidence", "internal/sqldb", "internal/outage"},
+	"internal/assess":    {"internal/sighting", "internal/evidence", "internal/ledger", "internal/devices", "internal/cluster", "internal/sqldb", "internal/outage"},
 	"internal/sqldb":     {"internal/datadir"},
 	"internal/audit":     {"internal/sqldb"},
 	"internal/events":    {"internal/audit", "internal/sqldb"},
@@ -48,19 +51,20 @@ var imports = map[string][]string{
 	"internal/windows":   {"internal/events", "internal/sqldb", "internal/outage"},
 	"internal/passed":    {"internal/windows", "internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/passed", "internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/report":    {"internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
+	"internal/report":    {"internal/assess", "internal/evidence", "internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
+	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":   {"internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
-	"internal/reportfile": {"internal/report", "internal/events", "internal/audit", "internal/outage"},
-	"internal/reporter":   {"internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
+	"internal/motorway":   {"internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage"},
+	"internal/reportfile": {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
+	"internal/reporter":   {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":   {"internal/motorway", "internal/channel"},
 	"internal/fastpath":   {"internal/motorway", "internal/listener"},
 	"internal/gateway":    {"internal/fastpath", "internal/listener", "internal/motorway", "internal/channel", "internal/outage"},
-	"internal/console": {"internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
+	"internal/console": {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb",
 		"internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage"},
-	"internal/server": {"internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
+	"internal/operator": {"internal/console", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage"},
+	"internal/server": {"internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -81,11 +85,11 @@ var testImports = map[string][]string{
 	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
-	"internal/console":    {"internal/store"},
+	"internal/console":    {"internal/store", "internal/operator"},
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
-	"internal/reporter":   {"internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
+	"internal/reporter":   {"internal/evidence", "internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
 	"internal/server":     {"internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
 	"internal/syslog":     {"internal/store", "internal/store/storetest"},
 	"internal/sqldb":      wholeStore,
@@ -95,7 +99,7 @@ var testImports = map[string][]string{
 	"internal/ledger":     wholeStore,
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
-	"internal/storecopy":  append([]string{"internal/tokens", "internal/role"}, wholeStore...),
+	"internal/storecopy":  append([]string{"internal/tokens", "internal/role", "internal/sighting", "internal/evidence"}, wholeStore...),
 	"internal/tokens":     wholeStore,
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
@@ -137,18 +141,24 @@ var tables = map[string]struct {
 	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
 	"untracked":    {kept: []string{"internal/windows"}},
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed"}}, // which windows and hubs have entries
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess"}}, // which windows and hubs have entries; which entries there are
 	"passed":       {kept: []string{"internal/passed"}},
 	"forwarded":    {kept: []string{"internal/passed"}, reads: []string{"internal/ledger"}},
 	"correction":   {kept: []string{"internal/ledger"}},
 	"counter":      {kept: []string{"internal/ledger"}},
-	"setting":      {kept: []string{"internal/ledger", "internal/report"}}, // the switch; the next report's number
+	"setting":      {kept: []string{"internal/ledger", "internal/report", "internal/devices"}}, // the switch; the next report's number; the key of places
 	"node":         {kept: []string{"internal/cluster"}},
 	"lead":         {kept: []string{"internal/cluster", "internal/store"}}, // the lease; whether a copy is complete
 	"report":       {kept: []string{"internal/report"}},
 	"report_file":  {kept: []string{"internal/report"}},
 	"delivery":     {kept: []string{"internal/report"}},
 	"token":        {kept: []string{"internal/tokens"}},
+	"sighting":     {kept: []string{"internal/sighting"}},
+	"evidence":     {kept: []string{"internal/assess"}},
+	"learned":      {kept: []string{"internal/assess"}},
+
+	"evidence_change": {kept: []string{"internal/assess"}},
+	"inventory_place": {kept: []string{"internal/devices"}},
 }
 
 // copies is the package that reads and writes all tables alike.

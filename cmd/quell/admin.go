@@ -17,6 +17,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/datadir"
 	"quell/internal/devices"
+	"quell/internal/operator"
 	"quell/internal/server"
 	"quell/internal/store"
 )
@@ -70,14 +71,14 @@ func (e *env) token() (string, error) {
 //
 // A command that has a token, or the URL of a console, uses the network. Any other uses the Unix
 // socket; if this user may not, it asks over loopback, where nobody can change anything.
-func connect(ctx context.Context, file string, e *env, create bool) (c *console.Client, absent string, done func() error, err error) {
+func connect(ctx context.Context, file string, e *env, create bool) (c *operator.Client, absent string, done func() error, err error) {
 	token, err := e.token()
 	if err != nil {
 		return nil, "", nil, err
 	}
 	stay := func() error { return nil }
 	if e.consoleURL != "" {
-		c := &console.Client{Base: strings.TrimSuffix(e.consoleURL, "/"), Token: token}
+		c := &operator.Client{Base: strings.TrimSuffix(e.consoleURL, "/"), Token: token}
 		_, err = c.Status(ctx)
 		return c, "", stay, err
 	}
@@ -90,7 +91,7 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *console.
 	}
 	if c, err = reach(ctx, &cfg, token); err == nil {
 		return c, "", stay, nil
-	} else if token != "" || !errors.Is(err, console.ErrNotRunning) {
+	} else if token != "" || !errors.Is(err, operator.ErrNotRunning) {
 		return nil, "", nil, err
 	}
 	c, absent, done, err = openStore(ctx, cfg, e, true)
@@ -105,8 +106,8 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *console.
 }
 
 // reach returns a client of the quell that runs with a configuration. The error is
-// console.ErrNotRunning if none does.
-func reach(ctx context.Context, cfg *config.Config, token string) (*console.Client, error) {
+// operator.ErrNotRunning if none does.
+func reach(ctx context.Context, cfg *config.Config, token string) (*operator.Client, error) {
 	network, err := consoleOf(cfg)
 	if err != nil {
 		return nil, err
@@ -116,7 +117,7 @@ func reach(ctx context.Context, cfg *config.Config, token string) (*console.Clie
 		_, err := network.Status(ctx)
 		return network, err
 	}
-	local := &console.Client{Socket: cfg.SocketPath()}
+	local := &operator.Client{Socket: cfg.SocketPath()}
 	_, err = local.Status(ctx)
 	if errors.Is(err, fs.ErrPermission) {
 		if _, err := network.Status(ctx); err == nil {
@@ -129,12 +130,12 @@ func reach(ctx context.Context, cfg *config.Config, token string) (*console.Clie
 
 // consoleOf returns a client of the console of a configuration, over the network. With TLS and
 // without console.url, it accepts only the certificate in the file that the configuration names.
-func consoleOf(cfg *config.Config) (*console.Client, error) {
+func consoleOf(cfg *config.Config) (*operator.Client, error) {
 	switch {
 	case cfg.Console.URL != "":
-		return &console.Client{Base: cfg.Console.URL}, nil
+		return &operator.Client{Base: cfg.Console.URL}, nil
 	case cfg.Console.TLS.Cert == "":
-		return &console.Client{Base: "http://" + cfg.Console.Listen}, nil
+		return &operator.Client{Base: "http://" + cfg.Console.Listen}, nil
 	}
 	text, err := os.ReadFile(cfg.Console.TLS.Cert)
 	block, _ := pem.Decode(text)
@@ -144,11 +145,11 @@ func consoleOf(cfg *config.Config) (*console.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("console.tls.cert: %w", err)
 	}
-	return &console.Client{Base: "https://" + cfg.Console.Listen, Certificate: block.Bytes}, nil
+	return &operator.Client{Base: "https://" + cfg.Console.Listen, Certificate: block.Bytes}, nil
 }
 
 // openStore opens the store of a configuration for one command.
-func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c *console.Client, absent string, done func() error, err error) {
+func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c *operator.Client, absent string, done func() error, err error) {
 	s, err := server.OpenForCommand(ctx, server.Options{Config: cfg, Version: version(), Existing: existing,
 		Log: slog.New(slog.NewTextHandler(e.stderr, &slog.HandlerOptions{Level: slog.LevelError}))})
 	switch {
@@ -164,7 +165,7 @@ func openStore(ctx context.Context, cfg config.Config, e *env, existing bool) (c
 	if cfg.Database() != "" {
 		absent = "No quell is running here; this takes effect on the nodes of the database that run."
 	}
-	return &console.Client{Socket: s.Socket()}, absent, s.Close, nil
+	return &operator.Client{Socket: s.Socket()}, absent, s.Close, nil
 }
 
 // runImport imports files as "inventory" or "devices", and shows how far it is if standard

@@ -10,7 +10,7 @@ import (
 	"text/tabwriter"
 
 	"quell/internal/audit"
-	"quell/internal/console"
+	"quell/internal/operator"
 )
 
 var auditCommand = command{
@@ -67,7 +67,7 @@ func runAudit(ctx context.Context, e *env, args []string) error {
 	return firstOf(err, done())
 }
 
-func listAudit(ctx context.Context, e *env, c *console.Client, after int64, limit int, last, asJSON bool) error {
+func listAudit(ctx context.Context, e *env, c *operator.Client, after int64, limit int, last, asJSON bool) error {
 	if last {
 		ends, err := c.Audit(ctx, 0, 1)
 		if err != nil {
@@ -120,7 +120,7 @@ func printAudit(w io.Writer, list []audit.Record) error {
 // auditPage is how many records are asked for at a time.
 const auditPage = 10_000
 
-func verifyAudit(ctx context.Context, e *env, c *console.Client, noted audit.Head) error {
+func verifyAudit(ctx context.Context, e *env, c *operator.Client, noted audit.Head) error {
 	v, err := audit.Verify(ctx, func(ctx context.Context, after int64, _ int) (audit.Page, error) {
 		return c.Audit(ctx, after, auditPage)
 	}, noted)

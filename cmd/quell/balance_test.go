@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/store/storetest"
 )
 
@@ -291,7 +291,7 @@ func (tr *traffic) withoutStore(node int, n *installation) {
 	defer db.Close()
 	db.SetMaxOpenConns(1)
 	storetest.Eventually(t, "the lock is taken", func() bool { _, err := db.Exec("BEGIN IMMEDIATE"); return err == nil })
-	c := console.Client{Base: "http://" + n.admin}
+	c := operator.Client{Base: "http://" + n.admin}
 	degraded := func() bool {
 		s, err := c.Status(t.Context())
 		return err == nil && s.Ready && slices.ContainsFunc(s.Degraded, func(text string) bool {

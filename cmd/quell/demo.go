@@ -19,6 +19,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/devca"
+	"quell/internal/operator"
 	"quell/internal/outage"
 	"quell/internal/remote"
 	"quell/internal/role"
@@ -70,8 +71,8 @@ type demonstration struct {
 	log             *os.File
 
 	ca     *devca.Authority
-	sender *tls.Config     // of suppliers and hubs
-	client *console.Client // with a token
+	sender *tls.Config      // of suppliers and hubs
+	client *operator.Client // with a token
 }
 
 func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
@@ -157,7 +158,7 @@ func (d *demonstration) certificates(cfg *config.Config) (err error) {
 // token creates a token, as this user on the console's socket. The demo then uses the console
 // over TLS with it.
 func (d *demonstration) token(ctx context.Context, cfg *config.Config) error {
-	made, err := (&console.Client{Socket: d.sys.Socket()}).CreateToken(ctx, console.TokenRequest{Name: "demo", Role: role.Operator.String()})
+	made, err := (&operator.Client{Socket: d.sys.Socket()}).CreateToken(ctx, console.TokenRequest{Name: "demo", Role: role.Operator.String()})
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,7 @@ import (
 	"errors"
 	"fmt"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/outage"
 )
 
@@ -55,7 +55,7 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-func listDevices(ctx context.Context, e *env, c *console.Client) error {
+func listDevices(ctx context.Context, e *env, c *operator.Client) error {
 	w := bufio.NewWriter(e.stdout)
 	defer w.Flush()
 	for after := ""; ; {
@@ -79,7 +79,7 @@ func listDevices(ctx context.Context, e *env, c *console.Client) error {
 	}
 }
 
-func checkDevices(ctx context.Context, e *env, c *console.Client, ids []string) error {
+func checkDevices(ctx context.Context, e *env, c *operator.Client, ids []string) error {
 	var missing int
 	for _, text := range ids {
 		id, err := outage.ParseAnyDeviceID(text)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/store/storetest"
 )
 
@@ -34,7 +35,7 @@ func TestConfiguredListShrinks(t *testing.T) {
 	i.write(text + "device_list: " + list + "\n")
 	p := i.serve()
 	status := func() console.Status {
-		s, err := (&console.Client{Base: p.admin}).Status(context.Background())
+		s, err := (&operator.Client{Base: p.admin}).Status(context.Background())
 		if err != nil {
 			t.Fatal(err)
 		}

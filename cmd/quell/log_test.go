@@ -16,10 +16,10 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/console"
 	"quell/internal/duis"
 	"quell/internal/gateway"
 	"quell/internal/lines"
+	"quell/internal/operator"
 	"quell/internal/outage"
 	"quell/internal/store/storetest"
 )
@@ -102,7 +102,7 @@ func (r *recorder) count(id string) int {
 
 // degraded reports whether "degraded" of the process has a text.
 func (q *unread) degraded(text string) bool {
-	c := console.Client{Base: q.p.admin}
+	c := operator.Client{Base: q.p.admin}
 	s, err := c.Status(q.t.Context())
 	return err == nil && strings.Contains(strings.Join(s.Degraded, "\n"), text)
 }

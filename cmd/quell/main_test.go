@@ -24,6 +24,7 @@ import (
 
 	"quell/internal/access"
 	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 
@@ -157,7 +158,7 @@ func (i *installation) bySocket() *http.Client {
 // answers waits until a process answers.
 func (i *installation) answers(p *process) {
 	i.t.Helper()
-	c := console.Client{Socket: filepath.Join(i.dir, "data", "console.sock")}
+	c := operator.Client{Socket: filepath.Join(i.dir, "data", "console.sock")}
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 		// The northbound listener is the last to open.
 		if l, err := net.Dial("tcp", i.north); err == nil {

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 
@@ -230,7 +231,7 @@ func TestThreeNodes(t *testing.T) {
 	if status, out, errs := nodes[0].quell("report", "cut"); status != 0 {
 		t.Errorf("%s%s", out, errs)
 	}
-	client := &console.Client{Base: processes[0].admin}
+	client := &operator.Client{Base: processes[0].admin}
 	storetest.Eventually(t, "all reports are delivered", func() bool {
 		list, err := client.Reports(t.Context(), 1<<62, 1000)
 		return err == nil && len(list.Reports) > 0 && confirmed(client, len(list.Reports))

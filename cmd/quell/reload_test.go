@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 )
@@ -78,7 +78,7 @@ func TestReloadMovesRemote(t *testing.T) {
 		if status, _, errs := i.quell("report", "cut"); status != 0 {
 			t.Fatal(errs)
 		}
-		storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, n+1) })
+		storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&operator.Client{Base: p.admin}, n+1) })
 	}
 	i.write(strings.Replace(string(read(t, i.config)), before, after, 1))
 	p.Process.Signal(syscall.SIGHUP)
@@ -124,7 +124,7 @@ func TestReloadCutsOffNoDelivery(t *testing.T) {
 		})
 	}
 	close(held)
-	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&operator.Client{Base: p.admin}, 1) })
 	if n := begun.Load(); n != 1 {
 		t.Errorf("the file was sent %d times", n)
 	}

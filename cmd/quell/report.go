@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/report"
 	"quell/internal/reportfile"
 
@@ -64,21 +65,21 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	if what == "resume" && (*next < 1 || strings.TrimSpace(*why) == "") {
 		return errUsage{"resume needs --next NUMBER and --why TEXT"}
 	}
-	do, ok := map[string]func(*console.Client, string, int64) error{
-		"list": func(c *console.Client, _ string, _ int64) error { return listReports(ctx, e, c) },
-		"show": func(c *console.Client, _ string, no int64) error { return showReport(ctx, e, c, no) },
-		"cut":  func(c *console.Client, absent string, _ int64) error { return cutReport(ctx, e, c, absent) },
-		"send": func(c *console.Client, absent string, no int64) error {
+	do, ok := map[string]func(*operator.Client, string, int64) error{
+		"list": func(c *operator.Client, _ string, _ int64) error { return listReports(ctx, e, c) },
+		"show": func(c *operator.Client, _ string, no int64) error { return showReport(ctx, e, c, no) },
+		"cut":  func(c *operator.Client, absent string, _ int64) error { return cutReport(ctx, e, c, absent) },
+		"send": func(c *operator.Client, absent string, no int64) error {
 			return sendReport(ctx, e, c, absent, no, *remote)
 		},
-		"resume": func(c *console.Client, absent string, _ int64) error {
+		"resume": func(c *operator.Client, absent string, _ int64) error {
 			if err := c.ResumeReports(ctx, console.ResumeRequest{From: *next, Why: *why}); err != nil {
 				return err
 			}
 			fmt.Fprintf(e.stdout, "Reports go on. The next has the number %d. %s\n", *next, absent)
 			return nil
 		},
-		"export": func(c *console.Client, _ string, _ int64) error {
+		"export": func(c *operator.Client, _ string, _ int64) error {
 			return exportEntries(ctx, e, c, *format, from.Time, to.Time)
 		},
 	}[what]
@@ -125,7 +126,7 @@ func (i *instant) Set(s string) (err error) {
 // stamp returns an instant as text for people.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-func listReports(ctx context.Context, e *env, c *console.Client) error {
+func listReports(ctx context.Context, e *env, c *operator.Client) error {
 	const last = 20
 	list, err := c.Reports(ctx, 1<<62, last)
 	if err != nil {
@@ -162,7 +163,7 @@ func deliveryState(d report.Delivery) string {
 	return fmt.Sprintf("%s after %d tries", d.State, d.Tries)
 }
 
-func showReport(ctx context.Context, e *env, c *console.Client, no int64) error {
+func showReport(ctx context.Context, e *env, c *operator.Client, no int64) error {
 	r, err := c.Report(ctx, no)
 	if err != nil {
 		return err
@@ -210,7 +211,7 @@ func plural[N int | int64](n N, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-func cutReport(ctx context.Context, e *env, c *console.Client, absent string) error {
+func cutReport(ctx context.Context, e *env, c *operator.Client, absent string) error {
 	r, err := c.CutReport(ctx)
 	if err != nil {
 		return err
@@ -225,7 +226,7 @@ func cutReport(ctx context.Context, e *env, c *console.Client, absent string) er
 // sendWait bounds the wait for the result of a delivery.
 const sendWait = 30 * time.Second
 
-func sendReport(ctx context.Context, e *env, c *console.Client, absent string, no int64, remote string) error {
+func sendReport(ctx context.Context, e *env, c *operator.Client, absent string, no int64, remote string) error {
 	r, err := c.SendReport(ctx, no, remote)
 	if err != nil {
 		return err
@@ -246,7 +247,7 @@ func sendReport(ctx context.Context, e *env, c *console.Client, absent string, n
 
 // awaitDelivery waits until a remote has confirmed the files of a report, or all remotes if
 // the name is empty. It stops waiting when a try fails, or after sendWait.
-func awaitDelivery(ctx context.Context, c *console.Client, r report.Report, remote string) (report.Report, error) {
+func awaitDelivery(ctx context.Context, c *operator.Client, r report.Report, remote string) (report.Report, error) {
 	for deadline := time.Now().Add(sendWait); pending(r, remote) && !failed(r, remote) && time.Now().Before(deadline); {
 		select {
 		case <-time.After(100 * time.Millisecond):
@@ -294,7 +295,7 @@ func checkFormat(e *env, format string) error {
 	return nil
 }
 
-func exportEntries(ctx context.Context, e *env, c *console.Client, format string, from, to time.Time) error {
+func exportEntries(ctx context.Context, e *env, c *operator.Client, format string, from, to time.Time) error {
 	w := bufio.NewWriter(e.stdout)
 	if err := c.Export(ctx, w, format, from, to); err != nil {
 		return err

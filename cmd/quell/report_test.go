@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
 	"quell/internal/store/storetest"
@@ -76,7 +76,7 @@ func folder(t testing.TB, dir string) map[string]string {
 }
 
 // confirmed reports whether all deliveries of all reports are confirmed.
-func confirmed(c *console.Client, reports int) bool {
+func confirmed(c *operator.Client, reports int) bool {
 	list, err := c.Reports(context.Background(), 1<<62, 1000)
 	if err != nil || len(list.Reports) != reports {
 		return false
@@ -131,7 +131,7 @@ func TestKillReporting(t *testing.T) {
 			t.Fatalf("it does not reach the step %q\n%s", step, p.log)
 		}
 		p = i.serve()
-		c := &console.Client{Base: p.admin}
+		c := &operator.Client{Base: p.admin}
 		storetest.Eventually(t, "all is delivered after "+step, func() bool { return confirmed(c, n+1) })
 		want := folder(t, filepath.Join(i.dir, "data", "reports"))
 		whole, part := map[string]string{}, map[string]string{}
@@ -227,7 +227,7 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	}
 	entries := func() int {
 		t.Helper()
-		log, err := (&console.Client{Base: p.admin}).Suppressions(t.Context(), 0, 10)
+		log, err := (&operator.Client{Base: p.admin}).Suppressions(t.Context(), 0, 10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -248,7 +248,7 @@ func TestHousekeepingWaitsForRemotes(t *testing.T) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&operator.Client{Base: p.admin}, 1) })
 	restart()
 	storetest.Eventually(t, "the entry is deleted", func() bool { return entries() == 0 })
 }

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"testing"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/remote/remotetest"
 	"quell/internal/store/storetest"
 )
@@ -225,7 +225,7 @@ func TestStopDuringImport(t *testing.T) {
 		answer <- res.Status + " " + string(text)
 	}
 	go begin()
-	c := console.Client{Base: p.admin}
+	c := operator.Client{Base: p.admin}
 	storetest.Eventually(t, "it is under way", func() bool {
 		select {
 		case text := <-answer:

@@ -7,6 +7,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/events"
+	"quell/internal/operator"
 	"quell/internal/outage"
 )
 
@@ -64,7 +65,7 @@ func showSwitch(ctx context.Context, e *env, file string) error {
 }
 
 // lastChange returns the last change of the switch, nil if it is not among the last events.
-func lastChange(ctx context.Context, c *console.Client) (*events.Event, error) {
+func lastChange(ctx context.Context, c *operator.Client) (*events.Event, error) {
 	events, err := c.Events(ctx, 1000)
 	for i := range events {
 		if events[i].What == "switch" {

@@ -7,7 +7,7 @@ import (
 	"syscall"
 	"testing"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/store/storetest"
 )
 
@@ -17,7 +17,7 @@ func TestSwitchOffInAnEmergency(t *testing.T) {
 	hop := accept(t)
 	i := install(t, hop, hop, "")
 	p := i.serve()
-	c := console.Client{Base: p.admin}
+	c := operator.Client{Base: p.admin}
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(i.dir, "data", "quell.db")+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"testing"
 
-	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/store/storetest"
 )
 
@@ -198,7 +198,7 @@ func TestSyncs(t *testing.T) {
 	if status, _, errs := i.quell("report", "cut"); status != 0 {
 		t.Fatal(errs)
 	}
-	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&console.Client{Base: p.admin}, 1) })
+	storetest.Eventually(t, "the report is delivered", func() bool { return confirmed(&operator.Client{Base: p.admin}, 1) })
 	files, err := filepath.Glob(filepath.Join(remote, "*"))
 	if err != nil || len(files) != 1 {
 		t.Fatal(files, err)

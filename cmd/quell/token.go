@@ -8,6 +8,7 @@ import (
 
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/operator"
 	"quell/internal/role"
 	"quell/internal/tokens"
 )
@@ -67,7 +68,7 @@ var tokenCommand = command{
 }
 
 // createToken prints the token alone to standard output, so that it can go into a file.
-func createToken(ctx context.Context, e *env, c *console.Client, in console.TokenRequest) error {
+func createToken(ctx context.Context, e *env, c *operator.Client, in console.TokenRequest) error {
 	t, err := c.CreateToken(ctx, in)
 	if err != nil {
 		return err
@@ -77,7 +78,7 @@ func createToken(ctx context.Context, e *env, c *console.Client, in console.Toke
 	return nil
 }
 
-func listTokens(ctx context.Context, e *env, c *console.Client) error {
+func listTokens(ctx context.Context, e *env, c *operator.Client) error {
 	list, err := c.Tokens(ctx)
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/motorway"
+	"quell/internal/operator"
 	"quell/internal/outage"
 )
 
@@ -73,7 +74,7 @@ func selectionFlags(fs *flag.FlagSet) (w *console.Selection) {
 	return w
 }
 
-func listWindows(ctx context.Context, e *env, c *console.Client, w console.Selection, limit int) error {
+func listWindows(ctx context.Context, e *env, c *operator.Client, w console.Selection, limit int) error {
 	list, err := c.Windows(ctx, w, limit)
 	if err != nil {
 		return err
@@ -95,7 +96,7 @@ func listWindows(ctx context.Context, e *env, c *console.Client, w console.Selec
 	return nil
 }
 
-func closeWindows(ctx context.Context, e *env, c *console.Client, absent string, what console.CloseRequest) error {
+func closeWindows(ctx context.Context, e *env, c *operator.Client, absent string, what console.CloseRequest) error {
 	out, err := c.CloseWindows(ctx, what)
 	if err != nil {
 		return err

@@ -414,6 +414,23 @@ type Config struct {
 		Keep Duration `yaml:"keep" reload:"live"`
 	} `yaml:"report"`
 
+	// What quell finds out about the alerts that it suppressed.
+	Evidence struct {
+		// Whether quell looks at what passes for evidence that a suppressed alert was
+		// genuine. Decisions do not depend on it.
+		// Default: true.
+		Enabled bool `yaml:"enabled" reload:"live" nodes:"same"`
+	} `yaml:"evidence"`
+
+	// Personal data.
+	Privacy struct {
+		// How the inventory's columns postcode and group are stored: hash, as keyed
+		// hashes alone, which is enough for evidence; or plain, as text too. A change
+		// applies to inventories that are imported after it.
+		// Default: hash.
+		Postcode string `yaml:"postcode" reload:"live" nodes:"same"`
+	} `yaml:"privacy"`
+
 	// What is deleted, and when. Housekeeping runs every hour.
 	Housekeeping struct {
 		// How long a window is kept after it is over. A message that is sent again
@@ -524,6 +541,8 @@ func Default() Config {
 	c.Report.Empty = true
 	c.Report.AlarmAfter = Duration(time.Hour)
 	c.Report.Keep = Duration(90 * day)
+	c.Evidence.Enabled = true
+	c.Privacy.Postcode = "hash"
 	c.Housekeeping.KeepWindows = Duration(7 * day)
 	c.Housekeeping.KeepNotes = Duration(7 * day)
 	c.Housekeeping.KeepLog = Duration(400 * day)

@@ -314,7 +314,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 24 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 25 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }

@@ -66,6 +66,9 @@ func (c *Config) faults() (faults []fault) {
 	if c.Store != "sqlite" && c.Database() == "" {
 		check("store", errors.New("must be sqlite, or an address that begins with postgres://")) // not repeated: it may contain a password
 	}
+	if c.Privacy.Postcode != "hash" && c.Privacy.Postcode != "plain" {
+		check("privacy.postcode", fmt.Errorf("%q is neither hash nor plain", c.Privacy.Postcode))
+	}
 	check("store_timeout", checkPositive(c.StoreTimeout))
 	if c.StoreTimeout > maxStoreTimeout {
 		check("store_timeout", fmt.Errorf("must be at most %s, not %s", maxStoreTimeout, c.StoreTimeout))

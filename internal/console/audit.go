@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
-	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -29,13 +27,6 @@ func (c *Console) listAudit(r *http.Request) (any, error) {
 		return nil, err
 	}
 	return c.Audit.Page(r.Context(), after, int(limit))
-}
-
-// Audit returns up to limit records of the audit log with numbers above after, in order, and the
-// ends of its chain. audit.Verify can use it.
-func (c *Client) Audit(ctx context.Context, after int64, limit int) (p audit.Page, err error) {
-	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}
-	return p, c.call(ctx, "GET", "/api/v1/audit", q, "", nil, &p)
 }
 
 // changes are the endpoints that change something, by the word for it in the audit log. recorded

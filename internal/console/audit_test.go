@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/audit"
 	"quell/internal/outage"
 	"quell/internal/role"
 )
@@ -27,7 +26,7 @@ func records(t *testing.T, c *Console) (list []string) {
 
 // What is changed, looked up or refused is in the audit log once, with who and from where.
 func TestAudited(t *testing.T) {
-	c, srv := newConsole(t)
+	c, _ := newConsole(t)
 	if err := c.Ledger.FirstSwitch(t.Context(), outage.SwitchOn, "quell", "first", t0); err != nil {
 		t.Fatal(err)
 	}
@@ -88,9 +87,6 @@ func TestAudited(t *testing.T) {
 	// The second refusal of a change of the switch waits for its minute.
 	if total, waiting := c.Audit.RefusedCount(); total != 5 || waiting != 1 {
 		t.Errorf("%d refused, %d of them not recorded yet", total, waiting)
-	}
-	if _, err := audit.Verify(t.Context(), (&Client{Base: srv.URL, Token: token}).Audit, audit.Head{}); err != nil {
-		t.Error(err)
 	}
 }
 

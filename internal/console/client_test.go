@@ -1,57 +1,81 @@
-package console
+package console_test
 
 import (
 	"errors"
-	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"quell/internal/audit"
+	"quell/internal/console"
+	"quell/internal/devices"
+	"quell/internal/operator"
+	"quell/internal/outage"
+	"quell/internal/role"
 )
 
-// Another program at the console's address is not taken for quell, whatever it answers.
-func TestNotQuell(t *testing.T) {
-	for _, x := range []struct {
-		kind, body string
-		status     int
-	}{
-		{"", "", 200},
-		{"text/html", "<html>", 200},
-		{"application/json", "{}", 200},
-		{"application/json", `{"status":"green","version":""}`, 200},
-		{"text/plain", "404 page not found", 404},
-		{"application/json", `{"message":"no"}`, 401},
-		{"", "", 204},
-	} {
-		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", x.kind)
-			w.WriteHeader(x.status)
-			fmt.Fprint(w, x.body)
-		}))
-		s, err := (&Client{Base: srv.URL}).Status(t.Context())
-		if at := strings.TrimPrefix(srv.URL, "http://"); !errors.Is(err, ErrNotQuell) || !strings.HasPrefix(err.Error(), "what answers at "+at+" is no quell console: ") {
-			t.Errorf("%+v: %+v, %v", x, s, err)
+// The commands and the console understand each other.
+func TestClient(t *testing.T) {
+	c, srv := console.NewTest(t)
+	client := operator.Client{Base: srv.URL, Token: console.TokenOf(t, c, "alice", role.Admin)}
+	if _, err := client.Import(t.Context(), "devices", []devices.File{{Name: "list.txt", Reader: strings.NewReader(console.Meter.String() + "\n" + console.Hub.String())}}, console.ImportOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	var got []outage.DeviceID
+	for after, more := "", true; more; more = after != "" {
+		page, err := client.Devices(t.Context(), after, 1)
+		if err != nil || page.List.Rows != 2 || page.List.Who != "token:alice" {
+			t.Fatal(page, err)
 		}
-		srv.Close()
+		got = append(got, page.Devices...)
+		after = page.Next
 	}
-
-	_, srv := newConsole(t)
-	if s, err := (&Client{Base: srv.URL}).Status(t.Context()); err != nil || s.Version != "v0" {
-		t.Errorf("quell: %+v, %v", s, err)
+	if len(got) != 2 {
+		t.Errorf("pages: %v", got)
 	}
-	if _, err := (&Client{Base: srv.URL}).Report(t.Context(), 1); err == nil || err.Error() != "no such report: 1" {
+	if d, err := client.Check(t.Context(), console.Meter); err != nil || !d.Listed || d.Known || d.Tracked {
+		t.Errorf("%+v %v", d, err)
+	}
+	request := outage.Request{ID: outage.RequestID{Originator: console.Hub, Target: console.Meter, Counter: 1}, Form: outage.ServiceRequest,
+		Order: outage.Order{Kind: outage.OnDemand}, Received: console.T0}
+	c.Ledger.Record(t.Context(), request.Activation(console.Hub, time.Hour))
+	if _, err := c.Ledger.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: console.Hub, OutageStart: console.T0, Received: console.T0}, outage.Shadow, 0); err != nil {
+		t.Fatal(err)
+	}
+	if log, err := client.Suppressions(t.Context(), 0, 10); err != nil || len(log.Entries) != 1 || log.Next != 1 || log.Entries[0].Outcome != outage.Shadow {
+		t.Errorf("%+v %v", log, err)
+	}
+	if x, err := client.Explain(t.Context(), console.Hub.String(), console.T0); err != nil || x.Verdicts[console.Hub.String()].Reason != outage.ReasonWindowOpen {
+		t.Errorf("%+v %v", x, err)
+	}
+	if x, err := client.Explain(t.Context(), console.Hub.String(), time.Time{}); err != nil || !x.At.Equal(console.T0.Add(time.Minute)) {
+		t.Errorf("without a time: %+v %v", x, err)
+	}
+	if s, err := client.Status(t.Context()); err != nil || s.WindowsOpen != 1 || s.Version != "v0" {
+		t.Errorf("%+v %v", s, err)
+	}
+	if _, err := client.Report(t.Context(), 1); err == nil || err.Error() != "no such report: 1" {
 		t.Errorf("an error of quell: %v", err)
+	}
+	if _, err := audit.Verify(t.Context(), client.Audit, audit.Head{}); err != nil {
+		t.Error(err)
+	}
+	srv.Close()
+	if _, err := client.Status(t.Context()); !errors.Is(err, operator.ErrNotRunning) {
+		t.Errorf("%v", err)
 	}
 }
 
-// An answer that ends too early is not another program's.
-func TestAnswerEndsEarly(t *testing.T) {
-	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprint(w, `{"version":"v`)
-	}))
-	defer srv.Close()
-	if _, err := (&Client{Base: srv.URL}).Status(t.Context()); err == nil || errors.Is(err, ErrNotQuell) || !strings.Contains(err.Error(), "cannot be read") {
-		t.Errorf("%v", err)
+// TestClientWaits: a client that asks more often than its rate allows waits, and gets its answers.
+func TestClientWaits(t *testing.T) {
+	c, srv := console.NewTest(t)
+	client := operator.Client{Base: srv.URL, Token: console.TokenOf(t, c, "viewer", role.Viewer)}
+	for range 600 {
+		if _, err := client.Check(t.Context(), console.Meter); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := (&operator.Client{Base: srv.URL, Token: "quell_wrong"}).Check(t.Context(), console.Meter); err == nil {
+		t.Error("a wrong token")
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"unicode/utf8"
 
 	"quell/internal/access"
+	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/cluster"
 	"quell/internal/devices"
@@ -328,7 +329,9 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 // numbers. Next is the value of "after" for the next page.
 type Suppressions struct {
 	Entries []outage.Entry `json:"entries"`
-	Next    int64          `json:"next"`
+	// Evidence says of the entries that were assessed whether their alerts were genuine.
+	Evidence []*assess.Evidence `json:"evidence"`
+	Next     int64              `json:"next"`
 	// MPxNHidden says that MPxNs are left out, since the role of who asks is below analyst.
 	MPxNHidden bool `json:"mpxn_hidden,omitempty"`
 }
@@ -346,6 +349,9 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 	out := Suppressions{Entries: append([]outage.Entry{}, list...), Next: after}
 	if len(list) > 0 {
 		out.Next = list[len(list)-1].Seq
+	}
+	if err == nil {
+		out.Evidence, err = c.Motorway.EvidenceOf(r.Context(), list)
 	}
 	if out.MPxNHidden = hideMPxN(r); out.MPxNHidden {
 		hideEntries(out.Entries)

@@ -1,12 +1,12 @@
 package console
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,51 +155,6 @@ func TestStatusOfErrors(t *testing.T) {
 	}
 }
 
-func TestClient(t *testing.T) {
-	c, srv := newConsole(t)
-	client := Client{Base: srv.URL, Token: tokenOf(t, c, "alice", role.Admin)}
-	if _, err := client.Import(t.Context(), "devices", []devices.File{{Name: "list.txt", Reader: strings.NewReader(meter.String() + "\n" + hub.String())}}, ImportOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	var got []outage.DeviceID
-	for after, more := "", true; more; more = after != "" {
-		page, err := client.Devices(t.Context(), after, 1)
-		if err != nil || page.List.Rows != 2 || page.List.Who != "token:alice" {
-			t.Fatal(page, err)
-		}
-		got = append(got, page.Devices...)
-		after = page.Next
-	}
-	if len(got) != 2 {
-		t.Errorf("pages: %v", got)
-	}
-	if d, err := client.Check(t.Context(), meter); err != nil || !d.Listed || d.Known || d.Tracked {
-		t.Errorf("%+v %v", d, err)
-	}
-	request := outage.Request{ID: outage.RequestID{Originator: hub, Target: meter, Counter: 1}, Form: outage.ServiceRequest,
-		Order: outage.Order{Kind: outage.OnDemand}, Received: t0}
-	c.Ledger.Record(t.Context(), request.Activation(hub, time.Hour))
-	if _, err := c.Ledger.Decide(t.Context(), outage.Alert{ID: "a", Code: "AD1", CHF: hub, OutageStart: t0, Received: t0}, outage.Shadow, 0); err != nil {
-		t.Fatal(err)
-	}
-	if log, err := client.Suppressions(t.Context(), 0, 10); err != nil || len(log.Entries) != 1 || log.Next != 1 || log.Entries[0].Outcome != outage.Shadow {
-		t.Errorf("%+v %v", log, err)
-	}
-	if x, err := client.Explain(t.Context(), hub.String(), t0); err != nil || x.Verdicts[hub.String()].Reason != outage.ReasonWindowOpen {
-		t.Errorf("%+v %v", x, err)
-	}
-	if x, err := client.Explain(t.Context(), hub.String(), time.Time{}); err != nil || !x.At.Equal(t0.Add(time.Minute)) {
-		t.Errorf("without a time: %+v %v", x, err)
-	}
-	if s, err := client.Status(t.Context()); err != nil || s.WindowsOpen != 1 {
-		t.Errorf("%+v %v", s, err)
-	}
-	srv.Close()
-	if _, err := client.Status(t.Context()); !errors.Is(err, ErrNotRunning) {
-		t.Errorf("%v", err)
-	}
-}
-
 // No endpoint ignores an unknown parameter.
 func TestUnknownParameters(t *testing.T) {
 	c, srv := newConsole(t)
@@ -241,4 +196,22 @@ func TestNoJSON(t *testing.T) {
 	if res.StatusCode != 500 || !strings.Contains(string(text), "cannot be written as JSON") {
 		t.Errorf("%d %q", res.StatusCode, text)
 	}
+}
+
+// logText is a log that can be read while it is written.
+type logText struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logText) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.text.String(), text)
 }

@@ -435,20 +435,6 @@ func TestRates(t *testing.T) {
 	same("ten seconds later", count(2, "192.0.2.7:9", "quell_wrong", "GET", "/api/v1/events", ""), map[int]int{401: 1, 429: 1})
 }
 
-// TestClientWaits: a client that asks more often than its rate allows waits, and gets its answers.
-func TestClientWaits(t *testing.T) {
-	c, srv := newConsole(t)
-	client := Client{Base: srv.URL, Token: tokenOf(t, c, "viewer", role.Viewer)}
-	for range 600 {
-		if _, err := client.Check(t.Context(), meter); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if _, err := (&Client{Base: srv.URL, Token: "quell_wrong"}).Check(t.Context(), meter); err == nil {
-		t.Error("a wrong token")
-	}
-}
-
 // TestWebPages: a page of another site, or one whose name points to this machine, changes
 // nothing, and without credentials reads nothing.
 func TestWebPages(t *testing.T) {

@@ -3,6 +3,7 @@ package devices
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -15,7 +16,7 @@ import (
 
 // columns are the positions of the columns in a record: of each of Columns, then of each of
 // OptionalColumns, which is -1 if the column is not there.
-type columns [9]int
+type columns [11]int
 
 func (c *columns) count() (n int) {
 	for _, at := range c {
@@ -139,6 +140,10 @@ func deviceOf(record []string, column *columns, texts intern) (d outage.Device, 
 		if d.Supplier, err = outage.ParseAnyDeviceID(supplier); err != nil {
 			return d, false, fmt.Errorf("import_supplier %q: %w", supplier, err)
 		}
+	}
+	d.Postcode, d.Group = field(len(Columns)+2), field(len(Columns)+3)
+	if err = cmp.Or(checkText("postcode", d.Postcode, 30), checkText("group", d.Group, 64)); err != nil {
+		return d, false, err
 	}
 	gone = outage.DeviceRemoved(status)
 	d.Type, d.SMETSVersion = texts.of(d.Type), texts.of(d.SMETSVersion)

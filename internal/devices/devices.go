@@ -18,6 +18,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -40,7 +41,8 @@ type Devices struct {
 	opts Options
 	log  *slog.Logger
 
-	importing sync.Mutex // held during an import
+	importing sync.Mutex  // held during an import
+	plain     atomic.Bool // see KeepPostcodes
 }
 
 // New returns the devices of a database.
@@ -48,7 +50,11 @@ func New(db *sqldb.DB, opts Options) *Devices {
 	return &Devices{db: db, opts: opts, log: opts.Log}
 }
 
-const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn, d.supplier`
+// KeepPostcodes says whether imports from now on keep the texts of postcodes and groups, and not
+// only hashes of them.
+func (ds *Devices) KeepPostcodes(plain bool) { ds.plain.Store(plain) }
+
+const deviceColumns = `d.device_id, d.device_type, d.smets_version, d.manufacturer, d.model, d.chf, d.mpxn, d.supplier, d.area, d.sector`
 
 // newest is a condition for inventory rows d that are in force: the row is of the last
 // completed import that has the device.
@@ -98,7 +104,7 @@ func (ds *Devices) At(ctx context.Context, mpxn string, limit int) ([]outage.Dev
 func scanDevices(rows sqldb.Rows, err error) ([]outage.Device, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.Device) error {
 		var id, chf, supplier int64
-		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN, &supplier)
+		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN, &supplier, &d.Area, &d.Sector)
 		d.ID, d.CHF, d.Supplier = outage.DeviceID(id), outage.DeviceID(chf), outage.DeviceID(supplier)
 		return err
 	})

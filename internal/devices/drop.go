@@ -151,16 +151,17 @@ func (ds *Devices) dropInventory(ctx context.Context, cond string, args ...any) 
 }
 
 // inventoryRows returns the rows of the inventory for which cond is true, each as a JSON
-// array of device, import and MPxN.
+// array of device, import, MPxN, area and sector.
 func (ds *Devices) inventoryRows(ctx context.Context, cond string, args ...any) ([]string, error) {
-	rows, err := ds.db.Query(ctx, `SELECT device_id, import_no, mpxn FROM inventory WHERE `+cond, args...)
+	rows, err := ds.db.Query(ctx, `SELECT device_id, import_no, mpxn, area, sector FROM inventory WHERE `+cond, args...)
 	list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, row *string) error {
-		var id, no int64
+		var id, no, area, sector int64
 		var mpxn string
-		err := rows.Scan(&id, &no, &mpxn)
+		err := rows.Scan(&id, &no, &mpxn, &area, &sector)
 		b := append(strconv.AppendInt([]byte("["), id, 10), ',')
 		b = sqldb.AppendText(append(strconv.AppendInt(b, no, 10), ','), mpxn)
-		*row = string(append(b, ']'))
+		b = append(strconv.AppendInt(append(b, ','), area, 10), ',')
+		*row = string(append(strconv.AppendInt(b, sector, 10), ']'))
 		return err
 	})
 	return list, sqldb.Unavailable(err)
@@ -173,6 +174,11 @@ func (ds *Devices) dropRows(ctx context.Context, rows []string) error {
 		if err := ds.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 			if _, err := tx.Exec(ctx, `DELETE FROM supply_point WHERE (mpxn, import_no, device_id) IN
 				(SELECT value->>2, CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?))`, keys); err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `DELETE FROM inventory_place WHERE (place, import_no, device_id) IN
+				(SELECT CAST(value->>3 AS BIGINT), CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?1)
+				UNION ALL SELECT CAST(value->>4 AS BIGINT), CAST(value->>1 AS BIGINT), CAST(value->>0 AS BIGINT) FROM json_each(?1))`, keys); err != nil {
 				return err
 			}
 			_, err := tx.Exec(ctx, `DELETE FROM inventory WHERE (device_id, import_no) IN (SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT) FROM json_each(?))`, keys)

@@ -27,7 +27,7 @@ func testImportReadsOwnDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	// As if a later import had replaced meter 3, and had not deleted the old row.
-	storetest.Script(t, s, fmt.Sprintf(`INSERT INTO inventory SELECT device_id, 0, device_type, smets_version, manufacturer, model, chf, mpxn, supplier FROM inventory WHERE device_id = %d`, int64(storetest.Meter(3))))
+	storetest.Script(t, s, fmt.Sprintf(`INSERT INTO inventory SELECT device_id, 0, device_type, smets_version, manufacturer, model, chf, mpxn, supplier, area, sector, postcode, feeder FROM inventory WHERE device_id = %d`, int64(storetest.Meter(3))))
 	if err := storetest.ImportRows(t.Context(), s, storetest.DeviceRow(1, 7)); err != nil {
 		t.Fatal(err)
 	}

@@ -20,9 +20,9 @@ import (
 var Columns = []string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn"}
 
 // OptionalColumns are the columns that an inventory in CSV may have too: one of
-// outage.DeviceStatuses; and the EUI-64 of the import supplier, under which it sends its
-// requests.
-var OptionalColumns = []string{"device_status", "import_supplier"}
+// outage.DeviceStatuses; the EUI-64 of the import supplier, under which it sends its requests;
+// the full postcode; and the network operator's group, such as a transformer or a feeder.
+var OptionalColumns = []string{"device_status", "import_supplier", "postcode", "group"}
 
 // Types are the device types of DUIS (DeviceType).
 var Types = []string{"ESME", "GSME", "GPF", "CHF", "HCALCS", "PPMID", "IHD", "CAD"}

@@ -47,11 +47,20 @@ type File struct {
 // that of a check. The checks run before anything is changed.
 func (ds *Devices) ImportInventory(ctx context.Context, who string, at time.Time, next func() (File, error), checks ...Check) (Import, error) {
 	skipped := 0
+	where := places{ds: ds, plain: ds.plain.Load(), known: map[string]int64{}}
 	out, err := ds.runImport(ctx, "inventory", who, at, next, checks, func(r io.Reader, s *Staged) error {
-		n, err := ReadInventory(r, func(d outage.Device) error { return s.add(d.ID, d.MPxN, deviceRow(d)) })
+		n, err := ReadInventory(r, func(d outage.Device) error {
+			if err := where.set(ctx, &d); err != nil {
+				return err
+			}
+			return s.add(d.ID, d.MPxN, deviceRow(d), placesOf(&d)...)
+		})
 		skipped += n
 		return err
 	})
+	if where.odd > 0 && err == nil {
+		ds.log.Warn("an inventory has texts in the column postcode that are no postcodes; they count as unknown", "devices", where.odd)
+	}
 	out.Skipped = skipped
 	return out, err
 }
@@ -64,7 +73,13 @@ func deviceRow(d outage.Device) []byte {
 	}
 	row = strconv.AppendInt(append(row, ','), int64(d.CHF), 10)
 	row = sqldb.AppendText(append(row, ','), d.MPxN)
-	return append(strconv.AppendInt(append(row, ','), int64(d.Supplier), 10), ']')
+	for _, n := range []int64{int64(d.Supplier), d.Area, d.Sector} {
+		row = strconv.AppendInt(append(row, ','), n, 10)
+	}
+	for _, text := range []string{d.Postcode, d.Group} {
+		row = sqldb.AppendText(append(row, ','), text)
+	}
+	return append(row, ']')
 }
 
 // ImportList replaces the device list in force with that of a file; it changes nothing if
@@ -179,8 +194,9 @@ func (ds *Devices) writeStaged(ctx context.Context, kind string, s *Staged, im *
 		})
 		return cmp.Or(err, w.flush(ctx))
 	}
-	w := &writer{devices: ds, importNo: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn, supplier)
-		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6, CAST(value->>7 AS BIGINT) FROM json_each(?2)`}
+	w := &writer{devices: ds, importNo: im.No, insert: `INSERT INTO inventory (import_no, device_id, device_type, smets_version, manufacturer, model, chf, mpxn, supplier, area, sector, postcode, feeder)
+		SELECT ?1, CAST(value->>0 AS BIGINT), value->>1, value->>2, value->>3, value->>4, CAST(value->>5 AS BIGINT), value->>6, CAST(value->>7 AS BIGINT),
+			CAST(value->>8 AS BIGINT), CAST(value->>9 AS BIGINT), value->>10, value->>11 FROM json_each(?2)`}
 	last := int64(0) // no device has the id 0
 	var ids []int64
 	err := s.each(ctx, `SELECT id, row FROM staged ORDER BY id`, func(id int64, row string) error {
@@ -203,6 +219,13 @@ func (ds *Devices) writeStaged(ctx context.Context, kind string, s *Staged, im *
 	w.insert = `INSERT INTO supply_point (import_no, device_id, mpxn) SELECT ?1, CAST(value->>0 AS BIGINT), value->>1 FROM json_each(?2)`
 	err = s.each(ctx, `SELECT id, mpxn FROM staged WHERE mpxn <> '' ORDER BY mpxn, id`, func(id int64, mpxn string) error {
 		return w.add(ctx, append(sqldb.AppendText(append(strconv.AppendInt([]byte("["), id, 10), ','), mpxn), ']'))
+	})
+	if err := cmp.Or(err, w.flush(ctx)); err != nil {
+		return err
+	}
+	w.insert = `INSERT INTO inventory_place (import_no, place, device_id) SELECT ?1, CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT) FROM json_each(?2)`
+	err = s.each(ctx, `SELECT place, CAST(id AS TEXT) FROM staged_place ORDER BY place, id`, func(place int64, id string) error {
+		return w.add(ctx, append(append(append(strconv.AppendInt([]byte("["), place, 10), ','), id...), ']'))
 	})
 	return cmp.Or(err, w.flush(ctx))
 }

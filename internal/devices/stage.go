@@ -16,6 +16,7 @@ type Staged struct {
 	db     *sql.DB
 	tx     *sql.Tx
 	insert *sql.Stmt
+	place  *sql.Stmt
 }
 
 func openStaged(ctx context.Context, path string) (*Staged, error) {
@@ -25,9 +26,13 @@ func openStaged(ctx context.Context, path string) (*Staged, error) {
 	}
 	s := &Staged{path: path, db: db}
 	if _, err = db.ExecContext(ctx, `CREATE TABLE staged (id INTEGER NOT NULL, mpxn TEXT NOT NULL, row TEXT NOT NULL);
+		CREATE TABLE staged_place (place INTEGER NOT NULL, id INTEGER NOT NULL);
 		CREATE TABLE replaced (row TEXT NOT NULL)`); err == nil {
 		if s.tx, err = db.BeginTx(ctx, nil); err == nil {
 			s.insert, err = s.tx.PrepareContext(ctx, `INSERT INTO staged (id, mpxn, row) VALUES (?, ?, ?)`)
+		}
+		if err == nil {
+			s.place, err = s.tx.PrepareContext(ctx, `INSERT INTO staged_place (place, id) VALUES (?, ?)`)
 		}
 	}
 	if err != nil {
@@ -42,8 +47,13 @@ func (s *Staged) close() {
 	os.Remove(s.path)
 }
 
-func (s *Staged) add(id outage.DeviceID, mpxn string, row []byte) error {
+func (s *Staged) add(id outage.DeviceID, mpxn string, row []byte, places ...int64) error {
 	_, err := s.insert.Exec(int64(id), mpxn, string(row))
+	for _, place := range places {
+		if err == nil {
+			_, err = s.place.Exec(place, int64(id))
+		}
+	}
 	return err
 }
 

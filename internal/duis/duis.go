@@ -79,6 +79,17 @@ type Message struct {
 	Payload                 []byte           // GBCSPayload of an 11.3, decoded: of its SignedPreCommand, or of a meter's answer (see above)
 	Outage                  PowerOutage      // of BodyPowerOutage
 	FailedRequest           outage.RequestID // CommandRequestID of the DCC Alert N12: the request that failed
+	ImageHash               [32]byte         // FirmwareHash of ActivateFirmware
+	FromDevice              bool             // a device of a home sent it: a device alert, or a ResponseMessage with a GBCSPayload
+	// AlertPayload is where in the document the GBCSPayload of a restoration alert (8F35 to 8F3C)
+	// is, in base64. End is 0 if it is not there, or not in one plain piece.
+	AlertPayload struct{ Start, End int }
+}
+
+// IsRestoration reports whether a code in upper case is that of a device alert on supply that is
+// restored: 8F35 and 8F36, or 8F37 to 8F3C for one phase. (GBCS use case ECS80.)
+func IsRestoration(code string) bool {
+	return len(code) == 4 && code[:2] == "8F" && code >= "8F35" && code <= "8F3C"
 }
 
 // PowerOutage is what an AD1 says. It names the hub that lost power, not the

@@ -1,6 +1,8 @@
 package duis
 
 import (
+	"encoding/hex"
+
 	"quell/internal/outage"
 	"quell/internal/strictxml"
 )
@@ -66,6 +68,12 @@ type reader struct {
 	// been read.
 	flaw    string
 	flawOff int
+
+	doc   []byte // the document
+	alert struct {
+		start, end int // the text of alertPayload, in the document
+		odd        bool
+	}
 }
 
 type nodeSet uint64
@@ -89,6 +97,7 @@ func (r *reader) scan(b []byte) {
 // elements reads the elements of b.
 func (r *reader) elements(b []byte) {
 	r.Init(b, Namespace)
+	r.doc = b
 	r.size = len(b)
 	r.path[0] = document
 	for {
@@ -99,6 +108,8 @@ func (r *reader) elements(b []byte) {
 			}
 		case strictxml.CharData:
 			switch n := r.path[r.Depth]; {
+			case n == alertPayload:
+				r.alertText()
 			case n >= leaf:
 				l := &r.leaves[n-leaf]
 				l.text = strictxml.Join(l.text, r.Text)
@@ -110,6 +121,18 @@ func (r *reader) elements(b []byte) {
 		default:
 			return
 		}
+	}
+}
+
+// alertText notes where the text of alertPayload is.
+func (r *reader) alertText() {
+	a := &r.alert
+	switch n := len(r.Text); {
+	case n == 0:
+	case a.end == 0 && r.Offset+n <= len(r.doc) && &r.doc[r.Offset] == &r.Text[0]:
+		a.start, a.end = r.Offset, r.Offset+n
+	default:
+		a.odd = true // a second piece, or one that is written in another way
 	}
 }
 
@@ -128,6 +151,10 @@ func (r *reader) enter() bool {
 	if parent == ignored {
 		return true
 	}
+	if parent == alertPayload {
+		r.alert.odd = true
+		return true
+	}
 	if parent >= leaf {
 		r.Fail(r.Offset, "element within "+parent.String())
 		return false
@@ -135,6 +162,10 @@ func (r *reader) enter() bool {
 	n := r.child(parent)
 	if n == ignored || r.Err != nil {
 		return r.Err == nil
+	}
+	if r.seen.has(n) && n == alertPayload {
+		r.alert.odd = true
+		return true
 	}
 	if r.seen.has(n) {
 		r.Fail(r.Offset, "second "+n.String())
@@ -279,8 +310,16 @@ func (r *reader) body(m *Message) {
 		case "N12":
 			m.FailedRequest, _ = outage.ParseRequestIDBytes(r.value(commandRequestID))
 		}
-	case r.seen.has(responseMessage) && m.ServiceReferenceVariant == "11.3":
-		m.Payload = base64Binary(r.value(gbcsPayload))
+	case r.seen.has(deviceAlert):
+		m.FromDevice = true
+		if a := &r.alert; !a.odd && IsRestoration(m.AlertCode) {
+			m.AlertPayload.Start, m.AlertPayload.End = a.start, a.end
+		}
+	case r.seen.has(responseMessage):
+		m.FromDevice = r.seen.has(gbcsPayload) || r.seen.has(futureDatedAlert)
+		if m.ServiceReferenceVariant == "11.3" {
+			m.Payload = base64Binary(r.value(gbcsPayload))
+		}
 	}
 }
 
@@ -324,6 +363,9 @@ func (r *reader) request(m *Message) {
 		m.Body = BodySignedPreCommand
 	case activation:
 		m.Body = BodyActivateFirmware
+		if hash := r.value(firmwareHash); len(hash) == hex.EncodedLen(len(m.ImageHash)) {
+			hex.Decode(m.ImageHash[:], hash) // valid, if the message is an 11.3
+		}
 	}
 }
 

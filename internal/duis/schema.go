@@ -42,6 +42,7 @@ const (
 	gbcsPayload
 	dccAlertCode
 	deviceAlertCode
+	alertPayload // of a device alert; the only leaf that may occur twice or hold elements, since then it does not count
 	throttledSequenceID
 	throttledCount
 	commsHubDeviceID
@@ -113,7 +114,7 @@ var contents = [leaf]content{
 		{"GBCSPayload", gbcsPayload},
 	}},
 	futureDatedAlert: {open: true, elements: []part{{"FutureDatedAlertCode", deviceAlertCode}, {"GBCSPayload", gbcsPayload}}},
-	deviceAlert:      {open: true, elements: []part{{"AlertCode", deviceAlertCode}}},
+	deviceAlert:      {open: true, elements: []part{{"AlertCode", deviceAlertCode}, {"GBCSPayload", alertPayload}}},
 	dccAlertMessage: {open: true, elements: []part{
 		{"DCCAlertCode", dccAlertCode},
 		{"ThrottledAlertSequenceId", throttledSequenceID},

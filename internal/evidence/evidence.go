@@ -50,6 +50,7 @@ type Home struct {
 	// 0 where it is not known. Group takes the place of the postcode if the inventory has it:
 	// the transformer or feeder of the network operator.
 	Postcode, Sector, Distributor Area
+	Group                         bool // Postcode is such a group
 }
 
 // Model names what meters that behave alike have in common: manufacturer and model.
@@ -71,7 +72,7 @@ const (
 type Stage uint8
 
 const (
-	AtOnce      Stage = iota // when the entry was added
+	AtOnce      Stage = iota // when the alert was received
 	After5                   // 5 minutes after it was received
 	After15                  // 15 minutes after it was received
 	AtWindowEnd              // when its window was over
@@ -94,21 +95,28 @@ type Assessment struct {
 type Facts struct {
 	Postcode, Sector, Distributor Count // within a minute of the outage's start
 	LaterPostcode, LaterSector    Count // one to ten minutes after it
-	HasPostcode, HasSector        bool  // whether the inventory says where the hub is
+	LaterDistributor              Count
+	HasPostcode, HasSector        bool // whether the inventory says where the hub is
+	Group                         bool // Postcode is about a group of the network operator
 
+	OutageStart     time.Time     // as the AD1 says, or by its arrival if that does not fit
+	ClockWrong      bool          // it did not fit
 	SinceActivation time.Duration // start of the outage minus the activation
 	Share           float64       // of the model's activations, how many have an AD1 that starts in these 15 seconds
 	TooEarly        bool          // the AD1 came less than 165 s after the activation
 	NotRun          string        // why the activation is known not to have run; "" if it is not
 	OnlyRequested   bool          // a Service Request, and never a Signed Pre-Command
-	Second          bool          // the window had another outage, more than 90 s apart
-	Again           bool          // the hub had a later AD1
+	Second          bool          // the window had an earlier outage, more than 90 s apart
+	Again           bool          // the hub had a later AD1, more than 90 s apart
 
 	Heard         time.Duration // how long after the AD1 the home was heard again; 0: not yet
-	Silent        bool          // for 15 minutes or longer
+	Silent        bool          // it was not heard for 15 minutes
 	Restored      bool          // a restoration alert matches
+	RestoredLong  bool          // and the outage was longer than a reboot, or began before the activation
 	RestoredStart time.Time
 	RestoredEnd   time.Time
+	RestoredShare float64 // of the model's reboots, how many are followed by such an alert
+	Missing       bool    // no such alert came within 24 hours
 }
 
 // Count is K of N.

@@ -67,6 +67,9 @@ func (m *Motorway) activation(ctx context.Context, p *Passage, document []byte) 
 		a, reason = m.record(ctx, p, req, reason, &rules)
 	}
 	p.Decision.Reason = reason
+	if trusted {
+		m.seeOrder(p, &req, a.CHF, reason)
+	}
 	switch reason {
 	case outage.ReasonTracked, outage.ReasonRepeated, outage.ReasonStoreUnavailable: // it is recorded, or will be
 	default:
@@ -91,6 +94,7 @@ func sameOrder(xml, payload outage.Order) bool { return xml.Kind == outage.OnDem
 func readRequest(p *Passage, rules *Rules) (outage.Request, outage.Reason) {
 	msg := &p.Message
 	order, reason := readOrder(p)
+	p.order = order
 	form := outage.SignedPreCommand // in doubt: it closes more
 	if msg.CommandVariant == 4 && msg.Body != duis.BodySignedPreCommand {
 		form = outage.ServiceRequest
@@ -119,6 +123,7 @@ func readOrder(p *Passage) (outage.Order, outage.Reason) {
 	case p.Decision.Reason != "":
 		return outage.Order{Kind: outage.Closing}, p.Decision.Reason
 	case msg.Body == duis.BodyActivateFirmware && msg.CommandVariant == 4:
+		p.image = msg.ImageHash
 		return order, ""
 	case msg.Body == duis.BodySignedPreCommand && msg.CommandVariant == 6:
 		return order, outage.ReasonLocalDelivery
@@ -140,7 +145,7 @@ func readOrder(p *Passage) (outage.Order, outage.Reason) {
 	case command.Counter != msg.RequestID.Counter:
 		return order, outage.ReasonCounterMismatch
 	}
-	order = precise(command.Order)
+	order, p.image = precise(command.Order), command.ImageHash
 	if msg.CommandVariant == 7 && order.Kind != outage.OnDemand {
 		return order, outage.ReasonCommandVariant
 	}
@@ -232,8 +237,9 @@ func (r *Rules) limit(ctx context.Context) (context.Context, context.CancelFunc)
 // did not run: an answer that refuses it, a meter's response or alert that says so, or the
 // DCC's alert that the command was not delivered. The message may be about any request;
 // the store knows whether it is an 11.3.
-func (m *Motorway) failure(msg *duis.Message) {
+func (m *Motorway) failure(p *Passage) {
 	var f windows.Failed
+	msg := &p.Message
 	switch {
 	case msg.FailedRequest != (outage.RequestID{}):
 		f = windows.Failed{Request: msg.FailedRequest, Why: "DCC alert " + msg.AlertCode}
@@ -249,11 +255,13 @@ func (m *Motorway) failure(msg *duis.Message) {
 		f = windows.Failed{Request: outage.RequestID{Originator: o.Originator, Target: o.Meter, Counter: o.Counter}, Why: outcomeText(&o)}
 		if msg.RequestID != (outage.RequestID{}) && msg.RequestID != f.Request {
 			m.Ledger.Fail(windows.Failed{Request: msg.RequestID, Why: f.Why})
+			m.seeNotRun(p, msg.RequestID, f.Why)
 		}
 	}
 	if f.Request != (outage.RequestID{}) {
 		m.Log.Info("an activation did not run", "request", f.Request, "why", f.Why)
 		m.Ledger.Fail(f)
+		m.seeNotRun(p, f.Request, f.Why)
 	}
 }
 

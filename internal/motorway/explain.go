@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/windows"
@@ -27,6 +28,7 @@ type Explanation struct {
 	Devices     []ExplainedDevice      `json:"devices"`
 	Activations []Activation           `json:"activations"` // on the hubs concerned, the latest first
 	Entries     []outage.Entry         `json:"entries"`     // of the suppression log, the latest first
+	Evidence    []*assess.Evidence     `json:"evidence"`    // whether the alerts of the entries were genuine
 	Forwarded   []ledger.ForwardedNote `json:"forwarded"`   // alerts that went north, the latest first
 	Untracked   []windows.Untracked    `json:"untracked"`   // requests (11.3) that opened no window, the latest first
 	Verdicts    map[string]Verdict     `json:"verdicts"`    // by hub: the decision on an AD1 received at At
@@ -107,9 +109,17 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 			return nil, err
 		}
 	}
+	if x.Evidence, err = m.EvidenceOf(ctx, x.Entries); err != nil {
+		return nil, err
+	}
 	for _, e := range x.Entries {
 		sub.addHub(e.CHF)
 		x.Text = append(x.Text, entryText(&e))
+		for _, known := range x.Evidence {
+			if known.Entry == e.Seq {
+				x.Text = append(x.Text, evidenceText(known))
+			}
+		}
 	}
 	for _, f := range x.Forwarded {
 		if sub.filter.AlertID != "" || len(x.Forwarded) <= 5 {

@@ -13,11 +13,13 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/sighting"
 	"quell/internal/smki"
 	"quell/internal/windows"
 )
@@ -47,6 +49,9 @@ type Motorway struct {
 	Log     *slog.Logger
 	Metrics *Metrics
 	Trail   *Trail
+
+	Sightings *sighting.Sightings // may be nil
+	Evidence  *assess.Assessor    // for explanations; may be nil
 
 	rules    atomic.Pointer[Rules]
 	receipts receipts
@@ -91,6 +96,8 @@ type Passage struct {
 
 	activation  *outage.Activation // southbound: set if it was recorded
 	fault       error              // why the message or its payload could not be read
+	order       outage.Order       // of an 11.3, whether it is tracked or not
+	image       [32]byte           // that the order is about; zero if it is not known
 	clockUnsure bool               // Received may be wrong by more than the clock tolerance
 }
 
@@ -126,6 +133,7 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 	m.receipt(&p)
 	p.Decision = m.decide(ctx, b, &p)
 	m.Metrics.northbound(p.Decision, time.Since(began))
+	m.seeNorth(&p, b.Head)
 	return p
 }
 
@@ -138,7 +146,7 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	reason := p.read(b)
 	isAD1 := p.Message.Root == duis.RootResponse && p.Message.Body == duis.BodyPowerOutage
 	if reason == "" && p.Message.Root == duis.RootResponse && !isAD1 {
-		m.failure(&p.Message)
+		m.failure(p)
 	}
 	if sw == outage.SwitchOff {
 		if isAD1 {
@@ -298,6 +306,9 @@ func (m *Motorway) Answered(ctx context.Context, p *Passage, d Delivery, answer 
 	if state != outage.Accepted {
 		m.Log.Info("activation withdrawn", "state", state, "request", p.activation.RequestID, "esme", p.activation.ESME, "response_code", msg.ResponseCode)
 		m.Metrics.Withdrawn.Inc()
+	}
+	if state == outage.Withdrawn {
+		m.seeNotRun(p, p.activation.RequestID, "it was not delivered")
 	}
 	rules := m.Rules()
 	ctx, cancel := rules.limit(ctx)

@@ -60,7 +60,9 @@ func newMotorwayOn(t testing.TB, o store.Options) *system {
 	t.Cleanup(func() { st.Close() })
 	log := slog.New(slog.DiscardHandler)
 	s.st = st
-	s.Motorway = &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return s.now }, Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Trail: OpenTrail(s.dir, log)}
+	s.Motorway = &Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return s.now }, Log: log, Metrics: NewMetrics(prometheus.NewRegistry()), Trail: OpenTrail(s.dir, log),
+		Sightings: st.Sightings, Evidence: st.Evidence}
+	st.Sightings.Enable(true)
 	t.Cleanup(func() { s.Trail.Close() })
 	s.Trail.Enable(true)
 	s.SetRules(Rules{Window: 30 * time.Minute, Manufacturers: outage.Manufacturers{"Landis+Gyr"}, Track: []outage.Form{outage.ServiceRequest, outage.SignedPreCommand},

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"quell/internal/duis"
+	"quell/internal/gbcs"
 	"quell/internal/outage"
 	"quell/internal/store"
 )
@@ -29,6 +31,8 @@ func passing(t testing.TB) (north, south map[string][]byte) {
 	payload := bytes.Repeat([]byte("payload "), 20)
 	north = map[string][]byte{
 		"device-alert": duis.AppendDeviceAlert(nil, alert, t0, "8F36", payload),
+		"restoration": duis.AppendDeviceAlert(nil, alert, t0, "8F36", gbcs.AppendSigned(nil, gbcs.AppendRestoration(nil,
+			gbcs.Restoration{Meter: theMeter, Code: 0x8F36, Start: t0.Add(-time.Hour), End: t0}, supplier, 7), [64]byte{})),
 		"dcc-alert":    duis.AppendDCCAlert(nil, alert, t0, "N16", "<sr:DSPScheduledMessageAlert><sr:Type>1</sr:Type></sr:DSPScheduledMessageAlert>"),
 		"response":     bytes.ReplaceAll(sample(t, "inventory.xml"), []byte("8.2<"), []byte("4.8.1<")),
 		"answer":       duis.AppendAnswer(nil, request(1), t0, "I99"),
@@ -47,6 +51,7 @@ func newBusyMotorway(t testing.TB) *system {
 	s.Now = s.st.Cluster.Now
 	s.setSwitch(t, outage.SwitchOn)
 	<-s.Ledger.Filled()
+	s.Sightings.Watch(theMeter, theHub, t0) // it is heard once
 	return s
 }
 

@@ -129,6 +129,14 @@ type Device struct {
 	MPxN         string   `json:"mpxn"`   // personal data
 	// The import supplier of the supply point, as the originator of its requests; 0 if unknown.
 	Supplier DeviceID `json:"import_supplier,omitzero"`
+
+	// Where it is: hashes of its full postcode, or of its group in place of that, and of its
+	// postcode sector; 0 if that is not known. The texts are personal data, and only there if
+	// the inventory keeps them. Neither is part of the API.
+	Area     int64  `json:"-"`
+	Sector   int64  `json:"-"`
+	Postcode string `json:"-"`
+	Group    string `json:"-"` // of the network operator: a transformer, a feeder
 }
 
 // SuppliedBy reports whether the originator of a request may order an activation on d, as

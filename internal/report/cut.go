@@ -12,9 +12,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/devices"
 	"quell/internal/events"
@@ -51,7 +53,7 @@ type Report struct {
 
 	Files []File `json:"files"` // the consolidated one first
 
-	lastEvent, lastCorrection int64
+	lastEvent, lastCorrection, lastEvidence int64
 }
 
 // LastCorrection returns the number of the last correction in the report, or before it.
@@ -59,6 +61,10 @@ func (r Report) LastCorrection() int64 { return r.lastCorrection }
 
 // LastEvent returns the number of the last event in the report, or before it.
 func (r Report) LastEvent() int64 { return r.lastEvent }
+
+// LastEvidence returns the number of the last change of an entry's evidence in the report, or before
+// it.
+func (r Report) LastEvidence() int64 { return r.lastEvidence }
 
 // Cause is why a report was cut.
 type Cause string
@@ -117,7 +123,9 @@ type CutOptions struct {
 	LastCorrection int64
 	// LastEvent is the same for events.
 	LastEvent int64
-	Window    time.Duration
+	// LastEvidence is the same for changes of the evidence on entries.
+	LastEvidence int64
+	Window       time.Duration
 	// SkipEmpty leaves out what would have no records: files of distributors; and the whole
 	// report, unless its cause is CauseAsked.
 	SkipEmpty bool
@@ -190,7 +198,15 @@ func (reg *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Re
 	if c.LastEvent != 0 {
 		r.lastEvent = max(last.lastEvent, min(r.lastEvent, c.LastEvent))
 	}
-	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection {
+	if r.lastEvidence, err = assess.LastChange(ctx, tx, r.LastSeq); err != nil {
+		return r, err
+	}
+	if c.LastEvidence != 0 {
+		r.lastEvidence = min(r.lastEvidence, c.LastEvidence)
+	}
+	r.lastEvidence = max(r.lastEvidence, last.lastEvidence)
+	if c.SkipEmpty && c.Cause != CauseAsked && r.LastSeq < r.FirstSeq && r.lastEvent == last.lastEvent && r.lastCorrection == last.lastCorrection &&
+		r.lastEvidence == last.lastEvidence {
 		return Report{}, nil
 	}
 	if err := reg.insertReport(ctx, tx, r); err != nil {
@@ -212,9 +228,9 @@ func (reg *Register) cut(ctx context.Context, tx sqldb.Tx, c CutOptions, last Re
 
 func (reg *Register) insertReport(ctx context.Context, tx sqldb.Tx, r Report) error {
 	_, err := tx.Exec(ctx, `INSERT INTO report (no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq,
-		last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash, last_evidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		r.No, r.SystemID, string(r.Cause), sqldb.Micros(r.Start), sqldb.Micros(r.End), sqldb.Micros(r.CutAt), r.FirstSeq, r.LastSeq,
-		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds(), r.Audit.No, r.Audit.Hash)
+		r.lastEvent, r.lastCorrection, string(r.Switch), r.DeviceList, r.Window.Microseconds(), r.Audit.No, r.Audit.Hash, r.lastEvidence)
 	return err
 }
 
@@ -230,6 +246,13 @@ func (reg *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, las
 	}
 	for _, e := range corrected {
 		streams = append(streams, e.Stream())
+	}
+	changes, err := assess.Changes(ctx, tx, last.lastEvidence, r.lastEvidence, math.MaxInt32)
+	if err != nil {
+		return nil, err
+	}
+	for i := range changes {
+		streams = append(streams, changes[i].Stream())
 	}
 	// A stream that had files before has one in each report; a stream that a remote takes has
 	// one from the first report on. So a missing file always means that something is wrong.

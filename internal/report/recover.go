@@ -74,7 +74,7 @@ func (reg *Register) Recover(ctx context.Context, d Lost) error {
 			return sqldb.Unchanged(ErrStale)
 		}
 		for _, r := range d.Reports {
-			r.lastEvent, r.lastCorrection = last.lastEvent, last.lastCorrection // later ones are in the next report
+			r.lastEvent, r.lastCorrection, r.lastEvidence = last.lastEvent, last.lastCorrection, last.lastEvidence // later ones are in the next report
 			if err := reg.recoverReport(ctx, tx, r, d); err != nil {
 				return err
 			}

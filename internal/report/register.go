@@ -6,6 +6,7 @@ import (
 	"math"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/cluster"
 	"quell/internal/events"
 	"quell/internal/ledger"
@@ -26,12 +27,12 @@ func NewRegister(db *sqldb.DB, l *ledger.Ledger, c *cluster.Cluster) *Register {
 	return &Register{db: db, ledger: l, checkLeader: c.CheckLeader}
 }
 
-const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash`
+const reportColumns = `no, system_id, cause, period_start, period_end, cut_at, first_seq, last_seq, last_event, last_correction, switch, device_list, window_us, audit_no, audit_hash, last_evidence`
 
 func scanReports(rows sqldb.Rows, err error) ([]Report, error) {
 	return sqldb.Scan(rows, err, func(rows sqldb.Rows, r *Report) error {
 		var start, end, at, window int64
-		err := rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window, &r.Audit.No, &r.Audit.Hash)
+		err := rows.Scan(&r.No, &r.SystemID, &r.Cause, &start, &end, &at, &r.FirstSeq, &r.LastSeq, &r.lastEvent, &r.lastCorrection, &r.Switch, &r.DeviceList, &window, &r.Audit.No, &r.Audit.Hash, &r.lastEvidence)
 		r.Start, r.End, r.CutAt, r.Window = sqldb.Instant(start), sqldb.Instant(end), sqldb.Instant(at), time.Duration(window)*time.Microsecond
 		return err
 	})
@@ -249,5 +250,24 @@ func (reg *Register) Corrections(ctx context.Context, r Report) ([]outage.Entry,
 		return nil, err
 	}
 	list, err := ledger.Corrections(ctx, reg.db, before.lastCorrection, r.lastCorrection, r.FirstSeq)
+	return list, sqldb.Unavailable(err)
+}
+
+// Evidence returns the changes of the evidence on entries that are in report r, in order.
+func (reg *Register) Evidence(ctx context.Context, r Report) ([]assess.Recorded, error) {
+	if r.lastEvidence == 0 {
+		return nil, nil
+	}
+	before, err := reg.before(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := assess.Changes(ctx, reg.db, before.lastEvidence, r.lastEvidence, math.MaxInt32)
+	return list, sqldb.Unavailable(err)
+}
+
+// EvidenceAfter returns up to limit changes of the evidence with numbers above id, in order.
+func (reg *Register) EvidenceAfter(ctx context.Context, id int64, limit int) ([]assess.Recorded, error) {
+	list, err := assess.Changes(ctx, reg.db, id, math.MaxInt64, limit)
 	return list, sqldb.Unavailable(err)
 }

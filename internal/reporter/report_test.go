@@ -2,7 +2,9 @@ package reporter
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,11 +18,13 @@ import (
 	"time"
 
 	"quell/internal/devices"
+	"quell/internal/evidence"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/report"
 	"quell/internal/reportfile"
 	"quell/internal/reportfile/reportfiletest"
+	"quell/internal/sqldb"
 	"quell/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -99,6 +103,21 @@ func (b *bench) alert(n int, id, mpxn string, change ...func(*outage.Alert)) out
 	return d.Entry
 }
 
+// assessed records that the evidence on an entry has changed, as the leader does.
+func (b *bench) assessed(seq int64, distributor string, was, level evidence.Level, odds float64, text string) {
+	b.Helper()
+	facts, err := json.Marshal(&evidence.Assessment{Entry: seq, At: b.Now(), Stage: evidence.After15, Level: level, Odds: odds})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := b.store.DB.Do(b.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (?, ?, ?, ?, ?, ?, ?)`,
+			seq, sqldb.Micros(b.Now()), string(was), string(level), distributor, string(facts), text)
+	}); err != nil {
+		b.Fatal(err)
+	}
+}
+
 func (b *bench) forwardAfterAll(n int, id string) {
 	b.Helper()
 	b.store.Ledger.NoteForwarded(ledger.ForwardedNote{AlertID: id, CHF: hub(n), Received: b.Now(), Reason: outage.ReasonStoreUnavailable})
@@ -175,7 +194,7 @@ func (b *bench) parsed(stream string) (files []*reportfile.File, records []repor
 	return files, records
 }
 
-// story makes two reports, with every kind of record that a file can have.
+// story makes three reports, with every kind of record that a file can have.
 func story(t testing.TB) *bench {
 	b := newBench(t, func(s *Settings) { s.PerDistributor = true })
 	if _, err := b.store.Devices.ImportList(t.Context(), "bob", t0, devices.File{Name: "list.txt", Reader: strings.NewReader(meter(1).String() + "\n")}); err != nil {
@@ -200,6 +219,10 @@ func story(t testing.TB) *bench {
 	b.setTime(t0.Add(80 * time.Minute))
 	b.setSwitch(outage.SwitchShadow, "alice@ops", "CHG0043")
 	b.setTime(t0.Add(2 * time.Hour))
+	b.due()
+	b.assessed(1, "12", evidence.None, evidence.Strong, 24.7512, "14 of 17 hubs in the same postcode lost power within a minute.")
+	b.assessed(2, "", evidence.None, evidence.Weak, 1, "=1: a text that a spreadsheet might run.")
+	b.setTime(t0.Add(3 * time.Hour))
 	b.due()
 	return b
 }
@@ -304,12 +327,13 @@ func TestRenderAgain(t *testing.T) {
 		want[path] = text
 	}
 	b.forwardAfterAll(2, "88-73-84-57-00-00-00-02:90-B3-D5-1F-30-01-00-00:1")
+	b.assessed(1, "12", evidence.Strong, evidence.None, 0.1, "It was a reboot.")
 	b.setTime(t0.Add(100 * time.Hour))
 	b.Set(Settings{SystemID: "other", Every: time.Minute, Window: time.Hour})
 	if err := os.RemoveAll(b.Dir); err != nil {
 		t.Fatal(err)
 	}
-	for no := int64(1); no <= 2; no++ {
+	for no := int64(1); no <= 3; no++ {
 		f, err := b.Open(t.Context(), no, report.Consolidated)
 		if err != nil {
 			t.Fatal(err)

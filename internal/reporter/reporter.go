@@ -100,6 +100,7 @@ type nextReport struct {
 	seq      int64     // the last entry
 	// The last correction, and the last event.
 	correction, event int64
+	evidence          int64           // the last change of an entry's evidence
 	bytes             int64           // the size of the consolidated file
 	latest            time.Time       // the latest time of receipt
 	streams           map[string]bool // of the entries; nil until startNext
@@ -340,7 +341,7 @@ func (r *Reporter) startNext(ctx context.Context) error {
 		}
 		last.End = last.End.Truncate(time.Millisecond)
 	}
-	r.next = nextReport{last: last, boundary: last.End, seq: last.LastSeq, correction: last.LastCorrection(), event: last.LastEvent(), bytes: overhead, streams: map[string]bool{}}
+	r.next = nextReport{last: last, boundary: last.End, seq: last.LastSeq, correction: last.LastCorrection(), event: last.LastEvent(), evidence: last.LastEvidence(), bytes: overhead, streams: map[string]bool{}}
 	return nil
 }
 
@@ -356,6 +357,9 @@ func (r *Reporter) collect(ctx context.Context, boundary time.Time) (report.Caus
 		return report.CauseSize, err
 	}
 	if full, err := r.collectCorrections(ctx, maxBytes); full || err != nil {
+		return report.CauseSize, err
+	}
+	if full, err := r.collectEvidence(ctx, maxBytes); full || err != nil {
 		return report.CauseSize, err
 	}
 	measure, now := reportfile.NewWriter(io.Discard), r.Now()
@@ -447,11 +451,40 @@ func (r *Reporter) collectCorrections(ctx context.Context, maxBytes int64) (full
 	}
 }
 
+// collectEvidence adds changes of the evidence on entries that are in no report, up to the first for
+// which the file has no room, or of an entry that was not collected yet.
+func (r *Reporter) collectEvidence(ctx context.Context, maxBytes int64) (full bool, err error) {
+	next := &r.next
+	measure := reportfile.NewWriter(io.Discard)
+	for {
+		list, err := r.Register.EvidenceAfter(ctx, next.evidence, collectPage)
+		if err != nil {
+			return false, err
+		}
+		for i := range list {
+			if list[i].Entry > next.seq {
+				return false, nil
+			}
+			before := measure.Size()
+			if err := measure.Evidence(&list[i]); err != nil {
+				return false, err
+			}
+			if !next.add(measure.Size()-before, maxBytes) {
+				return true, nil
+			}
+			next.evidence = list[i].ID
+		}
+		if len(list) < collectPage {
+			return false, nil
+		}
+	}
+}
+
 // cut records a report of what was collected.
 func (r *Reporter) cut(ctx context.Context, cause report.Cause, end time.Time) (report.Report, error) {
 	next, set := &r.next, r.settings.Load()
 	c := report.CutOptions{After: next.last.No, SystemID: set.SystemID, Cause: cause, Start: next.last.End, End: end.Truncate(time.Millisecond), At: r.Now().Truncate(time.Millisecond),
-		LastSeq: next.seq, LastCorrection: cmp.Or(next.correction, -1), LastEvent: cmp.Or(next.event, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: set.streamOf(),
+		LastSeq: next.seq, LastCorrection: cmp.Or(next.correction, -1), LastEvent: cmp.Or(next.event, -1), LastEvidence: cmp.Or(next.evidence, -1), Window: set.Window, SkipEmpty: !set.Empty, Remotes: set.streamOf(),
 		Name: func(r report.Report, f report.File) string {
 			return reportfile.NameOf(r.SystemID, f.Start, r.End, r.No, f.Stream)
 		}}

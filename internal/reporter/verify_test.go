@@ -170,8 +170,13 @@ func TestVerifyDamage(t *testing.T) {
 			edit(t, whole[0], func(l []string) []string { return l[1:] })
 		}, 0, 1, "a record record where H is due"},
 		"another version": {func(t *testing.T, whole []string) {
-			edit(t, whole[0], func(l []string) []string { l[0] = strings.Replace(l[0], "POAS,1", "POAS,2", 1); return l })
-		}, 0, 1, `version "2"`},
+			edit(t, whole[0], func(l []string) []string { l[0] = strings.Replace(l[0], "POAS,1", "POAS,3", 1); return l })
+		}, 0, 1, `version "3"`},
+		"evidence in a file of the first version": {func(t *testing.T, whole []string) {
+			edit(t, whole[0], func(l []string) []string {
+				return append(l[:len(l)-1:len(l)-1], "E,1,strong,none,24.75,later,2026-03-01T12:00:00.000Z,x,12,,,,,,,,,,,\r\n", l[len(l)-1])
+			})
+		}, 0, 7, `a record of the unknown kind "E"`},
 		"a record after the trailer": {func(t *testing.T, whole []string) {
 			edit(t, whole[0], func(l []string) []string { return append(l, l[3]) })
 		}, 0, 8, "a record D after a record T"},

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/datadir"
 	"quell/internal/events"
 	"quell/internal/outage"
@@ -29,6 +30,10 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 	if err != nil {
 		return nil, err
 	}
+	changed, err := r.Register.Evidence(ctx, rep)
+	if err != nil {
+		return nil, err
+	}
 	type output struct {
 		*reportfile.Writer
 		buffer *bufio.Writer
@@ -41,7 +46,7 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 		}
 		o := output{reportfile.NewWriter(b), b}
 		outs[f.Stream] = o
-		if err := r.head(ctx, o.Writer, rep, f, state, changes, corrections); err != nil {
+		if err := r.head(ctx, o.Writer, rep, f, state, changes, corrections, of(changed, f.Stream)); err != nil {
 			return nil, err
 		}
 	}
@@ -61,6 +66,15 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 			return nil, err
 		}
 	}
+	for i := range changed {
+		for _, stream := range []string{report.Consolidated, changed[i].Stream()} {
+			if o, ok := outs[stream]; ok {
+				if err := o.Evidence(&changed[i]); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
 	files := append([]report.File(nil), rep.Files...)
 	for i := range files {
 		o, f := outs[files[i].Stream], &files[i]
@@ -76,10 +90,20 @@ func (r *Reporter) render(ctx context.Context, rep report.Report, open func(f re
 	return files, nil
 }
 
+// of returns how many changes of the evidence are in the file of a stream.
+func of(changed []assess.Recorded, stream string) (n int) {
+	for i := range changed {
+		if stream == report.Consolidated || stream == changed[i].Stream() {
+			n++
+		}
+	}
+	return n
+}
+
 // head writes all records before the entries.
-func (r *Reporter) head(ctx context.Context, w *reportfile.Writer, rep report.Report, f report.File, state, changes []events.Event, corrections []outage.Entry) error {
+func (r *Reporter) head(ctx context.Context, w *reportfile.Writer, rep report.Report, f report.File, state, changes []events.Event, corrections []outage.Entry, changed int) error {
 	h := reportfile.Header{System: rep.SystemID, Report: rep.No, Stream: f.Stream, Start: f.Start, End: rep.End, CutAt: rep.CutAt, FirstSeq: rep.FirstSeq, LastSeq: rep.LastSeq,
-		DeviceList: rep.DeviceList, Window: rep.Window, Switch: rep.Switch, Cause: rep.Cause, Audit: rep.Audit}
+		DeviceList: rep.DeviceList, Window: rep.Window, Switch: rep.Switch, Cause: rep.Cause, Audit: rep.Audit, Evidence: changed > 0}
 	if f.Previous != 0 {
 		before, err := r.Register.File(ctx, f.Previous, f.Stream)
 		if err != nil {

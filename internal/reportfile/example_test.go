@@ -21,7 +21,7 @@ func ExampleVerify() {
 		fmt.Println(c.System, c.Stream, "reports", c.First, "to", c.Last, "entries", c.Entries)
 	}
 	// Output:
-	// quell consolidated reports 1 to 2 entries 2
-	// quell 12 reports 1 to 2 entries 1
-	// quell unknown reports 1 to 2 entries 1
+	// quell consolidated reports 1 to 3 entries 2
+	// quell 12 reports 1 to 3 entries 1
+	// quell unknown reports 1 to 3 entries 1
 }

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/events"
 	"quell/internal/outage"
@@ -22,10 +23,12 @@ import (
 )
 
 // The name and version of the format are in every file. The version changes if a reader of the
-// files would have to change.
+// files would have to change. A file without E records is of the first version, so that its
+// readers need not change for it.
 const (
-	formatName    = "POAS"
-	formatVersion = "1"
+	formatName      = "POAS"
+	formatVersion   = "1"
+	evidenceVersion = "2" // with E records, which the trailer counts
 )
 
 // columns are the names of the fields of D and C records. Every other record gets empty fields
@@ -43,6 +46,7 @@ const (
 	recordSwitch     = "S"      // an event: of the switch, the device list, the inventory, windows or reports
 	recordCorrection = "C"      // an entry of an earlier report, as it is now
 	recordEntry      = "D"
+	recordEvidence   = "E" // a change of the evidence that an entry's alert was genuine
 	recordTrailer    = "T"
 )
 
@@ -65,6 +69,7 @@ type Header struct {
 	Window            time.Duration
 	Switch            outage.Switch
 	Cause             report.Cause
+	Evidence          bool       // the file has E records
 	Audit             audit.Head // the head of the audit log; its number is 0 if there was none
 }
 
@@ -136,8 +141,8 @@ func ParseName(name string) (f Name, ok bool) {
 	return f, err == nil && no > 0 && parts[4] == fmt.Sprintf("%08d", no)
 }
 
-// Writer writes one file: call Header, then Event, Correction and Entry for all events,
-// corrections and entries, in this order, then Close.
+// Writer writes one file: call Header, then Event, Correction, Entry and Evidence for all events,
+// corrections, entries and changes of evidence, in this order, then Close.
 type Writer struct {
 	out    io.Writer
 	csv    *csv.Writer
@@ -146,6 +151,8 @@ type Writer struct {
 	fields []string
 
 	entries, corrections, events int64
+	evidence                     int64 // and whether the file is of the version that has it:
+	hasEvidence                  bool
 }
 
 // NewWriter returns a Writer that writes a file to out.
@@ -176,7 +183,11 @@ func (w *Writer) record(fields ...string) error {
 
 // Header writes the header and the names of the columns.
 func (w *Writer) Header(h *Header) error {
-	err := w.record(recordHeader, formatName, formatVersion, h.System, number(h.Report), h.Stream, FormatTime(h.Start), FormatTime(h.End), FormatTime(h.CutAt),
+	version := formatVersion
+	if w.hasEvidence = h.Evidence; h.Evidence {
+		version = evidenceVersion
+	}
+	err := w.record(recordHeader, formatName, version, h.System, number(h.Report), h.Stream, FormatTime(h.Start), FormatTime(h.End), FormatTime(h.CutAt),
 		number(h.FirstSeq), number(h.LastSeq), h.PreviousName, h.PreviousSHA256, h.DeviceList,
 		strconv.FormatFloat(h.Window.Seconds(), 'f', -1, 64), string(h.Switch), string(h.Cause), auditHead(h.Audit))
 	if err != nil {
@@ -216,6 +227,12 @@ func (w *Writer) Entry(e *outage.Entry) error {
 	return w.entryRecord(recordEntry, e)
 }
 
+// Evidence writes an E record.
+func (w *Writer) Evidence(c *assess.Recorded) error {
+	w.evidence++
+	return w.record(recordEvidence, number(c.Entry), string(c.Level), string(c.Was), strconv.FormatFloat(c.Odds, 'g', 4, 64), c.StageName(), FormatTime(c.At), escapeText(c.Text), c.Distributor)
+}
+
 func (w *Writer) entryRecord(kind string, e *outage.Entry) error {
 	w.fields = appendEntry(append(w.fields[:0], kind), e)
 	return w.csv.Write(w.fields)
@@ -251,7 +268,11 @@ func (w *Writer) Size() int64 {
 
 // trailer writes the trailer. sum is the SHA-256 of all bytes before it.
 func (w *Writer) trailer(sum string) error {
-	if err := w.record(recordTrailer, number(w.entries), number(w.corrections), number(w.events), sum); err != nil {
+	fields := []string{recordTrailer, number(w.entries), number(w.corrections), number(w.events), sum}
+	if w.hasEvidence {
+		fields = append(fields, number(w.evidence))
+	}
+	if err := w.record(fields...); err != nil {
 		return err
 	}
 	w.csv.Flush()

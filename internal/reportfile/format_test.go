@@ -3,11 +3,14 @@ package reportfile
 import (
 	"bytes"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/events"
+	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/report"
 	"quell/internal/reportfile/reportfiletest"
@@ -97,6 +100,7 @@ func TestFileRoundTrip(t *testing.T) {
 			Changes     []events.Event
 			Corrections []outage.Entry
 			Entries     []outage.Entry
+			Evidence    []assess.Recorded
 		}
 		some := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) events.Event {
 			return events.Event{What: rapid.SampledFrom([]string{"switch", "devices"}).Draw(t, "what"), At: someTime.Draw(t, "at"),
@@ -114,6 +118,17 @@ func TestFileRoundTrip(t *testing.T) {
 		}
 		for i := range n {
 			in.Entries = append(in.Entries, someEntry(t, first+i))
+		}
+
+		if n > 0 && rapid.Bool().Draw(t, "evidence") {
+			in.Header.Evidence = true
+			levels := rapid.Permutation([]evidence.Level{evidence.None, evidence.Weak, evidence.Strong})
+			for range rapid.IntRange(1, 3).Draw(t, "changes of evidence") {
+				l := levels.Draw(t, "levels")
+				odds, _ := strconv.ParseFloat(strconv.FormatFloat(rapid.Float64Range(0, 1e12).Draw(t, "odds"), 'g', 4, 64), 64)
+				in.Evidence = append(in.Evidence, assess.Recorded{Was: l[0], Text: reportfiletest.Texts().Draw(t, "text"), Distributor: rapid.SampledFrom([]string{"", "12"}).Draw(t, "distributor"),
+					Assessment: evidence.Assessment{Entry: rapid.Int64Range(1, first+n-1).Draw(t, "entry"), Level: l[1], Odds: odds, At: someTime.Draw(t, "assessed")}})
+			}
 		}
 
 		var file bytes.Buffer
@@ -136,6 +151,9 @@ func TestFileRoundTrip(t *testing.T) {
 		for i := range in.Entries {
 			check(w.Entry(&in.Entries[i]))
 		}
+		for i := range in.Evidence {
+			check(w.Evidence(&in.Evidence[i]))
+		}
 		sum, err := w.Close()
 		check(err)
 
@@ -148,6 +166,8 @@ func TestFileRoundTrip(t *testing.T) {
 				out.Changes = append(out.Changes, *r.Event)
 			case r.Correction != nil:
 				out.Corrections = append(out.Corrections, *r.Correction)
+			case r.Evidence != nil:
+				out.Evidence = append(out.Evidence, *r.Evidence)
 			default:
 				out.Entries = append(out.Entries, *r.Entry)
 			}

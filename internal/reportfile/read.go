@@ -13,8 +13,10 @@ import (
 	"strconv"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/events"
+	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/report"
 )
@@ -35,12 +37,13 @@ func (f *Fault) Error() string {
 
 func (f *Fault) Unwrap() error { return f.Err }
 
-// Record is one S, C or D record of a file; exactly one pointer is set.
+// Record is one S, C, D or E record of a file; exactly one pointer is set.
 type Record struct {
 	Event      *events.Event // its ID is not in the file
 	Standing   bool          // the event came before the report
 	Correction *outage.Entry // valid until the next record, as is Entry
 	Entry      *outage.Entry
+	Evidence   *assess.Recorded // its facts are only there in words
 }
 
 // File is the result of reading a whole file without a fault.
@@ -111,11 +114,12 @@ type parser struct {
 	entry  outage.Entry
 
 	corrections, events int64
+	evidence            int64
 	err                 error // the first error of a field of the current record
 }
 
-// order is the order of records. S, C and D records may repeat.
-var order = []string{"", recordHeader, recordNames, recordSwitch, recordCorrection, recordEntry, recordTrailer}
+// order is the order of records. S, C, D and E records may repeat.
+var order = []string{"", recordHeader, recordNames, recordSwitch, recordCorrection, recordEntry, recordEvidence, recordTrailer}
 
 func (p *parser) fault(format string, args ...any) error {
 	line, _ := p.csv.FieldPos(0)
@@ -152,9 +156,9 @@ func (p *parser) records() error {
 func (p *parser) record() error {
 	kind := p.fields[0]
 	stage := slices.Index(order, kind)
-	repeats := kind == recordSwitch || kind == recordCorrection || kind == recordEntry
+	repeats := kind == recordSwitch || kind == recordCorrection || kind == recordEntry || kind == recordEvidence
 	switch {
-	case stage <= 0:
+	case stage <= 0, kind == recordEvidence && !p.file.Header.Evidence:
 		return p.fault("a record of the unknown kind %q", kind)
 	case stage < p.stage, stage == p.stage && !repeats:
 		return p.fault("a record %s after a record %s", kind, order[p.stage])
@@ -183,6 +187,8 @@ func (p *parser) record() error {
 		p.yieldRecord(Record{Correction: e})
 	case recordEntry:
 		return p.logEntry()
+	case recordEvidence:
+		return p.evidenceRecord()
 	case recordTrailer:
 		return p.trailer()
 	}
@@ -196,13 +202,13 @@ func (p *parser) yieldRecord(r Record) {
 }
 
 func (p *parser) header() error {
-	if p.fields[1] != formatName || p.fields[2] != formatVersion {
-		return p.fault("format %q version %q; this program reads %s version %s", p.fields[1], p.fields[2], formatName, formatVersion)
+	if p.fields[1] != formatName || p.fields[2] != formatVersion && p.fields[2] != evidenceVersion {
+		return p.fault("format %q version %q; this program reads %s version %s and %s", p.fields[1], p.fields[2], formatName, formatVersion, evidenceVersion)
 	}
 	h := &p.file.Header
 	*h = Header{System: p.fields[3], Report: p.number(4), Stream: p.fields[5], Start: p.time(6), End: p.time(7), CutAt: p.time(8),
 		FirstSeq: p.number(9), LastSeq: p.number(10), PreviousName: p.fields[11], PreviousSHA256: p.fields[12], DeviceList: p.fields[13],
-		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16]), Audit: p.auditHead(17)}
+		Window: p.seconds(14), Switch: outage.Switch(p.fields[15]), Cause: report.Cause(p.fields[16]), Audit: p.auditHead(17), Evidence: p.fields[2] == evidenceVersion}
 	if p.err == nil && h.LastSeq < h.FirstSeq-1 {
 		return p.fault("the header says entries %d to %d", h.FirstSeq, h.LastSeq)
 	}
@@ -256,6 +262,41 @@ func (p *parser) logEntry() error {
 	return nil
 }
 
+// evidenceRecord reads an E record.
+func (p *parser) evidenceRecord() error {
+	h := &p.file.Header
+	p.evidence++
+	c := assess.Recorded{Was: evidence.Level(p.fields[3]), Text: p.text(7), Distributor: p.fields[8],
+		Assessment: evidence.Assessment{Entry: p.number(1), Level: evidence.Level(p.fields[2]), Odds: p.odds(4), At: p.time(6)}}
+	for i, level := range []evidence.Level{c.Level, c.Was} {
+		if level != evidence.None && level != evidence.Weak && level != evidence.Strong {
+			p.fieldError(i+2, errors.New("not a level"))
+		}
+	}
+	switch {
+	case p.err != nil:
+		return nil
+	case c.Entry < 1 || c.Entry > h.LastSeq:
+		return p.fault("evidence on entry %d, where the header says that %d is the last", c.Entry, h.LastSeq)
+	case c.Level == c.Was:
+		return p.fault("evidence on entry %d that has not changed", c.Entry)
+	case h.Stream != report.Consolidated && h.Stream != c.Stream():
+		return p.fault("evidence of distributor %s in a file of %s", c.Stream(), h.Stream)
+	}
+	part := p.file.part(c.Stream())
+	part.sum = add(part.sum, p.fields)
+	p.yieldRecord(Record{Evidence: &c})
+	return nil
+}
+
+func (p *parser) odds(i int) float64 {
+	v, err := strconv.ParseFloat(p.fields[i], 64)
+	if err != nil || v < 0 || strconv.FormatFloat(v, 'g', 4, 64) != p.fields[i] {
+		p.fieldError(i, errors.New("not odds"))
+	}
+	return v
+}
+
 func (p *parser) entryRecord() *outage.Entry {
 	p.entry = outage.Entry{Seq: p.number(1), AlertID: p.text(2), AlertCode: p.text(3), CHF: p.device(4), ESME: p.device(5), MPxN: p.text(6), MPxNValid: p.bool(7),
 		Distributor: p.fields[8], OutageStart: p.time(9), Received: p.time(10), RequestID: p.fields[11], Mode: outage.Kind(p.fields[12]),
@@ -279,6 +320,11 @@ func (p *parser) trailer() error {
 			return p.fault("the trailer says %d records %s, there are %d", says, []string{recordEntry, recordCorrection, recordSwitch}[i], n)
 		}
 	}
+	if h.Evidence {
+		if says := p.number(5); p.err == nil && says != p.evidence {
+			return p.fault("the trailer says %d records %s, there are %d", says, recordEvidence, p.evidence)
+		}
+	}
 	p.file.SHA256 = p.fields[4]
 	p.file.Size = p.at
 	return nil
@@ -300,6 +346,7 @@ func (p *parser) checkSum(r io.ReadSeeker) error {
 	var want bytes.Buffer
 	w := NewWriter(&want)
 	w.entries, w.corrections, w.events = p.file.Entries, p.corrections, p.events
+	w.hasEvidence, w.evidence = p.file.Header.Evidence, p.evidence
 	if err := w.trailer(p.file.SHA256); err != nil {
 		return err
 	}

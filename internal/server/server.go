@@ -100,7 +100,8 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: st.Cluster.Now, Log: log, Metrics: metrics}
+	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: st.Cluster.Now, Log: log, Metrics: metrics,
+		Sightings: st.Sightings, Evidence: st.Evidence}
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}
@@ -109,6 +110,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.reports = newReporter(s, cfg, registry)
 	s.syslog = syslog.New(st.Audit, log)
 	watchAudit(registry, st.Audit, s.syslog)
+	watchEvidence(registry, st)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
@@ -237,6 +239,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.housekeep) })
 	s.background.Go(func() { s.forgetNotes(ctx) })
+	s.background.Go(func() { s.followEvidence(ctx) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.assess) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
@@ -334,6 +338,8 @@ func (s *Server) apply(cfg config.Config) {
 		s.trail.Enable(cfg.AuditTrail.Enabled)
 	}
 	s.store.Cluster.SetClockTolerance(time.Duration(cfg.ClockTolerance))
+	s.store.Sightings.Enable(cfg.Evidence.Enabled)
+	s.store.Devices.KeepPostcodes(cfg.Privacy.Postcode == "plain")
 	s.reports.Set(reportSettings(cfg))
 	s.syslog.Set(cfg.Syslog)
 	s.console.Access.Set(accessSettings(cfg))
@@ -412,7 +418,7 @@ func (s *Server) housekeep(ctx context.Context) {
 			s.log.Error("housekeeping failed", "error", err)
 		case h != store.Housekeeping{}:
 			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
-				"reports", h.Reports, "events", h.Events, "audit", h.Audit)
+				"reports", h.Reports, "events", h.Events, "audit", h.Audit, "sightings", h.Sightings)
 		}
 		select {
 		case <-time.After(housekeepEvery):

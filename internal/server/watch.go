@@ -16,6 +16,7 @@ func (s *Server) conditions() (list []string) {
 	list = append(s.store.Conditions(), s.gateway.Conditions()...)
 	list = append(list, s.m.Conditions()...)
 	list = append(list, s.signers.conditions()...)
+	list = append(list, s.store.Evidence.Conditions()...)
 	if s.running != nil && s.loader.loading() && s.store.DB.Available() {
 		list = append(list, "the files that the configuration names are being read: until they are, what was in force before counts")
 	}

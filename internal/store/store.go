@@ -23,6 +23,7 @@ import (
 	"sync"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/audit"
 	"quell/internal/cluster"
 	"quell/internal/datadir"
@@ -30,6 +31,7 @@ import (
 	"quell/internal/journal"
 	"quell/internal/ledger"
 	"quell/internal/report"
+	"quell/internal/sighting"
 	"quell/internal/sqldb"
 	"quell/internal/windows"
 )
@@ -71,6 +73,9 @@ type Store struct {
 	Cluster *cluster.Cluster
 	Reports *report.Register
 	Audit   *audit.Log
+
+	Sightings *sighting.Sightings
+	Evidence  *assess.Assessor
 
 	opts Options
 	lock *os.File
@@ -154,6 +159,8 @@ func Start(opts Options) (_ *Store, err error) {
 		OnHeartbeat: s.Ledger.ReadSwitch, Follow: s.Ledger.Follow, Prune: s.Ledger.Prune})
 	s.Reports = report.NewRegister(s.DB, s.Ledger, s.Cluster)
 	s.Audit = audit.New(s.DB, s.Cluster.Now, opts.Log)
+	s.Sightings = sighting.New(s.DB, opts.Log)
+	s.Evidence = assess.New(assess.Options{DB: s.DB, Sightings: s.Sightings, Ledger: s.Ledger, Devices: s.Devices, Cluster: s.Cluster, Log: opts.Log})
 	s.start()
 	return s, nil
 }
@@ -184,6 +191,7 @@ func (s *Store) start() {
 		}
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
+	s.running.Go(func() { s.Sightings.Run(run) })
 	s.Cluster.Start(run, s.loaded)
 }
 
@@ -333,6 +341,7 @@ type Housekeeping struct {
 	ledger.Deleted
 	Reports, Events int
 	Audit           int // records of the audit log
+	Sightings       int // rows of sightings
 }
 
 // Housekeep deletes what is old, except entries that are not delivered in a report, or whose
@@ -349,6 +358,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 	if h.Reports, h.Events, err = s.Reports.Housekeep(ctx, l.ReportsBefore, l.Remotes); err != nil {
 		return h, err
 	}
-	h.Audit, err = s.Audit.Housekeep(ctx, l.ReportsBefore, s.Cluster.CheckLeader)
+	if h.Audit, err = s.Audit.Housekeep(ctx, l.ReportsBefore, s.Cluster.CheckLeader); err != nil {
+		return h, err
+	}
+	h.Sightings, err = s.Evidence.Housekeep(ctx, s.Cluster.Now().Add(-sighting.Keep), l.ReportsBefore)
 	return h, err
 }

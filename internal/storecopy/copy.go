@@ -48,6 +48,7 @@ var tables = []table{
 	{"device_list", "import_no, device_id", false},
 	{"inventory", "device_id, import_no", false},
 	{"supply_point", "mpxn, import_no, device_id", false},
+	{"inventory_place", "place, import_no, device_id", false},
 	{"activation", "id", true},
 	{"suppression", "seq", true},
 	{"forwarded", "alert_id, chf, outage_start", false},
@@ -59,6 +60,10 @@ var tables = []table{
 	{"report_file", "stream, report_no", false},
 	{"delivery", "remote, report_no, stream", false},
 	{"token", "id", false},
+	{"sighting", "id", true},
+	{"evidence", "seq", false},
+	{"evidence_change", "id", true},
+	{"learned", "name", false},
 }
 
 // Copied says what was copied of one table: how many rows, and the SHA-256 of the rows in order of

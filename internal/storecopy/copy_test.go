@@ -14,10 +14,12 @@ import (
 	"quell/internal/audit"
 	"quell/internal/datadir"
 	"quell/internal/devices"
+	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/remote/remotetest"
 	"quell/internal/report"
 	"quell/internal/role"
+	"quell/internal/sighting"
 	"quell/internal/sqldb"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
@@ -44,12 +46,12 @@ func TestCopyKnowsEveryTable(t *testing.T) {
 // fill writes rows into every table, and more than a page into one.
 func fill(t *testing.T, s *store.Store) {
 	var list, inv strings.Builder
-	fmt.Fprintln(&inv, "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn")
+	fmt.Fprintln(&inv, "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode")
 	for n := range 2*storecopy.Page + 10 {
 		fmt.Fprintln(&list, storetest.Meter(n))
 	}
 	for n := range 20 {
-		fmt.Fprintf(&inv, "%s,ESME,SMETS2,\"Landis+Gyr ü\",E470,%s,1200023305967\n", storetest.Meter(n), storetest.Hub(n))
+		fmt.Fprintf(&inv, "%s,ESME,SMETS2,\"Landis+Gyr ü\",E470,%s,1200023305967,SW1A 1AA\n", storetest.Meter(n), storetest.Hub(n))
 	}
 	if _, err := s.Devices.ImportList(t.Context(), "bob", storetest.T0, devices.File{Name: "list", Reader: strings.NewReader(list.String())}); err != nil {
 		t.Fatal(err)
@@ -83,9 +85,16 @@ func fill(t *testing.T, s *store.Store) {
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
 	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
 	s.Ledger.NoteForwarded(storetest.Noted(1, storetest.Entries(t, s)[3].AlertID, storetest.T0, outage.ReasonStoreUnavailable))
+	s.Sightings.Enable(true)
+	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: storetest.T0, Home: evidence.Home{Hub: storetest.Hub(99)}, Start: storetest.T0}})
+	s.Sightings.Flush()
 	if err := s.DB.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.Evidence.Assess(t.Context(), storetest.T0.Add(time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	storetest.Script(t, s, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (5, 1, 'none', 'weak', '12', '{}', '')`)
 }
 
 // A store is copied while it is in use, and then changes. It is copied again, interrupted after

@@ -1,4 +1,5 @@
-package console
+// Package operator is for the commands: it talks to the console of a running quell.
+package operator
 
 import (
 	"bytes"
@@ -19,6 +20,8 @@ import (
 	"time"
 
 	"quell/internal/access"
+	"quell/internal/audit"
+	"quell/internal/console"
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/motorway"
@@ -83,7 +86,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		return err
 	}
 	defer res.Body.Close()
-	if kind := res.Header.Get("Content-Type"); kind != jsonType {
+	if kind := res.Header.Get("Content-Type"); kind != "application/json" {
 		return c.notQuell("its answer to %s %s is of the type %q", method, path, kind)
 	}
 	if err := json.NewDecoder(res.Body).Decode(out); err != nil {
@@ -164,7 +167,7 @@ func (c *Client) try(ctx context.Context, method, path string, query url.Values,
 }
 
 // Status returns the status of the node.
-func (c *Client) Status(ctx context.Context) (s Status, err error) {
+func (c *Client) Status(ctx context.Context) (s console.Status, err error) {
 	err = c.call(ctx, "GET", "/api/v1/status", nil, "", nil, &s)
 	if err == nil && s.Version == "" {
 		err = c.notQuell("its status names no version")
@@ -173,7 +176,7 @@ func (c *Client) Status(ctx context.Context) (s Status, err error) {
 }
 
 // SetSwitch changes the switch.
-func (c *Client) SetSwitch(ctx context.Context, change SwitchChange) (out SwitchChanged, err error) {
+func (c *Client) SetSwitch(ctx context.Context, change console.SwitchChange) (out console.SwitchChanged, err error) {
 	body, err := json.Marshal(change)
 	if err != nil {
 		return out, err
@@ -190,7 +193,7 @@ func (c *Client) Events(ctx context.Context, limit int) ([]events.Event, error) 
 
 // Windows returns up to limit windows that are open or pending; of all, unless w selects
 // some.
-func (c *Client) Windows(ctx context.Context, w Selection, limit int) (out Windows, err error) {
+func (c *Client) Windows(ctx context.Context, w console.Selection, limit int) (out console.Windows, err error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}}
 	for name, value := range map[string]string{"target": w.Target, "supplier": w.Supplier} {
 		if value != "" {
@@ -201,7 +204,7 @@ func (c *Client) Windows(ctx context.Context, w Selection, limit int) (out Windo
 }
 
 // CloseWindows closes windows by hand.
-func (c *Client) CloseWindows(ctx context.Context, in CloseRequest) (out Closed, err error) {
+func (c *Client) CloseWindows(ctx context.Context, in console.CloseRequest) (out console.Closed, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return out, err
@@ -210,7 +213,7 @@ func (c *Client) CloseWindows(ctx context.Context, in CloseRequest) (out Closed,
 }
 
 // Suppressions returns up to limit log entries with numbers above after.
-func (c *Client) Suppressions(ctx context.Context, after int64, limit int) (out Suppressions, err error) {
+func (c *Client) Suppressions(ctx context.Context, after int64, limit int) (out console.Suppressions, err error) {
 	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/suppressions", q, "", nil, &out)
 }
@@ -227,19 +230,19 @@ func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorw
 
 // Devices returns up to limit devices of the device list in force: those with higher ids
 // than after, or the first ones if after is "".
-func (c *Client) Devices(ctx context.Context, after string, limit int) (out Devices, err error) {
+func (c *Client) Devices(ctx context.Context, after string, limit int) (out console.Devices, err error) {
 	q := url.Values{"after": {after}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/devices", q, "", nil, &out)
 }
 
 // Check returns whether a device is listed, known and tracked.
-func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out DeviceStatus, err error) {
+func (c *Client) Check(ctx context.Context, id outage.DeviceID) (out console.DeviceStatus, err error) {
 	return out, c.call(ctx, "GET", "/api/v1/devices/"+id.String(), nil, "", nil, &out)
 }
 
 // Import imports files as the "inventory" or the "devices". It sends them while it reads
 // them, as fast as they are imported.
-func (c *Client) Import(ctx context.Context, kind string, files []devices.File, o ImportOptions) (out Imported, err error) {
+func (c *Client) Import(ctx context.Context, kind string, files []devices.File, o console.ImportOptions) (out console.Imported, err error) {
 	r, w := io.Pipe()
 	form := multipart.NewWriter(w)
 	go func() {
@@ -266,13 +269,20 @@ func (c *Client) Import(ctx context.Context, kind string, files []devices.File, 
 	return out, err
 }
 
+// Audit returns up to limit records of the audit log with numbers above after, in order, and the
+// ends of its chain. audit.Verify can use it.
+func (c *Client) Audit(ctx context.Context, after int64, limit int) (p audit.Page, err error) {
+	q := url.Values{"after": {strconv.FormatInt(after, 10)}, "limit": {strconv.Itoa(limit)}}
+	return p, c.call(ctx, "GET", "/api/v1/audit", q, "", nil, &p)
+}
+
 // Tokens returns all tokens of machines.
-func (c *Client) Tokens(ctx context.Context) (out TokenList, err error) {
+func (c *Client) Tokens(ctx context.Context) (out console.TokenList, err error) {
 	return out, c.call(ctx, "GET", "/api/v1/tokens", nil, "", nil, &out)
 }
 
 // CreateToken creates a token.
-func (c *Client) CreateToken(ctx context.Context, in TokenRequest) (out NewToken, err error) {
+func (c *Client) CreateToken(ctx context.Context, in console.TokenRequest) (out console.NewToken, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return out, err
@@ -286,7 +296,7 @@ func (c *Client) RevokeToken(ctx context.Context, id string) (out tokens.Token, 
 }
 
 // Reports returns up to limit reports with numbers below before, the latest first.
-func (c *Client) Reports(ctx context.Context, before int64, limit int) (out Reports, err error) {
+func (c *Client) Reports(ctx context.Context, before int64, limit int) (out console.Reports, err error) {
 	q := url.Values{"before": {strconv.FormatInt(before, 10)}, "limit": {strconv.Itoa(limit)}}
 	return out, c.call(ctx, "GET", "/api/v1/reports", q, "", nil, &out)
 }
@@ -303,12 +313,12 @@ func (c *Client) CutReport(ctx context.Context) (out report.Report, err error) {
 
 // ResumeReports starts cutting and delivering again, after a store that lacks delivered
 // reports was put back.
-func (c *Client) ResumeReports(ctx context.Context, in ResumeRequest) error {
+func (c *Client) ResumeReports(ctx context.Context, in console.ResumeRequest) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return err
 	}
-	var out ResumeRequest
+	var out console.ResumeRequest
 	return c.call(ctx, "POST", "/api/v1/reports/resume", nil, "application/json", bytes.NewReader(body), &out)
 }
 

@@ -1,0 +1,237 @@
+package assess
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"quell/internal/evidence"
+	"quell/internal/sighting"
+	"quell/internal/sqldb"
+)
+
+// writeBatch is how many assessments one transaction writes: few, since decisions wait for it.
+const writeBatch = 250
+
+// A Change is an assessment that was written.
+type Change struct {
+	evidence.Assessment
+	Model    evidence.Model // of the meter; set if Restored is
+	Was      evidence.Level // the level before; None if there was no assessment
+	Restored bool           // a restoration alert matches now, and did not before
+}
+
+// write writes what the engine said. What it has written is not in w.unwritten any more.
+func (a *Assessor) write(ctx context.Context, w *work) error {
+	for len(w.unwritten) > 0 {
+		n := min(len(w.unwritten), writeBatch)
+		changes, err := a.writeBatch(ctx, w.unwritten[:n])
+		if err != nil {
+			return err
+		}
+		w.unwritten = w.unwritten[n:]
+		a.tell(ctx, changes)
+	}
+	w.unwritten = nil
+	return nil
+}
+
+// before is what the table has of an entry.
+type before struct {
+	seq, at  int64
+	level    evidence.Level
+	restored int
+}
+
+func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) ([]Change, error) {
+	return sqldb.Write(ctx, a.DB, sqldb.Background|sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) ([]Change, error) {
+		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+			return nil, err
+		}
+		seqs := make([]int64, len(list))
+		for i := range list {
+			seqs[i] = list[i].Entry
+		}
+		rows, err := tx.Query(ctx, `SELECT seq, at, level, restored FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs))
+		were, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *before) error { return rows.Scan(&b.seq, &b.at, &b.level, &b.restored) })
+		if err != nil {
+			return nil, err
+		}
+		was := map[int64]before{}
+		for _, b := range were {
+			was[b.seq] = b
+		}
+		out := make([]Change, 0, len(list))
+		last := map[int64][]byte{} // the row of each entry
+		changed := []byte{}
+		for i := range list {
+			x := &list[i]
+			old := was[x.Entry]
+			if old.at > sqldb.Micros(x.At) {
+				continue // it was written before a restart, and more after it
+			}
+			level := cmp.Or(old.level, evidence.None)
+			out = append(out, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
+			old.at, old.level, old.restored = sqldb.Micros(x.At), x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
+			was[x.Entry] = old
+			facts, err := json.Marshal(x)
+			if err != nil {
+				return nil, err
+			}
+			row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
+			row = strconv.AppendInt(append(row, ','), sqldb.Micros(x.At), 10)
+			row = sqldb.AppendText(append(row, ','), string(x.Level))
+			row = strconv.AppendInt(append(row, ','), int64(old.restored), 10)
+			row = sqldb.AppendText(append(row, ','), string(facts))
+			row = append(sqldb.AppendText(append(row, ','), string(level)), ']')
+			last[x.Entry] = row
+			if level != x.Level {
+				row = append(sqldb.AppendText(append(row[:len(row)-1:len(row)-1], ','), strings.Join(x.Sentences(), " ")), ']')
+				changed = append(append(changed, "[,"[min(len(changed), 1)]), row...)
+			}
+		}
+		if len(out) == 0 {
+			return nil, nil
+		}
+		all := slices.Concat([]byte{'['}, bytes.Join(slices.Collect(maps.Values(last)), []byte{','}), []byte{']'})
+		if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
+			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
+			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, string(all)); err != nil {
+			return nil, err
+		}
+		if len(changed) == 0 {
+			return out, nil
+		}
+		return out, tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
+			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts, c.text
+			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts, value->>6 AS text
+				FROM json_each(?)) AS c
+			ORDER BY c.at, c.seq`, string(append(changed, ']')))
+	})
+}
+
+// tell logs and counts what was written.
+func (a *Assessor) tell(ctx context.Context, changes []Change) {
+	a.mu.Lock()
+	for i := range changes {
+		if c := &changes[i]; c.Stage == evidence.Final {
+			delete(a.levels, c.Entry)
+		} else {
+			a.levels[c.Entry] = c.Level
+		}
+	}
+	a.mu.Unlock()
+	for i := range changes {
+		c := &changes[i]
+		if c.Was != c.Level {
+			say := a.Log.Info
+			if c.Level == evidence.Strong {
+				say = a.Log.Warn
+			}
+			say("the evidence that a suppressed alert was genuine has changed", "sequence", c.Entry, "level", c.Level, "was", c.Was, "odds", c.Odds)
+		}
+		if c.Restored {
+			c.Model = a.modelOf(ctx, c.Entry)
+			a.Log.Warn("a meter sent a restoration alert about a suppressed alert: it was genuine, or assumption A5 does not hold for the model", "sequence", c.Entry, "model", c.Model)
+		}
+		if a.Changed != nil {
+			a.Changed(*c)
+		}
+	}
+}
+
+// modelOf returns the model of an entry's meter; "" if it cannot be found out.
+func (a *Assessor) modelOf(ctx context.Context, seq int64) evidence.Model {
+	var esme int64
+	if a.DB.QueryRow(ctx, `SELECT esme FROM suppression WHERE seq = ?`, seq).Scan(&esme) != nil {
+		return ""
+	}
+	list, err := a.Devices.OfIDs(ctx, []int64{esme})
+	if err != nil || len(list) == 0 {
+		return ""
+	}
+	return ModelOf(&list[0])
+}
+
+// save writes what the engine has learned, and from what. The engine must have all that was read.
+func (a *Assessor) save(ctx context.Context, w *work, now time.Time) error {
+	value, err := json.Marshal(w.engine.Learning())
+	if err != nil {
+		return err
+	}
+	row, entry := w.row, w.entry
+	err = a.DB.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+			return err
+		}
+		return tx.Later(ctx, `INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', ?1, ?2, ?3, ?4)
+			ON CONFLICT (name) DO UPDATE SET sighting = ?1, entry = ?2, at = ?3, value = ?4`, row, entry, sqldb.Micros(now), string(value))
+	})
+	if err == nil {
+		w.saved, w.learnedRow, w.learnedEnt = now, row, entry
+	}
+	return err
+}
+
+// readLearned returns what was learned; nil if nothing was.
+func (a *Assessor) readLearned(ctx context.Context) (l *evidence.Learning, row, entry int64, at time.Time, err error) {
+	var us int64
+	var value string
+	err = a.DB.QueryRow(ctx, `SELECT sighting, entry, at, value FROM learned WHERE name = 'models'`).Scan(&row, &entry, &us, &value)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return nil, 0, 0, time.Time{}, nil
+	}
+	if err != nil {
+		return nil, 0, 0, time.Time{}, sqldb.Unavailable(err)
+	}
+	l = new(evidence.Learning)
+	if err := json.Unmarshal([]byte(value), l); err != nil {
+		a.Log.Error("what was learned of models cannot be read, quell learns it anew", "error", err)
+		l = nil
+	}
+	return l, row, entry, sqldb.Instant(us), nil
+}
+
+// Housekeep deletes sightings received before one instant, and assessments of entries that are not
+// in the log any more; changes of levels, which reports have, only if they are from before another
+// instant too. It returns how many rows of sightings are gone.
+func (a *Assessor) Housekeep(ctx context.Context, seenBefore, changesBefore time.Time) (gone int, err error) {
+	for _, step := range []struct {
+		count *int
+		do    func(ctx context.Context, tx sqldb.Tx) (int, error)
+	}{
+		{&gone, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			return sighting.Delete(ctx, tx, seenBefore, writeBatch)
+		}},
+		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			n, err := tx.Exec(ctx, `DELETE FROM evidence WHERE seq IN (SELECT e.seq FROM evidence e WHERE e.at < ?1
+				AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = e.seq) ORDER BY e.seq LIMIT ?2)`, sqldb.Micros(seenBefore), writeBatch)
+			return int(n), err
+		}},
+		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			n, err := tx.Exec(ctx, `DELETE FROM evidence_change WHERE id IN (SELECT c.id FROM evidence_change c WHERE c.at < ?1
+				AND c.id < (SELECT max(id) FROM evidence_change) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) ORDER BY c.at LIMIT ?2)`, sqldb.Micros(changesBefore), writeBatch)
+			return int(n), err
+		}},
+	} {
+		for n := writeBatch; n == writeBatch; *step.count += n {
+			n, err = sqldb.Write(ctx, a.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+				if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
+					return 0, err
+				}
+				return step.do(ctx, tx)
+			})
+			if err != nil {
+				return gone, err
+			}
+		}
+	}
+	return gone, nil
+}

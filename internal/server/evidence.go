@@ -1,0 +1,47 @@
+package server
+
+import (
+	"context"
+
+	"quell/internal/assess"
+	"quell/internal/evidence"
+	"quell/internal/store"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
+)
+
+// assess assesses the entries of the log, while this node is the leader and until ctx ends.
+func (s *Server) assess(ctx context.Context) {
+	if s.store.Ready(ctx) == nil {
+		s.store.Evidence.Run(ctx)
+	}
+}
+
+// followEvidence tells this node which homes it must listen for.
+func (s *Server) followEvidence(ctx context.Context) {
+	if s.store.Ready(ctx) == nil {
+		s.store.Evidence.Follow(ctx)
+	}
+}
+
+// watchEvidence registers the metrics of the evidence.
+func watchEvidence(r prometheus.Registerer, st *store.Store) {
+	f := promauto.With(r)
+	for _, level := range []evidence.Level{evidence.Strong, evidence.Weak, evidence.None} {
+		f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "evidence_entries", ConstLabels: prometheus.Labels{"level": string(level)},
+			Help: "Entries of the last 24 hours, by the evidence that the alert was genuine: strong, weak or none. On the leader, since it is that."},
+			func() float64 { return float64(st.Evidence.Levels()[level]) })
+	}
+	f.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "evidence_lag_seconds", Help: "How long ago the leader assessed entries last; 0 on other nodes."},
+		func() float64 { return st.Evidence.Lag(st.Cluster.Now()).Seconds() })
+	f.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "sightings_dropped_total", Help: "Sightings for the evidence that were dropped, because they could not be written as fast as they came."},
+		func() float64 { return float64(st.Sightings.Dropped()) })
+	violations := f.NewCounterVec(prometheus.CounterOpts{Namespace: "quell", Name: "a5_violation_total",
+		Help: "Suppressed alerts that a restoration alert of the meter is about, by model: the outage was genuine, or assumption A5 does not hold for the model."}, []string{"model"})
+	st.Evidence.Changed = func(c assess.Change) {
+		if c.Restored {
+			violations.WithLabelValues(string(c.Model)).Inc()
+		}
+	}
+}
