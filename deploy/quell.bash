@@ -3,16 +3,17 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain report inventory devices audit token store config version help"
+		words="serve demo stub switch window explain release report inventory devices audit token store config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain report inventory devices audit token store config version" ;;
+		help) words="serve demo stub switch window explain release report inventory devices audit token store config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
 		switch) words="on shadow off --config --console --token-file --why" ;;
 		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
 		explain) words="--at --config --console --json --token-file" ;;
+		release) words="--config --console --token-file --why" ;;
 		report) words="list show cut send resume verify export --config --console --format --from --next --remote --to --token-file --why" ;;
 		inventory) words="import --config --console --dry-run --force --token-file" ;;
 		devices) words="import list check --config --console --dry-run --force --token-file" ;;

@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, releaseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, configCommand, versionCommand,
 	}
 }
 

@@ -100,6 +100,14 @@ func Changes(ctx context.Context, q sqldb.Querier, after, last int64, limit int)
 	return scanChanges(q.Query(ctx, `SELECT `+changeColumns+` FROM evidence_change WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, after, last, limit))
 }
 
+// BecameStrong returns up to limit changes after a number and since an instant, in order, by which
+// entries became strong that are strong still.
+func (a *Assessor) BecameStrong(ctx context.Context, after int64, since time.Time, limit int) ([]Recorded, error) {
+	list, err := scanChanges(a.DB.Query(ctx, `SELECT `+changeColumns+` FROM evidence_change c WHERE c.id > ? AND c.at >= ? AND c.level = ?
+		AND EXISTS (SELECT 1 FROM evidence e WHERE e.seq = c.seq AND e.level = c.level) ORDER BY c.id LIMIT ?`, after, sqldb.Micros(since), string(evidence.Strong), limit))
+	return list, sqldb.Unavailable(err)
+}
+
 // LastChange returns the number of the last change that a report with entries up to seq can have:
 // the last before the first change of a later entry.
 func LastChange(ctx context.Context, q sqldb.Querier, seq int64) (id int64, err error) {

@@ -420,6 +420,11 @@ type Config struct {
 		// genuine. Decisions do not depend on it.
 		// Default: true.
 		Enabled bool `yaml:"enabled" reload:"live" nodes:"same"`
+		// Which suppressed alerts quell releases by itself: strong, those for which the
+		// evidence of a genuine outage becomes strong; or off, none. quell release does
+		// it by hand.
+		// Default: off.
+		Release string `yaml:"release" reload:"live" nodes:"same"`
 	} `yaml:"evidence"`
 
 	// Personal data.
@@ -543,6 +548,7 @@ func Default() Config {
 	c.Report.Keep = Duration(90 * day)
 	c.Evidence.Enabled = true
 	c.Privacy.Postcode = "hash"
+	c.Evidence.Release = "off"
 	c.Housekeeping.KeepWindows = Duration(7 * day)
 	c.Housekeeping.KeepNotes = Duration(7 * day)
 	c.Housekeeping.KeepLog = Duration(400 * day)

@@ -83,6 +83,9 @@ func (c *Config) faults() (faults []fault) {
 	check("southbound.next_hop", checkNextHop(c.Southbound.NextHop))
 	check("northbound.listen", checkAddress(c.Northbound.Listen))
 	check("northbound.next_hop", checkNextHop(c.Northbound.NextHop))
+	if c.Evidence.Release != "off" && c.Evidence.Release != "strong" {
+		check("evidence.release", fmt.Errorf("%q is not off or strong", c.Evidence.Release))
+	}
 	check("syslog", checkSyslog(c.Syslog))
 	check("next_hop_idle", checkPositive(c.NextHopIdle))
 	check("southbound.signatures", c.checkSignatures(c.Southbound.Signatures))

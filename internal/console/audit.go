@@ -40,6 +40,7 @@ var changes = map[string]struct {
 	"POST /api/v1/devices":           {"devices", true},
 	"POST /api/v1/windows/close":     {"windows", true},
 	"POST /api/v1/reports/resume":    {"reports", true},
+	"POST /api/v1/releases":          {"release", true},
 	"POST /api/v1/reports":           {"report-cut", false},
 	"POST /api/v1/reports/{no}/send": {"report-send", false},
 	"POST /api/v1/tokens":            {"token", true},

@@ -33,6 +33,7 @@ import (
 	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/release"
 	"quell/internal/report"
 	"quell/internal/role"
 	"quell/internal/sqldb"
@@ -58,6 +59,7 @@ type Console struct {
 	Devices  *devices.Devices
 	Cluster  *cluster.Cluster
 	Reports  *report.Register
+	Releases *release.Releases
 	Audit    *audit.Log
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
@@ -140,6 +142,7 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
 	c.windowRoutes(mux)
 	c.reportRoutes(mux)
+	c.releaseRoutes(mux)
 	c.auditRoutes(mux)
 	c.tokenRoutes(mux)
 	c.loginRoutes(mux)
@@ -250,9 +253,9 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusBadRequest
 	case errors.Is(err, errNoMPxN):
 		status = http.StatusForbidden
-	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.As(err, &notFound):
+	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.As(err, &conflict):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
@@ -394,6 +397,9 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	}
 	x, err := c.Motorway.Explain(r.Context(), id, at)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.explainReleases(r.Context(), x); err != nil {
 		return nil, err
 	}
 	if hideMPxN(r) {

@@ -38,7 +38,7 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 	log := slog.New(slog.DiscardHandler)
 	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
-	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
+	c := &Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit, Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0"}
 	c.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
 	c.Tokens = tokens.New(st.DB)
 	c.Access = &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,6 +54,8 @@ func examples() map[string]asked {
 		"GET /api/v1/devices/{id}":       {path: "/api/v1/devices/" + meter.String()},
 		"GET /api/v1/windows":            {path: "/api/v1/windows"},
 		"POST /api/v1/windows/close":     {path: "/api/v1/windows/close", body: `{"all":true,"why":"a test"}`},
+		"GET /api/v1/releases":           {path: "/api/v1/releases?entry=1"},
+		"POST /api/v1/releases":          {path: "/api/v1/releases", body: `{"entry":"SEQ","why":"a test"}`},
 		"GET /api/v1/reports":            {path: "/api/v1/reports"},
 		"POST /api/v1/reports":           {path: "/api/v1/reports"},
 		"GET /api/v1/reports/{no}":       {path: "/api/v1/reports/1"},
@@ -150,6 +153,18 @@ func filled(t *testing.T) (*Console, http.Handler, *audited) {
 		t.Fatal(err)
 	}
 	return c, c.Handler(), a
+}
+
+// suppressNow has an alert suppressed that may be released, and returns the number of its entry.
+func suppressNow(t *testing.T, c *Console) string {
+	now := time.Now()
+	request := outage.Request{ID: outage.RequestID{Originator: hub, Target: meter, Counter: uint64(now.UnixNano())}, Form: outage.ServiceRequest, Order: outage.Order{Kind: outage.OnDemand}, Received: now}
+	c.Ledger.Record(t.Context(), request.Activation(hub, time.Hour))
+	d, err := c.Ledger.Decide(t.Context(), outage.Alert{ID: now.String(), Code: "AD1", CHF: hub, OutageStart: now, Received: now, Message: []byte("a message")}, outage.Suppressed, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.FormatInt(d.Entry.Seq, 10)
 }
 
 func openWindow(t *testing.T, c *Console, counter uint64) {
@@ -259,6 +274,9 @@ func TestRoles(t *testing.T) {
 				x.body = strings.Replace(x.body, "NEXT", fmt.Sprintf("next-%d", time.Now().UnixNano()), 1)
 				if strings.HasSuffix(x.path, "/close") {
 					openWindow(t, c, uint64(time.Now().UnixNano()))
+				}
+				if method == "POST" && strings.HasSuffix(x.path, "/releases") {
+					x.body = strings.Replace(x.body, "SEQ", suppressNow(t, c), 1)
 				}
 				audit.take()
 				w := ask(h, who.from, who.token, method, x.path, x.body, who.change)
@@ -486,7 +504,7 @@ func TestWho(t *testing.T) {
 		}
 	}
 	for path, body := range map[string]string{
-		"PUT /api/v1/switch": `{"switch":"off","who":"alice","why":"x"}`, "POST /api/v1/windows/close": `{"all":true,"who":"alice","why":"x"}`,
+		"PUT /api/v1/switch": `{"switch":"off","who":"alice","why":"x"}`, "POST /api/v1/windows/close": `{"all":true,"who":"alice","why":"x"}`, "POST /api/v1/releases": `{"entry":"1","who":"alice","why":"x"}`,
 		"POST /api/v1/reports/resume": `{"from":9,"who":"alice","why":"x"}`, "POST /api/v1/devices?who=alice": "FORMx",
 	} {
 		method, path, _ := strings.Cut(path, " ")

@@ -212,9 +212,9 @@ func (c *conn) gather() bool {
 func (c *conn) pass(hops *Hops) bool {
 	defer c.limiter.EndMessage() // also after a panic
 	w, m := c.way, &c.m
-	m.Body, m.Lines = c.in[c.head.size:], m.Lines[:0]
+	m.Whole, m.Body, m.Lines = c.in, c.in[c.head.size:], m.Lines[:0]
 	w.Decide(m)
-	m.Body = nil
+	m.Whole, m.Body = nil, nil
 	switch m.Next {
 	case Stop:
 		return c.write(c.ownAnswer(http.StatusOK, ""))

@@ -69,6 +69,7 @@ type Way struct {
 
 // Message is one message under way. It is used again for the next message of its sender.
 type Message struct {
+	Whole   []byte // head and body; until Decide returns
 	Body    []byte // until Decide returns
 	Passage motorway.Passage
 

@@ -32,7 +32,7 @@ func (g *Gateway) fastWay(d *way, made *Listener) *fastpath.Way {
 			return d.hop.hops.Load()
 		},
 		Decide: func(m *fastpath.Message) {
-			d.decide(g.ended, motorway.Body{XML: true, Head: m.Body}, &m.Passage)
+			d.decide(g.ended, motorway.Body{XML: true, Head: m.Body, Message: m.Whole}, &m.Passage)
 			p := &m.Passage
 			m.Next = fastpath.Forward
 			switch {

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"quell/internal/held"
 	"quell/internal/outage"
 	"quell/internal/passed"
 	"quell/internal/sqldb"
@@ -21,6 +22,7 @@ type decision struct {
 	key    uint64 // of a note that it passed
 	shadow bool   // the alert is forwarded whatever is decided
 	row    []byte // its row in decideSQL's parameter
+	tried  bool   // a transaction with it has failed, unless it was left
 	state  atomic.Int32
 	done   chan struct{}
 	result Decision
@@ -192,9 +194,13 @@ func (l *Ledger) writeDecisions(ctx context.Context, tx sqldb.Tx, ds []*decision
 	}
 	if l.expectSuppressed && l.opts.BeforeCommit == nil {
 		l.expected = new([]outage.Entry)
-		return l.suppress(ctx, tx, ds, l.expected)
+		return errors.Join(l.suppress(ctx, tx, ds, l.expected), l.hold(ctx, tx, ds))
 	}
-	if err := l.decideBatch(ctx, tx, ds); err != nil {
+	decided, err := l.decideBatch(ctx, tx, ds)
+	if err == nil {
+		err = l.hold(ctx, tx, decided)
+	}
+	if err != nil {
 		return err
 	}
 	if l.opts.BeforeCommit != nil {
@@ -203,12 +209,42 @@ func (l *Ledger) writeDecisions(ctx context.Context, tx sqldb.Tx, ds []*decision
 	return nil
 }
 
+// hold keeps the messages of alerts that are suppressed. A decision does not depend on that: if
+// the database refuses it, the next transactions keep none, for a minute.
+func (l *Ledger) hold(ctx context.Context, tx sqldb.Tx, ds []*decision) (err error) {
+	list := make([]held.Message, 0, len(ds))
+	for _, d := range ds {
+		if d.tried {
+			l.stopHolding(errors.New("the store refused a transaction with some"))
+		}
+		if d.tried = true; d.alert.Message != nil && !d.result.Retry && !d.shadow {
+			list = append(list, held.Message{Key: d.key, Received: d.alert.Received, Bytes: d.alert.Message})
+		}
+	}
+	if len(list) == 0 || time.Now().Before(l.noHold) {
+		return nil
+	}
+	if err = held.Insert(ctx, tx, list); err != nil && !l.db.Remote() {
+		l.stopHolding(err)
+		err = nil // SQLite has undone the statement alone, or the commit fails
+	}
+	return err
+}
+
+func (l *Ledger) stopHolding(err error) {
+	l.noHold = time.Now().Add(time.Minute)
+	l.log.Error("suppressed alerts of the next minute are not kept, and cannot be released", "error", err)
+}
+
 // undecided returns the decisions that need another transaction after a commit.
 func (l *Ledger) undecided(ds []*decision) (done, left []*decision) {
 	if l.expected == nil {
 		return ds, nil
 	}
 	done, left = l.matchEntries(ds, *l.expected)
+	for _, d := range left {
+		d.tried = false
+	}
 	l.expected, l.expectSuppressed = nil, len(left) == 0
 	return done, left
 }
@@ -217,6 +253,9 @@ func (l *Ledger) undecided(ds []*decision) (done, left []*decision) {
 func (l *Ledger) decisionsDone(ds []*decision, err error) {
 	if l.opts.OnDecided != nil {
 		l.opts.OnDecided(len(ds), err)
+	}
+	if err != nil && l.db.Remote() && l.db.Refuses(err) {
+		l.stopHolding(err)
 	}
 	for _, d := range ds {
 		d.err = err
@@ -248,28 +287,28 @@ func (l *Ledger) suppress(ctx context.Context, tx sqldb.Tx, ds []*decision, list
 	return tx.Later(ctx, countSQL)
 }
 
-// decideBatch decides all alerts of a batch.
-func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) error {
+// decideBatch decides all alerts of a batch, and returns the decisions on those that have a new entry.
+func (l *Ledger) decideBatch(ctx context.Context, tx sqldb.Tx, ds []*decision) (decided []*decision, err error) {
 	rows, several := rowsOf(ds)
 	list, err := scanEntries(tx.Query(ctx, decideSQL, rows))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(list) > 1 && several {
 		seqs, err := sqldb.Numbers(tx.Query(ctx, repeatedSQL))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		markRepeated(list, seqs)
 	}
 	if len(list) > 0 {
 		if err := tx.Later(ctx, countSQL); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	_, rest := l.matchEntries(ds, list)
+	decided, rest := l.matchEntries(ds, list)
 	l.expectSuppressed = l.db.Remote() && len(rest) == 0
-	return l.decideRest(ctx, tx, rest)
+	return decided, l.decideRest(ctx, tx, rest)
 }
 
 // alertKey identifies an alert, since a ResponseID may be used again. Only AD1s are decided, so
@@ -390,9 +429,19 @@ func (l *Ledger) decideRest(ctx context.Context, tx sqldb.Tx, rest []*decision) 
 	return errors.Join(passed.InsertForwarded(ctx, tx, notes), l.correct(ctx, tx, corrections...))
 }
 
+// Release notes that a suppressed alert was delivered late, and corrects its entry to that outcome,
+// unless it was delivered before. A retry of it is forwarded.
+func (l *Ledger) Release(ctx context.Context, tx sqldb.Tx, f ForwardedNote) error {
+	return l.correctTo(ctx, tx, outage.Released, f)
+}
+
 // correct notes alerts that went forward, and corrects their entries, if they have any. If a
 // report has the entry already, a later report has the correction.
 func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote) error {
+	return l.correctTo(ctx, tx, outage.Forwarded, list...)
+}
+
+func (l *Ledger) correctTo(ctx context.Context, tx sqldb.Tx, to outage.Outcome, list ...ForwardedNote) error {
 	var rows []byte
 	for _, f := range list {
 		if !l.db.Remote() && !l.MayHaveWindow(f.CHF) {
@@ -406,7 +455,7 @@ func (l *Ledger) correct(ctx context.Context, tx sqldb.Tx, list ...ForwardedNote
 	}
 	if len(rows) > 0 {
 		text := string(append(rows, ']'))
-		if err := errors.Join(tx.Later(ctx, addCorrectionsSQL, text, string(outage.Suppressed)), tx.Later(ctx, correctSQL, text, string(outage.Suppressed), string(outage.Forwarded))); err != nil {
+		if err := errors.Join(tx.Later(ctx, addCorrectionsSQL, text, string(outage.Suppressed)), tx.Later(ctx, correctSQL, text, string(outage.Suppressed), string(to))); err != nil {
 			return err
 		}
 	}

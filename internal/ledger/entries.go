@@ -81,8 +81,8 @@ const (
 
 // entryColumnsAsOf is entryColumns with the outcome that an entry had before the corrections
 // with numbers above its parameter.
-var entryColumnsAsOf = strings.Replace(entryColumns, ` outcome,`, fmt.Sprintf(` CASE WHEN outcome = '%s' AND EXISTS (SELECT 1 FROM correction c
-	WHERE c.seq = suppression.seq AND c.id > ?) THEN '%s' ELSE outcome END,`, outage.Forwarded, outage.Suppressed), 1)
+var entryColumnsAsOf = strings.Replace(entryColumns, ` outcome,`, fmt.Sprintf(` CASE WHEN outcome IN ('%s', '%s') AND EXISTS (SELECT 1 FROM correction c
+	WHERE c.seq = suppression.seq AND c.id > ?) THEN '%s' ELSE outcome END,`, outage.Forwarded, outage.Released, outage.Suppressed), 1)
 
 // EntriesAsOf reads the entries with sequence numbers from first to last, in order, each with
 // the outcome that it had after the correction with the given number. It yields an error if an

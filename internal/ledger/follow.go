@@ -37,7 +37,7 @@ func (l *Ledger) Follow(ctx context.Context) (more bool, err error) {
 func (l *Ledger) follow(ctx context.Context, at *followed) (more bool, err error) {
 	var most, moves int64
 	var sw string
-	changes := l.sw.changeCount()
+	changes := l.sw.ChangeCount()
 	if err := l.db.QueryRow(ctx, `SELECT coalesce((SELECT max(id) FROM activation), 0),
 		coalesce((SELECT max(moved) FROM activation WHERE moved <> 0), 0),
 		coalesce((SELECT value FROM setting WHERE name = 'switch'), '')`).Scan(&most, &moves, &sw); err != nil {
@@ -74,18 +74,18 @@ func (l *Ledger) follow(ctx context.Context, at *followed) (more bool, err error
 
 // ReadSwitch reads the switch in a transaction. then takes it over.
 func (l *Ledger) ReadSwitch(ctx context.Context, tx sqldb.Tx) (then func(), err error) {
-	changes := l.sw.changeCount()
+	changes := l.sw.ChangeCount()
 	sw, err := ReadSwitch(ctx, tx)
 	return func() { l.followSwitch(sw, changes) }, err
 }
 
 // followSwitch takes over the switch as the store has it, "" if it has none. changes is what
-// changeCount returned before the store was read.
+// ChangeCount returned before the store was read.
 func (l *Ledger) followSwitch(to outage.Switch, changes int) {
 	if to == "" {
 		return
 	}
-	if was, followed := l.sw.follow(to, changes); followed {
+	if was, followed := l.sw.Follow(to, changes); followed {
 		l.log.Warn("the switch was changed on another node", "old", was, "new", to)
 	}
 }

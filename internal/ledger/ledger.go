@@ -13,6 +13,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/passed"
 	"quell/internal/sqldb"
+	"quell/internal/switchstate"
 	"quell/internal/windows"
 )
 
@@ -64,8 +65,10 @@ type Ledger struct {
 	// so. Only the writer uses both.
 	expectSuppressed bool
 	expected         *[]outage.Entry
+	// noHold is until when no messages are kept, since the database has refused something.
+	noHold time.Time
 
-	sw       switchState
+	sw       switchstate.State
 	followed followed
 }
 
@@ -102,8 +105,8 @@ func (l *Ledger) loadRecord(r record) {
 	case r.Passed != nil:
 		l.Passed.HoldAll(r.Passed)
 	case r.Switch != nil:
-		l.sw.set(outage.SwitchOff)
-		l.sw.keepOff()
+		l.sw.Set(outage.SwitchOff)
+		l.sw.KeepOff()
 	}
 }
 
@@ -118,7 +121,7 @@ func (l *Ledger) Load(ctx context.Context) error {
 		return err
 	}
 	if sw != "" {
-		l.sw.follow(sw, l.sw.changeCount()) // unless the journal has a later change
+		l.sw.Follow(sw, l.sw.ChangeCount()) // unless the journal has a later change
 	}
 	return l.db.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM activation`).Scan(&l.followed.last)
 }

@@ -72,7 +72,7 @@ const maxPlayBatch = 500
 // A record that gets into the journal later is of a message that has no answer yet.
 func (l *Ledger) PlayJournal(ctx context.Context) error {
 	j := l.journal
-	defer l.sw.storeHasAll(func() bool { return j.Pending() == 0 })
+	defer l.sw.StoreHasAll(func() bool { return j.Pending() == 0 })
 	for j.Pending() > 0 {
 		due, err := j.Next(l.playBatch)
 		if err != nil {

@@ -56,6 +56,18 @@ func (l *Ledger) EntriesAfter(ctx context.Context, after int64, limit int) ([]ou
 	return list, sqldb.Unavailable(err)
 }
 
+// EntryOf returns an entry. The error is sqldb.ErrNoRows if there is none with that number.
+func EntryOf(ctx context.Context, q sqldb.Querier, seq int64) (e outage.Entry, err error) {
+	list, err := scanEntries(q.Query(ctx, `SELECT `+entryColumns+` FROM suppression WHERE seq = ?`, seq))
+	if err == nil && len(list) == 0 {
+		err = sqldb.ErrNoRows
+	}
+	if err == nil {
+		e = list[0]
+	}
+	return e, err
+}
+
 // Entries returns up to limit entries of a hub, a meter, an MPxN, a request or an alert, the
 // latest first.
 func (l *Ledger) Entries(ctx context.Context, f Filter, limit int) ([]outage.Entry, error) {

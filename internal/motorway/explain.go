@@ -318,6 +318,8 @@ func entryText(e *outage.Entry) string {
 		text += " was suppressed"
 	case outage.Shadow:
 		text += " would have been suppressed, but went forward because the switch was on shadow"
+	case outage.Released:
+		text += " was suppressed, and delivered late, because it was released"
 	case outage.Forwarded:
 		text += " was to be suppressed, but went forward, because the store did not answer in time or the switch was not on any more"
 	}

@@ -6,9 +6,11 @@
 package motorway
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/duis"
+	"quell/internal/held"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/sighting"
@@ -85,6 +88,25 @@ type Body struct {
 	XML  bool   // the body is XML, and not compressed, as far as its header says
 	Head []byte // the whole body, or its first MaxHead bytes
 	Rest bool   // the body is longer than Head, or than what is read
+
+	// The whole message, so that it can be kept if it is suppressed: as it came, or as net/http has
+	// it, then with Head as its body. Without either it is not kept.
+	Message []byte
+	Request *http.Request
+}
+
+// message returns a copy of the whole message, as package held keeps it; nil if it cannot be kept.
+func (b *Body) message() (m []byte) {
+	switch {
+	case b.Message != nil:
+		m = bytes.Clone(b.Message)
+	case b.Request != nil:
+		m = held.Write(b.Request, b.Head)
+	}
+	if len(m) > held.MaxMessage {
+		return nil
+	}
+	return m
 }
 
 // Passage is one message on its way through quell.
@@ -165,11 +187,11 @@ func (m *Motorway) decide(ctx context.Context, b Body, p *Passage) outage.Decisi
 	if !isAD1 {
 		return forward(outage.ReasonNotAD1)
 	}
-	return m.decideAlert(ctx, p, b.Head, sw)
+	return m.decideAlert(ctx, p, &b, sw)
 }
 
 // decideAlert decides on an AD1 that was read.
-func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte, sw outage.Switch) outage.Decision {
+func (m *Motorway) decideAlert(ctx context.Context, p *Passage, b *Body, sw outage.Switch) outage.Decision {
 	o := &p.Message.Outage
 	if !m.Ledger.MayHaveWindow(o.CHF) {
 		if !m.Cluster.Following() {
@@ -209,13 +231,13 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, document []byte,
 	if sent.IsZero() {
 		sent = p.Received
 	}
-	if _, reason, _ := m.verify(outage.North, rules.NorthSignatures, document, sent); reason != "" {
+	if _, reason, _ := m.verify(outage.North, rules.NorthSignatures, b.Head, sent); reason != "" {
 		m.Metrics.FailOpen.WithLabelValues("signature").Inc()
 		m.noteForwarded(ctx, p, reason)
 		return forward(reason)
 	}
 	alert := outage.Alert{ID: p.Message.AlertID(), Code: p.Message.AlertCode, CHF: o.CHF, OutageStart: o.Start,
-		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received}
+		MPxN: o.MPxN, Throttled: o.Throttled, Received: p.Received, Message: b.message()}
 	outcome := outage.Suppressed
 	if sw == outage.SwitchShadow {
 		outcome = outage.Shadow

@@ -33,9 +33,9 @@ func passing(t testing.TB) (north, south map[string][]byte) {
 		"device-alert": duis.AppendDeviceAlert(nil, alert, t0, "8F36", payload),
 		"restoration": duis.AppendDeviceAlert(nil, alert, t0, "8F36", gbcs.AppendSigned(nil, gbcs.AppendRestoration(nil,
 			gbcs.Restoration{Meter: theMeter, Code: 0x8F36, Start: t0.Add(-time.Hour), End: t0}, supplier, 7), [64]byte{})),
-		"dcc-alert":    duis.AppendDCCAlert(nil, alert, t0, "N16", "<sr:DSPScheduledMessageAlert><sr:Type>1</sr:Type></sr:DSPScheduledMessageAlert>"),
-		"response":     bytes.ReplaceAll(sample(t, "inventory.xml"), []byte("8.2<"), []byte("4.8.1<")),
-		"answer":       duis.AppendAnswer(nil, request(1), t0, "I99"),
+		"dcc-alert": duis.AppendDCCAlert(nil, alert, t0, "N16", "<sr:DSPScheduledMessageAlert><sr:Type>1</sr:Type></sr:DSPScheduledMessageAlert>"),
+		"response":  bytes.ReplaceAll(sample(t, "inventory.xml"), []byte("8.2<"), []byte("4.8.1<")),
+		"answer":    duis.AppendAnswer(nil, request(1), t0, "I99"),
 	}
 	signed := duis.AppendSignedPreCommand(nil, request(1), 5, outage.Order{Kind: outage.OnDemand}, payload)
 	south = map[string][]byte{

@@ -26,6 +26,7 @@ import (
 	"quell/internal/events"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/release"
 	"quell/internal/report"
 	"quell/internal/tokens"
 )
@@ -345,4 +346,26 @@ func (c *Client) Export(ctx context.Context, w io.Writer, format string, from, t
 		return fmt.Errorf("the export is not complete: %w", err)
 	}
 	return nil
+}
+
+// Release asks for the alert of an entry to be delivered after all. It does not wait for that.
+func (c *Client) Release(ctx context.Context, in console.ReleaseRequest) (out release.Release, err error) {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return out, err
+	}
+	return out, c.call(ctx, "POST", "/api/v1/releases", nil, "application/json", bytes.NewReader(body), &out)
+}
+
+// ReleaseOf returns how far the release of an entry is.
+func (c *Client) ReleaseOf(ctx context.Context, seq int64) (release.Release, error) {
+	var out console.ReleaseList
+	err := c.call(ctx, "GET", "/api/v1/releases", url.Values{"entry": {strconv.FormatInt(seq, 10)}}, "", nil, &out)
+	if err == nil && len(out.Releases) != 1 {
+		err = c.notQuell("it does not know the release of entry %d", seq)
+	}
+	if err != nil {
+		return release.Release{}, err
+	}
+	return out.Releases[0], nil
 }

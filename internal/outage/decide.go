@@ -26,6 +26,7 @@ const (
 	Suppressed Outcome = "suppressed" // logged, not delivered
 	Shadow     Outcome = "shadow"     // logged, and delivered because the switch was on shadow
 	Forwarded  Outcome = "forwarded"  // delivered; in the log: should have been suppressed, but was delivered
+	Released   Outcome = "released"   // in the log only: suppressed, and delivered late because somebody asked for it
 )
 
 // Reason says why a decision was made. docs/reasons.md lists all reasons.
@@ -47,6 +48,7 @@ const (
 	ReasonClockUnsure      Reason = "clock-unsure"
 	ReasonOutageInFuture   Reason = "outage-in-future"
 	ReasonInShadow         Reason = "in-shadow"
+	ReasonReleased         Reason = "released"
 )
 
 // Reasons of decisions on signatures, in both directions.
@@ -101,6 +103,7 @@ type Alert struct {
 	MPxN        string
 	Throttled   Throttled
 	Received    time.Time
+	Message     []byte // the whole message as it came, to be kept if it is suppressed (package held); nil: it is not kept
 }
 
 // Decision is what happens to one alert, and why.

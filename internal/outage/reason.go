@@ -36,6 +36,7 @@ var Reasons = []ReasonText{
 	{ReasonWindowOver, []Direction{North}, "the window of the activation on the hub is over"},
 	{ReasonWindowWithdrawn, []Direction{North}, "the activation on the hub was cancelled, replaced, refused or closed by hand, or it failed"},
 	{ReasonInShadow, []Direction{North}, "the alert was suppressed before, and came again while the switch was on shadow"},
+	{ReasonReleased, []Direction{North}, "the alert was suppressed before, was released and delivered, and came again"},
 	{ReasonNotActivation, []Direction{South}, "the message is not a request of Service Reference Variant 11.3"},
 	{ReasonNotASupplier, []Direction{South}, "the originator of the 11.3 is not one of the configured suppliers"},
 	{ReasonOtherSupplier, []Direction{South}, "the inventory says that another supplier than the originator supplies the meter"},

@@ -67,6 +67,7 @@ var reasons = []outage.Reason{
 	outage.ReasonNoWindow, outage.ReasonSwitchedOff, outage.ReasonStoreUnavailable, outage.ReasonClockUnsure, outage.ReasonOutageInFuture,
 	outage.ReasonWindowNotBegun, outage.ReasonWindowOver, outage.ReasonWindowWithdrawn, outage.ReasonInShadow,
 	outage.ReasonSignatureMissing, outage.ReasonSignatureInvalid, outage.ReasonSignerUnknown, outage.ReasonSignerMismatch,
+	outage.ReasonReleased,
 }
 
 func newFact(received time.Time, reason outage.Reason) fact {

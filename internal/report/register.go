@@ -197,7 +197,7 @@ func (reg *Register) LogStart(ctx context.Context) (time.Time, error) {
 // The kinds of events that reports have, and those of them that say what is in force. Reports
 // that are older than the audit log have no events of the inventory.
 var (
-	inReports = []string{"switch", "devices", "windows", "reports", "inventory"}
+	inReports = []string{"switch", "devices", "windows", "reports", "inventory", "release"}
 	inForce   = []string{"switch", "devices", "inventory"}
 )
 

@@ -303,7 +303,7 @@ func (p *parser) entryRecord() *outage.Entry {
 		WindowStart: p.time(13), WindowEnd: p.time(14), Outcome: outage.Outcome(p.fields[17]), StartedBefore: p.bool(18), Repeated: p.bool(19)}
 	p.entry.Throttled = outage.Throttled{SequenceID: p.count(15), Count: p.count(16)}
 	switch p.entry.Outcome {
-	case outage.Suppressed, outage.Shadow, outage.Forwarded:
+	case outage.Suppressed, outage.Shadow, outage.Forwarded, outage.Released:
 	default:
 		p.fieldError(17, errors.New("not an outcome"))
 	}

@@ -2,9 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"quell/internal/assess"
 	"quell/internal/evidence"
+	"quell/internal/release"
 	"quell/internal/store"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,6 +25,38 @@ func (s *Server) assess(ctx context.Context) {
 func (s *Server) followEvidence(ctx context.Context) {
 	if s.store.Ready(ctx) == nil {
 		s.store.Evidence.Follow(ctx)
+	}
+}
+
+// releaseWithin is how long ago an entry may have become strong to be released without being
+// asked for: another leader has taken over by then. What is older is left to the operator, also
+// what there is when evidence.release is turned on.
+const releaseWithin = time.Hour
+
+// releaseStrong releases the entries that have become strong, if evidence.release says so, while
+// this node is the leader and until ctx ends. It asks again for what it has asked for before a
+// restart; that is refused.
+func (s *Server) releaseStrong(ctx context.Context) {
+	if s.store.Ready(ctx) != nil {
+		return
+	}
+	var last int64
+	for ctx.Err() == nil {
+		if s.cfg.Load().Evidence.Release == "strong" {
+			// After an error nothing is in the list, and the next turn tries again.
+			list, _ := s.store.Evidence.BecameStrong(ctx, last, s.store.Cluster.Now().Add(-releaseWithin), 1000)
+			for i := range list {
+				_, err := s.store.Releases.Release(ctx, list[i].Entry, importer, list[i].Text)
+				if err != nil && !errors.Is(err, release.ErrRefused) && !errors.Is(err, release.ErrNoEntry) {
+					break // the store does not answer
+				}
+				last = list[i].ID
+			}
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
 	}
 }
 

@@ -111,7 +111,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.syslog = syslog.New(st.Audit, log)
 	watchAudit(registry, st.Audit, s.syslog)
 	watchEvidence(registry, st)
-	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Audit: st.Audit,
+	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit,
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
 		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
@@ -176,7 +176,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	cfg, log := o.Config, o.Log
-	s.reports.Reached = o.Reached
+	s.reports.Reached, s.store.Releases.Reached = o.Reached, o.Reached
 	ctx, s.stop = context.WithCancel(ctx)
 	s.running = ctx
 	defer func() {
@@ -242,6 +242,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.background.Go(func() { s.followEvidence(ctx) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.assess) })
 	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.sendAudit) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.release) })
+	s.background.Go(func() { s.store.Cluster.WhileLeader(ctx, s.releaseStrong) })
 	s.startReports(ctx)
 	go s.watchFiles(ctx)
 	log.Info("quell runs", "version", o.Version, "southbound", s.south.URL, "northbound", s.north.URL, "console", s.admin.URL)
@@ -401,6 +403,13 @@ func (s *Server) forgetNotes(ctx context.Context) {
 	}
 }
 
+// release delivers released alerts, until ctx ends.
+func (s *Server) release(ctx context.Context) {
+	if s.store.Ready(ctx) == nil {
+		s.store.Releases.Run(ctx, s.gateway.SendLate)
+	}
+}
+
 // housekeep deletes old data, now and every hour, until ctx ends.
 func (s *Server) housekeep(ctx context.Context) {
 	if s.store.Ready(ctx) != nil {
@@ -418,7 +427,7 @@ func (s *Server) housekeep(ctx context.Context) {
 			s.log.Error("housekeeping failed", "error", err)
 		case h != store.Housekeeping{}:
 			s.log.Info("housekeeping", "activations", h.Activations, "entries", h.Entries, "notes", h.Notes, "untracked", h.Untracked,
-				"reports", h.Reports, "events", h.Events, "audit", h.Audit, "sightings", h.Sightings)
+				"reports", h.Reports, "events", h.Events, "audit", h.Audit, "sightings", h.Sightings, "held", h.Held)
 		}
 		select {
 		case <-time.After(housekeepEvery):

@@ -87,6 +87,9 @@ func watch(r prometheus.Registerer, st *store.Store, now func() time.Time) {
 		_, lost := st.Ledger.JournalInMemory()
 		return float64(lost)
 	})
+	f.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "released_total", Help: "Suppressed alerts that were released, and delivered by this node."},
+		func() float64 { return float64(st.Releases.Delivered()) })
+	gauge("releases_waiting", "Released alerts that are not delivered yet, on the leader; 0 on any other node.", nil, func() float64 { return float64(st.Releases.Waiting()) })
 	gauge("leading", "1 if this node is the leader, which cuts and delivers reports and runs housekeeping, else 0.", nil, func() float64 { return number(st.Cluster.IsLeader()) })
 	gauge("settings_different", "Settings of other nodes that must be equal to those of this node, and are not.", nil, func() float64 { return float64(len(st.Cluster.Differences())) })
 	gauge("clock_offset_seconds", "How far this node's clock is ahead of the database's; 0 with SQLite, or while that is not known.", nil, func() float64 {

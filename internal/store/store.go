@@ -30,6 +30,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/journal"
 	"quell/internal/ledger"
+	"quell/internal/release"
 	"quell/internal/report"
 	"quell/internal/sighting"
 	"quell/internal/sqldb"
@@ -66,13 +67,14 @@ type Options struct {
 
 // Store is all that a node keeps.
 type Store struct {
-	DB      *sqldb.DB
-	Ledger  *ledger.Ledger
-	Windows *windows.Windows
-	Devices *devices.Devices
-	Cluster *cluster.Cluster
-	Reports *report.Register
-	Audit   *audit.Log
+	DB       *sqldb.DB
+	Ledger   *ledger.Ledger
+	Windows  *windows.Windows
+	Devices  *devices.Devices
+	Cluster  *cluster.Cluster
+	Reports  *report.Register
+	Releases *release.Releases
+	Audit    *audit.Log
 
 	Sightings *sighting.Sightings
 	Evidence  *assess.Assessor
@@ -158,6 +160,7 @@ func Start(opts Options) (_ *Store, err error) {
 		State:       func() map[string]string { return map[string]string{"switch": string(s.Ledger.Switch())} },
 		OnHeartbeat: s.Ledger.ReadSwitch, Follow: s.Ledger.Follow, Prune: s.Ledger.Prune})
 	s.Reports = report.NewRegister(s.DB, s.Ledger, s.Cluster)
+	s.Releases = release.New(release.Options{DB: s.DB, Ledger: s.Ledger, Cluster: s.Cluster, Log: opts.Log})
 	s.Audit = audit.New(s.DB, s.Cluster.Now, opts.Log)
 	s.Sightings = sighting.New(s.DB, opts.Log)
 	s.Evidence = assess.New(assess.Options{DB: s.DB, Sightings: s.Sightings, Ledger: s.Ledger, Devices: s.Devices, Cluster: s.Cluster, Log: opts.Log})
@@ -302,7 +305,8 @@ func (s *Store) Conditions() (list []string) {
 		list = append(list, "the notes of passed alerts are being read: no alert is suppressed")
 	}
 	list = append(list, s.Ledger.Conditions()...)
-	return append(list, s.Cluster.Conditions()...)
+	list = append(list, s.Cluster.Conditions()...)
+	return append(list, s.Releases.Conditions()...)
 }
 
 // Close commits what waits, and closes the store. What the database does not take stays in the
@@ -342,6 +346,7 @@ type Housekeeping struct {
 	Reports, Events int
 	Audit           int // records of the audit log
 	Sightings       int // rows of sightings
+	Held            int // rows of messages of suppressed alerts, and releases
 }
 
 // Housekeep deletes what is old, except entries that are not delivered in a report, or whose
@@ -356,6 +361,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 		return h, err
 	}
 	if h.Reports, h.Events, err = s.Reports.Housekeep(ctx, l.ReportsBefore, l.Remotes); err != nil {
+		return h, err
+	}
+	if h.Held, err = s.Releases.Housekeep(ctx, l.LogBefore, s.Cluster.CheckLeader); err != nil {
 		return h, err
 	}
 	if h.Audit, err = s.Audit.Housekeep(ctx, l.ReportsBefore, s.Cluster.CheckLeader); err != nil {

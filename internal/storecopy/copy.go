@@ -53,6 +53,8 @@ var tables = []table{
 	{"suppression", "seq", true},
 	{"forwarded", "alert_id, chf, outage_start", false},
 	{"passed", "id", true},
+	{"held", "id", true},
+	{"released", "id", true},
 	{"untracked", "esme, received_at, request_id, form", false},
 	{"last_counter", "target, originator, form", false},
 	{"correction", "id", true},

@@ -82,6 +82,13 @@ func fill(t *testing.T, s *store.Store) {
 	storetest.Eventually(t, "the alert that passed is noted", func() (noted bool) {
 		return s.DB.QueryRow(t.Context(), `SELECT EXISTS (SELECT 1 FROM passed)`).Scan(&noted) == nil && noted
 	})
+	now := time.Now()
+	s.Ledger.Record(t.Context(), storetest.OnDemand(96, 1, now.Add(-time.Minute)))
+	released := storetest.AD1(96, "to be released", now)
+	released.Message = []byte("a message\x00\xff")
+	if _, err := s.Releases.Release(t.Context(), storetest.Decide(t, s, released).Entry.Seq, "alice", "a reason"); err != nil {
+		t.Fatal(err)
+	}
 	s.Ledger.NoteUntracked(windows.Untracked{RequestID: storetest.OnDemand(98, 1, storetest.T0).RequestID.String(), ESME: storetest.Meter(98), Received: storetest.T0, Reason: outage.ReasonNotListed})
 	storetest.WriteReport(t, s, 20, func(c *report.CutOptions) { c.Remotes = map[string]string{"there": report.Consolidated} })
 	s.Ledger.NoteForwarded(storetest.Noted(1, storetest.Entries(t, s)[3].AlertID, storetest.T0, outage.ReasonStoreUnavailable))
@@ -230,7 +237,7 @@ func TestCopyDiffers(t *testing.T) {
 	}
 	for range 2 {
 		list, err := storecopy.Copy(t.Context(), dir, database, slog.New(slog.DiscardHandler), func(int64, int64) {})
-		if err == nil || !strings.Contains(err.Error(), "table suppression: the copy differs: 30 rows") {
+		if err == nil || !strings.Contains(err.Error(), "table suppression: the copy differs: 31 rows") {
 			t.Errorf("the copy: %v %v", list, err)
 		}
 	}
