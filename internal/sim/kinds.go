@@ -51,8 +51,12 @@ var kinds = []kind{
 	{"not in the device list", 1, unlisted, untracked},
 	{"other manufacturer", 1, otherMaker, untracked},
 	{"SMETS1 meter", 1, smets1, untracked},
-	{"power cut in a street", 100, tracked, []step{
+	{"power cut in a street", 100, street, []step{
 		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
+	}},
+	{"hidden power cut there", 1, street, []step{
+		{atOnce, signedPreCommand(onDemand), passed},
+		{atOnce, ad1, suppressed},
 	}},
 	{"evidence of a power cut", 1, tracked, []step{
 		{atOnce, signedPreCommand(onDemand), passed},

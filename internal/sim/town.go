@@ -24,8 +24,9 @@ type Town struct {
 
 // home is one home: a hub and its electricity meter.
 type home struct {
-	meter  outage.Device
-	listed bool // whether the meter is in the device list
+	meter    outage.Device
+	listed   bool // whether the meter is in the device list
+	postcode string
 }
 
 // class says which homes a kind of traffic needs.
@@ -36,6 +37,7 @@ const (
 	unlisted
 	otherMaker
 	smets1
+	street // tracked, and all in one street
 )
 
 // NewTown returns the town of a seed.
@@ -46,10 +48,15 @@ func NewTown(seed uint64) *Town {
 		t.organisations[id] = newOrganisation(id)
 	}
 	for try := range t.homes {
+		theStreet := b.place()
 		for _, k := range kinds {
 			var homes []*home
 			for range k.homes {
-				homes = append(homes, b.home(k.class))
+				at := theStreet
+				if k.class != street {
+					at = b.place()
+				}
+				homes = append(homes, b.home(k.class, at))
 			}
 			t.homes[try] = append(t.homes[try], homes)
 		}
@@ -75,6 +82,7 @@ func (t *Town) count() uint64 { return t.counter.Add(1) }
 type builder struct {
 	rng       *rand.Rand
 	hub, esme outage.DeviceID // the last ones
+	places    int             // how many there are
 }
 
 func (b *builder) next(id *outage.DeviceID) outage.DeviceID {
@@ -82,9 +90,23 @@ func (b *builder) next(id *outage.DeviceID) outage.DeviceID {
 	return *id
 }
 
-func (b *builder) home(c class) *home {
-	h := &home{listed: c != unlisted, meter: outage.Device{ID: b.next(&b.esme), Type: "ESME", SMETSVersion: "SMETS2 v4.2",
-		Manufacturer: "Landis+Gyr", Model: "E470", CHF: b.next(&b.hub), MPxN: b.mpan()}}
+// place is where a home is: its distribution area, and its postcode.
+type place struct {
+	distributor int
+	postcode    string
+}
+
+// place returns a place in one of the fourteen distribution areas. No other has its postcode.
+func (b *builder) place() place {
+	b.places++
+	n := b.places
+	letter := func(n int) byte { return byte('A' + n%26) }
+	return place{10 + b.rng.IntN(14), fmt.Sprintf("ZZ%d %d%c%c", 1+n/6760%99, n/676%10, letter(n/26), letter(n))}
+}
+
+func (b *builder) home(c class, at place) *home {
+	h := &home{listed: c != unlisted, postcode: at.postcode, meter: outage.Device{ID: b.next(&b.esme), Type: "ESME", SMETSVersion: "SMETS2 v4.2",
+		Manufacturer: "Landis+Gyr", Model: "E470", CHF: b.next(&b.hub), MPxN: b.mpan(at.distributor)}}
 	switch c {
 	case otherMaker:
 		h.meter.Manufacturer, h.meter.Model = "Kaifa", "M1"
@@ -94,9 +116,9 @@ func (b *builder) home(c class) *home {
 	return h
 }
 
-// mpan returns an MPAN of one of the fourteen distribution areas.
-func (b *builder) mpan() string {
-	digits := fmt.Sprintf("%02d%010d", 10+b.rng.IntN(14), b.rng.Uint64N(1e10))
+// mpan returns an MPAN of a distribution area.
+func (b *builder) mpan(distributor int) string {
+	digits := fmt.Sprintf("%02d%010d", distributor, b.rng.Uint64N(1e10))
 	for check := byte('0'); ; check++ { // one of ten is right
 		mpan := digits + string(check)
 		if _, ok := outage.DistributorOf(mpan); ok {
@@ -109,12 +131,12 @@ func (b *builder) mpan() string {
 // inventory.
 func (t *Town) WriteInventory(w io.Writer) error {
 	out := csv.NewWriter(w)
-	err := out.Write([]string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn", "import_supplier"})
+	err := out.Write([]string{"device_id", "device_type", "smets_version", "manufacturer", "model", "chf_id", "mpxn", "import_supplier", "postcode"})
 	t.all(func(h *home) {
 		d := &h.meter
 		err = errors.Join(err,
-			out.Write([]string{d.CHF.String(), "CHF", "CHTS v1.1", "EDMI", "CH1", "", "", ""}),
-			out.Write([]string{d.ID.String(), d.Type, d.SMETSVersion, d.Manufacturer, d.Model, d.CHF.String(), d.MPxN, supplier.String()}))
+			out.Write([]string{d.CHF.String(), "CHF", "CHTS v1.1", "EDMI", "CH1", "", "", "", h.postcode}),
+			out.Write([]string{d.ID.String(), d.Type, d.SMETSVersion, d.Manufacturer, d.Model, d.CHF.String(), d.MPxN, supplier.String(), h.postcode}))
 	})
 	out.Flush()
 	return errors.Join(err, out.Error())
