@@ -12,13 +12,17 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/devca"
+	"quell/internal/evidence"
 	"quell/internal/operator"
 	"quell/internal/outage"
 	"quell/internal/remote"
@@ -230,6 +234,11 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	if err := d.suppressionLog(ctx, e); err != nil {
 		return err
 	}
+	if i := slices.IndexFunc(results, func(r sim.Result) bool { return r.Name == sim.HiddenCut }); i >= 0 {
+		if err := d.hiddenCut(ctx, e, &results[i]); err != nil {
+			return err
+		}
+	}
 	if err := d.report(ctx, e); err != nil {
 		return err
 	}
@@ -239,6 +248,59 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 	}
 	fmt.Fprintf(e.stdout, "All %d kinds are as expected.\n", len(results))
 	return nil
+}
+
+// evidenceWait is how long the evidence of an alert may take. It takes about two seconds.
+const evidenceWait = 20 * time.Second
+
+// hiddenCut names the suppressed alert that was genuine, with the evidence, and releases it.
+func (d *demonstration) hiddenCut(ctx context.Context, e *env, kind *sim.Result) error {
+	genuine, err := d.strong(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nOne of them was probably genuine: entry %d. The street of its home lost its power, and so did the home, while its\nmeter was being activated. quell knows of that only what it saw pass:\n", genuine.Entry)
+	for _, text := range genuine.Text {
+		fmt.Fprintf(e.stdout, "  %s\n", text)
+	}
+	const why = "its street has lost its power"
+	fmt.Fprintf(e.stdout, "\nquell release %d --why %q\n", genuine.Entry, why)
+	if err := releaseEntry(ctx, e, d.client, "", console.ReleaseRequest{Entry: strconv.FormatInt(genuine.Entry, 10), Why: why}); err != nil {
+		return err
+	}
+	if kind.Delivered(&d.users) != 1 {
+		return errors.New("the released alert did not reach the Service Users as it was sent, or it is another one")
+	}
+	fmt.Fprintln(e.stdout, "It reached the Service Users once, and as it was sent.")
+	return nil
+}
+
+// strong waits for the entry whose evidence is strong. There is one in the town.
+func (d *demonstration) strong(ctx context.Context) (*assess.Evidence, error) {
+	for until := time.Now().Add(evidenceWait); time.Now().Before(until); {
+		log, err := d.client.Suppressions(ctx, 0, 1000)
+		if err != nil {
+			return nil, err
+		}
+		var strong []*assess.Evidence
+		for _, x := range log.Evidence {
+			if x.Level == evidence.Strong {
+				strong = append(strong, x)
+			}
+		}
+		if len(strong) > 1 {
+			return nil, fmt.Errorf("the evidence of %d entries is strong, and one is expected", len(strong))
+		}
+		if len(strong) == 1 {
+			return strong[0], nil
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return nil, fmt.Errorf("no entry has strong evidence after %v", evidenceWait)
 }
 
 // report cuts a report, waits for its delivery to a folder, and verifies the file there, as

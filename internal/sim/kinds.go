@@ -25,6 +25,10 @@ type step struct {
 	want answer
 }
 
+// HiddenCut is the kind of a home that loses its power with its street while its meter is being
+// activated: its AD1 is genuine, and suppressed.
+const HiddenCut = "hidden power cut there"
+
 // Each kind shows one thing that quell does. The timelines have everything that it does.
 var kinds = []kind{
 	{"activated on demand", 3, tracked, []step{
@@ -54,7 +58,7 @@ var kinds = []kind{
 	{"power cut in a street", 100, street, []step{
 		{atOnce, ad1, forwarded(outage.ReasonNoWindow)},
 	}},
-	{"hidden power cut there", 1, street, []step{
+	{HiddenCut, 1, street, []step{
 		{atOnce, signedPreCommand(onDemand), passed},
 		{atOnce, ad1, suppressed},
 	}},

@@ -40,6 +40,19 @@ type Result struct {
 	Sent          int
 	Expected, Got string
 	Differences   []string // the first few; none if all is as expected
+
+	suppressed []*message
+}
+
+// Delivered returns how many of the suppressed messages of a kind have reached a next hop since,
+// each once and unchanged.
+func (r *Result) Delivered(to *NextHop) (n int) {
+	for _, m := range r.suppressed {
+		if a := to.arrived(m.uri); len(a) == 1 && a[0].body == m.sum && a[0].contentType == m.contentType {
+			n++
+		}
+	}
+	return n
 }
 
 const (
@@ -312,6 +325,9 @@ func (c *campaign) results() (list []Result, arrived int) {
 				arrivals := hop.arrived(m.uri)
 				arrived += len(arrivals)
 				r.Sent++
+				if m.got.outcome == outage.Suppressed {
+					r.suppressed = append(r.suppressed, m)
+				}
 				expected[m.expected()]++
 				if d := m.difference(arrivals); d == "" {
 					got[m.expected()]++

@@ -96,12 +96,11 @@ type place struct {
 	postcode    string
 }
 
-// place returns a place in one of the fourteen distribution areas. No other has its postcode.
+// place returns a place in one of the fourteen distribution areas. No other is in its postcode
+// sector.
 func (b *builder) place() place {
 	b.places++
-	n := b.places
-	letter := func(n int) byte { return byte('A' + n%26) }
-	return place{10 + b.rng.IntN(14), fmt.Sprintf("ZZ%d %d%c%c", 1+n/6760%99, n/676%10, letter(n/26), letter(n))}
+	return place{10 + b.rng.IntN(14), fmt.Sprintf("ZZ%d %dAA", 1+b.places/10, b.places%10)}
 }
 
 func (b *builder) home(c class, at place) *home {
