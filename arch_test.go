@@ -59,7 +59,8 @@ var imports = map[string][]string{
 	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
-	"internal/motorway":    {"internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders"},
+	"internal/receipts":    {"internal/sqldb"},
+	"internal/motorway":    {"internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders"},
 	"internal/reportfile":  {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":    {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":    {"internal/motorway", "internal/channel"},
@@ -70,7 +71,7 @@ var imports = map[string][]string{
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
-	"internal/operator":    {"internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
+	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},
 	"internal/senders":     {"internal/outage"},
 	"internal/recording":   {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},

@@ -21,6 +21,7 @@ import (
 	"quell/internal/held"
 	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/receipts"
 	"quell/internal/recording"
 	"quell/internal/senders"
 	"quell/internal/sighting"
@@ -83,7 +84,7 @@ type Motorway struct {
 	Evidence  *assess.Assessor    // for explanations; may be nil
 
 	rules    atomic.Pointer[Rules]
-	receipts receipts
+	receipts receipts.Times
 	senders  senders.Counts
 	recorded atomic.Pointer[settings] // what the recording has as being in force
 
@@ -97,7 +98,7 @@ type Motorway struct {
 func (m *Motorway) Resume(ctx context.Context) error {
 	last, err := m.Ledger.LastReceipt(ctx)
 	if err == nil {
-		m.receipts.resume(last, m.Now())
+		m.receipts.Resume(last, m.Now())
 	}
 	return err
 }
@@ -165,7 +166,7 @@ func (m *Motorway) receipt(p *Passage) {
 		return
 	}
 	var ahead time.Duration
-	p.Received, ahead = m.receipts.next(m.Now(), m.Cluster.Elapsed)
+	p.Received, ahead = m.receipts.Next(m.Now(), m.Cluster.Elapsed)
 	tolerance := m.rules.Load().ClockTolerance
 	p.clockUnsure = ahead > tolerance && tolerance > 0 || !m.Cluster.ClockSure()
 }

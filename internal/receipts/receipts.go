@@ -1,4 +1,5 @@
-package motorway
+// Package receipts gives out times of receipt.
+package receipts
 
 import (
 	"sync"
@@ -7,10 +8,10 @@ import (
 	"quell/internal/sqldb"
 )
 
-// receipts gives out times of receipt, which never go backwards: the order of arrival
+// Times gives out times of receipt, which never go backwards: the order of arrival
 // decides, whatever the clock says. When the clock is set back, they go on at half the
 // speed until the clock has caught up.
-type receipts struct {
+type Times struct {
 	mu     sync.Mutex // guards the fields below
 	last   time.Time
 	behind bool          // the clock is earlier than last
@@ -22,9 +23,9 @@ type receipts struct {
 // receipt is further ahead than that, the clock was wrong then.
 const maxStep = time.Hour
 
-// resume makes times of receipt later than last, the last one before the start. It ignores
+// Resume makes times of receipt later than last, the last one before the start. It ignores
 // last if that is more than maxStep ahead of the clock, which says now.
-func (r *receipts) resume(last, now time.Time) {
+func (r *Times) Resume(last, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if last.Sub(now) <= maxStep && last.After(r.last) {
@@ -32,10 +33,10 @@ func (r *receipts) resume(last, now time.Time) {
 	}
 }
 
-// next returns the time of a receipt, in UTC and truncated to sqldb.Precision, and how far
+// Next returns the time of a receipt, in UTC and truncated to sqldb.Precision, and how far
 // that is ahead of the clock, which says now. elapsed returns the time since a fixed
 // instant, and does not depend on the clock.
-func (r *receipts) next(now time.Time, elapsed func() time.Duration) (at time.Time, ahead time.Duration) {
+func (r *Times) Next(now time.Time, elapsed func() time.Duration) (at time.Time, ahead time.Duration) {
 	at = now.UTC().Round(0).Truncate(sqldb.Precision)
 	r.mu.Lock()
 	defer r.mu.Unlock()
