@@ -317,8 +317,8 @@ func TestCompletion(t *testing.T) {
 		t.Skip("there is no bash")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "serve demo stub switch window explain advise report inventory devices audit token store simulate config version help"},
-		{"re", "report"},
+		{"", "serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version help"},
+		{"re", "release report replay"},
 		{"help win", "window"},
 		{"window ", "list close --all --config --console --limit --supplier --token-file --why"},
 		{"window list --su", "--supplier"},

@@ -319,7 +319,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 28 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 29 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }

@@ -40,6 +40,7 @@ type Result struct {
 	Sent          int
 	Expected, Got string
 	Differences   []string // the first few; none if all is as expected
+	Hubs          []outage.DeviceID
 
 	suppressed []*message
 }
@@ -317,6 +318,7 @@ func (c *campaign) results() (list []Result, arrived int) {
 			if s.kind != &kinds[i] {
 				continue
 			}
+			r.Hubs = append(r.Hubs, s.home.meter.CHF)
 			for _, m := range s.messages {
 				hop := c.DSP
 				if m.direction == outage.North {
