@@ -110,7 +110,7 @@ type outageOf struct {
 	heard    micros // when the home was first heard again; 0 if it was not
 	entries  []*entry
 
-	learned, genuine, restored bool // as reboot; as genuine; its restoration alert
+	genuine, restored bool // learned as genuine; its restoration alert
 }
 
 type entry struct {
@@ -123,7 +123,6 @@ type entry struct {
 	model            Model
 	stage            Stage
 	level            Level
-	known            bool // it was assessed
 	atStage, own     bool // why it is to be assessed
 	queued, finished bool
 }

@@ -176,8 +176,10 @@ func (c *Counters) write(ctx context.Context, tx sqldb.Tx, list []*snapshot) (er
 			ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, stopped = excluded.stopped, lost = excluded.lost`,
 			c.run, sqldb.Text(c.opts.Node), sqldb.Micros(c.started), sqldb.Micros(s.at), sqldb.Bool(s.stopped), s.lost)
 		if c.alive.IsZero() {
-			// A process of an earlier version may have logged entries in the same minute.
-			later(`INSERT INTO flow_since (minute) SELECT CAST(? AS BIGINT) + CASE WHEN EXISTS (SELECT 1 FROM suppression) THEN 1 ELSE 0 END
+			// A process of an earlier version, whose entries were not counted, may have logged some in
+			// the same minute.
+			later(`INSERT INTO flow_since (minute) SELECT CAST(? AS BIGINT)
+				+ CASE WHEN EXISTS (SELECT 1 FROM suppression WHERE seq < coalesce((SELECT min(lowest) FROM flow_entry WHERE entries > 0), 9223372036854775807)) THEN 1 ELSE 0 END
 				WHERE NOT EXISTS (SELECT 1 FROM flow_since)`, minuteOf(c.started))
 		}
 		for i, m := range s.minutes {

@@ -109,10 +109,18 @@ func TestFlowStorm(t *testing.T) {
 			w.unlock()
 		})
 		every(100*time.Millisecond, func(int) { w.at(w.now().Add(7 * time.Second)) })
-		every(350*time.Millisecond, func(i int) {
-			w.store.Ledger.SetSwitch(t.Context(), []outage.Switch{outage.SwitchShadow, outage.SwitchOff, outage.SwitchOn}[i%3], "test", "storm", w.now())
+		turns := []outage.Switch{outage.SwitchOn, outage.SwitchShadow, outage.SwitchOn, outage.SwitchOff}
+		every(150*time.Millisecond, func(i int) {
+			for range 20 { // the store may be locked
+				if _, err := w.store.Ledger.SetSwitch(t.Context(), turns[i%len(turns)], "test", "storm", w.now()); err == nil {
+					return
+				}
+			}
 		})
 
+		if _, err := w.store.Ledger.SetSwitch(t.Context(), outage.SwitchShadow, "test", "at the start of the storm", w.now()); err != nil {
+			t.Fatal(err)
+		}
 		start := w.now()
 		var suppressed, delivered atomic.Int64
 		for n := range 12 {

@@ -460,7 +460,8 @@ func (p *player) files() (string, string) {
 func (p *player) start() {
 	if p.now.IsZero() {
 		p.now = p.day
-		p.w.clock.Store(&p.now)
+		now := p.now // which the next line of the timeline changes
+		p.w.clock.Store(&now)
 	}
 	if err := p.w.start(p.files()); err != nil {
 		p.fail("start: %v", err)

@@ -339,7 +339,12 @@ func (m *Motorway) noteForwarded(ctx context.Context, p *Passage, r outage.Reaso
 	}
 	o := &p.Message.Outage
 	var space [duis.MaxAlertID]byte
-	m.Ledger.NotePassed(p.Message.AppendAlertID(space[:0]), o.CHF, o.Start, p.Received, r)
+	id := p.Message.AppendAlertID(space[:0])
+	if l, ok := m.Ledger.(*ledger.Ledger); ok { // a call through the interface would allocate the id
+		l.NotePassed(id, o.CHF, o.Start, p.Received, r)
+		return
+	}
+	m.Ledger.NotePassed(bytes.Clone(id), o.CHF, o.Start, p.Received, r)
 }
 
 // forwarded returns the note that an AD1 goes forward.

@@ -16,7 +16,7 @@ const (
 	NoPlace      Detail = "no postcode"
 )
 
-// The moments at which precision and recall are measured.
+// Moments are those at which precision and recall are measured.
 var Moments = []struct {
 	Name  string
 	Stage evidence.Stage

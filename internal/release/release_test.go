@@ -157,7 +157,7 @@ func TestRelease(t *testing.T) {
 		if n := h.count("/north alert a"); n != 1 || len(h.got) != 1 {
 			t.Errorf("the next hop got %v", h.got)
 		}
-		if got := h.heads[0]; fmt.Sprint(got["Quell-Decision"]) != "[released]" || fmt.Sprint(got["x-Own"]) != "[1]" {
+		if got := h.heads[0]; fmt.Sprint(got["Quell-Decision"]) != "[released]" || fmt.Sprint(map[string][]string(got)["x-Own"]) != "[1]" {
 			t.Errorf("with the head %v", got)
 		}
 		if got := storetest.Outcomes(t, s); got["a"] != outage.Released || got["b"] != outage.Suppressed {

@@ -81,7 +81,8 @@ func (s *Sightings) Add(x *Seen) {
 		return
 	}
 	if s.to != nil {
-		s.to(x)
+		own := *x // so that x is not allocated when there is no such function
+		s.to(&own)
 		return
 	}
 	s.mu.Lock()

@@ -27,7 +27,7 @@ func TestTownInventory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if have := strings.Join(rows[0], ","); have != "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,import_supplier" {
+	if have := strings.Join(rows[0], ","); have != "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,import_supplier,postcode" {
 		t.Fatalf("header %q", have)
 	}
 	if list[0] != '#' {
