@@ -98,19 +98,20 @@ func (a *Assessor) Run(ctx context.Context) {
 // once is one step of Run. w is nil before the first.
 func (a *Assessor) once(ctx context.Context, w **work) error {
 	if *w == nil {
-		begun, err := a.begin(ctx, a.Cluster.Now())
+		begun, err := a.begin(ctx, a.Cluster.Now(), true)
 		if err != nil {
 			return err
 		}
 		*w = begun
 	}
+	(*w).turn = time.Now()
 	return a.step(ctx, *w, a.Cluster.Now())
 }
 
 // Assess makes one whole pass as of an instant: it reads all that was written until now. It is for
 // commands and tests that do not run in the background. Only the leader may call it.
 func (a *Assessor) Assess(ctx context.Context, now time.Time) error {
-	w, err := a.begin(ctx, now)
+	w, err := a.begin(ctx, now, false)
 	if err != nil {
 		return err
 	}

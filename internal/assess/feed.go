@@ -16,8 +16,9 @@ const (
 	entryPage = 1000
 )
 
-// advanceEvery is how often the engine is asked for assessments while it reads what is old.
-const advanceEvery = 15 * time.Second
+// advanceEvery is how often the engine is asked for assessments while it reads: no time of that
+// length has so much traffic that the answer takes long.
+const advanceEvery = time.Second
 
 // work is an engine, and how far it has read.
 type work struct {
@@ -37,11 +38,31 @@ type work struct {
 	advanced time.Time
 
 	unwritten []evidence.Assessment // those of an entry in order
+
+	paced bool      // it rests in between; see rest
+	turn  time.Time // when it rested last
+}
+
+// resting is how much longer it rests than it works. Assessments may wait for a minute or two, and
+// messages may not: in a campaign the assessor would else take a whole core from them.
+const resting = 3
+
+// rest rests, if it is time to.
+func (w *work) rest(ctx context.Context) {
+	took := time.Since(w.turn)
+	if !w.paced || took < 20*time.Millisecond {
+		return
+	}
+	select {
+	case <-time.After(resting * took):
+	case <-ctx.Done():
+	}
+	w.turn = time.Now()
 }
 
 // begin makes an engine, and gives it what there was up to what is in the table learned.
-func (a *Assessor) begin(ctx context.Context, now time.Time) (*work, error) {
-	w := &work{engine: evidence.New(evidence.Options{Hubs: a.hubsIn(ctx)}), orders: orders{}}
+func (a *Assessor) begin(ctx context.Context, now time.Time, paced bool) (*work, error) {
+	w := &work{engine: evidence.New(evidence.Options{Hubs: a.hubsIn(ctx)}), orders: orders{}, paced: paced, turn: time.Now()}
 	learned, row, entry, at, err := a.readLearned(ctx)
 	if err != nil {
 		return nil, err
@@ -100,11 +121,13 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 	w.moreSeen, w.moreLog = true, true
 	for {
 		if len(w.seen) == 0 && w.moreSeen {
+			w.rest(ctx)
 			if err := a.readRows(ctx, w, row); err != nil {
 				return err
 			}
 		}
 		if len(w.ofLog) == 0 && w.moreLog {
+			w.rest(ctx)
 			if err := a.readLog(ctx, w, entry); err != nil {
 				return err
 			}
@@ -126,6 +149,7 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 		if w.latest.Sub(w.advanced) >= advanceEvery {
 			say(w.engine.Advance(w.latest))
 			w.advanced = w.latest
+			w.rest(ctx)
 		}
 		w.engine.Add(*next)
 	}

@@ -38,6 +38,7 @@ func (a *Assessor) write(ctx context.Context, w *work) error {
 		}
 		w.unwritten = w.unwritten[n:]
 		a.tell(ctx, changes)
+		w.rest(ctx)
 	}
 	w.unwritten = nil
 	return nil
