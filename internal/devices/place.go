@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -168,12 +169,18 @@ func (ds *Devices) OfIDs(ctx context.Context, ids []int64) ([]outage.Device, err
 	return list, sqldb.Unavailable(err)
 }
 
-// OfMPxNs returns the devices that the inventory has at some supply points.
+// atPoint is how many devices a supply point has at most, with room to spare: a home has up to
+// seventeen.
+const atPoint = 50
+
+// OfMPxNs returns the devices that the inventory has at some supply points. If it has far more at
+// them than homes have, as when a supply point is given to every device, it leaves some out.
 func (ds *Devices) OfMPxNs(ctx context.Context, mpxns []string) ([]outage.Device, error) {
+	mpxns = slices.Compact(slices.Sorted(slices.Values(mpxns)))
 	if len(mpxns) == 0 {
 		return nil, nil
 	}
 	list, err := scanDevices(ds.db.Query(ctx, `SELECT `+deviceColumns+` FROM supply_point p JOIN inventory d ON p.device_id = d.device_id AND p.import_no = d.import_no
-		WHERE p.mpxn IN (SELECT value->>0 FROM json_each(?)) AND `+newest, sqldb.Column(mpxns)))
+		WHERE p.mpxn IN (SELECT value->>0 FROM json_each(?)) AND `+newest+` LIMIT ?`, sqldb.Column(mpxns), atPoint*len(mpxns)))
 	return list, sqldb.Unavailable(err)
 }

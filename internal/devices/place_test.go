@@ -124,3 +124,28 @@ func testSupplyPoints(t *testing.T) {
 		t.Errorf("%+v %v", list, err)
 	}
 }
+
+// TestOneSupplyPoint: an inventory that gives one supply point to every device does not make each
+// look-up read them all.
+func TestOneSupplyPoint(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	var text strings.Builder
+	text.WriteString("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n")
+	for i := range 1000 {
+		fmt.Fprintf(&text, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967\n", storetest.Meter(i), storetest.Hub(i))
+	}
+	sent := false
+	if _, err := s.Devices.ImportInventory(t.Context(), "test", storetest.T0, func() (devices.File, error) {
+		if sent {
+			return devices.File{}, io.EOF
+		}
+		sent = true
+		return devices.File{Name: "inventory.csv", Reader: strings.NewReader(text.String())}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Devices.OfMPxNs(t.Context(), []string{"1200023305967", "1200023305967", "1200023305967"})
+	if err != nil || len(list) == 0 || len(list) > 50 {
+		t.Errorf("%d devices, %v", len(list), err)
+	}
+}
