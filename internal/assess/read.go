@@ -100,6 +100,15 @@ func Changes(ctx context.Context, q sqldb.Querier, after, last int64, limit int)
 	return scanChanges(q.Query(ctx, `SELECT `+changeColumns+` FROM evidence_change WHERE id > ? AND id <= ? ORDER BY id LIMIT ?`, after, last, limit))
 }
 
+// Streams returns the distributors that the changes with after < id ≤ last are reported to, each once.
+func Streams(ctx context.Context, q sqldb.Querier, after, last int64) ([]string, error) {
+	list, err := sqldb.Texts(q.Query(ctx, `SELECT DISTINCT distributor FROM evidence_change WHERE id > ? AND id <= ?`, after, last))
+	for i := range list {
+		list[i] = (&outage.Entry{Distributor: list[i]}).Stream()
+	}
+	return list, err
+}
+
 // BecameStrong returns up to limit changes after a number and since an instant, in order, by which
 // entries became strong that are strong still.
 func (a *Assessor) BecameStrong(ctx context.Context, after int64, since time.Time, limit int) ([]Recorded, error) {

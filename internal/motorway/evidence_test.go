@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -17,7 +16,6 @@ import (
 
 	"quell/internal/assess"
 	"quell/internal/cluster"
-	"quell/internal/devices"
 	"quell/internal/duis"
 	"quell/internal/evidence"
 	"quell/internal/gbcs"
@@ -63,20 +61,7 @@ func newStreet(t *testing.T, homes int, o store.Options) *street {
 		fmt.Fprintf(&inventory, "%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,sw1a 1aa\n", meterAt(i), hubAt(i), mpanOf(i))
 		fmt.Fprintln(&list, meterAt(i))
 	}
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory.String())}}
-	if _, err := s.st.Devices.ImportInventory(t.Context(), "a test", t0, func() (devices.File, error) {
-		if len(files) == 0 {
-			return devices.File{}, io.EOF
-		}
-		f := files[0]
-		files = nil
-		return f, nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.st.Devices.ImportList(t.Context(), "a test", t0, devices.File{Name: "list", Reader: strings.NewReader(list.String())}); err != nil {
-		t.Fatal(err)
-	}
+	s.importFiles(t, inventory.String(), list.String())
 	return s
 }
 

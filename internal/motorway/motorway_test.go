@@ -80,7 +80,13 @@ func (s *system) setSwitch(t testing.TB, to outage.Switch) {
 func (s *system) importDevices(t testing.TB) {
 	text := fmt.Sprintf("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s\n%s,GSME,SMETS2,Landis+Gyr,G370,%s,\n%s,CHF,CHTS,X,Y,,\n",
 		theMeter, theHub, theMPAN, gasMeter, theHub, theHub)
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
+	s.importFiles(t, text, theMeter.String())
+}
+
+// importFiles imports an inventory and a device list.
+func (s *system) importFiles(t testing.TB, inventory, list string) {
+	t.Helper()
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(inventory)}}
 	if _, err := s.st.Devices.ImportInventory(t.Context(), "a test", t0, func() (devices.File, error) {
 		if len(files) == 0 {
 			return devices.File{}, io.EOF
@@ -91,7 +97,7 @@ func (s *system) importDevices(t testing.TB) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.st.Devices.ImportList(t.Context(), "a test", t0, devices.File{Name: "list", Reader: strings.NewReader(theMeter.String())}); err != nil {
+	if _, err := s.st.Devices.ImportList(t.Context(), "a test", t0, devices.File{Name: "list", Reader: strings.NewReader(list)}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -247,13 +246,11 @@ func (reg *Register) streams(ctx context.Context, tx sqldb.Tx, c CutOptions, las
 	for _, e := range corrected {
 		streams = append(streams, e.Stream())
 	}
-	changes, err := assess.Changes(ctx, tx, last.lastEvidence, r.lastEvidence, math.MaxInt32)
+	changed, err := assess.Streams(ctx, tx, last.lastEvidence, r.lastEvidence)
 	if err != nil {
 		return nil, err
 	}
-	for i := range changes {
-		streams = append(streams, changes[i].Stream())
-	}
+	streams = append(streams, changed...)
 	// A stream that had files before has one in each report; a stream that a remote takes has
 	// one from the first report on. So a missing file always means that something is wrong.
 	if !c.SkipEmpty || r.lastEvent > last.lastEvent {
