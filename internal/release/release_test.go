@@ -265,7 +265,10 @@ func TestNextHopAway(t *testing.T) {
 		}
 		c.set(at.Add(5 * time.Minute))
 		h.answer(503)
-		storetest.Eventually(t, "it was tried again", func() bool { return stateOf(t, s, seqs[0]).Tries >= 2 })
+		storetest.Eventually(t, "it was tried again", func() bool {
+			x := stateOf(t, s, seqs[0]) // asked: the try is over, and its pause began by the clock as it is
+			return x.Tries >= 2 && x.State == release.Asked
+		})
 		storetest.Eventually(t, "that is a condition", func() bool {
 			return strings.Contains(strings.Join(s.Releases.Conditions(), ""), "the first (entry 1) since 2026-03-01T10:01:00Z: ")
 		})
@@ -283,7 +286,10 @@ func TestNextHopAway(t *testing.T) {
 
 		h.answer(0)
 		ask(seqs[2])
-		storetest.Eventually(t, "it was tried", func() bool { return stateOf(t, s, seqs[2]).Tries == 1 })
+		storetest.Eventually(t, "it was tried", func() bool {
+			x := stateOf(t, s, seqs[2])
+			return x.Tries == 1 && x.State == release.Asked
+		})
 		s.Ledger.NoteForwarded(storetest.Noted(1, "c", at, outage.ReasonInShadow))
 		h.answer(200)
 		c.set(at.Add(20 * time.Minute))
