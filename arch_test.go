@@ -182,6 +182,7 @@ var tables = map[string]struct {
 	"token":        {kept: []string{"internal/tokens"}},
 	"sighting":     {kept: []string{"internal/sighting"}},
 	"evidence":     {kept: []string{"internal/assess"}},
+	"quiet":        {kept: []string{"internal/assess"}},
 	"learned":      {kept: []string{"internal/assess"}},
 
 	"evidence_change": {kept: []string{"internal/assess"}},
