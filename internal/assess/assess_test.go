@@ -149,6 +149,18 @@ func testWrittenTwice(t *testing.T) {
 	if restored != 1 {
 		t.Errorf("the restoration alert is counted %d times: %q", restored, changes)
 	}
+	// Nothing speaks for a genuine outage but the restoration alert, which is counted once all the same.
+	changes = nil
+	for minute := range 3 {
+		x := at(minute, evidence.None, true)
+		x.Entry = 3
+		if err := s.Evidence.Write(t.Context(), []evidence.Assessment{x}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "none none true, none none false, none none false"; strings.Join(changes, ", ") != want {
+		t.Errorf("%q, want %q", changes, want)
+	}
 	list, err := assess.Changes(t.Context(), s.DB, 0, 100, 100)
 	if err != nil || len(list) != 3 || list[0].Entry != 2 || list[0].Distributor == "" || list[0].Odds != 3 {
 		t.Errorf("%+v %v", list, err)
