@@ -35,12 +35,12 @@ type sent struct {
 //
 //   - Each home has a display (PPMID) of the same MPxN. In every third home it is what is heard.
 //   - The inventory has no MPxN of some homes, and a second meter on the hub of others, in another
-//     place.
+//     place or the same. If twins is set, some AD1s have its MPxN.
 //   - Some AD1s have an MPxN that is none, or one that the inventory does not know.
 //   - Ten seconds after some AD1s the DSP answers a request to the meter. That is not heard from the
 //     home. After others it says that the activation did not run.
 //   - Some of the activations that are future dated are cancelled a minute later.
-func oddities(t *testing.T, w *nation.World, n *nation.Night, s nation.Scenario) (night []sent, inventory string) {
+func oddities(t *testing.T, w *nation.World, n *nation.Night, s nation.Scenario, twins bool) (night []sent, inventory string) {
 	var file bytes.Buffer
 	if err := simnight.WriteInventory(&file, w, s); err != nil {
 		t.Fatal(err)
@@ -49,6 +49,7 @@ func oddities(t *testing.T, w *nation.World, n *nation.Night, s nation.Scenario)
 	if err != nil {
 		t.Fatal(err)
 	}
+	twin := func(i int) string { return mpan(50_000_000 + 10*i) } // of the same distributor as all
 	display := func(hub outage.DeviceID) outage.DeviceID { return hub + 0x3000_0000_0000 }
 	mpxns := map[outage.DeviceID]string{}
 	number := map[outage.DeviceID]int{}
@@ -65,8 +66,12 @@ func oddities(t *testing.T, w *nation.World, n *nation.Night, s nation.Scenario)
 			row[6] = ""
 		}
 		inventory += strings.Join(row, ",") + "\n" + shown
-		if i%13 == 5 {
-			inventory += fmt.Sprintf("%s,ESME,SMETS2,Simulated,Twin,%s,%s,ZE1 0AA,\n", h.Meter+0x4000_0000_0000, h.Hub, mpan(50_000_000+i))
+		if (i%13 == 5 || i%13 == 6) && row[6] != "" {
+			at := "ZE1 0AA,"
+			if i%13 == 6 {
+				at = row[7] + "," + row[8]
+			}
+			inventory += fmt.Sprintf("%s,ESME,SMETS2,Simulated,Twin,%s,%s,%s\n", h.Meter+0x4000_0000_0000, h.Hub, twin(i), at)
 		}
 	}
 	ordered := map[outage.DeviceID]outage.RequestID{} // the last 11.3 of each hub
@@ -88,6 +93,8 @@ func oddities(t *testing.T, w *nation.World, n *nation.Night, s nation.Scenario)
 		case msg.Body == duis.BodyPowerOutage:
 			hub := msg.Outage.CHF
 			switch i := number[hub]; {
+			case i%13 == 5 && i%11 != 3 && twins:
+				x.document = bytes.Replace(x.document, []byte(">"+mpxns[hub]+"<"), []byte(">"+twin(i)+"<"), 1)
 			case i%17 == 2:
 				x.document = bytes.Replace(x.document, []byte(">"+mpxns[hub]+"<"), []byte(">"+mpxns[hub][1:]+"<"), 1)
 			case i%17 == 3:
@@ -123,7 +130,7 @@ func testLiveEvidence(t *testing.T, plain bool, world, seed uint64) {
 	s := nation.Scenarios[1]
 	w := nation.NewWorld(world, 4000)
 	n := w.Night(s, seed, time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC))
-	night, inventory := oddities(t, w, n, s)
+	night, inventory := oddities(t, w, n, s, plain)
 	var clock atomic.Int64
 	clock.Store(night[0].at.Add(-time.Hour).UnixMicro())
 	now := func() time.Time { return time.UnixMicro(clock.Load()).UTC() }
