@@ -105,6 +105,7 @@ complete -c quell -n '__fish_seen_subcommand_from replay' -l window -r -d 'the l
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l homes -r -d 'how many homes there are, from a town (5000) to a nation (29000000)'
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l nights -r -d 'how many nights are measured in each world'
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l out -r -d 'write one night as JSON lines into this folder'
+complete -c quell -n '__fish_seen_subcommand_from simulate' -l record -r -d 'write one night as a recording into FILE, with its inventory, device list and truth beside it'
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l report -r -d 'write the tables into outage-safety.md in this folder, and the charts beside it'
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l scenario -r -d 'the name of the only scenario to measure, such as "quiet campaign"'
 complete -c quell -n '__fish_seen_subcommand_from simulate' -l seed -r -d 'the number that all is made up from'

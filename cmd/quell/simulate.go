@@ -1,19 +1,21 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"quell/internal/evidence"
 	"quell/internal/nation"
+	"quell/internal/simnight"
 )
 
 var simulateCommand = command{
-	name: "simulate", usage: "[--homes N] [--scenario NAME] [--nights N] [--worlds N] [--seed N] [--report DIR] [--out DIR]",
+	name: "simulate", usage: "[--homes N] [--scenario NAME] [--nights N] [--worlds N] [--seed N] [--report DIR] [--out DIR] [--record FILE]",
 	short: "Measure evidence in nights that are made up, with power cuts of which the truth is known",
 	run:   simulate,
 }
@@ -22,7 +24,9 @@ func simulate(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("It makes up homes, the network that supplies them, firmware campaigns and power cuts, and has the evidence of quell judge each suppressed alert.\n" +
 		"The table says, for each scenario, how many of the alerts that evidence calls strong are genuine (precision), and how many of the genuine ones it finds (recall).\n" +
 		"The same seed gives the same nights. All assumptions are in internal/nation/assumptions.go; docs/outage-safety.md discusses them.\n" +
-		"With --out it only writes one night of the scenario: what quell sees (sightings.jsonl) and the truth (truth.jsonl).")
+		"With --out it only writes one night of the scenario: what quell sees (sightings.jsonl) and the truth (truth.jsonl).\n" +
+		"With --record it only writes one night as traffic, for quell replay: the recording FILE; FILE.inventory.csv and FILE.list.txt, which belong to it; and FILE.truth.\n" +
+		"It prints the levels that the simulation's own engine comes to. Those of quell replay --evidence --inventory FILE.inventory.csv FILE are the same.")
 	y := nation.Study{Before: 3}
 	fs.IntVar(&y.Homes, "homes", 200_000, "how many `homes` there are, from a town (5000) to a nation (29000000)")
 	fs.IntVar(&y.Nights, "nights", 10, "how many `nights` are measured in each world")
@@ -31,6 +35,7 @@ func simulate(ctx context.Context, e *env, args []string) error {
 	name := fs.String("scenario", "", "the `name` of the only scenario to measure, such as \"quiet campaign\"")
 	report := fs.String("report", "", "write the tables into outage-safety.md in this `folder`, and the charts beside it")
 	out := fs.String("out", "", "write one night as JSON lines into this `folder`")
+	record := fs.String("record", "", "write one night as a recording into `FILE`, with its inventory, device list and truth beside it")
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
 	}
@@ -47,8 +52,12 @@ func simulate(ctx context.Context, e *env, args []string) error {
 		return errUsage{"it needs 100 homes, one night and one world at least"}
 	case *report != "" && *name != "":
 		return errUsage{"a report has all scenarios"}
+	case *out != "" && *record != "":
+		return errUsage{"--out and --record write different forms of a night: choose one"}
 	case *out != "":
 		return writeNight(e, scenarios[0], y, *out)
+	case *record != "":
+		return recordNight(e, scenarios[0], y, *record)
 	}
 	p := newProgress(e, "simulating", int64(len(scenarios)*y.Worlds*y.Nights), func(n int64) string { return fmt.Sprintf("%d nights", n) })
 	const line = "%-20s %-14s %-13s %10s %8s %15s\n"
@@ -97,28 +106,30 @@ func writeSafety(dir string, y nation.Study, results []*nation.Result) error {
 	return nil
 }
 
+// someNight is when a night that is written begins.
+var someNight = time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC)
+
+// recordNight writes a night as a recording, with all that belongs to it.
+func recordNight(e *env, s nation.Scenario, y nation.Study, path string) error {
+	w := nation.NewWorld(y.Seed, y.Homes)
+	n := w.Night(s, y.Seed, someNight)
+	if err := simnight.WriteFiles(path, w, n, s); err != nil {
+		return err
+	}
+	levels := w.Levels(n)
+	strong, weak, none := levels[evidence.Strong], levels[evidence.Weak], levels[evidence.None]
+	_, err := fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off. Evidence of the %d suppressed AD1s at the end: %d strong, %d weak, %d none. Written to %s\n",
+		s.Name, y.Homes, n.Activated, n.Cut, strong+weak+none, strong, weak, none, path)
+	return err
+}
+
 func writeNight(e *env, s nation.Scenario, y nation.Study, dir string) error {
-	n := nation.NewWorld(y.Seed, y.Homes).Night(s, y.Seed, time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC))
+	n := nation.NewWorld(y.Seed, y.Homes).Night(s, y.Seed, someNight)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for name, write := range map[string]func(*bufio.Writer) error{
-		"sightings.jsonl": func(w *bufio.Writer) error { return n.WriteSightings(w) },
-		"truth.jsonl":     func(w *bufio.Writer) error { return n.WriteTruth(w) },
-	} {
-		f, err := os.Create(filepath.Join(dir, name))
-		if err != nil {
-			return err
-		}
-		w := bufio.NewWriter(f)
-		err = write(w)
-		if err == nil {
-			err = w.Flush()
-		}
-		if closed := f.Close(); err == nil {
-			err = closed
-		}
-		if err != nil {
+	for name, write := range map[string]func(io.Writer) error{"sightings.jsonl": n.WriteSightings, "truth.jsonl": n.WriteTruth} {
+		if err := writeWhole(filepath.Join(dir, name), write); err != nil {
 			return err
 		}
 	}

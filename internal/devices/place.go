@@ -146,7 +146,7 @@ func (ds *Devices) SupplyPoints(ctx context.Context, id string) (n int, err erro
 	if err != nil || len(id) != 2 {
 		return 0, nil
 	}
-	err = ds.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT mpxn FROM supply_point WHERE mpxn >= ?1 AND mpxn < ?2 LIMIT ?3) AS points WHERE length(mpxn) = 13`,
+	err = ds.db.QueryRow(ctx, `SELECT count(*) FROM (SELECT DISTINCT mpxn FROM supply_point WHERE mpxn >= ?1 AND mpxn < ?2 LIMIT ?3) AS points WHERE length(mpxn) = 13`,
 		id, nextPrefix(no), maxDistributor).Scan(&n)
 	return n, sqldb.Unavailable(err)
 }

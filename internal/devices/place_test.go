@@ -113,6 +113,8 @@ func testSupplyPoints(t *testing.T) {
 	for n, mpxn := range []string{"1200023305967", "1200023305968", "1300023305967", "1200023305", "9900023305967", "", "9800023305967"} {
 		text += fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s\n", storetest.Meter(n), storetest.Hub(n), mpxn)
 	}
+	// A supply point with several devices is one.
+	text += fmt.Sprintf("%s,PPMID,SMETS2,Landis+Gyr,D,%s,1300023305967\n", storetest.Meter(1000), storetest.Hub(2))
 	importText(t, s, text)
 	for id, want := range map[string]int{"12": 2, "13": 1, "99": 1, "98": 1, "11": 0, "": 0, "1": 0, "x1": 0} {
 		if n, err := s.Devices.SupplyPoints(t.Context(), id); err != nil || n != want {
@@ -120,7 +122,7 @@ func testSupplyPoints(t *testing.T) {
 		}
 	}
 	list, err := s.Devices.OfMPxNs(t.Context(), []string{"1200023305967", "1300023305967", "nothing"})
-	if err != nil || len(list) != 2 {
+	if err != nil || len(list) != 3 {
 		t.Errorf("%+v %v", list, err)
 	}
 }

@@ -78,15 +78,18 @@ func (m *Motorway) recordNorth(p *Passage, b Body) {
 	case msg.AlertCode == "AD1": // it could not be read, so where its MPxN is is not known
 	case p.fault == nil && !b.Rest && (msg.ServiceReferenceVariant == "11.3" || msg.FailedRequest != outage.RequestID{} || isRestoration(msg.AlertCode)):
 		line.Document = b.Head
+	case !msg.FromDevice: // the DSP's own
+		return
 	default:
 		device := msg.ResponseID.Originator
 		if device == 0 {
 			device = msg.RequestID.Target
 		}
-		if device == 0 || !m.Recording.Follows(device) {
+		hub := m.Sightings.Waits(device, p.Received) // also of homes whose alert another node suppressed
+		if device == 0 || hub == 0 && !m.Recording.Follows(device) {
 			return
 		}
-		line = recording.Line{Kind: recording.Heard, At: p.Received, Device: device}
+		line = recording.Line{Kind: recording.Heard, At: p.Received, Device: device, Meter: outage.Device{CHF: hub}}
 	}
 	m.recordSettings(p.Received)
 	m.Recording.Add(line, msg.Outage.MPxN)

@@ -124,6 +124,18 @@ func (w *World) Run(n *Night, detail Detail, learned *evidence.Learning, each fu
 	return e
 }
 
+// Levels counts the suppressed alerts of a night by the level that they have in the end, if nothing was
+// learned before. It counts each copy of an alert that was told to two users.
+func (w *World) Levels(n *Night) map[evidence.Level]int {
+	last := map[int64]evidence.Level{}
+	w.Run(n, FullPostcode, nil, func(a evidence.Assessment) { last[a.Entry] = a.Level })
+	levels := map[evidence.Level]int{}
+	for _, level := range last {
+		levels[level]++
+	}
+	return levels
+}
+
 // Measure counts a night.
 func (w *World) Measure(s Scenario, n *Night, detail Detail, learned *evidence.Learning) *Counts {
 	type seen struct {

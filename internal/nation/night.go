@@ -85,7 +85,9 @@ type Fault struct {
 const (
 	minutes = 60.0
 	window  = 30 * minutes
-	perYear = 1 / (365.25 * 24) // hours
+	// tolerance is that of quell for clocks, by default.
+	tolerance = 60.0
+	perYear   = 1 / (365.25 * 24) // hours
 )
 
 // Night makes up one night of a world.
@@ -415,6 +417,9 @@ func (g *generator) home(n *Night, i int, st *state) {
 		}
 		received := o.from + alertAfter + lag
 		w := st.openWindow(received)
+		if o.from+hubClock > received+tolerance {
+			w = nil // by the hub's clock the outage has not begun: quell forwards that
+		}
 		suppressed := int64(0)
 		if sent {
 			times := []float64{received}

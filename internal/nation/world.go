@@ -104,3 +104,6 @@ func (w *World) each(p run, do func(h *Home)) {
 
 // Hubs says how many hubs an area has.
 func (w *World) Hubs(a evidence.Area) int { return w.hubs[a] }
+
+// Listed reports whether the meter of a home is in the device list.
+func (w *World) Listed(h *Home) bool { return w.models[h.model].listed }

@@ -40,7 +40,7 @@ type Line struct {
 	Reason   outage.Reason
 
 	// Southbound: what the inventory said of the meter. Its ID is 0 if it was not asked, or does
-	// not know the meter. MPxN is empty.
+	// not know the meter. MPxN is empty. Heard: CHF alone, the hub of a device that was waited for.
 	Meter  outage.Device
 	Listed bool
 

@@ -1,6 +1,8 @@
 package replay
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,28 +16,43 @@ import (
 // quell. It knows as much of homes as the inventory that was given, or else the recording: there
 // only meters that had an 11.3 have a home, so no neighbours are counted.
 type assessor struct {
-	r        *replay
-	engine   *evidence.Engine
-	resolver *assess.Resolver
-	meters   map[outage.DeviceID]*evidence.Home // by meter
-	hubs     map[outage.DeviceID]*evidence.Home // by hub
-	inAreas  map[evidence.Area]int              // hubs
-	last     map[int64]evidence.Assessment      // of each entry
-	alerts   []Alert                            // that are counted, if somebody wants them
-	counted  map[int64]bool                     // entries that are
-	entries  []*outage.Entry                    // by number, from 1
-	advanced time.Time
+	r         *replay
+	engine    *evidence.Engine
+	resolver  *assess.Resolver
+	sightings *sighting.Sightings // of all nodes: a home may be heard again at another one
+	meters    map[outage.DeviceID]*meterOn
+	onHub     map[outage.DeviceID][]*meterOn // in the order of their ids, if an inventory was given
+	ofMPxN    map[string]*meterOn
+	inAreas   map[evidence.Area]int         // hubs; of a distributor, supply points
+	last      map[int64]evidence.Assessment // of each entry
+	alerts    []Alert                       // that are counted, if somebody wants them
+	counted   map[int64]bool                // entries that are
+	entries   []*outage.Entry               // by number, from 1
+	advanced  time.Time
+}
+
+// meterOn is a meter on a hub.
+type meterOn struct {
+	home evidence.Home
+	mpxn string
 }
 
 // advanceEvery is how often the engine is asked for assessments.
 const advanceEvery = 15 * time.Second
 
 func newAssessor(r *replay) *assessor {
-	a := &assessor{r: r, resolver: assess.NewResolver(), meters: map[outage.DeviceID]*evidence.Home{}, hubs: map[outage.DeviceID]*evidence.Home{},
+	a := &assessor{r: r, resolver: assess.NewResolver(), meters: map[outage.DeviceID]*meterOn{}, onHub: map[outage.DeviceID][]*meterOn{}, ofMPxN: map[string]*meterOn{},
 		inAreas: map[evidence.Area]int{}, last: map[int64]evidence.Assessment{}, counted: map[int64]bool{}}
 	a.engine = evidence.New(evidence.Options{Hubs: func(area evidence.Area) int { return a.inAreas[area] }})
-	for _, d := range r.Inventory {
+	a.sightings = sighting.Collect(a.see)
+	points := map[string]bool{}
+	for _, id := range slices.Sorted(maps.Keys(r.Inventory)) {
+		d := r.Inventory[id]
 		a.place(d)
+		if len(d.MPxN) == 13 && !points[d.MPxN] {
+			points[d.MPxN] = true
+			a.inAreas[assess.Distributor(d.MPxN[:2])]++
+		}
 	}
 	return a
 }
@@ -45,34 +62,34 @@ func (a *assessor) place(d *outage.Device) {
 	if !strings.EqualFold(strings.TrimSpace(d.Type), "ESME") || d.CHF == 0 {
 		return
 	}
-	h := assess.HomeOf(d)
-	a.meters[d.ID] = &h
-	if a.hubs[d.CHF] != nil && *a.hubs[d.CHF] == h {
-		return
-	}
-	if a.hubs[d.CHF] == nil {
-		for _, area := range []evidence.Area{h.Postcode, h.Sector, h.Distributor} {
-			if area != 0 {
-				a.inAreas[area]++
-			}
+	m := &meterOn{assess.HomeOf(d), d.MPxN}
+	a.meters[d.ID] = m
+	others := a.onHub[d.CHF]
+	for _, area := range []evidence.Area{m.home.Postcode, m.home.Sector} {
+		if area != 0 && !slices.ContainsFunc(others, func(o *meterOn) bool { return o.home.Postcode == area || o.home.Sector == area }) {
+			a.inAreas[area]++
 		}
 	}
-	a.hubs[d.CHF] = &h
+	a.onHub[d.CHF] = append(others, m)
+	if d.MPxN != "" {
+		a.ofMPxN[d.MPxN] = m
+	}
 }
 
 // see takes a sighting, and adds where it was.
 func (a *assessor) see(s *sighting.Seen) {
 	at := s.Sighting
 	hub := at.Home.Hub
-	home := a.meters[at.Meter]
-	if home == nil {
-		home = a.hubs[hub]
-	}
-	if home != nil {
-		at.Home = *home
-	}
-	if d, ok := outage.DistributorOf(s.MPAN); ok && at.Home.Distributor == 0 {
-		at.Home.Distributor = assess.Distributor(d.ID)
+	distributor, valid := outage.DistributorOf(s.MPAN)
+	switch m := a.meters[at.Meter]; {
+	case m != nil:
+		at.Home = m.home
+	case at.Kind == evidence.Lost:
+		if m = a.lost(hub, s.MPAN); m != nil {
+			at.Home = m.home
+		} else if valid {
+			at.Home.Distributor = assess.Distributor(distributor.ID)
+		}
 	}
 	if hub != 0 {
 		at.Home.Hub = hub
@@ -82,12 +99,30 @@ func (a *assessor) see(s *sighting.Seen) {
 	}
 }
 
+// lost returns the meter that an AD1 of a hub is about; nil if it is not known. A running quell looks the MPxN up in
+// the inventory. In most recordings another has its place, of which only the distributor is right: so
+// it is a meter of the hub with that distributor. Without an inventory MPxNs are not known.
+func (a *assessor) lost(hub outage.DeviceID, mpan string) *meterOn {
+	if m := a.ofMPxN[mpan]; m != nil {
+		if m.home.Hub == hub {
+			return m
+		}
+		return nil
+	}
+	for _, m := range a.onHub[hub] {
+		if id := outage.DistributorID(mpan); a.r.Inventory == nil || id != "" && id == outage.DistributorID(m.mpxn) {
+			return m
+		}
+	}
+	return nil
+}
+
 // entry takes an entry of the log, and waits for its home.
-func (a *assessor) entry(n *node, e *outage.Entry) {
+func (a *assessor) entry(e *outage.Entry) {
 	s := evidence.Sighting{Kind: evidence.Lost, Received: e.Received, Meter: e.ESME, Start: e.OutageStart, Entry: e.Seq, WindowStart: e.WindowStart, WindowEnd: e.WindowEnd}
 	s.Request, _ = outage.ParseRequestID(e.RequestID)
-	if home := a.meters[e.ESME]; home != nil {
-		s.Home = *home
+	if m := a.meters[e.ESME]; m != nil {
+		s.Home = m.home
 	}
 	if s.Home.Distributor == 0 {
 		s.Home.Distributor = assess.Distributor(e.Distributor)
@@ -95,8 +130,8 @@ func (a *assessor) entry(n *node, e *outage.Entry) {
 	s.Home.Hub = e.CHF
 	a.engine.Add(s)
 	a.entries = append(a.entries, e)
-	n.m.Sightings.Watch(e.CHF, e.CHF, e.Received)
-	n.m.Sightings.Watch(e.ESME, e.CHF, e.Received)
+	a.sightings.Watch(e.CHF, e.CHF, e.Received)
+	a.sightings.Watch(e.ESME, e.CHF, e.Received)
 }
 
 // advance goes on to an instant.

@@ -114,3 +114,39 @@ func TestEvidence(t *testing.T) {
 		t.Errorf("%v, %+v", err, r)
 	}
 }
+
+// TestHeardAtAnotherNode: a home whose alert one node suppressed counts as heard again if another node
+// recorded its message, also one of a device that only the inventory of then knew.
+func TestHeardAtAnotherNode(t *testing.T) {
+	lines := decode(t, night(t, "1", 2)) // an activation with its answers, and its AD1
+	var a, b []byte
+	for i, l := range lines {
+		a = l.Append(a)
+		if i == 0 {
+			l.Run = "2"
+			b = l.Append(b)
+		}
+	}
+	var received time.Time
+	for _, l := range lines {
+		if l.Outcome == outage.Suppressed {
+			received = l.At
+		}
+	}
+	for name, heard := range map[string]recording.Line{
+		"the hub":        {Device: hubOf(0)},
+		"another device": {Device: 7, Meter: outage.Device{CHF: hubOf(0)}},
+	} {
+		heard.Kind, heard.At = recording.Heard, received.Add(4*time.Minute)
+		var found *evidence.Assessment
+		r, err := Run(t.Context(), []Source{memoryFile("a", a), memoryFile("b", heard.Append(bytes.Clone(b)))}, Options{Evidence: true, Alert: func(a *Alert) error {
+			if a.Entry != 0 {
+				found = a.Evidence
+			}
+			return nil
+		}})
+		if err != nil || found == nil || found.Facts.Heard != 4*time.Minute {
+			t.Errorf("%s: %v, %+v, %+v", name, err, found, r.Alerts)
+		}
+	}
+}

@@ -34,39 +34,7 @@ func TestLive(t *testing.T) {
 	l.now = time.Now()
 	l.setSwitch(t, outage.SwitchOn)
 	l.importTown(t, homes)
-	hop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		m, err := duis.Read(body)
-		if err == nil && m.Root == duis.RootRequest {
-			code := "I99"
-			if m.RequestID.Target%10 == 3 {
-				code = "E4"
-			}
-			w.Header().Set("Content-Type", "application/xml")
-			w.Write(duis.AppendAnswer(nil, m.RequestID, time.Now(), code))
-		}
-	}))
-	defer hop.Close()
-	u, err := url.Parse(hop.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := gateway.New(l.Motorway, slog.New(slog.DiscardHandler), gateway.Limits{})
-	g.SetNextHops(u, u)
-	urls := map[outage.Direction]string{}
-	for d, h := range map[outage.Direction]http.Handler{outage.South: g.Southbound(), outage.North: g.Northbound()} {
-		front, err := g.Listen(string(d), "127.0.0.1:0", h)
-		if err != nil {
-			t.Fatal(err)
-		}
-		go front.Serve()
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-			defer cancel()
-			front.Shutdown(ctx)
-		}()
-		urls[d] = front.URL
-	}
+	urls := l.listen(t)
 	var mu sync.Mutex // guards told
 	told := map[string]outage.Outcome{}
 	// What is decided about one hub at the same instant may be replayed the other way round: so
@@ -145,6 +113,45 @@ func TestLive(t *testing.T) {
 			}
 		}
 	}
+}
+
+// listen starts the listeners of a quell, and a next hop that refuses the 11.3s of some meters. It
+// returns their addresses.
+func (l *live) listen(t *testing.T) map[outage.Direction]string {
+	hop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		m, err := duis.Read(body)
+		if err == nil && m.Root == duis.RootRequest {
+			code := "I99"
+			if m.RequestID.Target%10 == 3 {
+				code = "E4"
+			}
+			w.Header().Set("Content-Type", "application/xml")
+			w.Write(duis.AppendAnswer(nil, m.RequestID, l.Now(), code))
+		}
+	}))
+	t.Cleanup(hop.Close)
+	u, err := url.Parse(hop.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := gateway.New(l.Motorway, slog.New(slog.DiscardHandler), gateway.Limits{})
+	g.SetNextHops(u, u)
+	urls := map[outage.Direction]string{}
+	for d, h := range map[outage.Direction]http.Handler{outage.South: g.Southbound(), outage.North: g.Northbound()} {
+		front, err := g.Listen(string(d), "127.0.0.1:0", h)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go front.Serve()
+		t.Cleanup(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			front.Shutdown(ctx)
+		})
+		urls[d] = front.URL
+	}
+	return urls
 }
 
 // The same recordings give the same result, to the byte, in whatever order they are named.

@@ -129,7 +129,11 @@ func (r *replay) line(run string, l *recording.Line) bool {
 	case recording.Northbound:
 		r.northbound(n, l)
 	case recording.Heard:
-		n.m.Sightings.Heard(l.Device, l.At)
+		if hub := l.Meter.CHF; hub != 0 { // it was waited for then
+			n.m.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Heard, Received: l.At, Home: evidence.Home{Hub: hub}}})
+		} else {
+			n.m.Sightings.Heard(l.Device, l.At)
+		}
 	}
 	return r.err == nil
 }
@@ -142,7 +146,7 @@ func (r *replay) settings(run string, l *recording.Line) error {
 		n.m = &motorway.Motorway{Ledger: r.ledger, Devices: r, Cluster: sure{}, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics, Now: func() time.Time { return r.current.At },
 			Recorded: func() (time.Time, recording.Signature) { return r.current.At, r.signature() }}
 		if r.assessor != nil {
-			n.m.Sightings = sighting.Collect(r.assessor.see)
+			n.m.Sightings = r.assessor.sightings
 		}
 		r.nodes[run] = n
 	}
@@ -249,7 +253,7 @@ func (r *replay) northbound(n *node, l *recording.Line) {
 	p := n.m.Northbound(r.ctx, body(l))
 	entry := r.ledger.fresh
 	if entry != nil && r.assessor != nil {
-		r.assessor.entry(n, entry)
+		r.assessor.entry(entry)
 	}
 	if p.Message.Body != duis.BodyPowerOutage || !r.counted(l) {
 		return

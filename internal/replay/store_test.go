@@ -47,9 +47,11 @@ type live struct {
 	dir string
 }
 
-func newLive(t testing.TB) *live {
+func newLive(t testing.TB) *live { return newLiveWith(t, store.Options{}) }
+
+func newLiveWith(t testing.TB, o store.Options) *live {
 	l := &live{now: t0, dir: t.TempDir()}
-	st, err := store.Open(t.Context(), store.Options{Dir: l.dir})
+	st, err := store.Open(t.Context(), store.Options{Dir: l.dir, Now: o.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,6 +86,11 @@ func (l *live) importTown(t testing.TB, homes int) {
 			list += meterOf(i).String() + "\n"
 		}
 	}
+	l.importDevices(t, inventory, list)
+}
+
+// importDevices imports an inventory and a device list.
+func (l *live) importDevices(t testing.TB, inventory, list string) {
 	read := false
 	if _, err := l.st.Devices.ImportInventory(t.Context(), "a test", l.now, func() (f devices.File, err error) {
 		if read {

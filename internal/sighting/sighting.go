@@ -110,6 +110,14 @@ func (s *Sightings) Heard(device outage.DeviceID, at time.Time) {
 	}
 }
 
+// Waits returns the hub of a device whose next message is noted by Heard; 0 if it is not.
+func (s *Sightings) Waits(device outage.DeviceID, at time.Time) (hub outage.DeviceID) {
+	if !s.On() || device == 0 {
+		return 0
+	}
+	return s.watched.waits(device, at)
+}
+
 // Watch waits for a device of a home whose alert, received at the instant from, was suppressed.
 func (s *Sightings) Watch(device, hub outage.DeviceID, from time.Time) {
 	if device != 0 {

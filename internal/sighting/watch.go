@@ -62,6 +62,20 @@ func (w *watched) heard(device outage.DeviceID, at time.Time) (hub outage.Device
 	return x.hub, us < x.until
 }
 
+// waits returns the hub of a device that counts, as heard does, and forgets nothing.
+func (w *watched) waits(device outage.DeviceID, at time.Time) outage.DeviceID {
+	if w.devices.Load() == 0 {
+		return 0
+	}
+	sh := w.shard(device)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if x, ok := sh.of[device]; ok && x.from < at.UnixMicro() && at.UnixMicro() < x.until {
+		return x.hub
+	}
+	return 0
+}
+
 // expire forgets the devices whose time is over.
 func (w *watched) expire(now time.Time) {
 	us := now.UnixMicro()
