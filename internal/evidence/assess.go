@@ -342,13 +342,14 @@ func (e *Engine) forget() {
 func (e *Engine) forgetOf(h *hub, old micros) {
 	next := e.now + keep.Microseconds()/4
 	for _, o := range h.outages {
-		switch due := o.received + learnAfter.Microseconds(); {
+		due := o.received + learnAfter.Microseconds()
+		switch at := nextHour(due); { // when it is counted, also by an engine before a restart
 		case o.quiet:
-		case due > e.now:
+		case at > e.now:
 			next = min(next, due)
 		default:
 			o.quiet = true
-			if o.counted && due > e.skip {
+			if o.counted && at > e.skip {
 				e.learned.addQuiet(time.UnixMicro(o.received).UTC().Format(time.DateOnly), 1)
 			}
 		}
