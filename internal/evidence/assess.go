@@ -149,11 +149,16 @@ func (o *outageOf) withoutOwn(now, next [3]*Count) {
 	}
 }
 
-// restoration returns the alert that says when the outage was over, if there is one.
+// restoration returns the alert that says when the outage was over, if there is one. One about an
+// outage that began after the home was heard again is not: in the simulation that made the
+// evidence more precise, and hid nothing (docs/outage-safety.md).
 func (o *outageOf) restoration(again bool, act micros) *restoration {
 	var best *restoration
 	for _, r := range o.hub.restored {
 		d := r.start - o.start
+		if o.heard != 0 && o.heard < r.start {
+			continue // the home had supply in between: it is about another outage
+		}
 		if d < -matchNear.Microseconds() || d > matchNear.Microseconds() && (again || d > matchLater.Microseconds()) {
 			continue
 		}
