@@ -144,6 +144,7 @@ func (a *Windows) printCurve(w io.Writer, m *advice.Window) {
 
 // Print writes the forecast.
 func (f *Forecast) Print(w io.Writer) {
+	defer f.printUpdates(w)
 	if len(f.Hours) == 0 {
 		fmt.Fprintf(w, "No activation is pending until %s UTC: no false AD1 is expected.\n", f.Until.UTC().Format(clock))
 		return
