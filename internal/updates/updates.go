@@ -47,6 +47,8 @@ type Updates struct {
 	taps    atomic.Int32
 	dropped atomic.Uint64
 
+	flushing sync.Mutex // held by Flush
+
 	mu    sync.Mutex // guards the next fields; held for appends alone
 	notes []note
 	lists []*Tap // that passed, and are to be read
@@ -92,8 +94,10 @@ func (u *Updates) Run(ctx context.Context) {
 	}
 }
 
-// Flush writes what is noted. What it could not write is noted still. The error is sqldb.ErrUnavailable.
+// Flush writes what was noted before it is called. What it could not write is noted still. The error is sqldb.ErrUnavailable.
 func (u *Updates) Flush(ctx context.Context) error {
+	u.flushing.Lock()
+	defer u.flushing.Unlock()
 	u.mu.Lock()
 	notes, lists := u.notes, u.lists
 	u.notes, u.lists = nil, nil
