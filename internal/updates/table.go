@@ -97,8 +97,9 @@ func (u *Updates) Housekeep(ctx context.Context, now time.Time, check func(conte
 	type begun struct{ esme, known, begins int64 }
 	last, more := int64(-1<<63), true
 	for more {
-		rows, err := u.db.Query(ctx, `SELECT f.esme, f.known_at, coalesce(`+begins+`, 0)
-			FROM (SELECT esme, known_at FROM firmware WHERE esme > ?1 AND begins_at = 0 ORDER BY esme LIMIT ?2) AS f ORDER BY f.esme`, last, page)
+		// All rows of a page, so that a database without statistics does not sort the table for each.
+		rows, err := u.db.Query(ctx, `SELECT f.esme, f.known_at, CASE WHEN f.begins_at = 0 THEN coalesce(`+begins+`, 0) ELSE 0 END
+			FROM (SELECT esme, known_at, begins_at FROM firmware WHERE esme > ?1 ORDER BY esme LIMIT ?2) AS f ORDER BY f.esme`, last, page)
 		list, err := sqldb.Scan(rows, err, func(rows sqldb.Rows, b *begun) error { return rows.Scan(&b.esme, &b.known, &b.begins) })
 		if err != nil {
 			return sqldb.Unavailable(err)

@@ -173,6 +173,19 @@ func TestUpdatesWait(t *testing.T) {
 	}
 }
 
+// What is noted when quell ends is written.
+func TestUpdatesAtTheEnd(t *testing.T) {
+	dir := t.TempDir()
+	s := storetest.Open(t, dir)
+	importMeters(t, s)
+	order(s.Updates, 7, storetest.T0, 1)
+	s.Close()
+	s = storetest.Open(t, dir)
+	if got, want := waiting(t, s.Updates, storetest.T0.Add(time.Hour)), `Landis+Gyr E470 "12" by 7, arrived false, 0s: 1`; got != want {
+		t.Error(got)
+	}
+}
+
 // Lists of many meters are written, each meter once.
 func TestManyUpdates(t *testing.T) { storetest.EachEngine(t, testManyUpdates) }
 

@@ -18,8 +18,9 @@ const (
 	Keep = 60 * 24 * time.Hour
 
 	flushEvery = time.Second
-	maxWaiting = 400_000 // notes in memory: 16 MB
-	maxTaps    = 16      // 11.1s whose lists are followed at the same time: 20 MB
+	lastFlush  = time.Second // when quell ends
+	maxWaiting = 400_000     // notes in memory: 16 MB
+	maxTaps    = 16          // 11.1s whose lists are followed at the same time: 20 MB
 )
 
 // state is what is known of an update of a meter. The numbers are in the database.
@@ -78,13 +79,18 @@ func (u *Updates) Arrived(update outage.RequestID, device outage.DeviceID, ok bo
 	u.notes = append(u.notes, n)
 }
 
-// Run writes what is noted, until ctx ends.
+// Run writes what is noted, until ctx ends; then it has lastFlush for what is left.
 func (u *Updates) Run(ctx context.Context) {
 	var failed time.Time
 	for ctx.Err() == nil {
 		select {
 		case <-time.After(flushEvery):
 		case <-ctx.Done():
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastFlush)
+			defer cancel()
+			if err := u.Flush(ctx); err != nil {
+				u.log.Warn("updates of firmware were lost, the forecast may lack some", "error", err)
+			}
 			return
 		}
 		if err := u.Flush(ctx); err != nil && ctx.Err() == nil && time.Since(failed) > time.Minute {
