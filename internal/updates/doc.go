@@ -28,6 +28,6 @@
 //
 // About once a second each node writes what came meanwhile into the table firmware, a few hundred rows
 // at a time, since decisions wait for each transaction. While the database does not answer, the
-// last maxWaiting notes wait; what comes after that is dropped and counted. If the process is
-// killed, those of the last second are lost, or of the lists that are being written.
+// first 400,000 notes wait; what comes after that is dropped and counted. If the process is killed,
+// what waits is lost.
 package updates

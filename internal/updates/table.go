@@ -20,7 +20,7 @@ func (u *Updates) write(ctx context.Context, batch []note) error {
 	rows := make([]byte, 0, 64*len(batch))
 	for i, n := range batch {
 		rows = append(rows, "[,"[min(i, 1)], '[')
-		for k, v := range []int64{int64(n.meter), int64(n.supplier), int64(n.state), sqldb.Micros(n.at)} {
+		for k, v := range []int64{int64(n.meter), int64(n.supplier), int64(n.state), n.at} {
 			if k > 0 {
 				rows = append(rows, ',')
 			}

@@ -152,10 +152,12 @@ func TestTapLimits(t *testing.T) {
 	if len(u.lists) != maxTaps || u.Dropped() != 3 {
 		t.Errorf("%d lists wait, %d dropped", len(u.lists), u.Dropped())
 	}
-	u.notes = make([]note, maxWaiting)
-	u.Arrived(outage.RequestID{}, 1, true, t0)
-	if len(u.notes) != maxWaiting || u.Dropped() != 4 {
-		t.Errorf("%d notes, %d dropped", len(u.notes), u.Dropped())
+	const most = maxWaiting / blockSize * blockSize
+	for range most + 1 {
+		u.Arrived(outage.RequestID{}, 1, true, t0)
+	}
+	if n := len(u.full)*blockSize + len(u.open); n != most || u.Dropped() != 4 {
+		t.Errorf("%d notes, %d dropped", n, u.Dropped())
 	}
 }
 
@@ -181,8 +183,8 @@ func BenchmarkArrived(b *testing.B) {
 	u := New(nil, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		u.Arrived(outage.RequestID{Originator: supplier}, meter(1), true, t0)
-		if len(u.notes) == maxWaiting {
-			u.notes = nil
+		if len(u.full) == maxWaiting/blockSize {
+			u.full = nil
 		}
 	}
 }

@@ -19,7 +19,8 @@ const (
 
 	flushEvery = time.Second
 	lastFlush  = time.Second // when quell ends
-	maxWaiting = 400_000     // notes in memory: 16 MB
+	blockSize  = 256         // notes that are collected together
+	maxWaiting = 400_000     // notes that wait; as many may wait that the database did not take: 16 MB each
 	maxTaps    = 16          // 11.1s whose lists are followed at the same time: 20 MB
 )
 
@@ -35,7 +36,7 @@ const (
 // note is what one message says of one meter.
 type note struct {
 	meter, supplier outage.DeviceID
-	at              time.Time
+	at              int64 // in microseconds since 1970
 	state           state
 }
 
@@ -48,11 +49,13 @@ type Updates struct {
 	taps    atomic.Int32
 	dropped atomic.Uint64
 
-	flushing sync.Mutex // held by Flush
+	flushing sync.Mutex // held by Flush; guards left
+	left     []note     // that the database did not take
 
-	mu    sync.Mutex // guards the next fields; held for appends alone
-	notes []note
-	lists []*Tap // that passed, and are to be read
+	mu    sync.Mutex // guards the next fields; held for one note alone
+	open  []note     // the block that is being filled
+	full  [][]note   // blocks that wait
+	lists []*Tap     // that passed, and are to be read
 }
 
 // New returns the updates of a database. Nothing is written before Run.
@@ -66,17 +69,22 @@ func (u *Updates) Arrived(update outage.RequestID, device outage.DeviceID, ok bo
 	if u == nil || device == 0 {
 		return
 	}
-	n := note{meter: device, supplier: update.Originator, at: at, state: arrived}
+	n := note{meter: device, supplier: update.Originator, at: at.UnixMicro(), state: arrived}
 	if !ok {
 		n.state = notArrived
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if len(u.notes) >= maxWaiting {
+	if len(u.full) >= maxWaiting/blockSize {
 		u.dropped.Add(1)
 		return
 	}
-	u.notes = append(u.notes, n)
+	if u.open == nil {
+		u.open = make([]note, 0, blockSize)
+	}
+	if u.open = append(u.open, n); len(u.open) == blockSize {
+		u.full, u.open = append(u.full, u.open), nil
+	}
 }
 
 // Run writes what is noted, until ctx ends; then it has lastFlush for what is left.
@@ -105,27 +113,21 @@ func (u *Updates) Flush(ctx context.Context) error {
 	u.flushing.Lock()
 	defer u.flushing.Unlock()
 	u.mu.Lock()
-	notes, lists := u.notes, u.lists
-	u.notes, u.lists = nil, nil
+	blocks, lists := append(u.full, u.open), u.lists
+	u.full, u.open, u.lists = nil, nil, nil
 	u.mu.Unlock()
+	notes := append(u.left, slices.Concat(blocks...)...)
+	u.left = nil
 	for _, t := range lists {
-		meters := t.meters()
-		if room := maxWaiting - len(notes); len(meters) > room {
-			u.dropped.Add(uint64(len(meters) - room))
-			meters = meters[:room]
-		}
-		for _, m := range meters {
-			notes = append(notes, note{meter: m, supplier: t.supplier, at: t.at, state: ordered})
+		for _, m := range t.meters() {
+			notes = append(notes, note{meter: m, supplier: t.supplier, at: t.at.UnixMicro(), state: ordered})
 		}
 	}
 	for len(notes) > 0 {
 		batch, rest := cut(notes)
 		if err := u.write(ctx, batch); err != nil {
-			u.mu.Lock()
-			defer u.mu.Unlock()
-			notes = append(notes, u.notes...)
-			u.dropped.Add(uint64(max(0, len(notes)-maxWaiting)))
-			u.notes = notes[:min(len(notes), maxWaiting)]
+			u.left = notes[:min(len(notes), maxWaiting)]
+			u.dropped.Add(uint64(len(notes) - len(u.left)))
 			return err
 		}
 		notes = rest
@@ -141,7 +143,7 @@ func cut(notes []note) (batch, rest []note) {
 		if i, known := of[x.meter]; !known {
 			of[x.meter] = len(batch)
 			batch = append(batch, x)
-		} else if !x.at.Before(batch[i].at) {
+		} else if x.at >= batch[i].at {
 			batch[i] = x
 		}
 	}
