@@ -39,12 +39,13 @@ var imports = map[string][]string{
 	"internal/evidence":  {"internal/outage"},
 	"internal/advice":    {"internal/evidence"},
 	"internal/liveness":  {},
-	"internal/adviser":   {"internal/datadir", "internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
+	"internal/adviser":   {"internal/updates", "internal/datadir", "internal/advice", "internal/evidence", "internal/liveness", "internal/ledger", "internal/windows", "internal/devices", "internal/sqldb", "internal/outage"},
 	"internal/nation":    {"internal/evidence", "internal/outage"},
 	"internal/hubs":      {"internal/outage"},
 	"internal/journal":   {"internal/datadir"},
 	"internal/sighting":  {"internal/evidence", "internal/sqldb", "internal/outage"},
 	"internal/assess":    {"internal/sighting", "internal/evidence", "internal/ledger", "internal/devices", "internal/cluster", "internal/sqldb", "internal/outage"},
+	"internal/updates":   {"internal/sqldb", "internal/duis", "internal/outage"},
 	"internal/sqldb":     {"internal/datadir"},
 	"internal/audit":     {"internal/sqldb"},
 	"internal/events":    {"internal/audit", "internal/sqldb"},
@@ -56,11 +57,11 @@ var imports = map[string][]string{
 	"internal/passed":    {"internal/windows", "internal/sqldb", "internal/outage"},
 	"internal/ledger":    {"internal/passed", "internal/audit", "internal/windows", "internal/hubs", "internal/journal", "internal/events", "internal/sqldb", "internal/outage", "internal/held", "internal/switchstate"},
 	"internal/report":    {"internal/assess", "internal/evidence", "internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
+	"internal/store":     {"internal/updates", "internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
 
 	"internal/receipts":    {"internal/sqldb"},
-	"internal/motorway":    {"internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders"},
+	"internal/motorway":    {"internal/updates", "internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders"},
 	"internal/reportfile":  {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":    {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":    {"internal/motorway", "internal/channel"},
@@ -125,6 +126,7 @@ var testImports = map[string][]string{
 	"internal/release":    wholeStore,
 	"internal/assess":     wholeStore,
 	"internal/flow":       wholeStore,
+	"internal/updates":    wholeStore,
 }
 
 // wholeStore is for the tests of what a store consists of: they open the whole of it, since it
@@ -159,10 +161,10 @@ var tables = map[string]struct {
 	"audit_chain":  {kept: []string{"internal/audit"}},
 	"import":       {kept: []string{"internal/devices"}},
 	"device_list":  {kept: []string{"internal/devices"}},
-	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters
+	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows", "internal/updates"}}, // when windows follow their meters; which models have updates
 	"supply_point": {kept: []string{"internal/devices"}},
-	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
-	"untracked":    {kept: []string{"internal/windows"}},
+	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed", "internal/updates"}}, // deciding and logging are one statement; which hubs have requests; which updates are activated
+	"untracked":    {kept: []string{"internal/windows"}, reads: []string{"internal/updates"}},                                       // which updates are activated
 	"last_counter": {kept: []string{"internal/windows"}},
 	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser", "internal/flow"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent; to count and compare them
 	"held":         {kept: []string{"internal/held"}},
@@ -186,6 +188,7 @@ var tables = map[string]struct {
 	"evidence":     {kept: []string{"internal/assess"}},
 	"quiet":        {kept: []string{"internal/assess"}},
 	"learned":      {kept: []string{"internal/assess"}},
+	"firmware":     {kept: []string{"internal/updates"}},
 
 	"evidence_change": {kept: []string{"internal/assess"}},
 	"inventory_place": {kept: []string{"internal/devices"}},

@@ -14,7 +14,7 @@ var adviseCommand = command{
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("list compares how often AD1s follow activations, for models and firmware versions that are tracked or not.\n" +
 			"window shows when they follow, and what each window would remove and hide. A model is its manufacturer and its model, as the inventory has them.\n" +
-			"forecast says how many false AD1s are expected in the next 24 hours, by hour and distributor.\n" +
+			"forecast says how many false AD1s are expected in the next 24 hours, by hour and distributor, and which meters have firmware on its way.\n" +
 			"supply lists homes whose suppressed alert may have been genuine, where a Read Supply Status would settle it; it needs evidence.ask: true.\n" +
 			"Advice changes nothing.")
 		file := e.consoleFlags(fs)

@@ -36,6 +36,11 @@ type Forecast struct {
 	// Unlearned are the activations of models of which fewer than minActivations were seen: each
 	// counts as one AD1, at the times of all models together.
 	Unlearned int `json:"unlearned"`
+
+	// What is announced by updates of firmware, and not ordered by an 11.3. It is not in the sums
+	// above. See AddUpdates.
+	Updates []Update     `json:"updates"`      // by model and supplier
+	Likely  []LikelyHour `json:"likely_hours"` // as Hours
 }
 
 // Expect says how many AD1s are expected from now on, for whole hours after the one of now, so

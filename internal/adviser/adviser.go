@@ -17,6 +17,7 @@ import (
 	"quell/internal/liveness"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
+	"quell/internal/updates"
 	"quell/internal/windows"
 )
 
@@ -24,6 +25,7 @@ import (
 // called from any goroutine.
 type Adviser struct {
 	Windows *windows.Windows
+	Updates *updates.Updates // may be nil
 	Devices *devices.Devices
 	Ledger  *ledger.Ledger
 	DB      *sqldb.DB
@@ -181,7 +183,11 @@ func (a *Adviser) Forecast(ctx context.Context) (Forecast, error) {
 		}
 		pending = append(pending, advice.Pending{Model: strings.TrimSpace(c.Manufacturer + " " + c.Model), Distributor: c.Distributor, Begins: c.Begins, Count: c.Count})
 	}
-	return Forecast{sum, advice.Expect(now, forecastHours, pending, advice.TimesOf(l))}, err
+	f := Forecast{sum, advice.Expect(now, forecastHours, pending, advice.TimesOf(l))}
+	if err == nil && a.Updates != nil {
+		err = a.addUpdates(ctx, &f.Forecast, advice.TimesOf(l))
+	}
+	return f, err
 }
 
 // supplyPage is how many entries are read at once.

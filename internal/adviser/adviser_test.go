@@ -108,6 +108,22 @@ func testAdviser(t *testing.T) {
 	if err != nil || f.Activations != 2 || f.Alerts != 2 || f.Unlearned != 1 { // half an AD1 each of two, and one
 		t.Errorf("%+v, %v", f.Forecast, err)
 	}
+	// Firmware on its way to meter 2, by an N60.
+	if len(f.Updates) != 0 {
+		t.Errorf("%+v", f.Updates)
+	}
+	a.Updates = s.Updates
+	s.Updates.Arrived(outage.RequestID{Originator: 7}, storetest.Meter(2), true, at)
+	if err := s.Updates.Flush(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if f, err = a.Forecast(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if want := []advice.Update{{Model: "Landis+Gyr E470", Supplier: "00-00-00-00-00-00-00-07", Arrived: 1, Alerts: .5, Likely: -1}}; !slices.Equal(f.Updates, want) || f.Activations != 2 {
+		t.Errorf("%+v", f.Forecast)
+	}
+
 	// The window of the on-demand activation started before it was over, and is over; the other
 	// started four minutes ago. That of a Service Request says nothing of what the meter does.
 	sr := storetest.OnDemand(2, 9, at.Add(-10*time.Minute))

@@ -144,8 +144,13 @@ func (a *Windows) printCurve(w io.Writer, m *advice.Window) {
 
 // Print writes the forecast.
 func (f *Forecast) Print(w io.Writer) {
+	defer f.printUpdates(w)
 	if len(f.Hours) == 0 {
-		fmt.Fprintf(w, "No activation is pending until %s UTC: no false AD1 is expected.\n", f.Until.UTC().Format(clock))
+		expected := ": no false AD1 is expected"
+		if len(f.Updates) > 0 {
+			expected = ""
+		}
+		fmt.Fprintf(w, "No activation is pending until %s UTC%s.\n", f.Until.UTC().Format(clock), expected)
 		return
 	}
 	fmt.Fprintf(w, "%-18s %-12s %12s %15s\n", "HOUR (UTC)", "DISTRIBUTOR", "ACTIVATIONS", "AD1S EXPECTED")

@@ -77,6 +77,15 @@ func texts(t *testing.T) map[string]string {
 	forecast.Forecast = advice.Expect(at, 24, nil, times)
 	forecast.Print(&b)
 	all["forecast-nothing"] = take()
+	const supplier = "90-B3-D5-1F-30-01-00-00"
+	forecast.AddUpdates([]advice.Waiting{
+		{Model: "Landis+Gyr E470", Distributor: "12", Supplier: supplier, Arrived: true, Since: at.Add(-time.Hour), Count: 250_000},
+		{Model: "Landis+Gyr E470", Supplier: supplier, Arrived: true, Since: at.Add(-2 * time.Hour), Count: 30},
+		{Model: "Landis+Gyr E470", Distributor: "12", Supplier: supplier, Since: at.Add(-time.Hour), Count: 12_345},
+		{Model: "New", Distributor: "12", Supplier: supplier, Since: at, Count: 3},
+	}, []advice.Wait{{Supplier: supplier, Arrived: true, Hours: 3, Count: 1_000_000}, {Supplier: supplier, Arrived: true, Hours: 300, Count: 1_000_000}}, times)
+	forecast.Print(&b)
+	all["forecast-updates"] = take()
 
 	supply := Supply{At: at, Asks: []Ask{
 		{Entry: 1_234_567, Received: at.Add(-time.Hour), Distributor: "12", ESME: 0x00DB1234567890A0, MPxN: "1200023305967", Level: evidence.Weak, Why: []string{"3 of 17 hubs in the same postcode sector lost power within a minute."}},

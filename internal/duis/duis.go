@@ -79,6 +79,7 @@ type Message struct {
 	Payload                 []byte           // GBCSPayload of an 11.3, decoded: of its SignedPreCommand, or of a meter's answer (see above)
 	Outage                  PowerOutage      // of BodyPowerOutage
 	FailedRequest           outage.RequestID // CommandRequestID of the DCC Alert N12: the request that failed
+	Delivery                FirmwareDelivery // of the DCC Alert N60
 	ImageHash               [32]byte         // FirmwareHash of ActivateFirmware
 	FromDevice              bool             // a device of a home sent it: a device alert, or a ResponseMessage with a GBCSPayload
 	// AlertPayload is where in the document the GBCSPayload of a restoration alert (8F35 to 8F3C)
@@ -100,6 +101,23 @@ type PowerOutage struct {
 	MPxN      string // as written, without white space around it: 1 to 13 characters, valid or not
 	Throttled outage.Throttled
 }
+
+// FirmwareDelivery is what an N60 says: whether the image of an update (SRV 11.1) has arrived at the hub
+// of a device.
+type FirmwareDelivery struct {
+	Update outage.RequestID
+	Target outage.DeviceID
+	Status DeliveryStatus
+}
+
+// DeliveryStatus is CommsHubTransferStatus.
+type DeliveryStatus uint8
+
+const (
+	_ DeliveryStatus = iota // not valid
+	Arrived
+	NotArrived
+)
 
 // CancellationTime is the execution time of an 11.3 that cancels the future-dated
 // activation pending in the meter.

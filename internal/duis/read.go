@@ -309,6 +309,16 @@ func (r *reader) body(m *Message) {
 			r.powerOutage(m)
 		case "N12":
 			m.FailedRequest, _ = outage.ParseRequestIDBytes(r.value(commandRequestID))
+		case "N60":
+			d := &m.Delivery
+			d.Update, _ = outage.ParseRequestIDBytes(r.value(updateFirmwareID))
+			d.Target, _ = outage.ParseDeviceIDBytes(r.value(targetDeviceID))
+			switch string(r.value(transferStatus)) {
+			case "Success":
+				d.Status = Arrived
+			case "Failure":
+				d.Status = NotArrived
+			}
 		}
 	case r.seen.has(deviceAlert):
 		m.FromDevice = true

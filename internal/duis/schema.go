@@ -25,6 +25,7 @@ const (
 	dccAlert
 	powerOutageEvent
 	commandFailure
+	firmwareDelivery
 	signature // an XML signature; nothing in it is read
 
 	// Leaves: their text is the value.
@@ -49,6 +50,9 @@ const (
 	startDateTime
 	mpxn
 	commandRequestID
+	updateFirmwareID
+	targetDeviceID
+	transferStatus
 	nodes
 
 	leaf = requestID // the first leaf
@@ -121,8 +125,13 @@ var contents = [leaf]content{
 		{"ThrottledAlertCount", throttledCount},
 		{"DCCAlert", dccAlert},
 	}},
-	dccAlert:       {choice: true, open: true, elements: []part{{"PowerOutageEvent", powerOutageEvent}, {"CommandFailure", commandFailure}}},
+	dccAlert:       {choice: true, open: true, elements: []part{{"PowerOutageEvent", powerOutageEvent}, {"CommandFailure", commandFailure}, {"CSPFirmwareDeliveryStatus", firmwareDelivery}}},
 	commandFailure: {open: true, elements: []part{{"CommandRequestID", commandRequestID}}},
+	firmwareDelivery: {open: true, elements: []part{
+		{"UpdateFirmwareRequestID", updateFirmwareID},
+		{"TargetDeviceID", targetDeviceID},
+		{"CommsHubTransferStatus", transferStatus},
+	}},
 	powerOutageEvent: {open: true, elements: []part{
 		{"CommsHubDeviceID", commsHubDeviceID},
 		{"StartDateTime", startDateTime},

@@ -149,11 +149,16 @@ func (o *outageOf) withoutOwn(now, next [3]*Count) {
 	}
 }
 
-// restoration returns the alert that says when the outage was over, if there is one.
+// restoration returns the alert that says when the outage was over, if there is one. One about an
+// outage that began after the home was heard again is not: in the simulation that made the
+// evidence more precise, and hid nothing (docs/outage-safety.md).
 func (o *outageOf) restoration(again bool, act micros) *restoration {
 	var best *restoration
 	for _, r := range o.hub.restored {
 		d := r.start - o.start
+		if o.heard != 0 && o.heard < r.start {
+			continue // the home had supply in between: it is about another outage
+		}
 		if d < -matchNear.Microseconds() || d > matchNear.Microseconds() && (again || d > matchLater.Microseconds()) {
 			continue
 		}
@@ -342,13 +347,14 @@ func (e *Engine) forget() {
 func (e *Engine) forgetOf(h *hub, old micros) {
 	next := e.now + keep.Microseconds()/4
 	for _, o := range h.outages {
-		switch due := o.received + learnAfter.Microseconds(); {
+		due := o.received + learnAfter.Microseconds()
+		switch at := nextHour(due); { // when it is counted, also by an engine before a restart
 		case o.quiet:
-		case due > e.now:
+		case at > e.now:
 			next = min(next, due)
 		default:
 			o.quiet = true
-			if o.counted && due > e.skip {
+			if o.counted && at > e.skip {
 				e.learned.addQuiet(time.UnixMicro(o.received).UTC().Format(time.DateOnly), 1)
 			}
 		}

@@ -143,7 +143,7 @@ func (e *Engine) take(s *Sighting) {
 			return
 		}
 		if len(e.hubs) == 0 {
-			e.push(event{at: e.now + hour, kind: forgetting})
+			e.push(event{at: nextHour(e.now), kind: forgetting})
 		}
 		h = &hub{id: s.Home.Hub, home: s.Home}
 		e.hubs[h.id] = h
@@ -405,6 +405,10 @@ type event struct {
 
 const hour = micros(time.Hour / time.Microsecond)
 
+// nextHour is the beginning of the hour after that of t. What is old is forgotten at whole hours,
+// so that an engine after a restart does it when the one before has done it.
+func nextHour(t micros) micros { return (t/hour + 1) * hour }
+
 func (e *Engine) happen(v event) {
 	switch v.kind {
 	case beginning:
@@ -416,7 +420,7 @@ func (e *Engine) happen(v event) {
 	case forgetting:
 		e.forget()
 		if len(e.hubs) > 0 {
-			e.push(event{at: e.now + hour, kind: forgetting})
+			e.push(event{at: nextHour(e.now), kind: forgetting})
 		}
 	case staging:
 		x := v.entry

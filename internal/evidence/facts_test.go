@@ -74,6 +74,12 @@ func TestFacts(t *testing.T) {
 			return one(Restored, r, Sighting{Start: at(1000), End: at(2000), Meter: meter})
 		}, []int{2000},
 			func(f *Facts) bool { return !f.Restored }, ""},
+		"restored in between": {func(r int) []Sighting {
+			return append(one(Heard, 500, Sighting{}), one(Restored, r, Sighting{Start: at(499), End: at(700), Meter: meter})...)
+		}, []int{501, 900, 9000}, func(f *Facts) bool { return f.Restored }, "less"}, // heard soon
+		"restored of another": {func(r int) []Sighting {
+			return append(one(Heard, 500, Sighting{}), one(Restored, r, Sighting{Start: at(501), End: at(700), Meter: meter})...)
+		}, []int{501, 900, 9000}, func(f *Facts) bool { return !f.Restored }, "less"},
 		"heard":        {func(r int) []Sighting { return one(Heard, r, Sighting{}) }, []int{281, 1280}, func(f *Facts) bool { return f.Heard > 0 && f.Heard <= 1000*time.Second }, "less"},
 		"heard before": {func(r int) []Sighting { return one(Heard, r, Sighting{}) }, []int{0, 279, 280}, func(f *Facts) bool { return f.Heard == 0 && f.Silent }, "same"},
 		"heard late":   {func(r int) []Sighting { return one(Heard, r, Sighting{}) }, []int{1281}, func(f *Facts) bool { return f.Heard == 1001*time.Second && f.Silent }, "same"},

@@ -109,7 +109,7 @@ func TestLearns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, until := range []int{310, 1000, 3000, 3700, 4 * 3600} {
+	for _, until := range []int{310, 1000, 3000, 3700, 4700, 5200, 6000, 7100, 7300, 4 * 3600} {
 		first := New(Options{Hubs: hubsAround})
 		for _, s := range learnedNight() {
 			first.Add(s)

@@ -257,6 +257,9 @@ func (n *naive) odds(entry int64, at time.Time, final bool) float64 {
 			continue
 		}
 		d := sec(s.Start) - me.s
+		if heard < sec(s.Start) {
+			continue
+		}
 		if math.Abs(d) > 120 && (d < 0 || d > 900 || laterAD1) {
 			continue
 		}

@@ -25,6 +25,7 @@ type incoming struct {
 	control *http.ResponseController
 	idle    time.Duration // the longest wait for a byte
 	trailer http.Header   // where to copy trailers at the end; may be nil
+	copied  io.Writer     // gets what is read from now on; may be nil
 	ended   atomic.Bool   // the whole body was read
 	failed  atomic.Pointer[error]
 
@@ -112,6 +113,9 @@ func (b *incoming) Read(p []byte) (int, error) {
 	}
 	n, err := b.body.Read(p)
 	b.clearDeadline()
+	if b.copied != nil {
+		b.copied.Write(p[:n])
+	}
 	switch {
 	case err == io.EOF:
 		if b.trailer != nil {

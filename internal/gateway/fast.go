@@ -36,7 +36,7 @@ func (g *Gateway) fastWay(d *way, made *Listener) *fastpath.Way {
 			p := &m.Passage
 			m.Next = fastpath.Forward
 			switch {
-			case p.Tracked():
+			case p.Tracked(), p.Update() != nil:
 				m.Next = fastpath.Hand // its answer must be read
 			case p.Decision.Outcome == outage.Suppressed:
 				m.Next = fastpath.Stop
@@ -146,6 +146,7 @@ func (g *Gateway) drop(hop *nextHop, h *fastpath.Handed) {
 		d = motorway.InDoubt
 	}
 	g.m.Answered(context.WithoutCancel(g.ended), &begun.Passage, d, nil)
+	begun.Passage.Update().Refused()
 	g.notDelivered(hop, &begun.Passage, errDropped, errDropped)
 }
 

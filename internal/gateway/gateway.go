@@ -91,6 +91,9 @@ type way struct {
 // Southbound returns the handler of southbound messages.
 func (g *Gateway) Southbound() http.Handler {
 	proxy := g.proxy(&g.south, func(t *transit, res *http.Response) {
+		if u := t.Update(); u != nil && res.StatusCode >= 200 && res.StatusCode < 300 {
+			res.Body = u.Answer(res.Body)
+		}
 		if !t.Tracked() {
 			return
 		}
@@ -207,6 +210,12 @@ func (g *Gateway) newWay(hop *nextHop, decide func(context.Context, motorway.Bod
 			t.Passage, t.sent = begun.Passage, begun.Sent
 		} else {
 			decide(r.Context(), b, &t.Passage)
+		}
+		if u := t.Update(); u != nil {
+			defer u.Refused() // unless it was answered
+			if !t.complete {
+				in.copied = u
+			}
 		}
 		if d == outage.North {
 			t.out.header = http.Header{DecisionHeader: {string(t.Decision.Outcome)}, ReasonHeader: {string(t.Decision.Reason)}}

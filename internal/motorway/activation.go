@@ -27,7 +27,10 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	is11_3 := p.Message.Root == duis.RootRequest && p.Message.ServiceReferenceVariant == "11.3"
 	if is11_3 {
 		m.activation(ctx, &p, b.Head)
-	} else if p.Decision.Reason == "" {
+	} else if p.Message.ServiceReferenceVariant == "11.1" {
+		m.seeUpdate(&p, b.Head)
+	}
+	if !is11_3 && p.Decision.Reason == "" {
 		p.Decision.Reason = outage.ReasonNotActivation
 	}
 	if m.Ledger.Switch() == outage.SwitchOff {

@@ -26,6 +26,7 @@ import (
 	"quell/internal/senders"
 	"quell/internal/sighting"
 	"quell/internal/smki"
+	"quell/internal/updates"
 	"quell/internal/windows"
 )
 
@@ -81,6 +82,7 @@ type Motorway struct {
 	Recorded func() (time.Time, recording.Signature)
 
 	Sightings *sighting.Sightings // may be nil
+	Updates   *updates.Updates    // for the forecast; may be nil
 	Evidence  *assess.Assessor    // for explanations; may be nil
 
 	rules    atomic.Pointer[Rules]
@@ -156,6 +158,7 @@ type Passage struct {
 	image       [32]byte        // that the order is about; zero if it is not known
 	fault       error           // why the message or its payload could not be read
 	flow        *flow.Cell      // of an AD1
+	update      *updates.Tap    // of an 11.1
 	clockUnsure bool            // Received may be wrong by more than the clock tolerance
 }
 

@@ -3,12 +3,14 @@ package motorway
 import (
 	"bytes"
 	"encoding/base64"
+	"slices"
 
 	"quell/internal/duis"
 	"quell/internal/evidence"
 	"quell/internal/gbcs"
 	"quell/internal/outage"
 	"quell/internal/sighting"
+	"quell/internal/updates"
 )
 
 // What passes is noted for the evidence on suppressed alerts, after it was decided. No decision
@@ -29,6 +31,8 @@ func (m *Motorway) seeNorth(p *Passage, document []byte) {
 		}
 		o := &msg.Outage
 		m.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: p.Received, Home: evidence.Home{Hub: o.CHF}, Start: o.Start}, MPAN: o.MPxN})
+	case msg.Delivery.Status != 0:
+		m.Updates.Arrived(msg.Delivery.Update, msg.Delivery.Target, msg.Delivery.Status == duis.Arrived, p.Received)
 	case msg.FromDevice:
 		device := msg.ResponseID.Originator
 		if device == 0 {
@@ -91,3 +95,16 @@ func (m *Motorway) seeOrder(p *Passage, req *outage.Request, hub outage.DeviceID
 func (m *Motorway) seeNotRun(p *Passage, request outage.RequestID, why string) {
 	m.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.NotRun, Received: p.Received, Meter: request.Target, Request: request, Why: why}})
 }
+
+// seeUpdate begins to follow an 11.1 of a supplier. Its caller gives the tap the rest of the message.
+func (m *Motorway) seeUpdate(p *Passage, head []byte) {
+	id, suppliers := p.Message.RequestID, m.rules.Load().Suppliers
+	if m.Sightings.On() && p.Message.Root == duis.RootRequest && id.Originator != 0 && (len(suppliers) == 0 || slices.Contains(suppliers, id.Originator)) {
+		p.update = m.Updates.Begin(id, p.Received)
+		p.update.Write(head)
+	}
+}
+
+// Update returns what follows the passage of an 11.1: it gets what of the message is not in
+// Body.Head, and the next hop's answer. It is nil for other messages.
+func (p *Passage) Update() *updates.Tap { return p.update }

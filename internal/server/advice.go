@@ -15,7 +15,7 @@ import (
 // newAdviser returns what gives advice, and watches that alerts come as they should.
 func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 	m, st := s.m, s.store
-	a := &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, Log: s.log,
+	a := &adviser.Adviser{Windows: st.Windows, Updates: st.Updates, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, Log: s.log,
 		InForce: func(model string) (from, to time.Duration) { return m.Rules().WindowOf(model) },
 		Longest: func() time.Duration { return m.Rules().LongestWindow() },
 		Asks:    func() bool { return s.cfg.Load().Evidence.Ask },

@@ -72,6 +72,8 @@ func watchEvidence(r prometheus.Registerer, st *store.Store) {
 		func() float64 { return st.Evidence.Lag(st.Cluster.Now()).Seconds() })
 	f.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "sightings_dropped_total", Help: "Sightings for the evidence that were dropped, because they could not be written as fast as they came."},
 		func() float64 { return float64(st.Sightings.Dropped()) })
+	f.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "updates_dropped_total", Help: "Notes of firmware updates for the forecast that were dropped: of meters, or of whole requests."},
+		func() float64 { return float64(st.Updates.Dropped()) })
 	violations := f.NewCounterVec(prometheus.CounterOpts{Namespace: "quell", Name: "a5_violation_total",
 		Help: "Suppressed alerts that a restoration alert of the meter is about, by model: the outage was genuine, or assumption A5 does not hold for the model."}, []string{"model"})
 	st.Evidence.Changed = func(c assess.Change) {

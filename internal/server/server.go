@@ -105,7 +105,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 		return nil, err
 	}
 	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Flow: st.Flow, Now: st.Cluster.Now, Log: log, Metrics: metrics,
-		Sightings: st.Sightings, Evidence: st.Evidence}
+		Sightings: st.Sightings, Updates: st.Updates, Evidence: st.Evidence}
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
 		loader: loader{files: files{idle: fileIdle}, wake: make(chan struct{}, 1)}}

@@ -35,6 +35,7 @@ import (
 	"quell/internal/report"
 	"quell/internal/sighting"
 	"quell/internal/sqldb"
+	"quell/internal/updates"
 	"quell/internal/windows"
 )
 
@@ -79,6 +80,7 @@ type Store struct {
 	Flow     *flow.Counters
 
 	Sightings *sighting.Sightings
+	Updates   *updates.Updates
 	Evidence  *assess.Assessor
 
 	opts Options
@@ -166,6 +168,7 @@ func Start(opts Options) (_ *Store, err error) {
 	s.Releases = release.New(release.Options{DB: s.DB, Ledger: s.Ledger, Cluster: s.Cluster, Count: s.Flow.CountReleased, Log: opts.Log})
 	s.Audit = audit.New(s.DB, s.Cluster.Now, opts.Log)
 	s.Sightings = sighting.New(s.DB, opts.Log)
+	s.Updates = updates.New(s.DB, opts.Log)
 	s.Evidence = assess.New(assess.Options{DB: s.DB, Sightings: s.Sightings, Ledger: s.Ledger, Devices: s.Devices, Cluster: s.Cluster, Log: opts.Log})
 	s.start()
 	return s, nil
@@ -198,6 +201,7 @@ func (s *Store) start() {
 	})
 	s.running.Go(func() { s.Audit.Run(run) })
 	s.running.Go(func() { s.Sightings.Run(run) })
+	s.running.Go(func() { s.Updates.Run(run) })
 	s.running.Go(func() { s.Flow.Run(run) })
 	s.Cluster.Start(run, s.loaded)
 }
@@ -362,6 +366,9 @@ func (s *Store) Housekeep(ctx context.Context, l Limits) (h Housekeeping, err er
 		return h, err
 	}
 	if err = s.Flow.Housekeep(ctx, l.LogBefore, s.Cluster.CheckLeader); err != nil {
+		return h, err
+	}
+	if err = s.Updates.Housekeep(ctx, s.Cluster.Now(), s.Cluster.CheckLeader); err != nil {
 		return h, err
 	}
 	if h.Deleted, err = s.Ledger.Housekeep(ctx, m); err != nil {

@@ -71,6 +71,7 @@ var tables = []table{
 	{"quiet", "block", false},
 	{"evidence_change", "id", true},
 	{"learned", "name", false},
+	{"firmware", "esme", false},
 }
 
 // Copied says what was copied of one table: how many rows, and the SHA-256 of the rows in order of

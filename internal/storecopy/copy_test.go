@@ -100,6 +100,10 @@ func fill(t *testing.T, s *store.Store) {
 	s.Sightings.Enable(true)
 	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: storetest.T0, Home: evidence.Home{Hub: storetest.Hub(99)}, Start: storetest.T0}})
 	s.Sightings.Flush()
+	s.Updates.Arrived(outage.RequestID{Originator: storetest.Supplier}, storetest.Meter(1), true, storetest.T0)
+	if err := s.Updates.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.DB.Ping(t.Context()); err != nil {
 		t.Fatal(err)
 	}
