@@ -35,9 +35,10 @@ func (m *Metrics) setToZero() {
 		m.AcceptErrors.WithLabelValues(l)
 	}
 	for _, mode := range []outage.Kind{outage.OnDemand, outage.FutureDated} {
-		for _, reason := range []outage.Reason{outage.ReasonUnknownDevice, outage.ReasonNotListed, outage.ReasonNoHub} {
+		for _, reason := range []outage.Reason{outage.ReasonTracked, outage.ReasonUnknownDevice, outage.ReasonNotListed, outage.ReasonNoHub} {
 			m.Activations.WithLabelValues(string(mode), string(reason))
 		}
 	}
 	m.Northbound.WithLabelValues(string(outage.Suppressed), string(outage.ReasonWindowOpen))
+	m.Northbound.WithLabelValues(string(outage.Forwarded), string(outage.ReasonNoWindow))
 }
