@@ -61,7 +61,7 @@ type ruleTest struct {
 		Series string `yaml:"series"`
 		Values string `yaml:"values"`
 	} `yaml:"input_series"`
-	Of       []struct {
+	Of []struct {
 		At       string `yaml:"eval_time"`
 		Alert    string `yaml:"alertname"`
 		Expected []any  `yaml:"exp_alerts"`
@@ -190,7 +190,7 @@ func promtool(t *testing.T, dir string, args ...string) (string, error) {
 	return string(out), err
 }
 
-// The rules are valid, and do what their tests say.
+// The rules are valid, and do what their tests say. The configuration in docs/operations.md is valid.
 func TestRules(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(root, "deploy", "prometheus")
@@ -198,6 +198,20 @@ func TestRules(t *testing.T) {
 		if out, err := promtool(t, dir, args...); err != nil {
 			t.Errorf("%s: %v\n%s", args, err, out)
 		}
+	}
+	// Its files are some that are there.
+	config := regexp.MustCompile(`(?m)^ +rule_files: (?:.+\n)+`).FindString(string(read(t, filepath.Join(root, "docs/operations.md"))))
+	rules, err := filepath.Abs(filepath.Join(dir, "rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	config = replaced(t, config, "/etc/prometheus/quell.yaml", rules, "/etc/prometheus/quell-ca.crt", rules, "/etc/prometheus/quell.token", rules)
+	file := filepath.Join(t.TempDir(), "prometheus.yml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := promtool(t, ".", "check", "config", file); err != nil || !strings.Contains(out, "SUCCESS: "+strconv.Itoa(len(readRules(t)))+" rules found") {
+		t.Errorf("check config: %v\n%s", err, out)
 	}
 }
 

@@ -78,7 +78,6 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 			Help: "Decisions in a transaction of the store.", Buckets: prometheus.ExponentialBuckets(1, 2, 11)}),
 	}
 	m.decisions.Store(&map[outage.Decision]decisionMetrics{})
-	m.setToZero()
 	return m
 }
 

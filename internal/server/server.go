@@ -98,6 +98,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
+	setToZero(metrics)
 	host, _ := os.Hostname()
 	st, err := openStore(store.Options{Dir: cfg.DataDir, Existing: o.Existing, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: o.Version,
 		Log: log, OnCommit: metrics.Committed, OnDecided: metrics.Decided})

@@ -1,15 +1,16 @@
-package motorway
+package server
 
 import (
 	"slices"
 
+	"quell/internal/motorway"
 	"quell/internal/outage"
 )
 
 // setToZero creates the series that monitoring watches, with the value 0. Prometheus counts the
 // increase of a counter from its first value on: if a series came into being with the first
 // event, that event would be in no increase, and would raise no alert.
-func (m *Metrics) setToZero() {
+func setToZero(m *motorway.Metrics) {
 	for _, cause := range []string{"unreadable", "store-error", "store-timeout", "clock", "signature"} {
 		m.FailOpen.WithLabelValues(cause)
 	}
