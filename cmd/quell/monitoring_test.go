@@ -322,10 +322,15 @@ type dashboardQuery struct {
 	instant     bool
 }
 
+// grafanaDashboard is a dashboard in the schema that has been Grafana's for long.
+//
+//lint:ignore SA1019 older Grafanas do not read the newer schema.
+type grafanaDashboard = dashboard.Dashboard
+
 // readDashboard reads the dashboard as Grafana's own schema has it: a field that the schema does
 // not know, or a value that it does not allow, is an error. The schema is that of Grafana's
 // Foundation SDK, which is made from Grafana's; there is no Grafana for these tests to install.
-func readDashboard(t *testing.T) (*dashboard.Dashboard, []dashboardQuery) {
+func readDashboard(t *testing.T) (*grafanaDashboard, []dashboardQuery) {
 	t.Helper()
 	cog.NewRuntime().RegisterPanelcfgVariant(timeseries.VariantConfig())
 	cog.NewRuntime().RegisterPanelcfgVariant(stat.VariantConfig())
@@ -351,13 +356,13 @@ func readDashboard(t *testing.T) (*dashboard.Dashboard, []dashboardQuery) {
 }
 
 // strictly reads a dashboard with all constraints of the schema.
-func strictly(text string) (*dashboard.Dashboard, error) {
+func strictly(text string) (*grafanaDashboard, error) {
 	// What this reads is not complete, and an error without faults means that there is none.
-	err := new(dashboard.Dashboard).UnmarshalJSONStrict([]byte(text))
+	err := new(grafanaDashboard).UnmarshalJSONStrict([]byte(text))
 	if faults, ok := err.(cog.BuildErrors); ok && len(faults) == 0 {
 		err = nil
 	}
-	d := new(dashboard.Dashboard)
+	d := new(grafanaDashboard)
 	err = errors.Join(err, json.Unmarshal([]byte(text), d))
 	return d, errors.Join(err, d.Validate())
 }
