@@ -96,6 +96,9 @@ func TestReadFiles(t *testing.T) {
 		{"deb:/etc/quell/quell.yaml", "\ndata_dir: /var/lib/quell\n", "data_dir: data"},
 		{"rpm:/usr/share/zsh/site-functions/_quell", "#compdef quell", ""},
 		{"deb:/usr/share/doc/quell/docs/operations.md", "# Operations", ""},
+		{"deb:/usr/share/doc/quell/prometheus/rules.yaml", "alert: QuellDown", ""},
+		{"rpm:/usr/share/doc/quell/grafana/quell.json", `"uid": "quell-overview"`, ""},
+		{"tarball:prometheus/rules_test.yaml", "rule_files:", ""},
 	} {
 		if data := string(places[c.at]); !strings.Contains(data, c.has) || c.not != "" && strings.Contains(data, c.not) {
 			t.Errorf("%s: want %q, not %q, in\n%.300s", c.at, c.has, c.not, data)

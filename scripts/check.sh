@@ -22,6 +22,7 @@ needs() {
 		strace strace
 		wrk wrk
 		openssl openssl
+		promtool prometheus
 		chromium chromium
 		chromedriver chromium-driver
 	END

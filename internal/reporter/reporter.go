@@ -281,6 +281,7 @@ func (r *Reporter) cutDue(ctx context.Context) (bool, error) {
 			next.boundary = boundary
 		}
 	}
+	r.Metrics.Due.Set(float64(next.boundary.Truncate(every).Add(every).Unix()))
 	due := boundary.After(next.boundary)
 	if !due {
 		boundary = boundary.Add(every)

@@ -98,6 +98,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	metrics := motorway.NewMetrics(registry)
+	setToZero(metrics)
 	host, _ := os.Hostname()
 	st, err := openStore(store.Options{Dir: cfg.DataDir, Existing: o.Existing, Database: cfg.Database(), Node: host + " (console " + cfg.Console.Listen + ")", Version: o.Version,
 		Log: log, OnCommit: metrics.Committed, OnDecided: metrics.Decided})
@@ -128,6 +129,8 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.countLines(registry)
 	s.faults.register(registry)
 	gauge(registry, "starting", "1 after a start, until the store is open, the hubs that have windows are known, and the configured files are read; else 0.", nil, s.starting)
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "clock_tolerance_seconds", Help: "The setting clock_tolerance."},
+		func() float64 { return time.Duration(s.cfg.Load().ClockTolerance).Seconds() }))
 	s.apply(cfg)
 	return s, nil
 }
