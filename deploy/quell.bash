@@ -3,13 +3,15 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version help"
+		words="serve demo stub status tail switch window explain release advise report inventory devices audit token store replay simulate config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version" ;;
+		help) words="serve demo stub status tail switch window explain release advise report inventory devices audit token store replay simulate config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
+		status) words="--config --console --json --token-file --watch" ;;
+		tail) words="--config --console --decision --distributor --hub --json --kind --meter --reason --token-file" ;;
 		switch) words="on shadow off --config --console --token-file --why" ;;
 		window) words="list close --all --config --console --limit --supplier --token-file --why" ;;
 		explain) words="--at --config --console --json --token-file" ;;
@@ -27,7 +29,7 @@ _quell() {
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --csv | --expires | --format | --from | --head | --homes | --inventory | --limit | --list | --model | --name | --next | --nights | --out | --remote | --report | --role | --scenario | --seed | --supplier | --svg | --switch | --to | --token-file | --why | --window | --worlds) return ;; # a value: files are offered
+		--after | --at | --config | --console | --csv | --decision | --distributor | --expires | --format | --from | --head | --homes | --hub | --inventory | --kind | --limit | --list | --meter | --model | --name | --next | --nights | --out | --reason | --remote | --report | --role | --scenario | --seed | --supplier | --svg | --switch | --to | --token-file | --why | --window | --worlds) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")

@@ -7,12 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
 
 	"quell/internal/flow"
 	"quell/internal/operator"
+	"quell/internal/screen"
 )
 
 // auditFlow prints what became of the AD1s that were received. It fails if anything does not balance.
@@ -53,10 +53,10 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		which = "each other"
 	}
 	if r.Corrected > 0 {
-		fmt.Fprintln(w, wrap(fmt.Sprintf("Entries of the log whose AD1 went forward all the same, since the store answered too late: %d.", r.Corrected), ""))
+		fmt.Fprintln(w, screen.Wrap(fmt.Sprintf("Entries of the log whose AD1 went forward all the same, since the store answered too late: %d.", r.Corrected), ""))
 	}
 	if r.Balanced {
-		fmt.Fprintln(w, wrap("All balances: "+which+" AD1 has one end, and the suppression log has each entry that was written, and no other.", ""))
+		fmt.Fprintln(w, screen.Wrap("All balances: "+which+" AD1 has one end, and the suppression log has each entry that was written, and no other.", ""))
 		return nil
 	}
 	fmt.Fprintln(w, "This does not balance:")
@@ -68,7 +68,7 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		if d.Node != "" {
 			of += " at " + printable(d.Node)
 		}
-		fmt.Fprintf(w, "- %s%s:\n%s\n", minuteStamp(d.Minute), of, wrap(printable(d.Text), "  "))
+		fmt.Fprintf(w, "- %s%s:\n%s\n", minuteStamp(d.Minute), of, screen.Wrap(printable(d.Text), "  "))
 	}
 	return nil
 }
@@ -106,25 +106,3 @@ func printFlowLines(w io.Writer, list []flow.Line) error {
 }
 
 func minuteStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-// wrap divides a text into lines of up to 80 columns, each with an indent.
-func wrap(text, indent string) string {
-	var b strings.Builder
-	column := 0
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case column == 0:
-			b.WriteString(indent)
-			column = len(indent)
-		case column+1+len(word) > 80:
-			b.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += len(word)
-	}
-	return b.String()
-}
