@@ -58,6 +58,7 @@ var imports = map[string][]string{
 	"internal/report":    {"internal/assess", "internal/evidence", "internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/store":     {"internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
+	"internal/backup":    {"internal/store", "internal/windows", "internal/sqldb", "internal/datadir", "internal/outage"},
 
 	"internal/receipts":    {"internal/sqldb"},
 	"internal/motorway":    {"internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders", "internal/tail"},
@@ -118,6 +119,7 @@ var testImports = map[string][]string{
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
 	"internal/storecopy":  append([]string{"internal/tokens", "internal/role", "internal/sighting", "internal/evidence"}, wholeStore...),
+	"internal/backup":     wholeStore,
 	"internal/tokens":     wholeStore,
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},

@@ -3,10 +3,10 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub status tail switch window explain release advise report inventory devices audit token store replay simulate config version help"
+		words="serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub status tail switch window explain release advise report inventory devices audit token store replay simulate config version" ;;
+		help) words="serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
@@ -23,6 +23,8 @@ _quell() {
 		audit) words="list verify flow --after --config --console --from --head --json --limit --minutes --to --token-file" ;;
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
+		backup) words="--config" ;;
+		restore) words="--config --keep-windows" ;;
 		replay) words="--csv --evidence --from --inventory --list --svg --switch --to --window" ;;
 		simulate) words="--homes --nights --out --report --scenario --seed --worlds" ;;
 		config) words="check default --config" ;;
