@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"quell/internal/flow"
@@ -68,20 +67,20 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		if d.Node != "" {
 			of += " at " + printable(d.Node)
 		}
-		fmt.Fprintf(w, "- %s%s:\n%s\n", minuteStamp(d.Minute), of, screen.Wrap(printable(d.Text), "  "))
+		fmt.Fprintf(w, "%s\n%s\n", screen.Wrap("- "+minuteStamp(d.Minute)+of+":", ""), screen.Wrap(printable(d.Text), "  "))
 	}
 	return nil
 }
 
 // printFlowLines prints a table for each node, or for each minute of a node.
 func printFlowLines(w io.Writer, list []flow.Line) error {
-	var t *tabwriter.Writer
+	var t *screen.Table
 	var node string
 	var minute time.Time
 	for i, l := range list {
 		if i == 0 || l.Node != node || !l.Minute.Equal(minute) {
 			if t != nil {
-				if err := t.Flush(); err != nil {
+				if err := t.Print(w); err != nil {
 					return err
 				}
 			}
@@ -93,16 +92,15 @@ func printFlowLines(w io.Writer, list []flow.Line) error {
 				title = minuteStamp(l.Minute) + " " + title
 			}
 			node, minute = l.Node, l.Minute
-			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-			fmt.Fprintf(w, "\n%s\n", title)
-			fmt.Fprintln(t, "DISTRIBUTOR\tRECEIVED\tFORWARDED\tSUPPRESSED\tRELEASED\tSHADOW\tRETURNED\tOPEN\t")
+			fmt.Fprintf(w, "\n%s\n", screen.Wrap(title, ""))
+			t = &screen.Table{Heads: []string{"DISTRIBUTOR", "RECEIVED", "FORWARDED", "SUPPRESSED", "RELEASED", "SHADOW", "RETURNED", "OPEN"}, Right: true}
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
+		t.Row(l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
 	}
 	if t == nil {
 		return nil
 	}
-	return t.Flush()
+	return t.Print(w)
 }
 
 func minuteStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }

@@ -5,6 +5,7 @@ package screen
 import (
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -26,8 +27,8 @@ func Printable(text string) string {
 	return b.String()
 }
 
-// Wrap divides a text into lines of up to 80 columns, each with an indent. A word that is longer
-// than a line is divided too.
+// Wrap divides a text into lines of up to 80 columns, each with an indent. A date and its time stay
+// together. A word that is longer than a line is divided too.
 func Wrap(text, indent string) string {
 	return indent + strings.Join(lines(text, Columns-width(indent)), "\n"+indent)
 }
@@ -35,7 +36,7 @@ func Wrap(text, indent string) string {
 // lines divides a text into lines of up to a width; at least one.
 func lines(text string, most int) (list []string) {
 	line, used := "", 0
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range words(text) {
 		if used > 0 && used+1+width(word) > most {
 			list, line, used = append(list, line), "", 0
 		}
@@ -49,6 +50,21 @@ func lines(text string, most int) (list []string) {
 		line, used = line+word, used+width(word)
 	}
 	return append(list, line)
+}
+
+// words returns the words of a text. A date and its time, as in "2026-03-01 03:00:00", are one.
+func words(text string) (list []string) {
+	date := false
+	for word := range strings.FieldsSeq(text) {
+		if date && len(word) > 2 && word[2] == ':' {
+			list[len(list)-1] += " " + word
+			date = false
+			continue
+		}
+		_, err := time.Parse(time.DateOnly, word)
+		list, date = append(list, word), err == nil
+	}
+	return list
 }
 
 // Cut returns a text that is at most a width wide. What is missing is replaced by "…".

@@ -101,7 +101,7 @@ func TestStatusSaysWhatIsDown(t *testing.T) {
 	var plain, coloured strings.Builder
 	Status(&plain, s, Style{})
 	Status(&coloured, s, Style{Colours: true})
-	for _, want := range []string{"Remotes      remote4: 1 file not confirmed, since 2026-03-01 03:00:00\n", "and 3 more\n", "DOWN: northbound to", "up: southbound to", "postgres, does not answer\n", "7 records wait for the store, 0 are"} {
+	for _, want := range []string{"Remotes      remote4: 1 file not confirmed since 2026-03-01 03:00\n", "and 3 more\n", "DOWN: northbound to", "up: southbound to", "postgres, does not answer\n", "7 records wait for the store, 0 are"} {
 		if !strings.Contains(plain.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &plain)
 		}
@@ -152,6 +152,9 @@ func TestTable(t *testing.T) {
 // TestWrap: words stay whole where they fit.
 func TestWrap(t *testing.T) {
 	if got := Wrap("a "+strings.Repeat("b", 79)+" c", "  "); got != "  a\n  "+strings.Repeat("b", 78)+"\n  b c" {
+		t.Errorf("%q", got)
+	}
+	if got := Wrap(strings.Repeat("a", 70)+" 2026-03-01 03:00:00", ""); got != strings.Repeat("a", 70)+"\n2026-03-01 03:00:00" {
 		t.Errorf("%q", got)
 	}
 	if got := Cut("größer", 5); got != "größ…" {

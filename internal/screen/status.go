@@ -164,12 +164,12 @@ func (p *page) some(name string, list []string, most int) {
 func (p *page) remotes(o *console.Overview) {
 	var waiting, fine []string
 	for _, r := range o.Remotes {
-		name := Cut(Printable(r.Name), 30)
+		name := Cut(Printable(r.Name), 20)
 		if r.Unsent == 0 {
 			fine = append(fine, name+": all files confirmed")
 			continue
 		}
-		waiting = append(waiting, fmt.Sprintf("%s: %s not confirmed, since %s", name, plural(r.Unsent, "file"), stamp(r.Oldest)))
+		waiting = append(waiting, fmt.Sprintf("%s: %s not confirmed since %s", name, plural(r.Unsent, "file"), r.Oldest.UTC().Format("2006-01-02 15:04")))
 	}
 	if len(o.Remotes) == 0 {
 		fine = append(fine, "none")
