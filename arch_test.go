@@ -59,9 +59,10 @@ var imports = map[string][]string{
 	"internal/report":    {"internal/assess", "internal/evidence", "internal/audit", "internal/ledger", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/store":     {"internal/updates", "internal/sighting", "internal/assess", "internal/audit", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/journal", "internal/sqldb", "internal/datadir", "internal/release", "internal/flow"},
 	"internal/storecopy": {"internal/store", "internal/sqldb", "internal/datadir"},
+	"internal/backup":    {"internal/store", "internal/windows", "internal/sqldb", "internal/datadir", "internal/outage"},
 
 	"internal/receipts":    {"internal/sqldb"},
-	"internal/motorway":    {"internal/updates", "internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders"},
+	"internal/motorway":    {"internal/updates", "internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders", "internal/tail"},
 	"internal/reportfile":  {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":    {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":    {"internal/motorway", "internal/channel"},
@@ -71,15 +72,17 @@ var imports = map[string][]string{
 	"internal/switchstate": {"internal/outage"},
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
+	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow", "internal/tail"},
 	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},
+	"internal/tail":        {"internal/duis", "internal/outage"},
+	"internal/screen":      {"internal/console", "internal/flow", "internal/tail", "internal/outage"},
 	"internal/senders":     {"internal/outage"},
 	"internal/recording":   {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
 	"internal/replay":      {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
-	"internal/simnight":     {"internal/nation", "internal/motorway", "internal/recording", "internal/devices", "internal/duis", "internal/gbcs", "internal/evidence", "internal/outage"},
+	"internal/simnight":    {"internal/nation", "internal/motorway", "internal/recording", "internal/devices", "internal/duis", "internal/gbcs", "internal/evidence", "internal/outage"},
 	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording",
-		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
+		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage", "internal/tail"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
 	"cmd/quell":       {"*"},
@@ -101,11 +104,12 @@ var testImports = map[string][]string{
 	"internal/fastpath":   {"internal/devca"},
 	"internal/console":    {"internal/store", "internal/operator", "internal/evidence"},
 	"internal/advice":     {"internal/outage"},
+	"internal/screen":     {"internal/cluster", "internal/devices", "internal/events"},
 	"internal/adviser":    append([]string{"internal/sighting"}, wholeStore...),
 	"internal/motorway":   {"internal/store", "internal/store/storetest"},
 	"internal/remote":     {"internal/remote/remotetest"},
 	"internal/replay":     {"internal/store", "internal/gateway", "internal/simnight", "internal/nation"},
-	"internal/simnight":    {"internal/replay"},
+	"internal/simnight":   {"internal/replay"},
 	"internal/reportfile": {"internal/reportfile/reportfiletest"},
 	"internal/reporter":   {"internal/evidence", "internal/store", "internal/store/storetest", "internal/sqldb", "internal/devices", "internal/remote/remotetest", "internal/reportfile/reportfiletest"},
 	"internal/server":     {"internal/evidence", "internal/devca", "internal/role", "internal/store/storetest", "internal/duis", "internal/windows"},
@@ -118,6 +122,7 @@ var testImports = map[string][]string{
 	"internal/report":     wholeStore,
 	"internal/store":      wholeStore,
 	"internal/storecopy":  append([]string{"internal/tokens", "internal/role", "internal/sighting", "internal/evidence"}, wholeStore...),
+	"internal/backup":     wholeStore,
 	"internal/tokens":     wholeStore,
 	"internal/access":     {"internal/store"},
 	"internal/xmldsig":    {"internal/duis", "internal/outage"},
@@ -201,7 +206,7 @@ const copies = "internal/storecopy"
 // file for each command and nothing that others use, it is commandsLimit.
 const (
 	sizeLimit     = 2000
-	commandsLimit = 2800
+	commandsLimit = 3200
 )
 
 // pure packages do no I/O, read no environment and write no log.

@@ -72,37 +72,48 @@ func (e *env) token() (string, error) {
 // A command that has a token, or the URL of a console, uses the network. Any other uses the Unix
 // socket; if this user may not, it asks over loopback, where nobody can change anything.
 func connect(ctx context.Context, file string, e *env, create bool) (c *operator.Client, absent string, done func() error, err error) {
-	token, err := e.token()
-	if err != nil {
+	c, cfg, err := running(ctx, file, e)
+	if err == nil {
+		return c, "", func() error { return nil }, nil
+	}
+	if cfg == nil || c.Token != "" || !errors.Is(err, operator.ErrNotRunning) {
 		return nil, "", nil, err
 	}
-	stay := func() error { return nil }
+	c, absent, done, err = openStore(ctx, *cfg, e, true)
+	if !create || !errors.Is(err, store.ErrNone) {
+		return c, absent, done, err
+	}
+	c, absent, done, err = openStore(ctx, *cfg, e, false)
+	if err == nil && cfg.Database() == "" {
+		fmt.Fprintf(e.stdout, "There was no store in %s yet. It has been created.\n", cfg.DataDir)
+	}
+	return c, absent, done, err
+}
+
+// running finds the quell that runs with a configuration, or at --console. The configuration is
+// nil if it was not read. The error is operator.ErrNotRunning if there is no such quell.
+func running(ctx context.Context, file string, e *env) (*operator.Client, *config.Config, error) {
+	token, err := e.token()
+	if err != nil {
+		return nil, nil, err
+	}
 	if e.consoleURL != "" {
 		c := &operator.Client{Base: strings.TrimSuffix(e.consoleURL, "/"), Token: token}
 		_, err = c.Status(ctx)
-		return c, "", stay, err
+		return c, nil, err
 	}
 	cfg, err := config.Load(file, e.environ)
 	if err != nil {
 		if file == "" {
 			err = fmt.Errorf("which quell? Give --config FILE, or set QUELL_CONFIG (%w)", err)
 		}
-		return nil, "", nil, err
+		return nil, nil, err
 	}
-	if c, err = reach(ctx, &cfg, token); err == nil {
-		return c, "", stay, nil
-	} else if token != "" || !errors.Is(err, operator.ErrNotRunning) {
-		return nil, "", nil, err
+	c, err := reach(ctx, &cfg, token)
+	if c == nil {
+		c = &operator.Client{Token: token}
 	}
-	c, absent, done, err = openStore(ctx, cfg, e, true)
-	if !create || !errors.Is(err, store.ErrNone) {
-		return c, absent, done, err
-	}
-	c, absent, done, err = openStore(ctx, cfg, e, false)
-	if err == nil && cfg.Database() == "" {
-		fmt.Fprintf(e.stdout, "There was no store in %s yet. It has been created.\n", cfg.DataDir)
-	}
-	return c, absent, done, err
+	return c, &cfg, err
 }
 
 // reach returns a client of the quell that runs with a configuration. The error is

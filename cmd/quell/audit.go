@@ -7,11 +7,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"text/tabwriter"
 
 	"quell/internal/audit"
 	"quell/internal/flow"
 	"quell/internal/operator"
+	"quell/internal/screen"
 )
 
 var auditCommand = command{
@@ -120,18 +120,11 @@ func listAudit(ctx context.Context, e *env, c *operator.Client, after int64, lim
 }
 
 func printAudit(w io.Writer, list []audit.Record) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NUMBER\tTIME (UTC)\tWHO\tROLE\tFROM\tWHAT\tOBJECT\tOUTCOME\tTIMES\tWHY\tDETAIL")
-	or := func(text string) string {
-		if text == "" {
-			return "-"
-		}
-		return printable(text)
-	}
+	t := screen.Table{Heads: []string{"NUMBER", "TIME (UTC)", "WHAT", "OUTCOME", "TIMES", "WHO", "ROLE", "FROM", "OBJECT", "WHY", "DETAIL"}, Main: 5}
 	for _, r := range list {
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", r.No, stamp(r.At), or(r.Who), or(r.Role), or(r.From), or(r.What), or(r.Object), or(string(r.Outcome)), r.Count, or(r.Why), or(r.Detail))
+		t.Row(r.No, stamp(r.At), printable(r.What), r.Outcome, r.Count, printable(r.Who), printable(r.Role), printable(r.From), printable(r.Object), printable(r.Why), printable(r.Detail))
 	}
-	return t.Flush()
+	return t.Print(w)
 }
 
 // auditPage is how many records are asked for at a time.

@@ -5,13 +5,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"quell/internal/console"
 	"quell/internal/operator"
 	"quell/internal/outage"
+	"quell/internal/screen"
 )
 
 var devicesCommand = command{
-	name: "devices", usage: "import FILE [--dry-run] [--force] | list | check ID... [--config FILE]", short: "Import, show or check the device list: the meters to track",
+	name: "devices", usage: "import FILE [--dry-run] [--force] | list [--json] | check ID... [--json] [--config FILE]", short: "Import, show or check the device list: the meters to track",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("FILE has one EUI-64 in each line; a header and # comments are allowed. It replaces the list in force.\n" +
 			"A list that is empty, or lacks more than a fifth of the devices in force, is refused without --force.\n" +
@@ -19,6 +22,7 @@ var devicesCommand = command{
 			"check says for each device whether it is in the list and would be tracked. The exit status is 1 if one would not.")
 		file := e.consoleFlags(fs)
 		how := importFlags(fs)
+		asJSON := fs.Bool("json", false, "list, check: print JSON")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 {
 			return orUsage(err, "say what to do: import, list or check")
@@ -30,6 +34,9 @@ var devicesCommand = command{
 		if err := checkFlags(fs, action, importOnly); err != nil {
 			return err
 		}
+		if action == "import" && *asJSON {
+			return errUsage{`--json is for "list" and "check" only`}
+		}
 		if action == "import" {
 			return runImport(ctx, e, *file, "devices", ids, *how)
 		}
@@ -38,9 +45,9 @@ var devicesCommand = command{
 			return err
 		}
 		if action == "list" {
-			err = listDevices(ctx, e, c)
+			err = listDevices(ctx, e, c, *asJSON)
 		} else {
-			err = checkDevices(ctx, e, c, ids)
+			err = checkDevices(ctx, e, c, ids, *asJSON)
 		}
 		return firstOf(err, done())
 	},
@@ -55,9 +62,10 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-func listDevices(ctx context.Context, e *env, c *operator.Client) error {
+func listDevices(ctx context.Context, e *env, c *operator.Client, asJSON bool) error {
 	w := bufio.NewWriter(e.stdout)
 	defer w.Flush()
+	all := console.Devices{Devices: []outage.DeviceID{}} // for JSON, which is one document
 	for after := ""; ; {
 		page, err := c.Devices(ctx, after, 10_000)
 		if err != nil {
@@ -67,20 +75,31 @@ func listDevices(ctx context.Context, e *env, c *operator.Client) error {
 			if page.List.No == 0 {
 				return errors.New("there is no device list")
 			}
-			fmt.Fprintf(w, "# %s from %s, SHA-256 %s, since %s by %s\n", plural(page.List.Rows, "device"), printable(page.List.Source),
-				page.List.SHA256, page.List.At.Format("2006-01-02 15:04:05Z"), printable(page.List.Who))
+			if all.List = page.List; !asJSON {
+				for _, text := range []string{fmt.Sprintf("%s from %s", plural(page.List.Rows, "device"), printable(page.List.Source)), "SHA-256 " + page.List.SHA256,
+					fmt.Sprintf("since %s by %s", page.List.At.Format("2006-01-02 15:04:05Z"), printable(page.List.Who))} {
+					fmt.Fprintln(w, screen.Wrap(text, "# "))
+				}
+			}
+		}
+		if asJSON {
+			all.Devices, page.Devices = append(all.Devices, page.Devices...), nil
 		}
 		for _, id := range page.Devices {
 			fmt.Fprintln(w, id)
 		}
 		if after = page.Next; after == "" {
+			if asJSON {
+				return printJSON(w, all)
+			}
 			return nil
 		}
 	}
 }
 
-func checkDevices(ctx context.Context, e *env, c *operator.Client, ids []string) error {
+func checkDevices(ctx context.Context, e *env, c *operator.Client, ids []string, asJSON bool) error {
 	var missing int
+	list := []console.DeviceStatus{}
 	for _, text := range ids {
 		id, err := outage.ParseAnyDeviceID(text)
 		if err != nil {
@@ -98,7 +117,15 @@ func checkDevices(ctx context.Context, e *env, c *operator.Client, ids []string)
 			tracked = "not tracked"
 			missing++
 		}
-		fmt.Fprintf(e.stdout, "%s  %s, %s: %s\n", id, listed, tracked, d.Text)
+		if list = append(list, d); !asJSON {
+			text := screen.Wrap(fmt.Sprintf("%s, %s: %s", listed, tracked, printable(d.Text)), strings.Repeat(" ", 25))
+			fmt.Fprintf(e.stdout, "%s  %s\n", id, strings.TrimLeft(text, " "))
+		}
+	}
+	if asJSON {
+		if err := printJSON(e.stdout, map[string]any{"devices": list}); err != nil {
+			return err
+		}
 	}
 	if missing > 0 {
 		return fmt.Errorf("%d of %d devices would not be tracked", missing, len(ids))

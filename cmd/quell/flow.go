@@ -7,12 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"text/tabwriter"
 	"time"
 
 	"quell/internal/flow"
 	"quell/internal/operator"
+	"quell/internal/screen"
 )
 
 // auditFlow prints what became of the AD1s that were received. It fails if anything does not balance.
@@ -53,10 +52,10 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		which = "each other"
 	}
 	if r.Corrected > 0 {
-		fmt.Fprintln(w, wrap(fmt.Sprintf("Entries of the log whose AD1 went forward all the same, since the store answered too late: %d.", r.Corrected), ""))
+		fmt.Fprintln(w, screen.Wrap(fmt.Sprintf("Entries of the log whose AD1 went forward all the same, since the store answered too late: %d.", r.Corrected), ""))
 	}
 	if r.Balanced {
-		fmt.Fprintln(w, wrap("All balances: "+which+" AD1 has one end, and the suppression log has each entry that was written, and no other.", ""))
+		fmt.Fprintln(w, screen.Wrap("All balances: "+which+" AD1 has one end, and the suppression log has each entry that was written, and no other.", ""))
 		return nil
 	}
 	fmt.Fprintln(w, "This does not balance:")
@@ -68,20 +67,20 @@ func printFlow(w io.Writer, r *flow.Result) error {
 		if d.Node != "" {
 			of += " at " + printable(d.Node)
 		}
-		fmt.Fprintf(w, "- %s%s:\n%s\n", minuteStamp(d.Minute), of, wrap(printable(d.Text), "  "))
+		fmt.Fprintf(w, "%s\n%s\n", screen.Wrap("- "+minuteStamp(d.Minute)+of+":", ""), screen.Wrap(printable(d.Text), "  "))
 	}
 	return nil
 }
 
 // printFlowLines prints a table for each node, or for each minute of a node.
 func printFlowLines(w io.Writer, list []flow.Line) error {
-	var t *tabwriter.Writer
+	var t *screen.Table
 	var node string
 	var minute time.Time
 	for i, l := range list {
 		if i == 0 || l.Node != node || !l.Minute.Equal(minute) {
 			if t != nil {
-				if err := t.Flush(); err != nil {
+				if err := t.Print(w); err != nil {
 					return err
 				}
 			}
@@ -93,38 +92,15 @@ func printFlowLines(w io.Writer, list []flow.Line) error {
 				title = minuteStamp(l.Minute) + " " + title
 			}
 			node, minute = l.Node, l.Minute
-			t = tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-			fmt.Fprintf(w, "\n%s\n", title)
-			fmt.Fprintln(t, "DISTRIBUTOR\tRECEIVED\tFORWARDED\tSUPPRESSED\tRELEASED\tSHADOW\tRETURNED\tOPEN\t")
+			fmt.Fprintf(w, "\n%s\n", screen.Wrap(title, ""))
+			t = &screen.Table{Heads: []string{"DISTRIBUTOR", "RECEIVED", "FORWARDED", "SUPPRESSED", "RELEASED", "SHADOW", "RETURNED", "OPEN"}, Right: true}
 		}
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
+		t.Row(l.Distributor, l.Received, l.Forwarded, l.Suppressed, l.Released, l.Shadow, l.Refused+l.Failed, l.UnderWay+l.NoEnd+l.Unknown)
 	}
 	if t == nil {
 		return nil
 	}
-	return t.Flush()
+	return t.Print(w)
 }
 
 func minuteStamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
-
-// wrap divides a text into lines of up to 80 columns, each with an indent.
-func wrap(text, indent string) string {
-	var b strings.Builder
-	column := 0
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case column == 0:
-			b.WriteString(indent)
-			column = len(indent)
-		case column+1+len(word) > 80:
-			b.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			b.WriteByte(' ')
-			column++
-		}
-		b.WriteString(word)
-		column += len(word)
-	}
-	return b.String()
-}

@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, replayCommand, simulateCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, statusCommand, tailCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, backupCommand, restoreCommand, replayCommand, simulateCommand, configCommand, versionCommand,
 	}
 }
 
@@ -46,6 +46,12 @@ type env struct {
 type errUsage struct{ text string }
 
 func (e errUsage) Error() string { return e.text }
+
+// errExit is an error with an exit status of its own. Without an error in it, nothing is printed.
+type errExit struct {
+	error
+	status int
+}
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -91,15 +97,18 @@ func runCommand(ctx context.Context, e *env, args []string) int {
 		e.command = &c
 		err := c.run(ctx, e, args[1:])
 		var usage errUsage
+		var exit errExit
 		switch {
 		case err == nil, errors.Is(err, flag.ErrHelp):
 			return 0
 		case errors.As(err, &usage):
 			fmt.Fprintf(e.stderr, "quell %s: %s\nusage: quell %s %s\n", c.name, printableLines(err.Error()), c.name, c.usage)
 			return 2
+		case errors.As(err, &exit) && exit.error == nil:
+			return exit.status
 		}
 		fmt.Fprintf(e.stderr, "quell %s: %s\n", c.name, printableLines(err.Error()))
-		return 1
+		return max(exit.status, 1)
 	}
 	fmt.Fprintf(e.stderr, "quell: there is no command %q; \"quell help\" lists them\n", args[0])
 	return 2

@@ -9,19 +9,19 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"quell/internal/console"
 	"quell/internal/operator"
 	"quell/internal/report"
 	"quell/internal/reportfile"
+	"quell/internal/screen"
 
 	"github.com/dustin/go-humanize"
 )
 
 var reportCommand = command{
-	name: "report", usage: "list | show N | cut | send N [--remote R] | resume --next N --why TEXT | verify FILE|DIR... | export --format csv|jsonl|parquet [--from T] [--to T]",
+	name: "report", usage: "list [--json] | show N [--json] | cut | send N [--remote R] | resume --next N --why TEXT | verify FILE|DIR... | export --format csv|jsonl|parquet [--from T] [--to T]",
 	short: "List, cut, send and verify reports of the suppression log, or export it",
 	run:   runReport,
 }
@@ -45,6 +45,7 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	format := fs.String("format", "csv", "export: the `FORMAT`: csv, jsonl or parquet")
 	next := fs.Int64("next", 0, "resume: `N` is the number of the next report, higher than those of all delivered reports")
 	why := fs.String("why", "", "resume: `TEXT` is the reason; it is recorded, and is in the reports")
+	asJSON := fs.Bool("json", false, "list, show: print JSON")
 	from, to := instant{}, instant{}
 	fs.Var(&from, "from", "export: entries received at `T` or later")
 	fs.Var(&to, "to", "export: entries received before `T`")
@@ -56,6 +57,9 @@ func runReport(ctx context.Context, e *env, args []string) error {
 	if err := checkFlags(fs, what, map[string]string{"remote": "send", "format": "export", "from": "export", "to": "export", "next": "resume", "why": "resume"}); err != nil {
 		return err
 	}
+	if *asJSON && what != "list" && what != "show" {
+		return errUsage{`--json is for "list" and "show" only`}
+	}
 	if !from.IsZero() && !to.IsZero() && !from.Before(to.Time) {
 		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no entries", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
 	}
@@ -66,8 +70,8 @@ func runReport(ctx context.Context, e *env, args []string) error {
 		return errUsage{"resume needs --next NUMBER and --why TEXT"}
 	}
 	do, ok := map[string]func(*operator.Client, string, int64) error{
-		"list": func(c *operator.Client, _ string, _ int64) error { return listReports(ctx, e, c) },
-		"show": func(c *operator.Client, _ string, no int64) error { return showReport(ctx, e, c, no) },
+		"list": func(c *operator.Client, _ string, _ int64) error { return listReports(ctx, e, c, *asJSON) },
+		"show": func(c *operator.Client, _ string, no int64) error { return showReport(ctx, e, c, no, *asJSON) },
 		"cut":  func(c *operator.Client, absent string, _ int64) error { return cutReport(ctx, e, c, absent) },
 		"send": func(c *operator.Client, absent string, no int64) error {
 			return sendReport(ctx, e, c, absent, no, *remote)
@@ -126,18 +130,20 @@ func (i *instant) Set(s string) (err error) {
 // stamp returns an instant as text for people.
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
-func listReports(ctx context.Context, e *env, c *operator.Client) error {
+func listReports(ctx context.Context, e *env, c *operator.Client, asJSON bool) error {
 	const last = 20
 	list, err := c.Reports(ctx, 1<<62, last)
 	if err != nil {
 		return err
 	}
+	if asJSON {
+		return printJSON(e.stdout, list)
+	}
 	if len(list.Reports) == 0 {
 		fmt.Fprintln(e.stdout, "There are no reports yet.")
 		return nil
 	}
-	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "REPORT\tFROM (UTC)\tTO\tENTRIES\tCAUSE\tFILES\tSIZE\tDELIVERY")
+	t := screen.Table{Heads: []string{"REPORT", "FROM (UTC)", "TO", "ENTRIES", "CAUSE", "FILES", "SIZE", "DELIVERY"}, Main: 6}
 	for _, r := range list.Reports {
 		var size int64
 		var deliveries []string
@@ -147,13 +153,12 @@ func listReports(ctx context.Context, e *env, c *operator.Client) error {
 				deliveries = append(deliveries, d.Remote+" "+deliveryState(d))
 			}
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", r.No, stamp(r.Start), stamp(r.End), r.LastSeq-r.FirstSeq+1, r.Cause, len(r.Files),
-			humanize.IBytes(uint64(size)), strings.Join(deliveries, ", "))
+		t.Row(r.No, stamp(r.Start), stamp(r.End), r.LastSeq-r.FirstSeq+1, r.Cause, len(r.Files), humanize.IBytes(uint64(size)), strings.Join(deliveries, ", "))
 	}
 	if len(list.Reports) == last {
 		defer fmt.Fprintf(e.stdout, "These are the last %d. For earlier ones: GET /api/v1/reports?before=%d at the console.\n", last, list.Next)
 	}
-	return t.Flush()
+	return t.Print(e.stdout)
 }
 
 func deliveryState(d report.Delivery) string {
@@ -163,38 +168,45 @@ func deliveryState(d report.Delivery) string {
 	return fmt.Sprintf("%s after %d tries", d.State, d.Tries)
 }
 
-func showReport(ctx context.Context, e *env, c *operator.Client, no int64) error {
+func showReport(ctx context.Context, e *env, c *operator.Client, no int64, asJSON bool) error {
 	r, err := c.Report(ctx, no)
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return printJSON(e.stdout, r)
 	}
 	printReport(e.stdout, r)
 	return nil
 }
 
 func printReport(w io.Writer, r report.Report) {
-	fmt.Fprintf(w, "Report %d of %s, %s to %s UTC, cut at %s (%s)\n", r.No, r.SystemID, stamp(r.Start), stamp(r.End), stamp(r.CutAt), r.Cause)
-	if n := r.LastSeq - r.FirstSeq + 1; n > 0 {
-		fmt.Fprintf(w, "%s: numbers %d to %d\n", plural(n, "entry"), r.FirstSeq, r.LastSeq)
-	} else {
-		fmt.Fprintln(w, "No entries")
+	say := func(indent, text string, args ...any) {
+		fmt.Fprintln(w, screen.Wrap(fmt.Sprintf(text, args...), indent))
 	}
-	fmt.Fprintf(w, "The switch was %s; device list SHA-256 %s\n", r.Switch, cmp.Or(r.DeviceList, "-"))
+	say("", "Report %d of %s, %s to %s UTC, cut at %s (%s)", r.No, r.SystemID, stamp(r.Start), stamp(r.End), stamp(r.CutAt), r.Cause)
+	if n := r.LastSeq - r.FirstSeq + 1; n > 0 {
+		say("", "%s: numbers %d to %d", plural(n, "entry"), r.FirstSeq, r.LastSeq)
+	} else {
+		say("", "No entries")
+	}
+	say("", "The switch was %s; device list SHA-256 %s", r.Switch, cmp.Or(r.DeviceList, "-"))
 	for _, f := range r.Files {
-		fmt.Fprintf(w, "\n%s\n", f.Name)
+		fmt.Fprintln(w)
+		say("", "%s", f.Name)
 		if f.SHA256 == "" {
-			fmt.Fprintln(w, "  cut, not written yet")
+			say("  ", "cut, not written yet")
 		} else {
-			fmt.Fprintf(w, "  %s, %d bytes, SHA-256 %s\n", plural(f.Records, "entry"), f.Size, f.SHA256)
+			say("  ", "%s, %d bytes, SHA-256 %s", plural(f.Records, "entry"), f.Size, f.SHA256)
 		}
 		for _, d := range f.Deliveries {
-			fmt.Fprintf(w, "  to %s: %s, %s", d.Remote, d.State, stamp(d.At))
+			text := fmt.Sprintf("to %s: %s, %s", d.Remote, d.State, stamp(d.At))
 			if d.Tries > 0 {
-				fmt.Fprintf(w, ", tries %d", d.Tries)
+				text += fmt.Sprintf(", tries %d", d.Tries)
 			}
-			fmt.Fprintln(w)
+			say("  ", "%s", text)
 			if d.Error != "" {
-				fmt.Fprintf(w, "    last error: %s\n", printable(d.Error))
+				say("    ", "last error: %s", printable(d.Error))
 			}
 		}
 	}
@@ -319,8 +331,8 @@ func verifyReports(e *env, paths []string) error {
 	}
 	for _, c := range chains {
 		last := c.Newest
-		fmt.Fprintf(e.stdout, "%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d\n",
-			printable(c.System), printable(c.Stream), c.First, c.Last, plural(c.Files, "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq)
+		fmt.Fprintln(e.stdout, screen.Wrap(fmt.Sprintf("%s, %s: reports %d to %d in %s with %s, up to %s UTC and number %d",
+			printable(c.System), printable(c.Stream), c.First, c.Last, plural(c.Files, "file"), plural(c.Entries, "entry"), stamp(last.End), last.LastSeq), ""))
 		if c.Gaps > 0 {
 			fmt.Fprintf(e.stdout, "  No file of this distributor was written for %s between them\n", plural(c.Gaps, "period"))
 		}

@@ -30,7 +30,7 @@ func serve(ctx context.Context, e *env, args []string) error {
 	if err != nil {
 		return invalid(*file, err)
 	}
-	log, queue := lines.OpenLog(e.stderr, e.logLimit)
+	log, queue := lines.OpenLog(e.stderr, e.logLimit, cfg.Log == "json")
 	e.stderr = queue
 	e.end = func() { queue.Close(logWait) } // there is nowhere to report an error
 	hangup := make(chan os.Signal, 1)

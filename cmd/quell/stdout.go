@@ -3,8 +3,9 @@ package main
 import (
 	"io"
 	"os"
-	"strconv"
 	"strings"
+
+	"quell/internal/screen"
 
 	"golang.org/x/term"
 )
@@ -37,18 +38,7 @@ func terminal(w io.Writer) *os.File {
 
 // printable returns a text that came from outside as one line that a terminal shows and does
 // not obey: what cannot be printed is escaped as in Go, a newline as \n.
-func printable(text string) string {
-	var b strings.Builder
-	for _, r := range text {
-		if strconv.IsPrint(r) {
-			b.WriteRune(r)
-		} else {
-			quoted := strconv.QuoteRune(r)
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-	}
-	return b.String()
-}
+func printable(text string) string { return screen.Printable(text) }
 
 // printableLines is printable for a text of several lines.
 func printableLines(text string) string {

@@ -8,15 +8,15 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 
 	"quell/internal/config"
 	"quell/internal/datadir"
+	"quell/internal/screen"
 	"quell/internal/storecopy"
 )
 
 var storeCommand = command{
-	name: "store", usage: "copy --from sqlite:DIR --to postgres://...", short: "Copy a store on SQLite into a PostgreSQL database",
+	name: "store", usage: "copy --from sqlite:DIR --to postgres://... [--json]", short: "Copy a store on SQLite into a PostgreSQL database",
 	run: runStore,
 }
 
@@ -32,6 +32,7 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	fs := e.flags(storeHelp)
 	from := fs.String("from", "", "copy this `STORE`: sqlite:DIR")
 	to := fs.String("to", "", "into this `DATABASE`, postgres://...; a password comes from PGPASSWORD or PGPASSFILE")
+	asJSON := fs.Bool("json", false, "print the tables as JSON")
 	rest, err := parse(fs, args)
 	if err != nil || len(rest) != 1 || rest[0] != "copy" {
 		return orUsage(err, "say what to do: copy")
@@ -61,12 +62,14 @@ func runStore(ctx context.Context, e *env, args []string) error {
 	case err != nil:
 		return err
 	}
-	w := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "TABLE\tROWS\tSHA-256, THE SAME ON BOTH SIDES")
-	for _, t := range list {
-		fmt.Fprintf(w, "%s\t%d\t%s\n", t.Table, t.Rows, t.SHA256)
+	if *asJSON {
+		return printJSON(e.stdout, map[string]any{"tables": list})
 	}
-	w.Flush()
+	w := screen.Table{Heads: []string{"TABLE", "ROWS", "SHA-256, THE SAME ON BOTH SIDES"}, Main: 2}
+	for _, t := range list {
+		w.Row(t.Table, t.Rows, t.SHA256)
+	}
+	w.Print(e.stdout)
 	fmt.Fprintln(e.stdout, "The copy is complete. Set \"store\" in the configuration before you start quell again.")
 	return nil
 }

@@ -9,17 +9,22 @@ import (
 	"quell/internal/events"
 	"quell/internal/operator"
 	"quell/internal/outage"
+	"quell/internal/screen"
 )
 
 var switchCommand = command{
-	name: "switch", usage: "[on|shadow|off --why TEXT] [--config FILE]", short: "Show the switch, or set it to on, shadow or off",
+	name: "switch", usage: "[on|shadow|off --why TEXT] [--json] [--config FILE]", short: "Show the switch, or set it to on, shadow or off",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("Without a position it shows the one in force, since when, who set it and why.\non: suppress. shadow: log what would be suppressed, and forward everything. off: forward everything, and open no window.\nquell records each change: who made it, when and why.")
 		file := e.consoleFlags(fs)
 		why := fs.String("why", "", "`TEXT` is the reason, which is recorded; required with a position")
+		asJSON := fs.Bool("json", false, "show the switch and its last change as JSON")
 		rest, err := parse(fs, args)
 		if err == nil && len(rest) == 0 && *why == "" {
-			return showSwitch(ctx, e, *file)
+			return showSwitch(ctx, e, *file, *asJSON)
+		}
+		if err == nil && *asJSON {
+			return errUsage{"--json is to show the switch only"}
 		}
 		if err != nil || len(rest) != 1 || !outage.Switch(rest[0]).Valid() {
 			return orUsage(err, "say on, shadow or off")
@@ -48,17 +53,22 @@ var switchCommand = command{
 }
 
 // showSwitch prints the position of the switch, and its last change.
-func showSwitch(ctx context.Context, e *env, file string) error {
+func showSwitch(ctx context.Context, e *env, file string, asJSON bool) error {
 	c, _, done, err := connect(ctx, file, e, false)
 	if err != nil {
 		return err
 	}
 	status, err := c.Status(ctx)
-	if err == nil {
+	if err == nil && asJSON {
+		var last *events.Event
+		if last, err = lastChange(ctx, c); err == nil {
+			err = printJSON(e.stdout, map[string]any{"switch": status.Switch, "change": last})
+		}
+	} else if err == nil {
 		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
 		var last *events.Event
 		if last, err = lastChange(ctx, c); err == nil && last != nil {
-			fmt.Fprintf(e.stdout, "Since %s UTC, by %s: %s\n", stamp(last.At), printable(last.Who), printable(last.Why))
+			fmt.Fprintln(e.stdout, screen.Wrap(fmt.Sprintf("Since %s UTC, by %s: %s", stamp(last.At), printable(last.Who), printable(last.Why)), ""))
 		}
 	}
 	return firstOf(err, done())

@@ -3,18 +3,18 @@ package main
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
 	"time"
 
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/operator"
 	"quell/internal/role"
+	"quell/internal/screen"
 	"quell/internal/tokens"
 )
 
 var tokenCommand = command{
-	name: "token", usage: "create --name NAME --role ROLE [--expires D] | list | revoke ID [--config FILE]",
+	name: "token", usage: "create --name NAME --role ROLE [--expires D] | list [--json] | revoke ID [--config FILE]",
 	short: "Create, list or revoke tokens, with which machines use the console",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("create prints the token. Nothing shows it a second time; quell itself keeps only a hash of it.\n" +
@@ -25,12 +25,13 @@ var tokenCommand = command{
 		as := fs.String("role", "", "create: the `ROLE`: viewer, analyst, operator or admin")
 		expires := config.Duration(tokens.DefaultExpiry)
 		fs.TextVar(&expires, "expires", expires, "create: the token is valid for `D`, at most 400d")
+		asJSON := fs.Bool("json", false, "list: print the tokens as JSON")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 {
 			return orUsage(err, "say what to do: create, list or revoke")
 		}
 		what, rest := rest[0], rest[1:]
-		if err := checkFlags(fs, what, map[string]string{"name": "create", "role": "create", "expires": "create"}); err != nil {
+		if err := checkFlags(fs, what, map[string]string{"name": "create", "role": "create", "expires": "create", "json": "list"}); err != nil {
 			return err
 		}
 		switch {
@@ -56,7 +57,7 @@ var tokenCommand = command{
 		case "create":
 			err = createToken(ctx, e, c, console.TokenRequest{Name: *name, Role: *as, Valid: int64(time.Duration(expires) / time.Second)})
 		case "list":
-			err = listTokens(ctx, e, c)
+			err = listTokens(ctx, e, c, *asJSON)
 		case "revoke":
 			var t tokens.Token
 			if t, err = c.RevokeToken(ctx, rest[0]); err == nil {
@@ -78,23 +79,25 @@ func createToken(ctx context.Context, e *env, c *operator.Client, in console.Tok
 	return nil
 }
 
-func listTokens(ctx context.Context, e *env, c *operator.Client) error {
+func listTokens(ctx context.Context, e *env, c *operator.Client, asJSON bool) error {
 	list, err := c.Tokens(ctx)
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return printJSON(e.stdout, list)
 	}
 	if len(list.Tokens) == 0 {
 		fmt.Fprintln(e.stdout, "There are no tokens.")
 		return nil
 	}
-	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tNAME\tROLE\tCREATED (UTC)\tBY\tEXPIRES (UTC)")
+	t := screen.Table{Heads: []string{"ID", "NAME", "ROLE", "CREATED (UTC)", "BY", "EXPIRES (UTC)"}}
 	for _, x := range list.Tokens {
-		expires := stamp(x.Expires)
+		expires := minuteStamp(x.Expires)
 		if !time.Now().Before(x.Expires) {
 			expires += ", expired"
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\n", x.ID, printable(x.Name), x.Role, stamp(x.Created), printable(x.By), expires)
+		t.Row(x.ID, printable(x.Name), x.Role, minuteStamp(x.Created), printable(x.By), expires)
 	}
-	return t.Flush()
+	return t.Print(e.stdout)
 }

@@ -7,17 +7,17 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"quell/internal/console"
 	"quell/internal/motorway"
 	"quell/internal/operator"
 	"quell/internal/outage"
+	"quell/internal/screen"
 )
 
 var windowCommand = command{
-	name: "window", usage: "list [HUB|METER|REQUEST|--supplier EUI] [--limit N] | close HUB|METER|REQUEST|--supplier EUI|--all --why TEXT [--config FILE]",
+	name: "window", usage: "list [HUB|METER|REQUEST|--supplier EUI] [--limit N] [--json] | close HUB|METER|REQUEST|--supplier EUI|--all --why TEXT [--config FILE]",
 	short: "List the windows that are open or pending, or close some by hand",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("An EUI-64 may have hyphens, colons or neither. list shows the windows by the time of their start.\n" +
@@ -27,11 +27,12 @@ var windowCommand = command{
 		w := selectionFlags(fs)
 		why := fs.String("why", "", "close: `TEXT` is the reason, which is recorded, and is in the reports of all distributors; required")
 		limit := fs.Int("limit", 100, "list: at most `N` windows, up to 10000")
+		asJSON := fs.Bool("json", false, "list: print the windows as JSON")
 		rest, err := parse(fs, args)
 		if err != nil || len(rest) == 0 || rest[0] != "list" && rest[0] != "close" {
 			return orUsage(err, "say what to do: list or close")
 		}
-		if err := checkFlags(fs, rest[0], map[string]string{"limit": "list", "all": "close", "why": "close"}); err != nil {
+		if err := checkFlags(fs, rest[0], map[string]string{"limit": "list", "json": "list", "all": "close", "why": "close"}); err != nil {
 			return err
 		}
 		if len(rest) > 2 {
@@ -61,7 +62,7 @@ var windowCommand = command{
 		if closes {
 			err = closeWindows(ctx, e, c, absent, console.CloseRequest{Selection: *w, Why: *why})
 		} else {
-			err = listWindows(ctx, e, c, *w, *limit)
+			err = listWindows(ctx, e, c, *w, *limit, *asJSON)
 		}
 		return firstOf(err, done())
 	},
@@ -74,10 +75,13 @@ func selectionFlags(fs *flag.FlagSet) (w *console.Selection) {
 	return w
 }
 
-func listWindows(ctx context.Context, e *env, c *operator.Client, w console.Selection, limit int) error {
+func listWindows(ctx context.Context, e *env, c *operator.Client, w console.Selection, limit int, asJSON bool) error {
 	list, err := c.Windows(ctx, w, limit)
 	if err != nil {
 		return err
+	}
+	if asJSON {
+		return printJSON(e.stdout, list)
 	}
 	if len(list.Windows) == 0 {
 		of := cmp.Or(w.Target, w.Supplier)
@@ -115,12 +119,11 @@ func closeWindows(ctx context.Context, e *env, c *operator.Client, absent string
 }
 
 func printWindows(w io.Writer, list []motorway.Activation, at time.Time) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "FROM\tTO (UTC)\tMETER\tHUB\tREQUEST\tMODE\tSTATE")
+	t := screen.Table{Heads: []string{"FROM", "TO (UTC)", "MODE", "STATE", "METER", "HUB", "REQUEST"}, Main: 4}
 	for _, a := range list {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", stampOf(a.WindowStart), stampOf(a.WindowEnd), a.ESME, a.CHF, a.RequestID, a.Mode, windowState(&a, at))
+		t.Row(stampOf(a.WindowStart), stampOf(a.WindowEnd), a.Mode, windowState(&a, at), a.ESME, a.CHF, a.RequestID)
 	}
-	return t.Flush()
+	return t.Print(w)
 }
 
 // windowState returns the state of a window that is not over, at an instant.

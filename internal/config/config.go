@@ -104,6 +104,11 @@ type Config struct {
 	// Default: 3s.
 	Drain Duration `yaml:"drain" reload:"live"`
 
+	// How quell writes its log to standard error: text (key=value) or json, one object
+	// a line. What it writes before the configuration is read is text, and a panic too.
+	// Default: text.
+	Log string `yaml:"log" reload:"restart"`
+
 	// The way from Service Users to devices.
 	Southbound struct {
 		// The address, host:port, that takes requests from Service Users.
@@ -583,6 +588,7 @@ func Default() Config {
 	c.Store = "sqlite"
 	c.StoreTimeout = Duration(250 * time.Millisecond)
 	c.Drain = Duration(3 * time.Second)
+	c.Log = "text"
 	c.NextHopIdle = Duration(4 * time.Second)
 	c.Southbound.Listen = "127.0.0.1:8079"
 	c.Southbound.Signatures = outage.SignaturesOff

@@ -319,7 +319,7 @@ func TestValidate(t *testing.T) {
 		t.Errorf("a password in a next hop: %v", err)
 	}
 	c = Config{}
-	if err := c.Validate(); strings.Count(err.Error(), "\n") != 29 {
+	if err := c.Validate(); strings.Count(err.Error(), "\n") != 30 {
 		t.Errorf("the zero Config has these faults:\n%v", err)
 	}
 }
@@ -432,7 +432,7 @@ func TestChanges(t *testing.T) {
 		t.Errorf("no change: live %v, restart %v", live, restart)
 	}
 	// Every value but the switch, one after the other.
-	wantRestart := []string{"data_dir", "store", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "console.socket", "report.rclone_config",
+	wantRestart := []string{"data_dir", "store", "log", "next_hop_idle", "southbound.listen", "northbound.listen", "console.listen", "console.insecure", "console.socket", "report.rclone_config",
 		"southbound.insecure", "northbound.insecure"}
 	for _, section := range []string{"southbound", "northbound", "console"} {
 		for _, name := range []string{"cert", "key", "client_ca", "tls12"} {

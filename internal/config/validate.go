@@ -69,6 +69,9 @@ func (c *Config) faults() (faults []fault) {
 	if c.Store != "sqlite" && c.Database() == "" {
 		check("store", errors.New("must be sqlite, or an address that begins with postgres://")) // not repeated: it may contain a password
 	}
+	if c.Log != "text" && c.Log != "json" {
+		check("log", fmt.Errorf("%q is neither text nor json", c.Log))
+	}
 	if c.Privacy.Postcode != "hash" && c.Privacy.Postcode != "plain" {
 		check("privacy.postcode", fmt.Errorf("%q is neither hash nor plain", c.Privacy.Postcode))
 	}

@@ -39,6 +39,7 @@ import (
 	"quell/internal/report"
 	"quell/internal/role"
 	"quell/internal/sqldb"
+	"quell/internal/tail"
 	"quell/internal/tokens"
 	"quell/internal/windows"
 
@@ -76,6 +77,8 @@ type Console struct {
 	Configured func(kind string) string
 	Reporting  Reporting
 	Adviser    *adviser.Adviser
+	// Neighbours returns the next hops and the remotes; nil: there are none.
+	Neighbours func() ([]NextHop, []Remote)
 	// Conditions returns what is wrong while alerts still pass, apart from what the console
 	// finds itself.
 	Conditions func() []string
@@ -109,22 +112,6 @@ func (c *Console) draining() context.Context {
 	return c.drain.ctx
 }
 
-// Status is what /readyz and /api/v1/status answer.
-type Status struct {
-	Ready       bool           `json:"ready"`
-	Degraded    []string       `json:"degraded"` // what is wrong while alerts still pass
-	Version     string         `json:"version"`
-	Switch      outage.Switch  `json:"switch"`
-	DeviceList  devices.Import `json:"device_list"`
-	Inventory   devices.Import `json:"inventory"`
-	Leads       bool           `json:"leads"`           // cuts and delivers reports, and runs housekeeping
-	Nodes       []cluster.Node `json:"nodes"`           // on the same database; empty if only this node may use it
-	Hubs        int            `json:"hubs"`            // that have an activation or a log entry
-	Pending     int            `json:"journal_pending"` // records that are not in the store yet
-	WindowsOpen int            `json:"windows_open"`
-	WindowsWait int            `json:"windows_pending"`
-}
-
 // Handler returns the handler of the API.
 func (c *Console) Handler() http.Handler {
 	if c.record == nil {
@@ -134,7 +121,7 @@ func (c *Console) Handler() http.Handler {
 	mux.handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.handle("GET /readyz", role.Anyone, c.readyz)
 	mux.handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
-	mux.handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
+	mux.handle("GET /api/v1/status", role.Viewer, c.wholeStatus)
 	mux.handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
 	mux.handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
 	mux.handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
@@ -152,6 +139,7 @@ func (c *Console) Handler() http.Handler {
 	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
 	c.loginRoutes(mux)
+	c.tailRoutes(mux)
 	c.routes = *mux.list
 	return c.audited(mux.ServeMux)
 }
@@ -161,7 +149,7 @@ func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	ready := c.draining().Err() == nil
 	if caller(r).Role >= role.Viewer {
-		answer = c.status(r)
+		answer, _ = c.status(r)
 	} else {
 		answer = map[string]bool{"ready": ready} // and no question to the store, which anyone could repeat
 	}
@@ -188,48 +176,6 @@ func checkParameters(query string, known []string) error {
 		}
 	}
 	return nil
-}
-
-// statusTimeout bounds the wait for the store. When the database hangs, /readyz must answer
-// before load balancers give up: otherwise they take out all nodes at once, which could
-// still forward.
-const statusTimeout = 500 * time.Millisecond
-
-func (c *Console) status(r *http.Request) Status {
-	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
-	defer cancel()
-	s := Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
-		Nodes: append([]cluster.Node{}, c.Cluster.Nodes()...), Hubs: c.Ledger.Hubs(), Pending: c.Ledger.Pending()}
-	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
-	if !s.Ready {
-		wrong("shutting down")
-	}
-	s.Degraded = append(s.Degraded, c.Conditions()...)
-	var err error
-	if s.DeviceList, err = c.Devices.LastImport(ctx, "devices"); err == nil {
-		if s.Inventory, err = c.Devices.LastImport(ctx, "inventory"); err == nil {
-			if s.WindowsOpen, s.WindowsWait, err = c.Windows.Counts(ctx, c.Motorway.Now()); errors.Is(err, windows.ErrCounting) {
-				err = nil // after a start there is no count for some seconds
-			}
-		}
-	}
-	if err != nil {
-		wrong("the store cannot be read: %v", err)
-		return s
-	}
-	switch {
-	case s.DeviceList.No == 0:
-		wrong("there is no device list: nothing is tracked")
-	case s.DeviceList.Rows == 0:
-		wrong("the device list has no devices: nothing is tracked")
-	}
-	if s.Inventory.No == 0 {
-		wrong("there is no inventory: nothing is tracked")
-	}
-	if text := c.Manufacturers.Sentence(s.DeviceList, s.Inventory); text != "" {
-		wrong("%s", text)
-	}
-	return s
 }
 
 // badRequest marks an error as a fault of the request: 400.
@@ -261,7 +207,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
+	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, tail.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity

@@ -54,6 +54,7 @@ func examples() map[string]asked {
 		"GET /api/v1/devices/{id}":       {path: "/api/v1/devices/" + meter.String()},
 		"GET /api/v1/windows":            {path: "/api/v1/windows"},
 		"GET /api/v1/flow":               {path: "/api/v1/flow"},
+		"GET /api/v1/tail":               {path: "/api/v1/tail"},
 		"POST /api/v1/windows/close":     {path: "/api/v1/windows/close", body: `{"all":true,"why":"a test"}`},
 		"GET /api/v1/releases":           {path: "/api/v1/releases?entry=1"},
 		"POST /api/v1/releases":          {path: "/api/v1/releases", body: `{"entry":"SEQ","why":"a test"}`},

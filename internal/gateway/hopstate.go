@@ -79,3 +79,8 @@ func (n *nextHop) condition() string {
 	return fmt.Sprintf("the %s next hop, %s, has taken none of %d messages since %s: %v",
 		n.direction, n.url.Load(), n.failed, n.since.UTC().Format(time.RFC3339), n.last)
 }
+
+// NextHopsUp says of each next hop whether it took and answered the last message that went there.
+func (g *Gateway) NextHopsUp() (south, north bool) {
+	return g.south.condition() == "", g.north.condition() == ""
+}

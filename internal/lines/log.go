@@ -21,9 +21,10 @@ const (
 )
 
 // OpenLog opens the log of a process that passes messages. It writes to standard error through
-// a queue of up to limit bytes (0: 8 MiB), so a reader that hangs or goes away stops nothing.
+// a queue of up to limit bytes (0: 8 MiB), so a reader that hangs or goes away stops nothing: as
+// text, or as a JSON object a line.
 // From now on everything that the process writes to standard error should go through the queue.
-func OpenLog(stderr io.Writer, limit int) (*slog.Logger, *Queue) {
+func OpenLog(stderr io.Writer, limit int, asJSON bool) (*slog.Logger, *Queue) {
 	signal.Ignore(syscall.SIGPIPE) // otherwise a write to standard error without a reader ends the process
 	var log *slog.Logger
 	out, aside := ownStderr(stderr)
@@ -33,7 +34,11 @@ func OpenLog(stderr io.Writer, limit int) (*slog.Logger, *Queue) {
 			log.Error("lines of the log were lost here", "lines", lost)
 		}
 	})
-	log = slog.New(slog.NewTextHandler(queue, &slog.HandlerOptions{ReplaceAttr: cutValue}))
+	opts := &slog.HandlerOptions{ReplaceAttr: cutValue}
+	log = slog.New(slog.NewTextHandler(queue, opts))
+	if asJSON {
+		log = slog.New(slog.NewJSONHandler(queue, opts))
+	}
 	slog.SetDefault(log) // also for libraries that use package log
 	if aside != nil {
 		go setAside(queue, aside)
@@ -59,6 +64,8 @@ func cutValue(_ []string, a slog.Attr) slog.Attr {
 		if s := a.Value.String(); len(s) > MaxLogValue {
 			a.Value = slog.StringValue(Truncate(s, MaxLogValue))
 		}
+	case slog.KindDuration:
+		a.Value = slog.StringValue(a.Value.Duration().String()) // JSON would have nanoseconds
 	case slog.KindAny:
 		a.Value = slog.StringValue(Truncate(textOf(a.Value.Any()), MaxLogValue))
 	}

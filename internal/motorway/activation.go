@@ -38,6 +38,13 @@ func (m *Motorway) Southbound(ctx context.Context, b Body) Passage {
 	}
 	if is11_3 {
 		m.recordSouth(&p, b)
+		if m.Tail.Watched() {
+			var hub outage.DeviceID
+			if p.activation != nil {
+				hub = p.activation.CHF
+			}
+			m.Tail.Add(p.Received, &p.Message, p.Decision, hub, 0, 0)
+		}
 	}
 	return p
 }

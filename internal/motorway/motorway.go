@@ -26,6 +26,7 @@ import (
 	"quell/internal/senders"
 	"quell/internal/sighting"
 	"quell/internal/smki"
+	"quell/internal/tail"
 	"quell/internal/updates"
 	"quell/internal/windows"
 )
@@ -64,7 +65,7 @@ func (r Rules) LongestWindow() time.Duration {
 }
 
 // Motorway is safe for use by many goroutines. Its fields are set before the
-// first message; Flow, Trail, Recording and Recorded may be nil.
+// first message; Flow, Trail, Recording, Recorded and Tail may be nil.
 type Motorway struct {
 	Ledger    Ledger
 	Windows   *windows.Windows
@@ -76,6 +77,7 @@ type Motorway struct {
 	Metrics   *Metrics
 	Trail     *Trail
 	Recording *recording.Recorder
+	Tail      *tail.Tail
 
 	// Recorded, if it is set, is for a replay: it returns when the message that is being read
 	// was received, and what was found out about its signature then.
@@ -154,6 +156,7 @@ type Passage struct {
 	listed      bool               // southbound: the meter is in the device list
 	signature   recording.Signature
 	window      outage.DeviceID // northbound: the meter in whose window it was suppressed
+	entry       int64           // northbound: its number in the log; 0 if it has none
 	order       outage.Order    // of an 11.3, whether it is tracked or not
 	image       [32]byte        // that the order is about; zero if it is not known
 	fault       error           // why the message or its payload could not be read
@@ -202,6 +205,9 @@ func (m *Motorway) Northbound(ctx context.Context, b Body) Passage {
 		p.flow.End(flow.Suppressed)
 	}
 	m.recordNorth(&p, b)
+	if m.Tail.Watched() {
+		m.Tail.Add(p.Received, &p.Message, p.Decision, 0, p.window, p.entry)
+	}
 	m.Metrics.northbound(p.Decision, time.Since(began))
 	m.seeNorth(&p, b.Head)
 	return p
@@ -316,7 +322,7 @@ func (m *Motorway) decideAlert(ctx context.Context, p *Passage, b *Body, sw outa
 		p.flow.Entered(d.Entry.Seq)
 	}
 	m.logDecision(ctx, &alert, &d)
-	p.window = d.Entry.ESME
+	p.window, p.entry = d.Entry.ESME, d.Entry.Seq
 	return d.Decision
 }
 

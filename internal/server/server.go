@@ -34,6 +34,7 @@ import (
 	"quell/internal/reporter"
 	"quell/internal/store"
 	"quell/internal/syslog"
+	"quell/internal/tail"
 	"quell/internal/tokens"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -105,7 +106,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	if err != nil {
 		return nil, err
 	}
-	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Flow: st.Flow, Now: st.Cluster.Now, Log: log, Metrics: metrics,
+	m := &motorway.Motorway{Tail: &tail.Tail{}, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Flow: st.Flow, Now: st.Cluster.Now, Log: log, Metrics: metrics,
 		Sightings: st.Sightings, Updates: st.Updates, Evidence: st.Evidence}
 	watch(registry, st, m.Now)
 	s := &Server{log: log, logLines: o.LogLines, version: o.Version, store: st, m: m, gateway: gateway.New(m, log, gateway.Limits{NextHopIdle: time.Duration(cfg.NextHopIdle)}), failed: make(chan error, 4), stopReports: func() {},
@@ -118,7 +119,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	watchEvidence(registry, st)
 	s.console = &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit, Flow: st.Flow,
 		Metrics: registry, Log: log, Version: o.Version, Configured: s.configured,
-		Conditions: s.conditions, Reporting: reporting(s.reports, st.Ledger)}
+		Conditions: s.conditions, Neighbours: s.neighbours, Reporting: reporting(s.reports, st.Ledger)}
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
 	s.adviser = newAdviser(s, registry)
 	s.console.Adviser = s.adviser

@@ -77,9 +77,9 @@ var tables = []table{
 // Copied says what was copied of one table: how many rows, and the SHA-256 of the rows in order of
 // their keys, which is the same on both sides.
 type Copied struct {
-	Table  string
-	Rows   int64
-	SHA256 string
+	Table  string `json:"table"`
+	Rows   int64  `json:"rows"`
+	SHA256 string `json:"sha256"` // the same on both sides
 }
 
 // Copy copies the SQLite store of a data folder into an empty PostgreSQL database. Then it reads
