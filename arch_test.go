@@ -62,7 +62,8 @@ var imports = map[string][]string{
 	"internal/backup":    {"internal/store", "internal/windows", "internal/sqldb", "internal/datadir", "internal/outage"},
 
 	"internal/receipts":    {"internal/sqldb"},
-	"internal/motorway":    {"internal/updates", "internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders", "internal/tail"},
+	"internal/rotated":     {"internal/datadir"},
+	"internal/motorway":    {"internal/rotated", "internal/updates", "internal/receipts", "internal/assess", "internal/sighting", "internal/evidence", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/sqldb", "internal/datadir", "internal/lines", "internal/duis", "internal/xmldsig", "internal/smki", "internal/gbcs", "internal/outage", "internal/held", "internal/flow", "internal/recording", "internal/senders", "internal/tail"},
 	"internal/reportfile":  {"internal/assess", "internal/evidence", "internal/report", "internal/events", "internal/audit", "internal/outage"},
 	"internal/reporter":    {"internal/assess", "internal/reportfile", "internal/report", "internal/ledger", "internal/cluster", "internal/events", "internal/datadir", "internal/remote", "internal/outage"},
 	"internal/listener":    {"internal/motorway", "internal/channel"},

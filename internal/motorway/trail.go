@@ -12,6 +12,7 @@ import (
 
 	"quell/internal/lines"
 	"quell/internal/outage"
+	"quell/internal/rotated"
 )
 
 // Trail is the Service Audit Trail: one JSON line for each message that passed, and none
@@ -19,12 +20,13 @@ import (
 // full or hangs delays no message.
 type Trail struct {
 	log     *slog.Logger
-	file    *trailFile
+	file    *rotated.File
 	lines   *lines.Queue
 	enabled atomic.Bool
 }
 
 const (
+	trailSize  = 100 << 20             // bytes, after which a new file is started
 	trailLimit = 16 << 20              // bytes that may wait for the disk
 	trailWait  = 5 * time.Second       // for the disk, when the trail is closed
 	trailRest  = 20 * time.Millisecond // after each write
@@ -35,7 +37,7 @@ const (
 func OpenTrail(dir string, log *slog.Logger) *Trail { return openTrail(dir, log, trailLimit) }
 
 func openTrail(dir string, log *slog.Logger, limit int) *Trail {
-	t := &Trail{log: log, file: &trailFile{path: filepath.Join(dir, "audit", "trail.jsonl"), log: log, max: trailSize}}
+	t := &Trail{log: log, file: &rotated.File{Path: filepath.Join(dir, "audit", "trail.jsonl"), What: "the service audit trail", Max: trailSize, Log: log}}
 	t.lines = lines.New(t.file, limit, trailRest, t.changed)
 	return t
 }
@@ -58,7 +60,7 @@ func (t *Trail) Enable(on bool) { t.enabled.Store(on) }
 // Reopen closes the file and opens it again by its name, since another program may have
 // moved it. It does not wait until that is done.
 func (t *Trail) Reopen() {
-	t.file.reopen.Store(true)
+	t.file.Reopen()
 	t.lines.Write(nil)
 }
 
@@ -77,7 +79,7 @@ func (t *Trail) Trouble() string { return t.lines.Trouble() }
 func (t *Trail) Close() error {
 	err := t.lines.Close(trailWait)
 	if t.lines.Closed() {
-		t.file.close()
+		t.file.Close()
 	}
 	if err != nil {
 		return fmt.Errorf("the service audit trail: %w", err)

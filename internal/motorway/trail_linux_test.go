@@ -17,8 +17,8 @@ import (
 func TestTrailDiskFull(t *testing.T) {
 	disk := smallDisk(t)
 	x := newTrail(t, 40_000)
-	x.file.path = filepath.Join(disk, "audit", "trail.jsonl")
-	x.path = x.file.path
+	x.file.Path = filepath.Join(disk, "audit", "trail.jsonl")
+	x.path = x.file.Path
 	filler := filepath.Join(disk, "filler")
 	if err := os.WriteFile(filler, make([]byte, 1<<20-20_000), 0o600); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,8 @@
 package motorway
 
 import (
+	"quell/internal/rotated"
+
 	"bytes"
 	"encoding/json"
 	"log/slog"
@@ -181,7 +183,7 @@ func TestTrailOff(t *testing.T) {
 // The size and the number of files are bounded. Each line is in exactly one file.
 func TestTrailRotates(t *testing.T) {
 	x := newTrail(t, trailLimit)
-	x.file.max = 2000
+	x.file.Max = 2000
 	x.pass(1)
 	lineSize := 0
 	x.has(x.path, 1, 1)
@@ -191,14 +193,14 @@ func TestTrailRotates(t *testing.T) {
 		lineSize = int(info.Size())
 	}
 	perFile := 2000 / (lineSize + 2) // numbers grow
-	for range (trailKeep + 5) * perFile {
+	for range (rotated.Keep + 5) * perFile {
 		x.pass(1)
 		if err := x.Flush(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(x.path), "trail-*.jsonl"))
-	if err != nil || len(files) != trailKeep {
+	if err != nil || len(files) != rotated.Keep {
 		t.Fatalf("%d old files, %v", len(files), err)
 	}
 	var all []uint64
@@ -213,7 +215,7 @@ func TestTrailRotates(t *testing.T) {
 			t.Fatalf("message %d where %d is due", n, want)
 		}
 	}
-	if len(all) < trailKeep*perFile/2 {
+	if len(all) < rotated.Keep*perFile/2 {
 		t.Errorf("%d lines are kept", len(all))
 	}
 }
@@ -221,14 +223,14 @@ func TestTrailRotates(t *testing.T) {
 // Files that were named by a clock that was ahead are older than the next one all the same.
 func TestTrailRotatesAfterClockChange(t *testing.T) {
 	x := newTrail(t, trailLimit)
-	x.file.max = 1
+	x.file.Max = 1
 	dir := filepath.Dir(x.path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	ahead := time.Now().UTC().AddDate(1, 0, 0)
-	for n := range trailKeep {
-		name := filepath.Join(dir, "trail-"+ahead.Add(time.Duration(n)*time.Hour).Format(trailTime)+".jsonl")
+	for n := range rotated.Keep {
+		name := filepath.Join(dir, "trail-"+ahead.Add(time.Duration(n)*time.Hour).Format(rotated.Time)+".jsonl")
 		if err := os.WriteFile(name, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -240,10 +242,10 @@ func TestTrailRotatesAfterClockChange(t *testing.T) {
 		}
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "trail-*.jsonl"))
-	if err != nil || len(files) != trailKeep {
+	if err != nil || len(files) != rotated.Keep {
 		t.Fatalf("%d old files, %v", len(files), err)
 	}
-	for n, name := range append(files[trailKeep-2:], x.path) {
+	for n, name := range append(files[rotated.Keep-2:], x.path) {
 		if got := lineNumbers(t, name); !slices.Equal(got, []uint64{uint64(n + 1)}) {
 			t.Errorf("%s has the messages %d", filepath.Base(name), got)
 		}

@@ -1,4 +1,6 @@
-package motorway
+// Package rotated writes lines to a file, and starts a new one when it is full, or when somebody has
+// moved or deleted it.
+package rotated
 
 import (
 	"bytes"
@@ -16,28 +18,32 @@ import (
 	"quell/internal/datadir"
 )
 
-const (
-	trailSize = 100 << 20 // bytes, after which a new file is started
-	trailKeep = 20        // old files that are kept
-)
+// Keep is how many old files are kept.
+const Keep = 20
 
-// trailTime is the form of the time in the name of an old file. Names sort by time.
-const trailTime = "2006-01-02T15-04-05.000"
+// Time is the form of the time in the name of an old file. Names sort by time.
+const Time = "2006-01-02T15-04-05.000"
 
-// trailFile is the file of a trail. One goroutine writes it, and may hang in any call.
-type trailFile struct {
-	path   string
-	log    *slog.Logger
-	max    int64
+// File is a file. The exported fields are set before its first use. One goroutine writes it, and
+// may hang in any call.
+type File struct {
+	Path string
+	What string // what it is, for the log
+	Max  int64  // bytes, after which a new file is started
+	Log  *slog.Logger
+
 	reopen atomic.Bool // before the next write
-
-	file *os.File // nil if it is not open
-	size int64
+	file   *os.File    // nil if it is not open
+	size   int64
 }
+
+// Reopen has the next Write open the file again by its name, since another program may have moved
+// it. Any goroutine may call it.
+func (f *File) Reopen() { f.reopen.Store(true) }
 
 // Write appends complete lines. If it fails, it returns how many bytes are written, and the
 // next Write opens the file again.
-func (f *trailFile) Write(text []byte) (int, error) {
+func (f *File) Write(text []byte) (int, error) {
 	if err := f.ready(int64(len(text))); err != nil || f.file == nil {
 		return 0, err
 	}
@@ -47,7 +53,7 @@ func (f *trailFile) Write(text []byte) (int, error) {
 		if whole := bytes.LastIndexByte(text[:n], '\n') + 1; whole < n && f.file.Truncate(f.size+int64(whole)) == nil {
 			n = whole
 		}
-		f.close()
+		f.Close()
 	}
 	f.size += int64(n)
 	return n, err
@@ -55,7 +61,7 @@ func (f *trailFile) Write(text []byte) (int, error) {
 
 // ready makes sure that the file is open and has room for more bytes; it may start a new
 // file. If more is 0, it opens no file that was not open.
-func (f *trailFile) ready(more int64) error {
+func (f *File) ready(more int64) error {
 	asked := f.reopen.Swap(false)
 	if f.file != nil {
 		inPlace, err := f.inPlace()
@@ -63,10 +69,10 @@ func (f *trailFile) ready(more int64) error {
 			return err
 		}
 		if !inPlace && !asked {
-			f.log.Warn("the file of the service audit trail was moved or deleted, a new one is started", "file", f.path)
+			f.Log.Warn("the file of "+f.What+" was moved or deleted, a new one is started", "file", f.Path)
 		}
 		if !inPlace || asked {
-			f.close()
+			f.Close()
 			more = max(more, 1)
 		}
 	}
@@ -75,7 +81,7 @@ func (f *trailFile) ready(more int64) error {
 			return err
 		}
 	}
-	if f.size > 0 && f.size+more > f.max {
+	if f.size > 0 && f.size+more > f.Max {
 		return f.rotate()
 	}
 	return nil
@@ -83,8 +89,8 @@ func (f *trailFile) ready(more int64) error {
 
 // inPlace reports whether the open file still has its name. It reads the size again, which
 // another program may have changed.
-func (f *trailFile) inPlace() (bool, error) {
-	named, err := os.Stat(f.path)
+func (f *File) inPlace() (bool, error) {
+	named, err := os.Stat(f.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -99,11 +105,11 @@ func (f *trailFile) inPlace() (bool, error) {
 	return os.SameFile(named, open), nil
 }
 
-func (f *trailFile) open() error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+func (f *File) open() error {
+	if err := os.MkdirAll(filepath.Dir(f.Path), 0o700); err != nil {
 		return err
 	}
-	file, err := datadir.Open(f.path, os.O_WRONLY|os.O_APPEND)
+	file, err := datadir.Open(f.Path, os.O_WRONLY|os.O_APPEND)
 	if err != nil {
 		return err
 	}
@@ -116,7 +122,8 @@ func (f *trailFile) open() error {
 	return nil
 }
 
-func (f *trailFile) close() {
+// Close closes the file. The next Write opens it again.
+func (f *File) Close() {
 	if f.file != nil {
 		f.file.Close() // each Write has returned its own error
 		f.file = nil
@@ -124,9 +131,9 @@ func (f *trailFile) close() {
 }
 
 // rotate renames the file, starts a new one, and deletes the oldest.
-func (f *trailFile) rotate() error {
-	f.close()
-	stem, ext := strings.TrimSuffix(f.path, filepath.Ext(f.path))+"-", filepath.Ext(f.path)
+func (f *File) rotate() error {
+	f.Close()
+	stem, ext := strings.TrimSuffix(f.Path, filepath.Ext(f.Path))+"-", filepath.Ext(f.Path)
 	old, err := filepath.Glob(stem + "*" + ext)
 	if err != nil {
 		return err
@@ -136,26 +143,26 @@ func (f *trailFile) rotate() error {
 	if len(old) > 0 {
 		// Names must sort in the order of the files, even if the clock was set back.
 		name := strings.TrimSuffix(strings.TrimPrefix(old[len(old)-1], stem), ext)
-		if last, err := time.Parse(trailTime, name); err == nil && at.Sub(last) < time.Millisecond {
+		if last, err := time.Parse(Time, name); err == nil && at.Sub(last) < time.Millisecond {
 			at = last.Add(time.Millisecond)
 		}
 	}
-	renamed := stem + at.Format(trailTime) + ext
+	renamed := stem + at.Format(Time) + ext
 	if _, err := os.Lstat(renamed); !errors.Is(err, fs.ErrNotExist) {
 		return cmp.Or(err, fs.ErrExist)
 	}
-	if err := os.Rename(f.path, renamed); err != nil {
+	if err := os.Rename(f.Path, renamed); err != nil {
 		return err
 	}
 	if err := f.open(); err != nil {
 		return err
 	}
 	old = append(old, renamed)
-	for _, name := range old[:max(0, len(old)-trailKeep)] {
+	for _, name := range old[:max(0, len(old)-Keep)] {
 		err = errors.Join(err, os.Remove(name))
 	}
 	if err != nil {
-		f.log.Error("old files of the service audit trail cannot be removed", "error", err)
+		f.Log.Error("old files of "+f.What+" cannot be removed", "error", err)
 	}
 	return nil
 }
