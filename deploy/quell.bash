@@ -22,12 +22,12 @@ _quell() {
 		token) words="create list revoke --config --console --expires --name --role --token-file" ;;
 		store) words="copy --from --to" ;;
 		replay) words="--csv --evidence --from --inventory --list --svg --switch --to --window" ;;
-		simulate) words="--homes --nights --out --record --report --scenario --seed --worlds" ;;
+		simulate) words="--homes --nights --northbound --out --record --report --scenario --seed --southbound --speed --worlds" ;;
 		config) words="check default --config" ;;
 		version) words="--config --console --token-file" ;;
 		esac
 		case ${COMP_WORDS[COMP_CWORD - 1]} in
-		--after | --at | --config | --console | --csv | --expires | --format | --from | --head | --homes | --inventory | --limit | --list | --model | --name | --next | --nights | --out | --record | --remote | --report | --role | --scenario | --seed | --supplier | --svg | --switch | --to | --token-file | --why | --window | --worlds) return ;; # a value: files are offered
+		--after | --at | --config | --console | --csv | --expires | --format | --from | --head | --homes | --inventory | --limit | --list | --model | --name | --next | --nights | --northbound | --out | --record | --remote | --report | --role | --scenario | --seed | --southbound | --speed | --supplier | --svg | --switch | --to | --token-file | --why | --window | --worlds) return ;; # a value: files are offered
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "${COMP_WORDS[COMP_CWORD]}")
