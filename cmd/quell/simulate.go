@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +14,7 @@ import (
 )
 
 var simulateCommand = command{
-	name: "simulate", usage: "[--homes N] [--scenario NAME] [--nights N] [--worlds N] [--seed N] [--report DIR] [--out DIR] [--record FILE]",
+	name: "simulate", usage: "[--homes N] [--scenario NAME] [--nights N] [--worlds N] [--seed N] [--report DIR] [--out DIR] [--record FILE] [--southbound URL --northbound URL [--speed N]]",
 	short: "Measure evidence in nights that are made up, with power cuts of which the truth is known",
 	run:   simulate,
 }
@@ -26,7 +25,8 @@ func simulate(ctx context.Context, e *env, args []string) error {
 		"The same seed gives the same nights. All assumptions are in internal/nation/assumptions.go; docs/outage-safety.md discusses them.\n" +
 		"With --out it only writes one night of the scenario: what quell sees (sightings.jsonl) and the truth (truth.jsonl).\n" +
 		"With --record it only writes one night as traffic, for quell replay: the recording FILE; FILE.inventory.csv and FILE.list.txt, which belong to it; and FILE.truth.\n" +
-		"It prints the levels that the simulation's own engine comes to. Those of quell replay --evidence --inventory FILE.inventory.csv FILE are the same.")
+		"It prints the levels that the simulation's own engine comes to. Those of quell replay --evidence --inventory FILE.inventory.csv FILE are the same.\n" +
+		"With --southbound and --northbound it sends such a night to a quell, which needs that inventory and list, and \"Simulated\" among its manufacturers.")
 	y := nation.Study{Before: 3}
 	fs.IntVar(&y.Homes, "homes", 200_000, "how many `homes` there are, from a town (5000) to a nation (29000000)")
 	fs.IntVar(&y.Nights, "nights", 10, "how many `nights` are measured in each world")
@@ -35,6 +35,10 @@ func simulate(ctx context.Context, e *env, args []string) error {
 	name := fs.String("scenario", "", "the `name` of the only scenario to measure, such as \"quiet campaign\"")
 	report := fs.String("report", "", "write the tables into outage-safety.md in this `folder`, and the charts beside it")
 	out := fs.String("out", "", "write one night as JSON lines into this `folder`")
+	var to simnight.Sender
+	fs.StringVar(&to.Southbound, "southbound", "", "send one night to the listeners of a quell. This is the `URL` of the southbound one")
+	fs.StringVar(&to.Northbound, "northbound", "", "the `URL` of the northbound one")
+	fs.Float64Var(&to.Speed, "speed", 1, "send `N` times as fast as the night is. Windows do not become shorter by that")
 	record := fs.String("record", "", "write one night as a recording into `FILE`, with its inventory, device list and truth beside it")
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
@@ -52,12 +56,8 @@ func simulate(ctx context.Context, e *env, args []string) error {
 		return errUsage{"it needs 100 homes, one night and one world at least"}
 	case *report != "" && *name != "":
 		return errUsage{"a report has all scenarios"}
-	case *out != "" && *record != "":
-		return errUsage{"--out and --record write different forms of a night: choose one"}
-	case *out != "":
-		return writeNight(e, scenarios[0], y, *out)
-	case *record != "":
-		return recordNight(e, scenarios[0], y, *record)
+	case *out+*record+to.Southbound+to.Northbound != "":
+		return writeNight(ctx, e, scenarios[0], y, *out, *record, to)
 	}
 	p := newProgress(e, "simulating", int64(len(scenarios)*y.Worlds*y.Nights), func(n int64) string { return fmt.Sprintf("%d nights", n) })
 	const line = "%-20s %-14s %-13s %10s %8s %15s\n"
@@ -106,33 +106,37 @@ func writeSafety(dir string, y nation.Study, results []*nation.Result) error {
 	return nil
 }
 
-// someNight is when a night that is written begins.
-var someNight = time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC)
-
-// recordNight writes a night as a recording, with all that belongs to it.
-func recordNight(e *env, s nation.Scenario, y nation.Study, path string) error {
+// writeNight writes a night as sightings, as a recording, or both, and sends it if it is told to whom.
+func writeNight(ctx context.Context, e *env, s nation.Scenario, y nation.Study, dir, recording string, to simnight.Sender) error {
+	send := to.Southbound != "" || to.Northbound != ""
+	if err := to.Check(); send && err != nil {
+		return errUsage{err.Error()}
+	}
 	w := nation.NewWorld(y.Seed, y.Homes)
-	n := w.Night(s, y.Seed, someNight)
-	if err := simnight.WriteFiles(path, w, n, s); err != nil {
-		return err
-	}
-	levels := w.Levels(n)
-	strong, weak, none := levels[evidence.Strong], levels[evidence.Weak], levels[evidence.None]
-	_, err := fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off. Evidence of the %d suppressed AD1s at the end: %d strong, %d weak, %d none. Written to %s\n",
-		s.Name, y.Homes, n.Activated, n.Cut, strong+weak+none, strong, weak, none, path)
-	return err
-}
-
-func writeNight(e *env, s nation.Scenario, y nation.Study, dir string) error {
-	n := nation.NewWorld(y.Seed, y.Homes).Night(s, y.Seed, someNight)
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	for name, write := range map[string]func(io.Writer) error{"sightings.jsonl": n.WriteSightings, "truth.jsonl": n.WriteTruth} {
-		if err := writeWhole(filepath.Join(dir, name), write); err != nil {
+	n := w.Night(s, y.Seed, time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC))
+	fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off; %d alerts suppressed.\n", s.Name, y.Homes, n.Activated, n.Cut, len(n.Alerts))
+	if dir != "" {
+		if err := simnight.WriteSightings(dir, n); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off; %d alerts suppressed. Written to %s\n", s.Name, y.Homes, n.Activated, n.Cut, len(n.Alerts), dir)
-	return nil
+	if recording != "" {
+		if err := simnight.WriteFiles(recording, w, n, s); err != nil {
+			return err
+		}
+		levels := w.Levels(n)
+		strong, weak, none := levels[evidence.Strong], levels[evidence.Weak], levels[evidence.None]
+		fmt.Fprintf(e.stdout, "Evidence of the %d entries at the end: %d strong, %d weak, %d none.\n", strong+weak+none, strong, weak, none)
+	}
+	if !send {
+		return nil
+	}
+	p := newProgress(e, "sending", int64(len(n.Sightings)), func(n int64) string { return fmt.Sprintf("%d messages", n) })
+	defer p.end()
+	to.Sent = func() { p.add(1) }
+	failed, err := to.Send(ctx, w, n)
+	if err == nil {
+		_, err = fmt.Fprintf(e.stdout, "%d messages sent, %d had another answer than success.\n", len(n.Sightings), failed)
+	}
+	return err
 }

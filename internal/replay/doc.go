@@ -12,6 +12,11 @@
 // receipt. If two messages about one hub are decided within the same millisecond, they may
 // be replayed the other way round.
 //
+// With Options.Evidence the entries are assessed too. If nothing but the inventory of then is given, each entry
+// ends with the level, the odds and the facts that it had in the quell that recorded:
+// TestLiveEvidence holds that. A running quell knows the home of an AD1 by its MPxN. A recording
+// mostly has another MPxN in its place, so there it is the home of a meter on the same hub.
+//
 // A replay does not know
 //
 //   - windows from before the recording: alerts in them are forwarded,

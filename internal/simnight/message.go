@@ -40,8 +40,12 @@ const retryAfter = 300 * time.Second
 // Messages yields the messages of a night in the order of receipt. A document is valid until
 // the next one.
 func Messages(w *nation.World, n *nation.Night) iter.Seq[Message] {
+	return messages(w, n, retryAfter)
+}
+
+func messages(w *nation.World, n *nation.Night, retry time.Duration) iter.Seq[Message] {
 	return func(yield func(Message) bool) {
-		m := maker{homes: make(map[outage.DeviceID]*nation.Home, len(w.Homes)), alerts: map[outageOf][]alert{}, entries: map[outage.DeviceID]time.Time{},
+		m := maker{retry: retry, homes: make(map[outage.DeviceID]*nation.Home, len(w.Homes)), alerts: map[outageOf][]alert{}, entries: map[outage.DeviceID]time.Time{},
 			acts: map[outage.DeviceID][]outage.Activation{}}
 		for i := range w.Homes {
 			m.homes[w.Homes[i].Hub] = &w.Homes[i]
@@ -56,6 +60,7 @@ func Messages(w *nation.World, n *nation.Night) iter.Seq[Message] {
 
 // maker makes messages of sightings.
 type maker struct {
+	retry    time.Duration                    // how much later AD1s are sent again
 	homes    map[outage.DeviceID]*nation.Home // by hub
 	alerts   map[outageOf][]alert
 	entries  map[outage.DeviceID]time.Time           // when the last AD1 of a hub was suppressed
@@ -144,7 +149,7 @@ func (m *maker) alert(s *evidence.Sighting) alert {
 	}
 	key := outageOf{s.Home.Hub, s.Start}
 	for _, a := range m.alerts[key] {
-		if d := s.Received.Sub(a.at) - retryAfter; a.entry == s.Entry && -time.Millisecond < d && d < time.Millisecond {
+		if d := s.Received.Sub(a.at) - m.retry; a.entry == s.Entry && -time.Millisecond < d && d < time.Millisecond {
 			return a
 		}
 	}

@@ -91,7 +91,7 @@ func TestSameLevels(t *testing.T) {
 			strong += levels[evidence.Strong]
 		})
 	}
-	if strong < 30 {
+	if strong < 15 {
 		t.Errorf("the nights say little: %d entries are strong", strong)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 
 	"quell/internal/devices"
@@ -40,15 +41,34 @@ func WriteFiles(path string, w *nation.World, n *nation.Night, s nation.Scenario
 		{path + ".list.txt", func(out io.Writer) error { return WriteList(out, w) }},
 		{path + ".truth", n.WriteTruth},
 	} {
-		file, err := os.Create(f.name)
-		if err != nil {
+		if err := writeFile(f.name, f.write); err != nil {
 			return err
 		}
-		out := bufio.NewWriter(file)
-		if err := errors.Join(f.write(out), out.Flush(), file.Close()); err != nil {
-			os.Remove(f.name)
-			return err
-		}
+	}
+	return nil
+}
+
+// WriteSightings writes what quell sees of a night (sightings.jsonl) and the truth (truth.jsonl) into a folder.
+func WriteSightings(dir string, n *nation.Night) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(dir, "sightings.jsonl"), n.WriteSightings); err != nil {
+		return err
+	}
+	return writeFile(filepath.Join(dir, "truth.jsonl"), n.WriteTruth)
+}
+
+// writeFile writes a file as a whole, or leaves none.
+func writeFile(path string, write func(io.Writer) error) error {
+	file, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(file)
+	if err := errors.Join(write(out), out.Flush(), file.Close()); err != nil {
+		os.Remove(path)
+		return err
 	}
 	return nil
 }
