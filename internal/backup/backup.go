@@ -72,18 +72,17 @@ func Make(ctx context.Context, dir, file string) (b Backup, err error) {
 		return b, err
 	}
 	mine.Close()
-	part := file + ".part"
 	defer func() {
-		os.Remove(part)
 		if err != nil {
 			os.Remove(file)
 		}
 	}()
-	os.Remove(part) // of a process that was killed
-	f, err := datadir.Open(part, os.O_RDWR|os.O_EXCL)
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // private as well
 	if err != nil {
 		return b, err
 	}
+	part := f.Name()
+	defer os.Remove(part)
 	defer f.Close()
 	if err := sqldb.BackUp(ctx, from, part); err != nil {
 		return b, err
