@@ -35,7 +35,7 @@ func TestBesideWriter(t *testing.T) {
 	s := storetest.Open(t, dir)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, t0))
 	// So much that the backup takes some time.
-	storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (v) AS (SELECT 10 UNION ALL SELECT v + 1 FROM n WHERE v < 200000)
+	storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (v) AS (SELECT 10 UNION ALL SELECT v + 1 FROM n WHERE v < 100000)
 		INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 		SELECT 'r' || v, '', '', 0, '', v, v, 0, 1, %d, '', 1 FROM n`, sqldb.Micros(t0)-1))
 	var ended atomic.Bool
