@@ -324,3 +324,30 @@ func TestPrivate(t *testing.T) {
 		t.Error(info.Mode(), err)
 	}
 }
+
+// TestRestoreAsRoot: if root puts a backup back, the store belongs to the owner of the folder, who
+// can start quell.
+func TestRestoreAsRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("skip allowed: only root can give files away")
+	}
+	_, file := filled(t, nil)
+	dir := t.TempDir()
+	const owner = 54321
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), Options{File: file, Dir: dir, Now: t0}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != owner {
+			t.Errorf("%s is not the owner's: %v", e.Name(), err)
+		}
+	}
+}
