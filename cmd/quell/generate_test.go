@@ -317,10 +317,10 @@ func TestCompletion(t *testing.T) {
 		t.Skip("there is no bash")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "serve demo stub switch window explain release advise report inventory devices audit token store replay simulate config version help"},
-		{"re", "release report replay"},
+		{"", "serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version help"},
+		{"re", "release report restore replay"},
 		{"help win", "window"},
-		{"window ", "list close --all --config --console --limit --supplier --token-file --why"},
+		{"window ", "list close --all --config --console --json --limit --supplier --token-file --why"},
 		{"window list --su", "--supplier"},
 		{"window list --config ", ""},
 		{"switch o", "on off"},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
@@ -88,6 +89,23 @@ func TestStoreCopy(t *testing.T) {
 		kills++
 	}
 	t.Logf("killed %d times", kills)
+	// Once more, for a program. What it prints for people fits 80 columns.
+	status, table, errs := quell(nil, args...)
+	for line := range strings.Lines(table) {
+		if len(line) > 81 && !strings.HasPrefix(line, "The copy is complete.") {
+			t.Errorf("%d columns: %s", len(line)-1, line)
+		}
+	}
+	var copied struct {
+		Tables []struct {
+			Table, SHA256 string
+			Rows          int
+		}
+	}
+	again, document, _ := quell(nil, append(args, "--json")...)
+	if err := json.Unmarshal([]byte(document), &copied); err != nil || status+again != 0 || len(copied.Tables) < 20 || len(copied.Tables[0].SHA256) != 64 {
+		t.Errorf("%d %d %v\n%s%s", status, again, err, errs, document)
+	}
 	p = i.serve()
 	if !suppressed(1, 1) || suppressed(2, 2) || !suppressed(3, 2) || !suppressed(4, 1) || suppressed(5, 1) {
 		t.Error("the quell on the copy decides otherwise")

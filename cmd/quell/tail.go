@@ -12,7 +12,7 @@ import (
 )
 
 var tailCommand = command{
-	name: "tail", usage: "[--hub EUI] [--meter EUI] [--decision D] [--reason R] [--distributor ID] [--json] [--config FILE]",
+	name: "tail", usage: "[--hub EUI] [--meter EUI] [--kind KIND] [--decision D] [--reason R] [--distributor ID] [--json] [--config FILE]",
 	short: "Show decisions on alerts and activations as they fall",
 	run: func(ctx context.Context, e *env, args []string) error {
 		fs := e.flags("It shows each AD1 and each 11.3 that passes this node from now on, until you press Ctrl-C: time (UTC), decision, reason, distributor, the hub of\n" +

@@ -4,15 +4,19 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"quell/internal/access"
 	"quell/internal/console"
 	"quell/internal/duis"
 	"quell/internal/gbcs"
@@ -47,6 +51,64 @@ func (i *installation) tail(t *testing.T, args ...string) *tailing {
 func (i *installation) lookUps(t *testing.T) int {
 	_, out, _ := i.quell("audit", "list", "--json")
 	return strings.Count(out, `"object":"decisions as they fall"`)
+}
+
+// TestTailSlow: somebody who watches and reads nothing delays no message, and is told how many lines
+// are missing.
+func TestTailSlow(t *testing.T) {
+	hop := accept(t)
+	i := install(t, hop, hop, "")
+	p := i.serve()
+	c, err := access.Dial(t.Context(), filepath.Join(i.dir, "data", "console.sock")) // its buffers do not grow
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /api/v1/tail HTTP/1.1\r\nHost: localhost\r\n\r\n")
+	in := bufio.NewReaderSize(c, 1<<10)
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body := bufio.NewScanner(res.Body)
+	if !body.Scan() || !strings.Contains(body.Text(), "begins") {
+		t.Fatal(body.Text(), body.Err())
+	}
+	const alerts, senders = 6_000, 8
+	hub, _ := outage.ParseAnyDeviceID(someHub)
+	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: senders}}
+	defer client.CloseIdleConnections()
+	var wg sync.WaitGroup
+	for s := range uint64(senders) {
+		wg.Go(func() {
+			for n := range uint64(alerts / senders) {
+				res, err := client.Post(p.north, "application/xml", strings.NewReader(alertText(s<<32+n+1, hub, time.Now())))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res.Body.Close()
+			}
+		})
+	}
+	wg.Wait()
+	lines, lost := 0, uint64(0)
+	for lines+int(lost) < alerts && body.Scan() {
+		var l console.TailLine
+		if len(body.Bytes()) == 0 {
+			continue
+		}
+		if err := json.Unmarshal(body.Bytes(), &l); err != nil {
+			t.Fatal(err)
+		}
+		if lost += l.Lost; l.Line != nil {
+			lines++
+		}
+	}
+	t.Logf("%d lines, %d lost", lines, lost)
+	if lines+int(lost) != alerts || lost == 0 || lines < 1024 {
+		t.Errorf("%d lines, %d lost of %d: %v", lines, lost, alerts, body.Err())
+	}
 }
 
 // activationText is an 11.3 on demand with a number.

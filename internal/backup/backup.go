@@ -72,18 +72,17 @@ func Make(ctx context.Context, dir, file string) (b Backup, err error) {
 		return b, err
 	}
 	mine.Close()
-	part := file + ".part"
 	defer func() {
-		os.Remove(part)
 		if err != nil {
 			os.Remove(file)
 		}
 	}()
-	os.Remove(part) // of a process that was killed
-	f, err := datadir.Open(part, os.O_RDWR|os.O_EXCL)
+	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // private as well
 	if err != nil {
 		return b, err
 	}
+	part := f.Name()
+	defer os.Remove(part)
 	defer f.Close()
 	if err := sqldb.BackUp(ctx, from, part); err != nil {
 		return b, err
@@ -163,6 +162,9 @@ func Restore(ctx context.Context, o Options) (r Restored, err error) {
 		return r, err
 	}
 	defer lock.Close()
+	if err := give(lock.Name(), o.Dir); err != nil {
+		return r, err
+	}
 	staging := filepath.Join(o.Dir, "restore")
 	if err := os.RemoveAll(staging); err != nil { // of a process that was killed
 		return r, err
@@ -184,7 +186,7 @@ func Restore(ctx context.Context, o Options) (r Restored, err error) {
 	if info, err := os.Stat(staged + "-wal"); err == nil && info.Size() > 0 {
 		return r, errors.New("the prepared store was not closed")
 	}
-	if err := finish(staged, o.Dir); err != nil {
+	if err := errors.Join(give(staged, o.Dir), syncFile(staged)); err != nil {
 		return r, err
 	}
 	if info, err := os.Stat(filepath.Join(o.Dir, "pending")); err == nil {
@@ -259,19 +261,20 @@ func copyTo(from io.Reader, to string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// finish makes a database durable, and gives it to the owner of the data folder, if root is doing
-// this for them.
-func finish(file, dir string) error {
+// give gives a file to the owner of the data folder, if root is doing this for them.
+func give(file, dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		if err := os.Chown(file, int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
+		return os.Chown(file, int(owner.Uid), int(owner.Gid))
 	}
-	f, err := os.OpenFile(file, os.O_RDWR, 0)
+	return nil
+}
+
+func syncFile(name string) error {
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}

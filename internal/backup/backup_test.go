@@ -35,7 +35,7 @@ func TestBesideWriter(t *testing.T) {
 	s := storetest.Open(t, dir)
 	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, t0))
 	// So much that the backup takes some time.
-	storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (v) AS (SELECT 10 UNION ALL SELECT v + 1 FROM n WHERE v < 200000)
+	storetest.Script(t, s, fmt.Sprintf(`WITH RECURSIVE n (v) AS (SELECT 10 UNION ALL SELECT v + 1 FROM n WHERE v < 100000)
 		INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 		SELECT 'r' || v, '', '', 0, '', v, v, 0, 1, %d, '', 1 FROM n`, sqldb.Micros(t0)-1))
 	var ended atomic.Bool
@@ -322,5 +322,32 @@ func TestPrivate(t *testing.T) {
 	_, file := filled(t, nil)
 	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
 		t.Error(info.Mode(), err)
+	}
+}
+
+// TestRestoreAsRoot: if root puts a backup back, the store belongs to the owner of the folder, who
+// can start quell.
+func TestRestoreAsRoot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("skip allowed: only root can give files away")
+	}
+	_, file := filled(t, nil)
+	dir := t.TempDir()
+	const owner = 54321
+	if err := os.Chown(dir, owner, owner); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Restore(t.Context(), Options{File: file, Dir: dir, Now: t0}); err != nil {
+		t.Fatal(err)
+	}
+	list, err := os.ReadDir(dir)
+	if err != nil || len(list) == 0 {
+		t.Fatal(list, err)
+	}
+	for _, e := range list {
+		info, err := e.Info()
+		if err != nil || info.Sys().(*syscall.Stat_t).Uid != owner {
+			t.Errorf("%s is not the owner's: %v", e.Name(), err)
+		}
 	}
 }

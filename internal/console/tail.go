@@ -64,8 +64,8 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) {
 	idle := time.NewTicker(tailIdle)
 	defer idle.Stop()
 	for err == nil {
-		if len(lines) == 0 {
-			err = flush()
+		if len(lines) == 0 && flush() != nil {
+			return
 		}
 		select {
 		case l := <-lines:

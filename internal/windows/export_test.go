@@ -6,6 +6,7 @@ const (
 	CountPage      = countPage
 	InForceSQL     = windowsSQL
 	CountSomeSQL   = countSomeSQL
+	NextSQL        = nextSQL
 	SmallMove      = smallMove
 )
 

@@ -4,7 +4,9 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/sqldb"
 	"quell/internal/store/storetest"
+	"quell/internal/windows"
 )
 
 // TestNext: the first pending window is found, not one that is open, that begins at this instant
@@ -30,5 +32,8 @@ func TestNext(t *testing.T) {
 		next(first, second)
 		s.Ledger.Record(t.Context(), storetest.FutureDated(3, 2, storetest.T0.Add(time.Second), second.Add(time.Hour))) // replaces that of 3
 		next(now, second)
+		if plan := storetest.PlanOf(t, s, windows.NextSQL, sqldb.Micros(now), windows.CountPage); storetest.WholeTable.MatchString(plan) {
+			t.Errorf("the plan:\n%s", plan)
+		}
 	})
 }
