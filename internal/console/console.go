@@ -14,9 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +22,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"quell/internal/access"
 	"quell/internal/adviser"
 	"quell/internal/assess"
 	"quell/internal/audit"
@@ -32,6 +29,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/flow"
+	"quell/internal/guard"
 	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -46,13 +44,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+var errNoMPxN = errors.New("MPxNs are for analysts and above")
+
 // Limits of a listing.
 const (
 	defaultLimit = 100
 	maxLimit     = 10_000
 )
 
-// Console serves the admin API. Its fields are set before Handler is called.
+// Console serves the admin API. Its fields are set before Register is called.
 type Console struct {
 	Motorway *motorway.Motorway
 	DB       *sqldb.DB
@@ -69,7 +69,7 @@ type Console struct {
 	Version  string
 	// Manufacturers finds the listed meters that are not tracked for their manufacturer.
 	Manufacturers *devices.ManufacturerCheck
-	Access        *access.Access
+	Guard         *guard.Guard
 	Tokens        *tokens.Tokens
 	// Configured returns the configuration key that names the files of the "inventory" or the
 	// "devices", "" if there is none. If there is one, an import by hand needs Force.
@@ -80,12 +80,7 @@ type Console struct {
 	// finds itself.
 	Conditions func() []string
 
-	drain  drain
-	routes []Route
-
-	// Where records go: to Audit, except in tests.
-	record  func(context.Context, ...audit.Record) error
-	refused func(audit.Record)
+	drain drain
 }
 
 // drain has a context that ends when Drain is called.
@@ -125,25 +120,22 @@ type Status struct {
 	WindowsWait int            `json:"windows_pending"`
 }
 
-// Handler returns the handler of the API.
-func (c *Console) Handler() http.Handler {
-	if c.record == nil {
-		c.record, c.refused = c.Audit.Write, c.Audit.Refused
-	}
-	mux := routes{c, http.NewServeMux(), &[]Route{}}
-	mux.handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.handle("GET /readyz", role.Anyone, c.readyz)
-	mux.handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
-	mux.handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
-	mux.handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
-	mux.handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
-	mux.handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
-	mux.handle("GET /api/v1/events", role.Viewer, c.try(c.events), "limit")
-	mux.handle("PUT /api/v1/switch", role.Operator, c.try(c.setSwitch))
-	mux.handle("POST /api/v1/inventory", role.Operator, c.try(c.untilDrain(c.importInventory)), "dry_run", "force")
-	mux.handle("POST /api/v1/devices", role.Operator, c.try(c.untilDrain(c.importDevices)), "dry_run", "force")
-	mux.handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
-	mux.handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
+// Register adds the endpoints of the API to the guard.
+func (c *Console) Register() {
+	mux := c.Guard.Endpoints(guard.WriteError, changes)
+	mux.Handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /readyz", role.Anyone, c.readyz)
+	mux.Handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
+	mux.Handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
+	mux.Handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
+	mux.Handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
+	mux.Handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
+	mux.Handle("GET /api/v1/events", role.Viewer, c.try(c.events), "limit")
+	mux.Handle("PUT /api/v1/switch", role.Operator, c.try(c.setSwitch))
+	mux.Handle("POST /api/v1/inventory", role.Operator, c.try(c.untilDrain(c.importInventory)), "dry_run", "force")
+	mux.Handle("POST /api/v1/devices", role.Operator, c.try(c.untilDrain(c.importDevices)), "dry_run", "force")
+	mux.Handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
+	mux.Handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
 	c.windowRoutes(mux)
 	c.adviceRoutes(mux)
 	c.reportRoutes(mux)
@@ -152,15 +144,13 @@ func (c *Console) Handler() http.Handler {
 	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
 	c.loginRoutes(mux)
-	c.routes = *mux.list
-	return c.audited(mux.ServeMux)
 }
 
 // readyz says whether this node takes messages, and to those with a role how it is.
 func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 	var answer any
 	ready := c.draining().Err() == nil
-	if caller(r).Role >= role.Viewer {
+	if guard.Caller(r).Role >= role.Viewer {
 		answer = c.status(r)
 	} else {
 		answer = map[string]bool{"ready": ready} // and no question to the store, which anyone could repeat
@@ -170,24 +160,6 @@ func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusServiceUnavailable
 	}
 	c.answer(w, r, code, answer)
-}
-
-func checkParameters(query string, known []string) error {
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return fmt.Errorf("the query cannot be read: %w", err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		switch {
-		case len(known) == 0:
-			return fmt.Errorf("unknown parameter %q; this endpoint takes none", name)
-		case !slices.Contains(known, name):
-			return fmt.Errorf("unknown parameter %q; this endpoint takes %s", name, strings.Join(known, ", "))
-		case len(values[name]) > 1 && !strings.HasSuffix(name, "[]"):
-			return fmt.Errorf("the parameter %s is there more than once", name)
-		}
-	}
-	return nil
 }
 
 // statusTimeout bounds the wait for the store. When the database hangs, /readyz must answer
@@ -265,22 +237,16 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, errNoAudit):
+	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, guard.ErrNoAudit):
 		status = http.StatusServiceUnavailable
 	}
 	if status >= 500 {
 		c.Log.Error("a request to the console failed", "path", r.URL.Path, "error", err)
 	}
-	writeError(w, status, err)
+	guard.WriteError(w, r, status, err)
 }
 
 const jsonType = "application/json"
-
-func writeError(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", jsonType)
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
-}
 
 // answer answers with a value as JSON, or with 500 if it cannot be written as JSON.
 func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
@@ -334,6 +300,17 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	return t.UTC(), nil
 }
 
+func hideEntries(list []outage.Entry) {
+	for i := range list {
+		list[i].MPxN = ""
+	}
+}
+
+// isMPxN reports whether an id is that of a supply point.
+func isMPxN(id string) bool {
+	return id != "" && len(id) <= 13 && strings.Trim(id, "0123456789") == ""
+}
+
 // Suppressions is the answer to GET /api/v1/suppressions: entries in order of their
 // numbers. Next is the value of "after" for the next page.
 type Suppressions struct {
@@ -362,10 +339,10 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 	if err == nil {
 		out.Evidence, err = c.Motorway.EvidenceOf(r.Context(), list)
 	}
-	if out.MPxNHidden = hideMPxN(r); out.MPxNHidden {
+	if out.MPxNHidden = guard.HideMPxN(r); out.MPxNHidden {
 		hideEntries(out.Entries)
 	} else if err == nil && len(list) > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d", list[0].Seq, out.Next))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d", list[0].Seq, out.Next))
 	}
 	return out, err
 }
@@ -398,7 +375,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		return nil, err
 	}
 	id := strings.TrimSpace(r.URL.Query().Get("id"))
-	if hideMPxN(r) && isMPxN(id) {
+	if guard.HideMPxN(r) && isMPxN(id) {
 		return nil, errNoMPxN
 	}
 	x, err := c.Motorway.Explain(r.Context(), id, at)
@@ -408,7 +385,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	if err := c.explainReleases(r.Context(), x); err != nil {
 		return nil, err
 	}
-	if hideMPxN(r) {
+	if guard.HideMPxN(r) {
 		hideEntries(x.Entries)
 		for i := range x.Devices {
 			x.Devices[i].MPxN = ""
@@ -416,7 +393,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		return Explained{x, true}, nil
 	}
 	if isMPxN(id) || len(x.Entries) > 0 || slices.ContainsFunc(x.Devices, func(d motorway.ExplainedDevice) bool { return d.MPxN != "" }) {
-		err = c.lookedUp(r, id)
+		err = c.Guard.LookedUp(r, id)
 	}
 	return Explained{x, false}, err
 }
@@ -459,7 +436,7 @@ func (c *Console) setSwitch(r *http.Request) (any, error) {
 	if err := readJSON(r, &in, "a change of the switch"); err != nil {
 		return nil, err
 	}
-	who := caller(r).Name
+	who := guard.Caller(r).Name
 	in.Why = strings.TrimSpace(in.Why)
 	if !in.Switch.Valid() || !isText(in.Why) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off) and why")}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quell/internal/devices"
+	"quell/internal/guard"
 	"quell/internal/outage"
 )
 
@@ -128,7 +129,7 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Devices.ImportInventory(r.Context(), caller(r).Name, c.Motorway.Now(), next, in.checks()...)
+	im, err := c.Devices.ImportInventory(r.Context(), guard.Caller(r).Name, c.Motorway.Now(), next, in.checks()...)
 	return c.imported(r, "inventory", in, im, err)
 }
 
@@ -145,7 +146,7 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("the request has no file: %w", err)}
 	}
-	im, err := c.Devices.ImportList(r.Context(), caller(r).Name, c.Motorway.Now(), f, in.checks()...)
+	im, err := c.Devices.ImportList(r.Context(), guard.Caller(r).Name, c.Motorway.Now(), f, in.checks()...)
 	return c.imported(r, "devices", in, im, err)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"quell/internal/access"
 	"quell/internal/audit"
+	"quell/internal/guard"
 	"quell/internal/role"
 )
 
@@ -22,30 +23,30 @@ type pageData struct {
 	Login             bool // there is a way to log in
 }
 
-func (c *Console) loginRoutes(mux routes) {
-	mux.handle("GET /{$}", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
-		id := caller(r)
-		d := pageData{Name: id.Name, Login: c.Access.LoginPossible()}
+func (c *Console) loginRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /{$}", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
+		id := guard.Caller(r)
+		d := pageData{Name: id.Name, Login: c.Guard.Access.LoginPossible()}
 		if id.Role > role.Anyone {
 			d.Role = id.Role.String()
 		}
 		c.showPage(w, http.StatusOK, d)
 	})
-	mux.handle("GET /login", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
-		if err := c.Access.Login(w, r); err != nil {
+	mux.Handle("GET /login", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
+		if err := c.Guard.Access.Login(w, r); err != nil {
 			c.failLogin(w, r, "", err)
 		}
 	}, "to")
-	mux.handle("GET /callback", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
-		name, err := c.Access.Callback(w, r)
+	mux.Handle("GET /callback", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
+		name, err := c.Guard.Access.Callback(w, r)
 		if err != nil {
 			c.failLogin(w, r, name, err)
 			return
 		}
 		c.Log.Info("somebody has logged in", "who", name)
-	}, anyParameters)
-	mux.handle("POST /logout", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
-		c.Access.Logout(w, r)
+	}, guard.AnyParameters)
+	mux.Handle("POST /logout", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
+		c.Guard.Access.Logout(w, r)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	})
 }
@@ -62,9 +63,9 @@ func (c *Console) failLogin(w http.ResponseWriter, r *http.Request, name string,
 		status = http.StatusBadGateway
 	}
 	if status != http.StatusNotFound {
-		c.Log.Warn("a login failed", "who", name, "from", caller(r).From, "error", err)
+		c.Log.Warn("a login failed", "who", name, "from", guard.Caller(r).From, "error", err)
 		audit.Identify(r.Context(), name, "")
-		w.(*recorder).why = err.Error()
+		guard.Because(w, err)
 	}
 	c.showPage(w, status, pageData{Error: err.Error(), Login: status != http.StatusNotFound})
 }

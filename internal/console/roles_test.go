@@ -118,7 +118,7 @@ func filled(t *testing.T) (*Console, http.Handler, *audited) {
 	c, srv := newConsole(t)
 	srv.Close()
 	a := &audited{}
-	c.record, c.refused = a.record, a.refused
+	c.Guard.Record, c.Guard.Refused = a.record, a.refused
 	file := filepath.Join(t.TempDir(), "report.csv")
 	if err := os.WriteFile(file, []byte("E,"+supplyPoint+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestRoles(t *testing.T) {
 	}
 	admin := tokenOf(t, c, "admin", role.Admin)
 	const local, far = "127.0.0.1:9", "192.0.2.1:9"
-	c.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=analyst": role.Analyst}})
+	c.Guard.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=analyst": role.Analyst}})
 	certificate := func(name string) func(*http.Request) { return withCertificate(name) }
 	none := func(*http.Request) {}
 	for _, who := range []struct {
@@ -260,7 +260,7 @@ func TestRoles(t *testing.T) {
 	} {
 		t.Run(who.name, func(t *testing.T) {
 			all := examples()
-			for _, route := range c.Routes() {
+			for _, route := range c.Guard.Routes() {
 				x, ok := all[route.Pattern]
 				if !ok {
 					t.Errorf("%s: no example", route.Pattern)
@@ -268,7 +268,7 @@ func TestRoles(t *testing.T) {
 				}
 				delete(all, route.Pattern)
 				method, _, _ := strings.Cut(route.Pattern, " ")
-				c.Access.Rates = &access.Rates{} // TestRates tests those
+				c.Guard.Access.Rates = &access.Rates{} // TestRates tests those
 				if strings.HasSuffix(x.path, "SPARE") {
 					_, spare, err := c.Tokens.Create(t.Context(), fmt.Sprintf("spare-%d", time.Now().UnixNano()), role.Viewer, time.Hour, "a test", c.Motorway.Now())
 					if err != nil {
@@ -340,7 +340,7 @@ func TestRolesInDocument(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `((?:GET|POST|PUT|DELETE) /[^`]*)` \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
 		documented[m[1]] = m[2]
 	}
-	for _, r := range c.Routes() {
+	for _, r := range c.Guard.Routes() {
 		if have := documented[strings.TrimSuffix(r.Pattern, "{$}")]; have != r.Least.String() {
 			t.Errorf("%s is for %s; docs/operations.md says %q", r.Pattern, r.Least, have)
 		}
@@ -413,7 +413,7 @@ func TestMPxN(t *testing.T) {
 func TestRates(t *testing.T) {
 	c, h, audit := filled(t)
 	now := time.Now()
-	c.Access.Rates.Now = func() time.Time { return now }
+	c.Guard.Access.Rates.Now = func() time.Time { return now }
 	viewer, operator := tokenOf(t, c, "viewer", role.Viewer), tokenOf(t, c, "operator", role.Operator)
 	count := func(n int, from, token, method, path, body string) map[int]int {
 		t.Helper()
