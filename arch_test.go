@@ -72,12 +72,13 @@ var imports = map[string][]string{
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/guard":       {"internal/access", "internal/audit", "internal/role"},
 	"internal/console":     {"internal/guard", "internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
+	"internal/web":         {"internal/console", "internal/guard", "internal/access", "internal/audit", "internal/role", "internal/outage"},
 	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},
 	"internal/senders":     {"internal/outage"},
 	"internal/recording":   {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
 	"internal/replay":      {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
-	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/guard", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording",
+	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/guard", "internal/web", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -123,6 +124,7 @@ var testImports = map[string][]string{
 	"internal/held":       wholeStore,
 	"internal/release":    wholeStore,
 	"internal/assess":     wholeStore,
+	"internal/web":        append([]string{"internal/adviser", "internal/evidence", "internal/motorway", "internal/tokens"}, wholeStore...),
 	"internal/flow":       wholeStore,
 }
 

@@ -93,13 +93,13 @@ type drain struct {
 // Drain makes /readyz answer 503 from now on, so that load balancers send no new messages
 // here. It ends imports that are under way.
 func (c *Console) Drain() {
-	c.draining()
+	c.Draining()
 	c.drain.end()
 	c.Manufacturers.Stop()
 }
 
-// draining returns a context that ends when Drain is called.
-func (c *Console) draining() context.Context {
+// Draining returns a context that ends when Drain is called.
+func (c *Console) Draining() context.Context {
 	c.drain.once.Do(func() { c.drain.ctx, c.drain.end = context.WithCancel(context.Background()) })
 	return c.drain.ctx
 }
@@ -126,7 +126,7 @@ func (c *Console) Register() {
 	mux.Handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.Handle("GET /readyz", role.Anyone, c.readyz)
 	mux.Handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
-	mux.Handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.status(r)) })
+	mux.Handle("GET /api/v1/status", role.Viewer, func(w http.ResponseWriter, r *http.Request) { c.answer(w, r, http.StatusOK, c.Status(r.Context())) })
 	mux.Handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
 	mux.Handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
 	mux.Handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
@@ -143,15 +143,14 @@ func (c *Console) Register() {
 	c.auditRoutes(mux)
 	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
-	c.loginRoutes(mux)
 }
 
 // readyz says whether this node takes messages, and to those with a role how it is.
 func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 	var answer any
-	ready := c.draining().Err() == nil
+	ready := c.Draining().Err() == nil
 	if guard.Caller(r).Role >= role.Viewer {
-		answer = c.status(r)
+		answer = c.Status(r.Context())
 	} else {
 		answer = map[string]bool{"ready": ready} // and no question to the store, which anyone could repeat
 	}
@@ -167,10 +166,11 @@ func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 // still forward.
 const statusTimeout = 500 * time.Millisecond
 
-func (c *Console) status(r *http.Request) Status {
-	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+// Status says how this node is.
+func (c *Console) Status(ctx context.Context) Status {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	s := Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
+	s := Status{Ready: c.Draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
 		Nodes: append([]cluster.Node{}, c.Cluster.Nodes()...), Hubs: c.Ledger.Hubs(), Pending: c.Ledger.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
@@ -219,8 +219,8 @@ func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// fail answers with an error. Only this function decides the status of each kind of error.
-func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+// StatusOf returns the status of an error in HTTP. Only this function decides that.
+func StatusOf(err error) int {
 	status := http.StatusInternalServerError
 	var bad badRequest
 	var notFound NotFound
@@ -240,6 +240,12 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, guard.ErrNoAudit):
 		status = http.StatusServiceUnavailable
 	}
+	return status
+}
+
+// fail answers with an error.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := StatusOf(err)
 	if status >= 500 {
 		c.Log.Error("a request to the console failed", "path", r.URL.Path, "error", err)
 	}

@@ -62,7 +62,7 @@ func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Requ
 	return func(r *http.Request) (any, error) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		defer context.AfterFunc(c.draining(), func() {
+		defer context.AfterFunc(c.Draining(), func() {
 			cancel(errStopping)
 			r.Body.Close() // the sender may have stopped sending
 		})()

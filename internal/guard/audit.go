@@ -46,6 +46,10 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, pattern := g.mux.Handler(r)
 	rec := &recorder{ResponseWriter: w}
 	defer func() { g.recordOutcome(r, pattern, rec) }()
+	if pattern == "" && g.otherwise != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/api/") {
+		g.otherwise(rec, r)
+		return
+	}
 	g.mux.ServeHTTP(rec, r)
 }
 

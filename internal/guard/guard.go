@@ -36,9 +36,10 @@ type Guard struct {
 	Record  func(context.Context, ...audit.Record) error
 	Refused func(audit.Record)
 
-	mux     http.ServeMux
-	routes  []Route
-	changes map[string]Change // by pattern
+	mux       http.ServeMux
+	routes    []Route
+	changes   map[string]Change // by pattern
+	otherwise http.HandlerFunc  // nil: there is none
 }
 
 // Route is an endpoint, and the least role that may use it. docs/operations.md has them all.
@@ -78,10 +79,20 @@ const AnyParameters = "*"
 // would be ignored. The role.Anyone makes an endpoint open, also to those whose credentials are
 // wrong: a load balancer must learn whether the node is ready.
 func (e Endpoints) Handle(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
-	g := e.guard
-	g.routes = append(g.routes, Route{pattern, least})
-	g.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-		id, ref := g.admit(r, least)
+	e.guard.routes = append(e.guard.routes, Route{pattern, least})
+	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
+}
+
+// Otherwise sets what handles a GET of a path that no endpoint has, outside of /api/. It is open
+// to anyone.
+func (e Endpoints) Otherwise(h http.HandlerFunc) {
+	e.guard.otherwise = e.admitted(role.Anyone, h, []string{AnyParameters})
+}
+
+// admitted is h for those who may use it.
+func (e Endpoints) admitted(least role.Role, h http.HandlerFunc, parameters []string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		id, ref := e.guard.admit(r, least)
 		audit.Identify(r.Context(), id.Name, roleName(id.Role))
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, id))
 		if ref != nil {
@@ -97,7 +108,7 @@ func (e Endpoints) Handle(pattern string, least role.Role, h http.HandlerFunc, p
 			}
 		}
 		h(w, r)
-	})
+	}
 }
 
 type callerKey struct{}

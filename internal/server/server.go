@@ -36,6 +36,7 @@ import (
 	"quell/internal/store"
 	"quell/internal/syslog"
 	"quell/internal/tokens"
+	"quell/internal/web"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -126,6 +127,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.guard = &guard.Guard{Access: &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: st.Audit.Write, Refused: st.Audit.Refused}
 	s.console.Guard = s.guard
 	s.console.Register()
+	(&web.Web{Console: s.console}).Register()
 	s.socket.path = cfg.SocketPath()
 	s.started = cfg
 	s.countLines(registry)

@@ -1,0 +1,23 @@
+// A page with data-live follows what its address sends: each message is the page's live part,
+// of which the sections that have changed are put in. Without this script the page shows the
+// same after a reload.
+"use strict";
+(() => {
+  const live = document.querySelector("[data-live]");
+  if (!live || !window.EventSource) return;
+  const state = document.querySelector("[data-live-state]");
+  const say = (text) => { if (state) state.textContent = text; };
+  const source = new EventSource(live.dataset.live);
+  source.addEventListener("open", () => say("Updates itself."));
+  source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED
+    ? "Does not update itself now: reload the page." : "The connection is lost: trying again."));
+  source.addEventListener("message", (event) => {
+    const next = new DOMParser().parseFromString(event.data, "text/html");
+    for (const part of next.querySelectorAll("[data-part]")) {
+      const old = live.querySelector(`[data-part="${part.dataset.part}"]`);
+      // What somebody is in stays as it is, until they leave it.
+      if (old && old.outerHTML !== part.outerHTML && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(part));
+    }
+  });
+  addEventListener("pagehide", () => source.close());
+})();
