@@ -38,12 +38,15 @@ type Web struct {
 // navigation has the pages that every page leads to.
 var navigation = []link{
 	{"Now", "/"},
+	{"Explain", "/explain"},
 }
 
 type link struct{ Name, To string }
 
 // changes are the forms that change something, for the audit log.
-var changes = map[string]guard.Change{}
+var changes = map[string]guard.Change{
+	"POST /explain/entry/{no}/release/confirmed": {What: "release", Recorded: true},
+}
 
 // Register adds the pages to the guard of the console.
 func (p *Web) Register() {
@@ -55,6 +58,7 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
+	p.explainPages()
 }
 
 //go:embed templates static
@@ -211,6 +215,7 @@ type frame struct {
 	Path       string // of the page, to come back to after a login
 	Who        access.Identity
 	LoginWay   bool // there is a way to log in
+	LoggedIn   bool // and that is how Who came
 	Switch     outage.Switch
 	Version    string
 	Data       any
@@ -227,6 +232,7 @@ const securityPolicy = "default-src 'none'; style-src 'self'; script-src 'self';
 func (p *Web) show(w http.ResponseWriter, r *http.Request, v view) {
 	f := frame{Title: v.Title, Path: loginTarget(r), Who: guard.Caller(r), LoginWay: p.Console.Guard.Access.LoginPossible(),
 		Switch: p.Console.Ledger.Switch(), Version: p.Console.Version, Data: v.Data}
+	f.LoggedIn = strings.HasPrefix(f.Who.Name, "oidc:")
 	if f.Who.Role == role.Anyone {
 		f.Switch, f.Version = "", ""
 	}
