@@ -79,16 +79,19 @@ func newTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.A
 	}
 	for i := range x.Entries {
 		e := &x.Entries[i]
-		class := "first"
-		if e.Outcome != outage.Suppressed {
-			class = "hollow"
+		class, what := "first", "AD1 suppressed"
+		if e.Outcome == outage.Shadow || e.Outcome == outage.Forwarded {
+			class, what = "hollow", "AD1 forwarded"
 		}
-		l.add(e.Received, alertLane, class, "AD1 "+string(e.Outcome), fmt.Sprintf("Entry %s, from hub %s.", number(e.Seq), e.CHF), fmt.Sprintf("/explain/entry/%d", e.Seq))
+		l.add(e.Received, alertLane, class, what, fmt.Sprintf("Entry %s, from hub %s.", number(e.Seq), e.CHF), fmt.Sprintf("/explain/entry/%d", e.Seq))
 		if focus != nil && e.Seq == focus.Seq {
 			l.add(e.OutageStart, restorationLane, "hollow", "Outage began", "As the AD1 says.", "")
 		}
 	}
 	for _, f := range x.Forwarded {
+		if f.Reason == outage.ReasonReleased {
+			continue // the release is there already
+		}
 		l.add(f.Received, alertLane, "hollow", "AD1 forwarded", sentence(f.Reason.Text()), "")
 	}
 	l.addEvidence(x.Evidence, focus, facts)
