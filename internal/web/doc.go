@@ -27,6 +27,12 @@
 // button of that page sends the same fields to PATH/confirmed, which does it. Each change has
 // a reason, in the field "why", and its word in the audit log. See release.go.
 //
+// # How a page follows what happens
+//
+// A part of a page with data-live has the address of a stream (see stream in live.go), which sends
+// the same part again whenever it has changed. The script puts in the sections of it that differ,
+// by their data-part. What a stream shows is read once for all who look: see now.get.
+//
 // # What a template may use
 //
 // The functions are in text.go, the blocks that several pages use in templates/parts.html, and the

@@ -235,7 +235,7 @@ func (n *now) readDay(ctx context.Context, v *nowView) error {
 // countWait is how long the page waits for a count of campaigns, and countShare limits the time
 // for counting to one part in countShare.
 const (
-	countWait  = 50 * time.Millisecond
+	countWait  = 20 * time.Millisecond
 	countShare = 100
 )
 
