@@ -49,7 +49,7 @@ func issue(t *testing.T, by *tls.Certificate, c x509.Certificate) *tls.Certifica
 // another authority, one that has expired and one that is for servers get no connection.
 func TestClientCertificates(t *testing.T) {
 	c, h, audit := filled(t)
-	c.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=grafana": role.Viewer, "DNS:desk.example": role.Operator}})
+	c.Guard.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=grafana": role.Viewer, "DNS:desk.example": role.Operator}})
 	authority := func() *tls.Certificate {
 		return issue(t, nil, x509.Certificate{Subject: pkix.Name{CommonName: "authority"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
 	}

@@ -14,9 +14,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,7 +22,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"quell/internal/access"
 	"quell/internal/adviser"
 	"quell/internal/assess"
 	"quell/internal/audit"
@@ -32,6 +29,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/flow"
+	"quell/internal/guard"
 	"quell/internal/ledger"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -47,13 +45,16 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
+// ErrNoMPxN says that somebody may not ask for an MPxN.
+var ErrNoMPxN = errors.New("MPxNs are for analysts and above")
+
 // Limits of a listing.
 const (
 	defaultLimit = 100
 	maxLimit     = 10_000
 )
 
-// Console serves the admin API. Its fields are set before Handler is called.
+// Console serves the admin API. Its fields are set before Register is called.
 type Console struct {
 	Motorway *motorway.Motorway
 	DB       *sqldb.DB
@@ -70,7 +71,7 @@ type Console struct {
 	Version  string
 	// Manufacturers finds the listed meters that are not tracked for their manufacturer.
 	Manufacturers *devices.ManufacturerCheck
-	Access        *access.Access
+	Guard         *guard.Guard
 	Tokens        *tokens.Tokens
 	// Configured returns the configuration key that names the files of the "inventory" or the
 	// "devices", "" if there is none. If there is one, an import by hand needs Force.
@@ -83,12 +84,7 @@ type Console struct {
 	// finds itself.
 	Conditions func() []string
 
-	drain  drain
-	routes []Route
-
-	// Where records go: to Audit, except in tests.
-	record  func(context.Context, ...audit.Record) error
-	refused func(audit.Record)
+	drain drain
 }
 
 // drain has a context that ends when Drain is called.
@@ -101,36 +97,33 @@ type drain struct {
 // Drain makes /readyz answer 503 from now on, so that load balancers send no new messages
 // here. It ends imports that are under way.
 func (c *Console) Drain() {
-	c.draining()
+	c.Draining()
 	c.drain.end()
 	c.Manufacturers.Stop()
 }
 
-// draining returns a context that ends when Drain is called.
-func (c *Console) draining() context.Context {
+// Draining returns a context that ends when Drain is called.
+func (c *Console) Draining() context.Context {
 	c.drain.once.Do(func() { c.drain.ctx, c.drain.end = context.WithCancel(context.Background()) })
 	return c.drain.ctx
 }
 
-// Handler returns the handler of the API.
-func (c *Console) Handler() http.Handler {
-	if c.record == nil {
-		c.record, c.refused = c.Audit.Write, c.Audit.Refused
-	}
-	mux := routes{c, http.NewServeMux(), &[]Route{}}
-	mux.handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
-	mux.handle("GET /readyz", role.Anyone, c.readyz)
-	mux.handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
-	mux.handle("GET /api/v1/status", role.Viewer, c.wholeStatus)
-	mux.handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
-	mux.handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
-	mux.handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
-	mux.handle("GET /api/v1/events", role.Viewer, c.try(c.events), "limit")
-	mux.handle("PUT /api/v1/switch", role.Operator, c.try(c.setSwitch))
-	mux.handle("POST /api/v1/inventory", role.Operator, c.try(c.untilDrain(c.importInventory)), "dry_run", "force")
-	mux.handle("POST /api/v1/devices", role.Operator, c.try(c.untilDrain(c.importDevices)), "dry_run", "force")
-	mux.handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
-	mux.handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
+// Register adds the endpoints of the API to the guard.
+func (c *Console) Register() {
+	mux := c.Guard.Endpoints(guard.WriteError, changes)
+	mux.Handle("GET /healthz", role.Anyone, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.Handle("GET /readyz", role.Anyone, c.readyz)
+	mux.Handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
+	mux.Handle("GET /api/v1/status", role.Viewer, c.wholeStatus)
+	mux.Handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
+	mux.Handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
+	mux.Handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
+	mux.Handle("GET /api/v1/events", role.Viewer, c.try(c.events), "limit")
+	mux.Handle("PUT /api/v1/switch", role.Operator, c.try(c.setSwitch))
+	mux.Handle("POST /api/v1/inventory", role.Operator, c.try(c.untilDrain(c.importInventory)), "dry_run", "force")
+	mux.Handle("POST /api/v1/devices", role.Operator, c.try(c.untilDrain(c.importDevices)), "dry_run", "force")
+	mux.Handle("GET /api/v1/devices", role.Viewer, c.try(c.listDevices), "after", "limit")
+	mux.Handle("GET /api/v1/devices/{id}", role.Viewer, c.try(c.checkDevice))
 	c.windowRoutes(mux)
 	c.adviceRoutes(mux)
 	c.reportRoutes(mux)
@@ -138,18 +131,15 @@ func (c *Console) Handler() http.Handler {
 	c.auditRoutes(mux)
 	c.flowRoutes(mux)
 	c.tokenRoutes(mux)
-	c.loginRoutes(mux)
 	c.tailRoutes(mux)
-	c.routes = *mux.list
-	return c.audited(mux.ServeMux)
 }
 
 // readyz says whether this node takes messages, and to those with a role how it is.
 func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 	var answer any
-	ready := c.draining().Err() == nil
-	if caller(r).Role >= role.Viewer {
-		answer, _ = c.status(r)
+	ready := c.Draining().Err() == nil
+	if guard.Caller(r).Role >= role.Viewer {
+		answer, _ = c.Status(r.Context())
 	} else {
 		answer = map[string]bool{"ready": ready} // and no question to the store, which anyone could repeat
 	}
@@ -158,24 +148,6 @@ func (c *Console) readyz(w http.ResponseWriter, r *http.Request) {
 		code = http.StatusServiceUnavailable
 	}
 	c.answer(w, r, code, answer)
-}
-
-func checkParameters(query string, known []string) error {
-	values, err := url.ParseQuery(query)
-	if err != nil {
-		return fmt.Errorf("the query cannot be read: %w", err)
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		switch {
-		case len(known) == 0:
-			return fmt.Errorf("unknown parameter %q; this endpoint takes none", name)
-		case !slices.Contains(known, name):
-			return fmt.Errorf("unknown parameter %q; this endpoint takes %s", name, strings.Join(known, ", "))
-		case len(values[name]) > 1 && !strings.HasSuffix(name, "[]"):
-			return fmt.Errorf("the parameter %s is there more than once", name)
-		}
-	}
-	return nil
 }
 
 // badRequest marks an error as a fault of the request: 400.
@@ -193,8 +165,8 @@ func (c *Console) try(f func(r *http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// fail answers with an error. Only this function decides the status of each kind of error.
-func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+// StatusOf returns the status of an error in HTTP. Only this function decides that.
+func StatusOf(err error) int {
 	status := http.StatusInternalServerError
 	var bad badRequest
 	var notFound NotFound
@@ -203,7 +175,7 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, flow.ErrRange), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
-	case errors.Is(err, errNoMPxN):
+	case errors.Is(err, ErrNoMPxN):
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
@@ -211,22 +183,22 @@ func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
-	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, errNoAudit):
+	case errors.Is(err, sqldb.ErrUnavailable), errors.Is(err, errStopping), errors.Is(err, guard.ErrNoAudit):
 		status = http.StatusServiceUnavailable
 	}
+	return status
+}
+
+// fail answers with an error.
+func (c *Console) fail(w http.ResponseWriter, r *http.Request, err error) {
+	status := StatusOf(err)
 	if status >= 500 {
 		c.Log.Error("a request to the console failed", "path", r.URL.Path, "error", err)
 	}
-	writeError(w, status, err)
+	guard.WriteError(w, r, status, err)
 }
 
 const jsonType = "application/json"
-
-func writeError(w http.ResponseWriter, status int, err error) {
-	w.Header().Set("Content-Type", jsonType)
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(map[string]string{"error": err.Error()})
-}
 
 // answer answers with a value as JSON, or with 500 if it cannot be written as JSON.
 func (c *Console) answer(w http.ResponseWriter, r *http.Request, status int, v any) {
@@ -280,6 +252,17 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	return t.UTC(), nil
 }
 
+func hideEntries(list []outage.Entry) {
+	for i := range list {
+		list[i].MPxN = ""
+	}
+}
+
+// isMPxN reports whether an id is that of a supply point.
+func isMPxN(id string) bool {
+	return id != "" && len(id) <= 13 && strings.Trim(id, "0123456789") == ""
+}
+
 // Suppressions is the answer to GET /api/v1/suppressions: entries in order of their
 // numbers. Next is the value of "after" for the next page.
 type Suppressions struct {
@@ -308,10 +291,10 @@ func (c *Console) suppressions(r *http.Request) (any, error) {
 	if err == nil {
 		out.Evidence, err = c.Motorway.EvidenceOf(r.Context(), list)
 	}
-	if out.MPxNHidden = hideMPxN(r); out.MPxNHidden {
+	if out.MPxNHidden = guard.HideMPxN(r); out.MPxNHidden {
 		hideEntries(out.Entries)
 	} else if err == nil && len(list) > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d", list[0].Seq, out.Next))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d", list[0].Seq, out.Next))
 	}
 	return out, err
 }
@@ -344,8 +327,8 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		return nil, err
 	}
 	id := strings.TrimSpace(r.URL.Query().Get("id"))
-	if hideMPxN(r) && isMPxN(id) {
-		return nil, errNoMPxN
+	if guard.HideMPxN(r) && isMPxN(id) {
+		return nil, ErrNoMPxN
 	}
 	x, err := c.Motorway.Explain(r.Context(), id, at)
 	if err != nil {
@@ -354,7 +337,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	if err := c.explainReleases(r.Context(), x); err != nil {
 		return nil, err
 	}
-	if hideMPxN(r) {
+	if guard.HideMPxN(r) {
 		hideEntries(x.Entries)
 		for i := range x.Devices {
 			x.Devices[i].MPxN = ""
@@ -362,7 +345,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 		return Explained{x, true}, nil
 	}
 	if isMPxN(id) || len(x.Entries) > 0 || slices.ContainsFunc(x.Devices, func(d motorway.ExplainedDevice) bool { return d.MPxN != "" }) {
-		err = c.lookedUp(r, id)
+		err = c.Guard.LookedUp(r, id)
 	}
 	return Explained{x, false}, err
 }
@@ -405,7 +388,7 @@ func (c *Console) setSwitch(r *http.Request) (any, error) {
 	if err := readJSON(r, &in, "a change of the switch"); err != nil {
 		return nil, err
 	}
-	who := caller(r).Name
+	who := guard.Caller(r).Name
 	in.Why = strings.TrimSpace(in.Why)
 	if !in.Switch.Valid() || !isText(in.Why) {
 		return nil, badRequest{errors.New("needs switch (on, shadow or off) and why")}

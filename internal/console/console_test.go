@@ -15,6 +15,7 @@ import (
 	"quell/internal/adviser"
 	"quell/internal/devices"
 	"quell/internal/evidence"
+	"quell/internal/guard"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/role"
@@ -49,11 +50,18 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 			return []evidence.Assessment{{Entry: from, Level: evidence.Weak}}, nil
 		}}
 	c.Tokens = tokens.New(st.DB)
-	c.Access = &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}
-	c.Access.Set(access.Settings{})
+	c.Guard = &guard.Guard{Access: &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: st.Audit.Write, Refused: st.Audit.Refused}
+	c.Guard.Access.Set(access.Settings{})
 	srv := httptest.NewServer(c.Handler())
 	t.Cleanup(srv.Close)
 	return c, srv
+}
+
+// Handler returns a handler of the API alone, each time with a guard of its own.
+func (c *Console) Handler() http.Handler {
+	c.Guard = &guard.Guard{Access: c.Guard.Access, Log: c.Guard.Log, Record: c.Guard.Record, Refused: c.Guard.Refused}
+	c.Register()
+	return c.Guard
 }
 
 func TestStatusOfErrors(t *testing.T) {

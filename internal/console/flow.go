@@ -5,11 +5,12 @@ import (
 	"time"
 
 	"quell/internal/flow"
+	"quell/internal/guard"
 	"quell/internal/role"
 )
 
-func (c *Console) flowRoutes(mux routes) {
-	mux.handle("GET /api/v1/flow", role.Viewer, c.try(c.flow), "from", "to", "minutes")
+func (c *Console) flowRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/flow", role.Viewer, c.try(c.flow), "from", "to", "minutes")
 }
 
 // flow answers with a flow.Result: of the last day, unless from or to say otherwise.

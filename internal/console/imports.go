@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quell/internal/devices"
+	"quell/internal/guard"
 	"quell/internal/outage"
 )
 
@@ -61,7 +62,7 @@ func (c *Console) untilDrain(f func(*http.Request) (any, error)) func(*http.Requ
 	return func(r *http.Request) (any, error) {
 		ctx, cancel := context.WithCancelCause(r.Context())
 		defer cancel(nil)
-		defer context.AfterFunc(c.draining(), func() {
+		defer context.AfterFunc(c.Draining(), func() {
 			cancel(errStopping)
 			r.Body.Close() // the sender may have stopped sending
 		})()
@@ -128,7 +129,7 @@ func (c *Console) importInventory(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	im, err := c.Devices.ImportInventory(r.Context(), caller(r).Name, c.Motorway.Now(), next, in.checks()...)
+	im, err := c.Devices.ImportInventory(r.Context(), guard.Caller(r).Name, c.Motorway.Now(), next, in.checks()...)
 	return c.imported(r, "inventory", in, im, err)
 }
 
@@ -145,7 +146,7 @@ func (c *Console) importDevices(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("the request has no file: %w", err)}
 	}
-	im, err := c.Devices.ImportList(r.Context(), caller(r).Name, c.Motorway.Now(), f, in.checks()...)
+	im, err := c.Devices.ImportList(r.Context(), guard.Caller(r).Name, c.Motorway.Now(), f, in.checks()...)
 	return c.imported(r, "devices", in, im, err)
 }
 

@@ -6,14 +6,15 @@ import (
 	"net/http"
 	"strings"
 
+	"quell/internal/guard"
 	"quell/internal/motorway"
 	"quell/internal/release"
 	"quell/internal/role"
 )
 
-func (c *Console) releaseRoutes(mux routes) {
-	mux.handle("GET /api/v1/releases", role.Viewer, c.try(c.showReleases), "entry")
-	mux.handle("POST /api/v1/releases", role.Operator, c.try(c.release))
+func (c *Console) releaseRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/releases", role.Viewer, c.try(c.showReleases), "entry")
+	mux.Handle("POST /api/v1/releases", role.Operator, c.try(c.release))
 }
 
 // ReleaseRequest is the body of POST /api/v1/releases.
@@ -40,7 +41,7 @@ func (c *Console) release(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.Releases.Release(r.Context(), seq, caller(r).Name, in.Why)
+	return c.Releases.Release(r.Context(), seq, guard.Caller(r).Name, in.Why)
 }
 
 func (c *Console) showReleases(r *http.Request) (any, error) {

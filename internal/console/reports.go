@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/guard"
 	"quell/internal/report"
 	"quell/internal/role"
 )
@@ -41,20 +42,20 @@ func (e NotFound) Error() string { return e.Err.Error() }
 func (e Conflict) Unwrap() error { return e.Err }
 func (e NotFound) Unwrap() error { return e.Err }
 
-func (c *Console) reportRoutes(mux routes) {
-	mux.handle("GET /api/v1/reports", role.Viewer, c.try(c.listReports), "before", "limit")
-	mux.handle("POST /api/v1/reports", role.Operator, c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
-	mux.handle("GET /api/v1/reports/{no}", role.Viewer, c.try(func(r *http.Request) (any, error) {
+func (c *Console) reportRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/reports", role.Viewer, c.try(c.listReports), "before", "limit")
+	mux.Handle("POST /api/v1/reports", role.Operator, c.try(func(r *http.Request) (any, error) { return c.Reporting.Cut(r.Context()) }))
+	mux.Handle("GET /api/v1/reports/{no}", role.Viewer, c.try(func(r *http.Request) (any, error) {
 		no, err := reportNumber(r)
 		if err != nil {
 			return nil, err
 		}
 		return c.Reports.Report(r.Context(), no)
 	}))
-	mux.handle("GET /api/v1/reports/{no}/file", role.Analyst, c.reportFile, "stream")
-	mux.handle("POST /api/v1/reports/{no}/send", role.Operator, c.try(c.sendReport), "remote")
-	mux.handle("POST /api/v1/reports/resume", role.Operator, c.try(c.resumeReports))
-	mux.handle("GET /api/v1/export", role.Analyst, c.export, "format", "from", "to")
+	mux.Handle("GET /api/v1/reports/{no}/file", role.Analyst, c.reportFile, "stream")
+	mux.Handle("POST /api/v1/reports/{no}/send", role.Operator, c.try(c.sendReport), "remote")
+	mux.Handle("POST /api/v1/reports/resume", role.Operator, c.try(c.resumeReports))
+	mux.Handle("GET /api/v1/export", role.Analyst, c.export, "format", "from", "to")
 }
 
 func reportNumber(r *http.Request) (int64, error) {
@@ -113,7 +114,7 @@ func (c *Console) reportFile(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, err)
 		return
 	}
-	if err := c.lookedUp(r, info.Name()); err != nil {
+	if err := c.Guard.LookedUp(r, info.Name()); err != nil {
 		c.fail(w, r, err)
 		return
 	}
@@ -150,7 +151,7 @@ func (c *Console) resumeReports(r *http.Request) (any, error) {
 	if in.From < 1 || !isText(in.Why) {
 		return nil, badRequest{errors.New("needs from (a number above 0) and why")}
 	}
-	return in, c.Reporting.Resume(r.Context(), in.From, caller(r).Name, in.Why)
+	return in, c.Reporting.Resume(r.Context(), in.From, guard.Caller(r).Name, in.Why)
 }
 
 // export answers with the log entries received in [from, to), in a format. Both times are
@@ -175,7 +176,7 @@ func (c *Console) export(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, badRequest{fmt.Errorf("format: %w", err)})
 		return
 	}
-	if err := c.lookedUp(r, exported(from, to)); err != nil {
+	if err := c.Guard.LookedUp(r, exported(from, to)); err != nil {
 		c.fail(w, r, err)
 		return
 	}

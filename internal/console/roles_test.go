@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -73,10 +72,6 @@ func examples() map[string]asked {
 		"GET /api/v1/tokens":             {path: "/api/v1/tokens"},
 		"POST /api/v1/tokens":            {path: "/api/v1/tokens", body: `{"name":"NEXT","role":"viewer"}`},
 		"DELETE /api/v1/tokens/{id}":     {path: "/api/v1/tokens/SPARE"},
-		"GET /{$}":                       {path: "/"},
-		"GET /login":                     {path: "/login"},
-		"GET /callback":                  {path: "/callback?code=x&state=y"},
-		"POST /logout":                   {path: "/logout"},
 	}
 }
 
@@ -119,7 +114,7 @@ func filled(t *testing.T) (*Console, http.Handler, *audited) {
 	c, srv := newConsole(t)
 	srv.Close()
 	a := &audited{}
-	c.record, c.refused = a.record, a.refused
+	c.Guard.Record, c.Guard.Refused = a.record, a.refused
 	file := filepath.Join(t.TempDir(), "report.csv")
 	if err := os.WriteFile(file, []byte("E,"+supplyPoint+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -232,7 +227,7 @@ func TestRoles(t *testing.T) {
 	}
 	admin := tokenOf(t, c, "admin", role.Admin)
 	const local, far = "127.0.0.1:9", "192.0.2.1:9"
-	c.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=analyst": role.Analyst}})
+	c.Guard.Access.Set(access.Settings{Clients: map[string]role.Role{"CN=analyst": role.Analyst}})
 	certificate := func(name string) func(*http.Request) { return withCertificate(name) }
 	none := func(*http.Request) {}
 	for _, who := range []struct {
@@ -261,7 +256,7 @@ func TestRoles(t *testing.T) {
 	} {
 		t.Run(who.name, func(t *testing.T) {
 			all := examples()
-			for _, route := range c.Routes() {
+			for _, route := range c.Guard.Routes() {
 				x, ok := all[route.Pattern]
 				if !ok {
 					t.Errorf("%s: no example", route.Pattern)
@@ -269,7 +264,7 @@ func TestRoles(t *testing.T) {
 				}
 				delete(all, route.Pattern)
 				method, _, _ := strings.Cut(route.Pattern, " ")
-				c.Access.Rates = &access.Rates{} // TestRates tests those
+				c.Guard.Access.Rates = &access.Rates{} // TestRates tests those
 				if strings.HasSuffix(x.path, "SPARE") {
 					_, spare, err := c.Tokens.Create(t.Context(), fmt.Sprintf("spare-%d", time.Now().UnixNano()), role.Viewer, time.Hour, "a test", c.Motorway.Now())
 					if err != nil {
@@ -288,10 +283,6 @@ func TestRoles(t *testing.T) {
 				w := ask(h, who.from, who.token, method, x.path, x.body, who.change)
 				allowed := who.role >= route.Least
 				switch {
-				case strings.HasSuffix(route.Pattern, "/login"), strings.HasSuffix(route.Pattern, "/callback"):
-					if w.Code != 404 { // there is no provider here
-						t.Errorf("%s: %d", route.Pattern, w.Code)
-					}
 				case allowed && w.Code >= 400:
 					t.Errorf("%s: %d %s", route.Pattern, w.Code, w.Body)
 				case !allowed && who.named && w.Code != 403, !allowed && !who.named && w.Code != 401:
@@ -327,28 +318,6 @@ func withCertificate(cn string) func(*http.Request) {
 	chain := []*x509.Certificate{{Subject: pkix.Name{CommonName: cn}}}
 	return func(r *http.Request) {
 		r.TLS = &tls.ConnectionState{PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{chain}}
-	}
-}
-
-// TestRolesInDocument: docs/operations.md has each route with its least role.
-func TestRolesInDocument(t *testing.T) {
-	c, _ := newConsole(t)
-	text, err := os.ReadFile("../../docs/operations.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	documented := map[string]string{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `((?:GET|POST|PUT|DELETE) /[^`]*)` \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
-		documented[m[1]] = m[2]
-	}
-	for _, r := range c.Routes() {
-		if have := documented[strings.TrimSuffix(r.Pattern, "{$}")]; have != r.Least.String() {
-			t.Errorf("%s is for %s; docs/operations.md says %q", r.Pattern, r.Least, have)
-		}
-		delete(documented, strings.TrimSuffix(r.Pattern, "{$}"))
-	}
-	for p := range documented {
-		t.Errorf("docs/operations.md has %s, which is no route", p)
 	}
 }
 
@@ -414,7 +383,7 @@ func TestMPxN(t *testing.T) {
 func TestRates(t *testing.T) {
 	c, h, audit := filled(t)
 	now := time.Now()
-	c.Access.Rates.Now = func() time.Time { return now }
+	c.Guard.Access.Rates.Now = func() time.Time { return now }
 	viewer, operator := tokenOf(t, c, "viewer", role.Viewer), tokenOf(t, c, "operator", role.Operator)
 	count := func(n int, from, token, method, path, body string) map[int]int {
 		t.Helper()

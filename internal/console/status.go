@@ -74,11 +74,11 @@ type Remote struct {
 // still forward. The overview has as long again.
 const statusTimeout = 500 * time.Millisecond
 
-// status returns the status without the overview, and whether the store could be read.
-func (c *Console) status(r *http.Request) (s Status, read bool) {
-	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
+// Status returns the status without the overview, and whether the store could be read.
+func (c *Console) Status(ctx context.Context) (s Status, read bool) {
+	ctx, cancel := context.WithTimeout(ctx, statusTimeout)
 	defer cancel()
-	s = Status{Ready: c.draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
+	s = Status{Ready: c.Draining().Err() == nil, Degraded: []string{}, Version: c.Version, Switch: c.Ledger.Switch(), Leads: c.Cluster.IsLeader(),
 		Nodes: append([]cluster.Node{}, c.Cluster.Nodes()...), Hubs: c.Ledger.Hubs(), Pending: c.Ledger.Pending()}
 	wrong := func(format string, args ...any) { s.Degraded = append(s.Degraded, fmt.Sprintf(format, args...)) }
 	if !s.Ready {
@@ -113,7 +113,7 @@ func (c *Console) status(r *http.Request) (s Status, read bool) {
 }
 
 func (c *Console) wholeStatus(w http.ResponseWriter, r *http.Request) {
-	s, read := c.status(r)
+	s, read := c.Status(r.Context())
 	ctx, cancel := context.WithTimeout(r.Context(), statusTimeout)
 	defer cancel()
 	o, err := c.overview(ctx, read)
@@ -148,7 +148,10 @@ func (c *Console) overview(ctx context.Context, read bool) (*Overview, error) {
 		o.Store.Bytes, err = c.DB.Size(ctx)
 	}
 	if err == nil {
-		o.NextWindow, err = c.Windows.Next(ctx, o.At)
+		var next []outage.Activation
+		if next, err = c.Windows.Next(ctx, o.At, 1); len(next) > 0 {
+			o.NextWindow = next[0].Start
+		}
 	}
 	if err == nil {
 		o.Hour, o.Day, err = c.Flow.Recent(ctx, o.At)

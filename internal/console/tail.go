@@ -12,8 +12,8 @@ import (
 	"quell/internal/tail"
 )
 
-func (c *Console) tailRoutes(mux routes) {
-	mux.handle("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
+func (c *Console) tailRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
 }
 
 // TailLine is a line of the answer to GET /api/v1/tail: a decision, or one of the other fields.
@@ -37,9 +37,9 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) {
 		c.fail(w, r, badRequest{err})
 		return
 	}
-	hide := hideMPxN(r)
+	hide := guard.HideMPxN(r)
 	if !hide {
-		if err := c.lookedUp(r, "decisions as they fall"); err != nil {
+		if err := c.Guard.LookedUp(r, "decisions as they fall"); err != nil {
 			c.fail(w, r, err)
 			return
 		}
@@ -77,7 +77,7 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) {
 			_, err = w.Write([]byte{'\n'})
 		case <-r.Context().Done():
 			return
-		case <-c.draining().Done():
+		case <-c.Draining().Done():
 			out.Encode(TailLine{Ends: "quell is stopping"})
 			return
 		}

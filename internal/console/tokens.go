@@ -5,20 +5,21 @@ import (
 	"net/http"
 	"time"
 
+	"quell/internal/guard"
 	"quell/internal/role"
 	"quell/internal/tokens"
 )
 
-func (c *Console) tokenRoutes(mux routes) {
-	mux.handle("GET /api/v1/tokens", role.Admin, c.try(func(r *http.Request) (any, error) {
+func (c *Console) tokenRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/tokens", role.Admin, c.try(func(r *http.Request) (any, error) {
 		list, err := c.Tokens.List(r.Context())
 		return TokenList{append([]tokens.Token{}, list...)}, err
 	}))
-	mux.handle("POST /api/v1/tokens", role.Admin, c.try(c.createToken))
-	mux.handle("DELETE /api/v1/tokens/{id}", role.Admin, c.try(func(r *http.Request) (any, error) {
-		t, err := c.Tokens.Revoke(r.Context(), r.PathValue("id"), caller(r).Name, c.Motorway.Now())
+	mux.Handle("POST /api/v1/tokens", role.Admin, c.try(c.createToken))
+	mux.Handle("DELETE /api/v1/tokens/{id}", role.Admin, c.try(func(r *http.Request) (any, error) {
+		t, err := c.Tokens.Revoke(r.Context(), r.PathValue("id"), guard.Caller(r).Name, c.Motorway.Now())
 		if err == nil {
-			c.Log.Warn("a token was revoked", "name", t.Name, "id", t.ID, "who", caller(r).Name)
+			c.Log.Warn("a token was revoked", "name", t.Name, "id", t.ID, "who", guard.Caller(r).Name)
 		}
 		return t, err
 	}))
@@ -59,10 +60,10 @@ func (c *Console) createToken(r *http.Request) (any, error) {
 		}
 		valid = time.Duration(in.Valid) * time.Second
 	}
-	text, t, err := c.Tokens.Create(r.Context(), in.Name, as, valid, caller(r).Name, c.Motorway.Now())
+	text, t, err := c.Tokens.Create(r.Context(), in.Name, as, valid, guard.Caller(r).Name, c.Motorway.Now())
 	if err != nil {
 		return nil, err
 	}
-	c.Log.Warn("a token was created", "name", t.Name, "id", t.ID, "role", t.Role, "expires", t.Expires, "who", caller(r).Name)
+	c.Log.Warn("a token was created", "name", t.Name, "id", t.ID, "role", t.Role, "expires", t.Expires, "who", guard.Caller(r).Name)
 	return NewToken{t, text}, nil
 }

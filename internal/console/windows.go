@@ -7,15 +7,16 @@ import (
 	"strings"
 	"time"
 
+	"quell/internal/guard"
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/role"
 	"quell/internal/windows"
 )
 
-func (c *Console) windowRoutes(mux routes) {
-	mux.handle("GET /api/v1/windows", role.Viewer, c.try(c.listWindows), "target", "supplier", "limit")
-	mux.handle("POST /api/v1/windows/close", role.Operator, c.try(c.closeWindows))
+func (c *Console) windowRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/windows", role.Viewer, c.try(c.listWindows), "target", "supplier", "limit")
+	mux.Handle("POST /api/v1/windows/close", role.Operator, c.try(c.closeWindows))
 }
 
 // Windows is the answer to GET /api/v1/windows: windows that are open or pending, the one
@@ -114,7 +115,7 @@ func (c *Console) closeWindows(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{err}
 	}
-	who := caller(r).Name
+	who := guard.Caller(r).Name
 	if in.Why = strings.TrimSpace(in.Why); !isText(in.Why) {
 		return nil, badRequest{errors.New("needs why")}
 	}

@@ -1,6 +1,7 @@
 package flow_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -8,36 +9,25 @@ import (
 	"quell/internal/store/storetest"
 )
 
-// TestRecent: an AD1 is in the last hour for 60 minutes with the present one, and in the last day for
-// 1,440.
-func TestRecent(t *testing.T) {
-	storetest.EachEngine(t, func(t *testing.T) {
-		s, c := open(t, t.TempDir())
-		for _, e := range []flow.End{flow.Forwarded, flow.Shadow, flow.Refused, flow.Failed, flow.Suppressed, flow.Suppressed} {
-			s.Flow.Received(t0, london).End(e)
+func TestRecent(t *testing.T) { storetest.EachEngine(t, testRecent) }
+
+// The recent minutes are those in the range that have AD1s, with all distributors together.
+func testRecent(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	s.Flow.Received(t0, london).End(flow.Suppressed)
+	s.Flow.Received(t0.Add(30*time.Second), eastern).End(flow.Forwarded)
+	s.Flow.Received(t0.Add(2*time.Minute), "").End(flow.Failed)
+	s.Flow.Received(t0.Add(2*time.Minute), london) // is under way
+	s.Flow.Received(t0.Add(3*time.Minute), london).End(flow.Shadow)
+	flush(t, s)
+	at := t0.Truncate(time.Minute)
+	list, err := s.Flow.Recent(t.Context(), at, at.Add(3*time.Minute))
+	if err != nil || len(list) != 2 || list[0] != (flow.Minute{At: at, Received: 2, Suppressed: 1, Forwarded: 1}) || list[1] != (flow.Minute{At: at.Add(2 * time.Minute), Received: 2, Failed: 1}) {
+		t.Errorf("%+v, %v", list, err)
+	}
+	for _, length := range []time.Duration{0, -time.Minute, flow.MaxMinutes + 1} {
+		if _, err := s.Flow.Recent(t.Context(), at, at.Add(length)); !errors.Is(err, flow.ErrRange) {
+			t.Errorf("%v: %v", length, err)
 		}
-		s.Flow.Received(t0, eastern) // under way
-		flush(t, s)
-		all := flow.Totals{Received: 7, Forwarded: 1, Shadow: 1, Refused: 1, Failed: 1, Suppressed: 2, UnderWay: 1}
-		for _, x := range []struct {
-			at        time.Duration
-			hour, day flow.Totals
-		}{
-			{0, all, all},
-			{59*time.Minute + 59*time.Second, all, all},
-			{time.Hour, flow.Totals{}, all},
-			{24*time.Hour - time.Second, flow.Totals{}, all},
-			{24 * time.Hour, flow.Totals{}, flow.Totals{}},
-			{-time.Minute, flow.Totals{}, flow.Totals{}},
-		} {
-			c.set(t0.Add(x.at))
-			hour, day, err := s.Flow.Recent(t.Context(), t0.Add(x.at))
-			if hour != x.hour || day != x.day || err != nil {
-				t.Errorf("after %v: %+v, %+v, %v", x.at, hour, day, err)
-			}
-		}
-		if size, err := s.DB.Size(t.Context()); size < 10_000 || err != nil {
-			t.Errorf("the store has %d bytes, %v", size, err)
-		}
-	})
+	}
 }

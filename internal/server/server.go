@@ -27,6 +27,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/devices"
 	"quell/internal/gateway"
+	"quell/internal/guard"
 	"quell/internal/lines"
 	"quell/internal/motorway"
 	"quell/internal/outage"
@@ -36,6 +37,7 @@ import (
 	"quell/internal/syslog"
 	"quell/internal/tail"
 	"quell/internal/tokens"
+	"quell/internal/web"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -51,7 +53,7 @@ type Server struct {
 	recording *recording.Recorder // nil until Start has opened it
 	gateway   *gateway.Gateway
 	console   *console.Console
-	handler   http.Handler // of the console
+	guard     *guard.Guard // the handler of the console
 	reports   *reporter.Reporter
 	syslog    *syslog.Sender
 	adviser   *adviser.Adviser
@@ -124,8 +126,11 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.adviser = newAdviser(s, registry)
 	s.console.Adviser = s.adviser
 	s.console.Tokens = tokens.New(st.DB)
-	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
-	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()
+	s.guard = &guard.Guard{Access: &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: st.Audit.Write, Refused: st.Audit.Refused}
+	s.console.Guard = s.guard
+	s.console.Register()
+	(&web.Web{Console: s.console}).Register()
+	s.socket.path = cfg.SocketPath()
 	s.started = cfg
 	s.countLines(registry)
 	s.faults.register(registry)
@@ -218,7 +223,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		addr string
 		h    http.Handler
 	}{
-		{&s.admin, "console", cfg.Console.Listen, s.handler},
+		{&s.admin, "console", cfg.Console.Listen, s.guard},
 		{&s.south, "southbound", cfg.Southbound.Listen, s.gateway.Southbound()},
 		{&s.north, "northbound", cfg.Northbound.Listen, s.gateway.Northbound()},
 	} {
@@ -361,7 +366,7 @@ func (s *Server) apply(cfg config.Config) {
 	s.store.Devices.KeepPostcodes(cfg.Privacy.Postcode == "plain")
 	s.reports.Set(reportSettings(cfg))
 	s.syslog.Set(cfg.Syslog)
-	s.console.Access.Set(accessSettings(cfg))
+	s.guard.Access.Set(accessSettings(cfg))
 }
 
 // ReopenTrail reopens the file of the audit trail, which another program may have moved.

@@ -37,7 +37,7 @@ func (k *socket) open(s *Server) error {
 	if k.err = err; err != nil {
 		return fmt.Errorf("console.socket: %w", err)
 	}
-	k.listener = s.gateway.ServeOn("socket", l, s.handler)
+	k.listener = s.gateway.ServeOn("socket", l, s.guard)
 	s.serve(k.listener)
 	return nil
 }

@@ -26,7 +26,7 @@ func (s *Server) conditions() (list []string) {
 	}
 	list = append(list, s.faults.conditions()...)
 	list = append(list, s.reports.Conditions()...)
-	list = append(append(list, s.socket.conditions()...), s.console.Access.Conditions()...)
+	list = append(append(list, s.socket.conditions()...), s.guard.Access.Conditions()...)
 	add := func(output, trouble string) {
 		if trouble != "" {
 			list = append(list, output+": "+trouble)

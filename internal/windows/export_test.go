@@ -7,6 +7,7 @@ const (
 	InForceSQL     = windowsSQL
 	CountSomeSQL   = countSomeSQL
 	NextSQL        = nextSQL
+	OpenBySQL      = openBySQL
 	SmallMove      = smallMove
 )
 
