@@ -34,6 +34,7 @@ type Search struct {
 	// Advice returns what is known of windows of other lengths.
 	Advice func(context.Context) (adviser.Windows, error)
 
+	scan     int64 // see most
 	calendar cached[*count]
 	month    cached[*month]
 }

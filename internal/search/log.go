@@ -40,7 +40,8 @@ type Page struct {
 	Entries []outage.Entry `json:"entries"`
 	// Evidence says of the entries that were assessed whether their alerts were genuine.
 	Evidence []*assess.Evidence `json:"evidence"`
-	// Older and Newer are Before of the next page and After of the one before; 0 if there is none.
+	// Older and Newer are Before of the next page and After of the one before; 0 if there is none, or
+	// if that is not known.
 	Older int64 `json:"older,omitempty"`
 	Newer int64 `json:"newer,omitempty"`
 	// Searched is set if the search stopped before the page was full and before the end of the log: to
@@ -50,6 +51,9 @@ type Page struct {
 
 // scanned is how many entries are looked at for one page.
 const scanned = 20_000
+
+// most is scanned, unless a test sets less.
+func (s *Search) most() int64 { return cmp.Or(s.scan, scanned) }
 
 // ErrQuery says that a query contradicts itself.
 var ErrQuery = errors.New("give before or after, not both; and from before to")
@@ -76,7 +80,7 @@ func (s *Search) Log(ctx context.Context, q Query) (*Page, error) {
 	if q.After > 0 {
 		slices.Reverse(p.Entries)
 	}
-	p.links(&q, full, part.stopped)
+	p.links(&q, full, part)
 	if s.Evidence != nil {
 		p.Evidence, err = s.evidenceOf(ctx, p.Entries)
 	}
@@ -84,34 +88,27 @@ func (s *Search) Log(ctx context.Context, q Query) (*Page, error) {
 }
 
 // links sets how to go on.
-func (p *Page) links(q *Query, full bool, stopped int64) {
-	first, last := int64(0), int64(0)
+func (p *Page) links(q *Query, full bool, part *part) {
+	first, last := part.stopped, part.stopped // what lies between these and the cursor does not match
 	if n := len(p.Entries); n > 0 {
 		first, last = p.Entries[0].Seq, p.Entries[n-1].Seq
+	} else if first == 0 && !part.timed {
+		first, last = q.Before-1, q.After+1
 	}
-	if !full {
-		p.Searched = stopped
+	if len(p.Entries) < q.Limit {
+		p.Searched = part.stopped
 	}
 	if q.After > 0 {
-		if p.Older = last; last == 0 {
-			p.Older = q.After + 1
-		}
-		if full {
+		if p.Older, p.Newer = last, part.stopped; full {
 			p.Newer = first
-		} else {
-			p.Newer = stopped
 		}
 		return
 	}
-	if full {
+	if p.Older = part.stopped; full {
 		p.Older = last
-	} else {
-		p.Older = stopped
 	}
 	if q.Before > 0 {
-		if p.Newer = first; first == 0 {
-			p.Newer = q.Before - 1
-		}
+		p.Newer = first
 	}
 }
 
@@ -131,8 +128,7 @@ func (s *Search) evidenceOf(ctx context.Context, entries []outage.Entry) ([]*ass
 	return list, err
 }
 
-// part is the part of the log that one page is searched in. low and high are conditions for its ends,
-// with their parameters.
+// part is the part of the log that one page is searched in, as a query.
 type part struct {
 	empty   bool
 	from    string // what comes before the conditions
@@ -140,6 +136,7 @@ type part struct {
 	args    []any
 	order   string
 	stopped int64 // the last entry of the part, if the log goes on after it
+	timed   bool  // the conditions have the times of the filter
 }
 
 func (p *part) add(cond string, args ...any) {
@@ -157,10 +154,10 @@ var columns = "s." + strings.ReplaceAll(strings.Join(strings.Fields(ledger.Entry
 // conditions adds the conditions that no index serves. "+ 0" keeps the database from the indexes
 // of these columns.
 func (f *Filter) conditions(p *part) {
-	if !f.From.IsZero() {
+	if !f.From.IsZero() && !p.timed {
 		p.add(`s.received_at + 0 >= ?`, sqldb.Micros(f.From))
 	}
-	if !f.To.IsZero() {
+	if !f.To.IsZero() && !p.timed {
 		p.add(`s.received_at + 0 < ?`, sqldb.Micros(f.To))
 	}
 	switch f.Distributor {
@@ -238,7 +235,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 	if q.After > 0 {
 		p.order = `s.seq`
 		low = max(first, min(q.After, last)+1)
-		if high = low + scanned - 1; high < last {
+		if high = low + s.most() - 1; high < last {
 			p.stopped = high
 		}
 	} else {
@@ -246,7 +243,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 		if q.Before > 0 {
 			high = min(last, q.Before-1)
 		}
-		if low = high - scanned + 1; low > first {
+		if low = high - s.most() + 1; low > first {
 			p.stopped = low
 		}
 	}
@@ -277,7 +274,7 @@ func (s *Search) ofLevel(ctx context.Context, q *Query, p *part) error {
 	} else {
 		p.add(`v.seq < ?`, from)
 	}
-	err := s.DB.QueryRow(ctx, end, string(q.Level), from, scanned-1).Scan(&p.stopped)
+	err := s.DB.QueryRow(ctx, end, string(q.Level), from, s.most()-1).Scan(&p.stopped)
 	switch {
 	case errors.Is(err, sqldb.ErrNoRows):
 		p.stopped = 0
@@ -302,6 +299,7 @@ const (
 
 // ofTime is for the entries of a time, in the order in which they were received.
 func (s *Search) ofTime(ctx context.Context, q *Query, p *part) error {
+	p.timed = true
 	from, to := int64(math.MinInt64), int64(math.MaxInt64)
 	if !q.From.IsZero() {
 		from = sqldb.Micros(q.From)
@@ -328,7 +326,7 @@ func (s *Search) ofTime(ctx context.Context, q *Query, p *part) error {
 		}
 	}
 	var endAt int64
-	bounds := []any{from, at, at, seq, scanned - 1}
+	bounds := []any{from, at, at, seq, s.most() - 1}
 	if q.After > 0 {
 		bounds[0] = to
 	}
@@ -370,6 +368,8 @@ type Suspects struct {
 const suspectsSQL = `SELECT seq FROM (SELECT seq FROM (SELECT seq FROM evidence WHERE level = 'strong' AND level <> 'none' ORDER BY seq DESC LIMIT ?1) AS strong
 	UNION ALL SELECT seq FROM (SELECT seq FROM evidence WHERE level = 'weak' AND level <> 'none' ORDER BY seq DESC LIMIT ?2) AS weak) AS found ORDER BY seq DESC`
 
+const suspectEntriesSQL = `SELECT ` + ledger.EntryColumns + ` FROM suppression WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)) ORDER BY seq DESC`
+
 // suspectsScanned is how many entries are looked at for suspects, at most.
 const suspectsScanned = 2000
 
@@ -390,8 +390,7 @@ func (s *Search) Suspects(ctx context.Context, limit int, weak bool) (*Suspects,
 	}
 	out.More = len(seqs) >= suspectsScanned
 	for some := range slices.Chunk(seqs, max(limit, 50)) {
-		entries, err := ledger.ScanEntries(s.DB.Query(ctx, `SELECT `+ledger.EntryColumns+` FROM suppression
-			WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)) ORDER BY seq DESC`, sqldb.Column(some)))
+		entries, err := ledger.ScanEntries(s.DB.Query(ctx, suspectEntriesSQL, sqldb.Column(some)))
 		if err != nil {
 			return nil, sqldb.Unavailable(err)
 		}

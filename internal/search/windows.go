@@ -61,7 +61,8 @@ var ErrWhose = errors.New("say whose windows: of a hub, a meter or a supplier, o
 const (
 	ganttHubSQL   = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE chf = ?1 AND standing IN (0, 1) AND ends_at > ?2 AND starts_at + 0 < ?3 ORDER BY starts_at, id LIMIT ?4`
 	ganttMeterSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE esme = ?1 AND ends_at > ?2 AND starts_at + 0 < ?3 ORDER BY starts_at, id LIMIT ?4`
-	entryOfSQL    = `SELECT coalesce((SELECT min(s.seq) FROM suppression s WHERE s.esme = CAST(p.value->>0 AS BIGINT) AND s.activation_id = CAST(p.value->>1 AS BIGINT)), 0) FROM json_each(?) AS p`
+	entryOfSQL    = `SELECT coalesce((SELECT min(s.seq) FROM suppression s WHERE s.esme = p.esme AND s.activation_id = p.id), 0)
+		FROM (SELECT CAST(value->>0 AS BIGINT) AS esme, CAST(value->>1 AS BIGINT) AS id FROM json_each(?)) AS p`
 )
 
 // Gantt returns windows as bars on a line of time. The windows of a hub or a meter are one bar each;
