@@ -70,7 +70,7 @@ var imports = map[string][]string{
 	"internal/switchstate": {"internal/outage"},
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
-	"internal/search":      {"internal/adviser", "internal/advice", "internal/assess", "internal/devices", "internal/evidence", "internal/ledger", "internal/outage", "internal/reportfile", "internal/sqldb", "internal/windows"},
+	"internal/search":      {"internal/adviser", "internal/advice", "internal/assess", "internal/cluster", "internal/devices", "internal/events", "internal/evidence", "internal/ledger", "internal/outage", "internal/reportfile", "internal/sqldb", "internal/windows"},
 	"internal/console":     {"internal/search", "internal/evidence", "internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
 	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},

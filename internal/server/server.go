@@ -121,6 +121,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
 	s.adviser = newAdviser(s, registry)
 	s.console.Adviser = s.adviser
+	s.console.Search = newSearch(s)
 	s.console.Tokens = tokens.New(st.DB)
 	s.console.Access = &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}
 	s.handler, s.socket.path = s.console.Handler(), cfg.SocketPath()
