@@ -1,6 +1,7 @@
 package console
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,10 +18,19 @@ import (
 	"quell/internal/search"
 )
 
+// openAPI describes the API. TestOpenAPI and TestAnswers hold it against the handlers.
+//
+//go:embed openapi.json
+var openAPI []byte
+
 // Parameters of a filter of the log.
 var filterParameters = []string{"from", "to", "distributor", "hub", "meter", "outcome", "evidence", "before", "after", "limit"}
 
 func (c *Console) searchRoutes(mux routes) {
+	mux.handle("GET /api/v1/openapi.json", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		w.Write(openAPI)
+	})
 	mux.handle("GET /api/v1/log", role.Viewer, c.try(c.searchLog), filterParameters...)
 	mux.handle("GET /api/v1/log/export", role.Analyst, c.exportLog, filterParameters...)
 	mux.handle("GET /api/v1/suspects", role.Viewer, c.try(c.suspects), "weak", "limit")

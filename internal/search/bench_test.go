@@ -159,7 +159,7 @@ func large(b *testing.B, dir string, windows, entries int) {
 	const hour = int64(3_600_000_000)
 	night := now.Truncate(24 * time.Hour).UnixMicro()
 	insert(windows, `activation (id, request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing, keep_until)
-		SELECT i, '90-B3-D5-1F-30-01-00-0' || i %% 8 || ':00-DB-12-34-56-78-90-A0:' || i, 'signed-pre-command', 'future-dated', t, 'future-dated', %d + i, %d + i, %d, t, t + 1800000000, 'accepted', 1, t + 1800000000
+		SELECT i, '90-B3-D5-1F-30-01-00-0' || (i %% 8) || ':00-DB-12-34-56-78-90-A0:' || i, 'signed-pre-command', 'future-dated', t, 'future-dated', %d + i, %d + i, %d, t, t + 1800000000, 'accepted', 1, t + 1800000000
 		FROM (SELECT i, CASE WHEN i %% 10 = 0 THEN %d - i %% 1000 * 1000000 WHEN i %% 10 < 3 THEN %d - 12 * %[6]d + i / 10 %% 8 * %[6]d ELSE %d + (i / 10 %% 30 + 1) * 24 * %[6]d + i / 300 %% 6 * %[6]d END AS t FROM n)`,
 		meter, hub, now.AddDate(0, 0, -10).UnixMicro(), now.UnixMicro(), now.Truncate(time.Hour).UnixMicro(), hour, night)
 	first := now.AddDate(0, 0, -400)
