@@ -10,10 +10,6 @@ func (s *Search) Recount() {
 	s.calendar, s.month = cached[*count]{}, cached[*month]{}
 }
 
-// CountWindows and CountMonth count at once.
-func (s *Search) CountWindows(ctx context.Context) error { _, err := s.countWindows(ctx); return err }
-func (s *Search) CountMonth(ctx context.Context) error   { _, err := s.countMonth(ctx); return err }
-
 // LogQuery returns the query for the entries of a page.
 func (s *Search) LogQuery(ctx context.Context, q Query) (query string, args []any, err error) {
 	p, err := s.partOf(ctx, &q)

@@ -20,6 +20,9 @@ var (
 	mayBeRead  = regexp.MustCompile(`^(json_each|p|i|import|page|oldest|few|strong|weak|found|a|s|CONSTANT|\(subquery-\d+\)|\(join-\d+\))$`)
 )
 
+// bounds matches a bound of the time of receipt that an index may serve.
+var bounds = regexp.MustCompile(`s\.received_at [<>]= \?`)
+
 // The plans of the queries behind pages: each finds its rows by an index, and none reads a whole table
 // that grows.
 func TestPlans(t *testing.T) { storetest.EachEngine(t, testPlans) }
@@ -50,6 +53,9 @@ func testPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := checkPlan(t, st, query, args)
+			if n := len(bounds.FindAllString(query, -1)); n > 2 {
+				t.Errorf("%+v: %d bounds of the time of receipt, of which SQLite uses one on each side:\n%s", q, n, query)
+			}
 			if st.DB.Remote() {
 				continue
 			}

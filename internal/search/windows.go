@@ -189,8 +189,9 @@ const (
 // ErrNoWindow says that the window after which a page begins is not there any more.
 var ErrNoWindow = errors.New("the window with this number is not there any more: begin again")
 
-// campaignSQL finds windows by the index of their ends. "+ 0" keeps the database from other indexes.
-const campaignSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE ends_at >= ?1 AND ends_at <= ?2 AND (ends_at > ?1 OR starts_at > ?3 OR starts_at = ?3 AND id > ?4)
+// campaignSQL finds windows by the index of their ends: hundreds of thousands may end at the same time,
+// so a page begins where the one before ended, also among those. "+ 0" keeps the database from other indexes.
+const campaignSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE (ends_at, starts_at, id) > (CAST(?1 AS BIGINT), CAST(?3 AS BIGINT), CAST(?4 AS BIGINT)) AND ends_at <= ?2
 	AND starts_at >= ?5 AND starts_at < ?6 AND standing + 0 = 1 ORDER BY ends_at, starts_at, id LIMIT ?7`
 
 // Campaign returns which meters of a campaign raised AD1s, and which did not. AD1s that went forward
