@@ -17,7 +17,7 @@ import (
 // those that may: lists in JSON, imports, of which there are few, and parts that another step limits.
 var (
 	wholeTable = regexp.MustCompile(`Seq Scan on (\w+)|\bSCAN (?:TABLE )?(\S+)`)
-	mayBeRead  = regexp.MustCompile(`^(json_each|p|i|import|page|oldest|few|strong|weak|found|a|s|CONSTANT|\(subquery-\d+\)|\(join-\d+\))$`)
+	mayBeRead  = regexp.MustCompile(`^(json_each|p|i|import|page|oldest|few|same|later|strong|weak|found|a|s|CONSTANT|\(subquery-\d+\)|\(join-\d+\))$`)
 )
 
 // bounds matches a bound of the time of receipt that an index may serve.

@@ -190,9 +190,13 @@ const (
 var ErrNoWindow = errors.New("the window with this number is not there any more: begin again")
 
 // campaignSQL finds windows by the index of their ends: hundreds of thousands may end at the same time,
-// so a page begins where the one before ended, also among those. "+ 0" keeps the database from other indexes.
-const campaignSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE (ends_at, starts_at, id) > (CAST(?1 AS BIGINT), CAST(?3 AS BIGINT), CAST(?4 AS BIGINT)) AND ends_at <= ?2
-	AND starts_at >= ?5 AND starts_at < ?6 AND standing + 0 = 1 ORDER BY ends_at, starts_at, id LIMIT ?7`
+// so a page begins where the one before ended, also among those. "+ 0" keeps the database from other
+// indexes.
+const campaignSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE id IN (
+	SELECT id FROM (SELECT id FROM activation WHERE ends_at = ?1 AND starts_at = ?3 AND id > ?4 ORDER BY id LIMIT ?7) AS same
+	UNION ALL SELECT id FROM (SELECT id FROM activation WHERE (ends_at, starts_at) > (?1, ?3) AND ends_at <= ?2 AND starts_at >= ?5 AND starts_at < ?6
+		ORDER BY ends_at, starts_at, id LIMIT ?7) AS later)
+	ORDER BY ends_at + 0, starts_at, id LIMIT ?7`
 
 // Campaign returns which meters of a campaign raised AD1s, and which did not. AD1s that went forward
 // without an entry in the log do not count. The error may be ErrQuery or ErrNoWindow.
@@ -228,7 +232,7 @@ func (s *Search) Campaign(ctx context.Context, q CampaignQuery) (*Campaign, erro
 			}
 			scanned++
 			out.Next = a.ID
-			if q.Supplier != 0 && a.RequestID.Originator != q.Supplier {
+			if !a.Standing || a.Start.Before(q.From) || !a.Start.Before(q.To) || q.Supplier != 0 && a.RequestID.Originator != q.Supplier {
 				continue
 			}
 			out.Looked++
