@@ -30,6 +30,7 @@ func TestPlans(t *testing.T) { storetest.EachEngine(t, testPlans) }
 func testPlans(t *testing.T) {
 	st := storetest.Open(t, t.TempDir())
 	s := newSearch(st)
+	s.SetScanned(100) // so that parts end before the log does
 	logEntries(t, st, someEntries(rand.New(rand.NewPCG(5, 6)), 600))
 	for _, x := range []struct {
 		filter search.Filter
