@@ -118,7 +118,7 @@ func (c *Console) searchLog(r *http.Request) (any, error) {
 	if out.MPxNHidden {
 		hideEntries(p.Entries)
 	} else if n := len(p.Entries); n > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("%d entries, %d to %d", n, p.Entries[n-1].Seq, p.Entries[0].Seq))
+		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", p.Entries[n-1].Seq, p.Entries[0].Seq, n))
 	}
 	return out, err
 }
@@ -177,7 +177,7 @@ func (c *Console) suspects(r *http.Request) (any, error) {
 			list.Suspects[i].MPxN = ""
 		}
 	} else if n := len(list.Suspects); n > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("%d suspects, %d to %d", n, list.Suspects[n-1].Seq, list.Suspects[0].Seq))
+		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", list.Suspects[n-1].Seq, list.Suspects[0].Seq, n))
 	}
 	return out, err
 }

@@ -74,10 +74,10 @@ func TestSearchMPxN(t *testing.T) {
 		viewer int
 		object string // of the look-up
 	}{
-		{"/api/v1/log", 200, "1 entries, 1 to 1"},
-		{"/api/v1/log?hub=" + hub.String() + "&evidence=weak", 200, "1 entries, 1 to 1"},
+		{"/api/v1/log", 200, "entries 1 to 1, 1 of them"},
+		{"/api/v1/log?hub=" + hub.String() + "&evidence=weak", 200, "entries 1 to 1, 1 of them"},
 		{"/api/v1/log?outcome=shadow", 200, ""},
-		{"/api/v1/suspects", 200, "1 suspects, 1 to 1"},
+		{"/api/v1/suspects", 200, "entries 1 to 1, 1 of them"},
 		{"/api/v1/suspects?weak=false", 200, ""},
 		{"/api/v1/log/export?meter=" + meter.String(), 403, "export of log/export?meter=" + meter.String()},
 	} {

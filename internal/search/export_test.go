@@ -30,6 +30,10 @@ type SQL struct {
 func Queries() []SQL {
 	return []SQL{
 		{endsSQL, nil},
+		{hubBackSQL, []any{1, 500, 100}},
+		{hubOnSQL, []any{1, 500, 100}},
+		{meterBackSQL, []any{1, 500, 100}},
+		{meterOnSQL, []any{1, 500, 100}},
 		{levelBackSQL, []any{"strong", 500, 100}},
 		{levelOnSQL, []any{"weak", 500, 100}},
 		{timeBackSQL, []any{1, 2, 2, 500, 100}},

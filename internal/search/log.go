@@ -200,7 +200,7 @@ func (s *Search) partOf(ctx context.Context, q *Query) (*part, error) {
 	p := &part{from: ` FROM suppression s`}
 	switch {
 	case q.Hub != 0 || q.Meter != 0:
-		return p, s.ofDevice(q, p)
+		return p, s.ofDevice(ctx, q, p)
 	case !q.From.IsZero() || !q.To.IsZero():
 		return p, s.ofTime(ctx, q, p)
 	case q.Level == evidence.Weak || q.Level == evidence.Strong:
@@ -209,23 +209,43 @@ func (s *Search) partOf(ctx context.Context, q *Query) (*part, error) {
 	return p, s.ofLog(ctx, q, p)
 }
 
-// ofDevice is for the entries of a hub or a meter, which are few. "seq + 0" keeps the database from
-// reading the log from its end instead.
-func (s *Search) ofDevice(q *Query, p *part) error {
+// The last of the entries of a hub or a meter that are looked at, in each direction. "seq + 0" keeps
+// the database from reading the log from its end instead.
+const (
+	hubBackSQL   = `SELECT seq FROM suppression WHERE chf = ? AND seq + 0 < ? ORDER BY seq + 0 DESC LIMIT 1 OFFSET ?`
+	hubOnSQL     = `SELECT seq FROM suppression WHERE chf = ? AND seq + 0 > ? ORDER BY seq + 0 LIMIT 1 OFFSET ?`
+	meterBackSQL = `SELECT seq FROM suppression WHERE esme = ? AND seq + 0 < ? ORDER BY seq + 0 DESC LIMIT 1 OFFSET ?`
+	meterOnSQL   = `SELECT seq FROM suppression WHERE esme = ? AND seq + 0 > ? ORDER BY seq + 0 LIMIT 1 OFFSET ?`
+)
+
+// ofDevice is for the entries of a hub or a meter, which are few, unless it is out of order.
+func (s *Search) ofDevice(ctx context.Context, q *Query, p *part) error {
+	back, on, id := hubBackSQL, hubOnSQL, int64(q.Hub)
 	if q.Meter != 0 {
-		p.add(`s.esme = ?`, int64(q.Meter))
+		back, on, id = meterBackSQL, meterOnSQL, int64(q.Meter)
+		p.add(`s.esme = ?`, id)
 	} else {
-		p.add(`s.chf = ?`, int64(q.Hub))
+		p.add(`s.chf = ?`, id)
 	}
 	p.order = `s.seq + 0 DESC`
-	switch {
-	case q.After > 0:
+	end, from, beyond, until := back, cmp.Or(q.Before, math.MaxInt64), `s.seq + 0 < ?`, `s.seq + 0 >= ?`
+	if q.After > 0 {
 		p.order = `s.seq + 0`
-		p.add(`s.seq + 0 > ?`, q.After)
-	case q.Before > 0:
-		p.add(`s.seq + 0 < ?`, q.Before)
+		end, from, beyond, until = on, q.After, `s.seq + 0 > ?`, `s.seq + 0 <= ?`
 	}
-	return nil
+	p.add(beyond, from)
+	return s.stopAt(ctx, p, until, end, id, from, s.most()-1)
+}
+
+// stopAt ends a part at the entry that a query finds; if it finds none, the part has all there is.
+func (s *Search) stopAt(ctx context.Context, p *part, until, query string, args ...any) error {
+	err := s.DB.QueryRow(ctx, query, args...).Scan(&p.stopped)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		p.stopped = 0
+		return nil
+	}
+	p.add(until, p.stopped)
+	return err
 }
 
 // ofLog is for all entries: a range of their numbers.
@@ -269,25 +289,14 @@ const (
 func (s *Search) ofLevel(ctx context.Context, q *Query, p *part) error {
 	p.from = ` FROM evidence v CROSS JOIN suppression s`
 	p.add(`v.level = ? AND v.level <> 'none' AND s.seq = v.seq`, string(q.Level))
-	end, from := levelBackSQL, cmp.Or(q.Before, math.MaxInt64)
 	p.order = `v.seq DESC`
+	end, from, beyond, until := levelBackSQL, cmp.Or(q.Before, math.MaxInt64), `v.seq < ?`, `v.seq >= ?`
 	if q.After > 0 {
-		end, from, p.order = levelOnSQL, q.After, `v.seq`
-		p.add(`v.seq > ?`, from)
-	} else {
-		p.add(`v.seq < ?`, from)
+		p.order = `v.seq`
+		end, from, beyond, until = levelOnSQL, q.After, `v.seq > ?`, `v.seq <= ?`
 	}
-	err := s.DB.QueryRow(ctx, end, string(q.Level), from, max(1, s.most()/apart)-1).Scan(&p.stopped)
-	switch {
-	case errors.Is(err, sqldb.ErrNoRows):
-		p.stopped = 0
-		return nil
-	case q.After > 0:
-		p.add(`v.seq <= ?`, p.stopped)
-	default:
-		p.add(`v.seq >= ?`, p.stopped)
-	}
-	return err
+	p.add(beyond, from)
+	return s.stopAt(ctx, p, until, end, string(q.Level), from, max(1, s.most()/apart)-1)
 }
 
 // The last of the entries of a time that are looked at, in each direction; and the place of an entry.
