@@ -49,14 +49,18 @@ type Page struct {
 	Searched int64 `json:"searched,omitempty"`
 }
 
-// scanned is how many entries are looked at for one page.
-const scanned = 20_000
+// scanned is how many entries are looked at for one page, if they lie together in the log. Those that
+// are found one by one through another index are fewer: that of the time, of a hub or a meter, and of
+// the evidence, whose entries lie apart.
+const (
+	scanned  = 100_000
+	byTime   = 5
+	byDevice = 5
+	byLevel  = 20
+)
 
-// Entries with evidence lie apart in the log, so fewer are looked at: one in apart.
-const apart = 4
-
-// most is scanned, unless a test sets less.
-func (s *Search) most() int64 { return cmp.Or(s.scan, scanned) }
+// most returns one part of that many, unless a test sets less.
+func (s *Search) most(part int64) int64 { return max(1, cmp.Or(s.scan, scanned)/part) }
 
 // ErrQuery says that a query contradicts itself.
 var ErrQuery = errors.New("give before or after, not both; and from before to")
@@ -234,7 +238,7 @@ func (s *Search) ofDevice(ctx context.Context, q *Query, p *part) error {
 		end, from, beyond, until = on, q.After, `s.seq + 0 > ?`, `s.seq + 0 <= ?`
 	}
 	p.add(beyond, from)
-	return s.stopAt(ctx, p, until, end, id, from, s.most()-1)
+	return s.stopAt(ctx, p, until, end, id, from, s.most(byDevice)-1)
 }
 
 // stopAt ends a part at the entry that a query finds; if it finds none, the part has all there is.
@@ -258,7 +262,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 	if q.After > 0 {
 		p.order = `s.seq`
 		low = max(first, min(q.After, last)+1)
-		if high = low + s.most() - 1; high < last {
+		if high = low + s.most(1) - 1; high < last {
 			p.stopped = high
 		}
 	} else {
@@ -266,7 +270,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 		if q.Before > 0 {
 			high = min(last, q.Before-1)
 		}
-		if low = high - s.most() + 1; low > first {
+		if low = high - s.most(1) + 1; low > first {
 			p.stopped = low
 		}
 	}
@@ -296,7 +300,7 @@ func (s *Search) ofLevel(ctx context.Context, q *Query, p *part) error {
 		end, from, beyond, until = levelOnSQL, q.After, `v.seq > ?`, `v.seq <= ?`
 	}
 	p.add(beyond, from)
-	return s.stopAt(ctx, p, until, end, string(q.Level), from, max(1, s.most()/apart)-1)
+	return s.stopAt(ctx, p, until, end, string(q.Level), from, s.most(byLevel)-1)
 }
 
 // The last of the entries of a time that are looked at, in each direction; and the place of an entry.
@@ -338,7 +342,7 @@ func (s *Search) ofTime(ctx context.Context, q *Query, p *part) error {
 		}
 	}
 	var endAt int64
-	bounds := []any{from, at, at, seq, s.most() - 1}
+	bounds := []any{from, at, at, seq, s.most(byTime) - 1}
 	if q.After > 0 {
 		bounds[0] = to
 	}
