@@ -36,6 +36,7 @@ import (
 	"quell/internal/release"
 	"quell/internal/report"
 	"quell/internal/role"
+	"quell/internal/search"
 	"quell/internal/sqldb"
 	"quell/internal/tail"
 	"quell/internal/tokens"
@@ -66,6 +67,7 @@ type Console struct {
 	Releases *release.Releases
 	Audit    *audit.Log
 	Flow     *flow.Counters
+	Search   *search.Search
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -130,6 +132,7 @@ func (c *Console) Register() {
 	c.releaseRoutes(mux)
 	c.auditRoutes(mux)
 	c.flowRoutes(mux)
+	c.searchRoutes(mux)
 	c.tokenRoutes(mux)
 	c.tailRoutes(mux)
 }
