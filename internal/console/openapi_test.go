@@ -100,7 +100,7 @@ func TestOpenAPI(t *testing.T) {
 	admin := tokenOf(t, c, "admin", role.Admin)
 	takes := regexp.MustCompile(`this endpoint takes ([^"\\]*)`)
 	inPath := regexp.MustCompile(`\{(\w+)\}`)
-	for _, route := range c.Routes() {
+	for _, route := range c.Guard.Routes() {
 		if !inAPI(route.Pattern) {
 			continue
 		}
@@ -124,7 +124,7 @@ func TestOpenAPI(t *testing.T) {
 		}
 		// A refusal of an unknown parameter names those that there are.
 		method, address, _ := strings.Cut(route.Pattern, " ")
-		c.Access.Rates = &access.Rates{}
+		c.Guard.Access.Rates = &access.Rates{}
 		w := ask(h, "192.0.2.1:9", admin, method, inPath.ReplaceAllString(address, "1")+"?sideways=1", "")
 		m := takes.FindStringSubmatch(w.Body.String())
 		if w.Code != http.StatusBadRequest || m == nil {
@@ -183,7 +183,7 @@ func TestAnswers(t *testing.T) {
 		} else if (x.body != "") != (operations[route].RequestBody.Content["multipart/form-data"] != nil) {
 			t.Errorf("%s: the body is not as openapi.json says", route)
 		}
-		c.Access.Rates = &access.Rates{}
+		c.Guard.Access.Rates = &access.Rates{}
 		w := ask(h, "192.0.2.1:9", admin, method, x.path, x.body)
 		if w.Code != http.StatusOK {
 			t.Errorf("%s: %d %s", route, w.Code, w.Body)

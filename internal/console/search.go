@@ -13,6 +13,7 @@ import (
 	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/evidence"
+	"quell/internal/guard"
 	"quell/internal/outage"
 	"quell/internal/role"
 	"quell/internal/search"
@@ -26,23 +27,23 @@ var openAPI []byte
 // Parameters of a filter of the log.
 var filterParameters = []string{"from", "to", "distributor", "hub", "meter", "outcome", "evidence", "before", "after", "limit"}
 
-func (c *Console) searchRoutes(mux routes) {
-	mux.handle("GET /api/v1/openapi.json", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
+func (c *Console) searchRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/openapi.json", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", jsonType)
 		w.Write(openAPI)
 	})
-	mux.handle("GET /api/v1/log", role.Viewer, c.try(c.searchLog), filterParameters...)
-	mux.handle("GET /api/v1/log/export", role.Analyst, c.exportLog, filterParameters...)
-	mux.handle("GET /api/v1/suspects", role.Viewer, c.try(c.suspects), "weak", "limit")
-	mux.handle("GET /api/v1/calendar", role.Viewer, c.try(c.calendar), "supplier", "model")
-	mux.handle("GET /api/v1/windows/gantt", role.Viewer, c.try(c.gantt), "hub", "meter", "supplier", "from", "to", "limit")
-	mux.handle("GET /api/v1/windows/raised", role.Viewer, c.try(c.campaign), "from", "to", "supplier", "which", "after", "limit")
-	mux.handle("GET /api/v1/chart", role.Viewer, c.try(c.chart), "from", "to", "minutes")
-	mux.handle("GET /api/v1/settings", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Search.Settings(r.Context()) }))
-	mux.handle("GET /api/v1/switch", role.Viewer, c.try(c.switchHistory), "before", "limit")
-	mux.handle("GET /api/v1/imports", role.Viewer, c.try(c.imports), "kind", "before", "limit")
-	mux.handle("GET /api/v1/preview/window", role.Viewer, c.try(c.previewWindow), "model", "from", "to")
-	mux.handle("POST /api/v1/preview/list", role.Operator, c.try(c.untilDrain(c.previewList)))
+	mux.Handle("GET /api/v1/log", role.Viewer, c.try(c.searchLog), filterParameters...)
+	mux.Handle("GET /api/v1/log/export", role.Analyst, c.exportLog, filterParameters...)
+	mux.Handle("GET /api/v1/suspects", role.Viewer, c.try(c.suspects), "weak", "limit")
+	mux.Handle("GET /api/v1/calendar", role.Viewer, c.try(c.calendar), "supplier", "model")
+	mux.Handle("GET /api/v1/windows/gantt", role.Viewer, c.try(c.gantt), "hub", "meter", "supplier", "from", "to", "limit")
+	mux.Handle("GET /api/v1/windows/raised", role.Viewer, c.try(c.campaign), "from", "to", "supplier", "which", "after", "limit")
+	mux.Handle("GET /api/v1/chart", role.Viewer, c.try(c.chart), "from", "to", "minutes")
+	mux.Handle("GET /api/v1/settings", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Search.Settings(r.Context()) }))
+	mux.Handle("GET /api/v1/switch", role.Viewer, c.try(c.switchHistory), "before", "limit")
+	mux.Handle("GET /api/v1/imports", role.Viewer, c.try(c.imports), "kind", "before", "limit")
+	mux.Handle("GET /api/v1/preview/window", role.Viewer, c.try(c.previewWindow), "model", "from", "to")
+	mux.Handle("POST /api/v1/preview/list", role.Operator, c.try(c.untilDrain(c.previewList)))
 }
 
 // asBad makes errors that the request is to blame for a 400.
@@ -114,11 +115,11 @@ func (c *Console) searchLog(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, asBad(err, search.ErrQuery)
 	}
-	out := LogPage{p, hideMPxN(r)}
+	out := LogPage{p, guard.HideMPxN(r)}
 	if out.MPxNHidden {
 		hideEntries(p.Entries)
 	} else if n := len(p.Entries); n > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", p.Entries[n-1].Seq, p.Entries[0].Seq, n))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", p.Entries[n-1].Seq, p.Entries[0].Seq, n))
 	}
 	return out, err
 }
@@ -135,7 +136,7 @@ func (c *Console) exportLog(w http.ResponseWriter, r *http.Request) {
 		err = asBad(err, search.ErrQuery)
 	}
 	if err == nil {
-		err = c.lookedUp(r, "export of "+objectOf(r))
+		err = c.Guard.LookedUp(r, "export of "+guard.ObjectOf(r))
 	}
 	if err != nil {
 		c.fail(w, r, err)
@@ -171,13 +172,13 @@ func (c *Console) suspects(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := Suspected{list, hideMPxN(r)}
+	out := Suspected{list, guard.HideMPxN(r)}
 	if out.MPxNHidden {
 		for i := range list.Suspects {
 			list.Suspects[i].MPxN = ""
 		}
 	} else if n := len(list.Suspects); n > 0 {
-		err = c.lookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", list.Suspects[n-1].Seq, list.Suspects[0].Seq, n))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", list.Suspects[n-1].Seq, list.Suspects[0].Seq, n))
 	}
 	return out, err
 }

@@ -52,7 +52,7 @@ func TestSearchErrors(t *testing.T) {
 	} {
 		method, rest, _ := strings.Cut(x.request, " ")
 		path, body, _ := strings.Cut(rest, " ")
-		c.Access.Rates = &access.Rates{}
+		c.Guard.Access.Rates = &access.Rates{}
 		if w := ask(h, "192.0.2.1:9", operator, method, path, body); w.Code != x.status || !strings.Contains(w.Body.String(), x.says) {
 			t.Errorf("%s: %d, want %d and %q: %s", x.request, w.Code, x.status, x.says, w.Body)
 		}

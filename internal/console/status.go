@@ -37,8 +37,8 @@ type Overview struct {
 	At           time.Time     `json:"at"`                   // by the node's clock
 	SwitchChange *events.Event `json:"switch_change"`        // the last; null: none is known
 	NextWindow   time.Time     `json:"next_window,omitzero"` // when the next pending window begins, if that is known
-	Hour         flow.Totals   `json:"last_hour"`            // of all nodes, by the minutes of receipt
-	Day          flow.Totals   `json:"last_day"`             // as above; 24 hours
+	Hour         flow.Counted  `json:"last_hour"`            // of all nodes, by the minutes of receipt
+	Day          flow.Counted  `json:"last_day"`             // as above; 24 hours
 	Store        StoreState    `json:"store"`
 	InMemory     int           `json:"journal_in_memory"` // records of the journal that its file could not take
 	Lost         int           `json:"journal_lost"`      // records that memory could not take either
@@ -154,7 +154,7 @@ func (c *Console) overview(ctx context.Context, read bool) (*Overview, error) {
 		}
 	}
 	if err == nil {
-		o.Hour, o.Day, err = c.Flow.Recent(ctx, o.At)
+		o.Hour, o.Day, err = c.Flow.Recent(ctx)
 	}
 	if err != nil || len(o.Remotes) == 0 {
 		return o, err

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"time"
 
+	"quell/internal/guard"
 	"quell/internal/outage"
 	"quell/internal/role"
 	"quell/internal/tail"

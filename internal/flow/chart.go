@@ -28,6 +28,11 @@ func (c *Counted) add(o *Counted) {
 	c.Failed += o.Failed
 }
 
+// NoEnd returns how many have no end yet: they are under way, or were when a process was killed.
+func (c *Counted) NoEnd() int64 {
+	return c.Received - c.Forwarded - c.Suppressed - c.Shadow - c.Refused - c.Failed
+}
+
 // Point has the AD1s that were received within a step of a chart.
 type Point struct {
 	From time.Time `json:"from"`
@@ -85,13 +90,21 @@ func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Dura
 	if err != nil {
 		return nil, err
 	}
+	out.LastHour, out.LastDay, err = c.Recent(ctx)
+	return out, err
+}
+
+// Recent returns how many AD1s were received in the last hour and the last 24 hours, with the present
+// minute. The error is sqldb.ErrUnavailable.
+func (c *Counters) Recent(ctx context.Context) (hour, day Counted, err error) {
 	end := c.opts.Now().UTC().Truncate(time.Minute).Add(time.Minute)
-	return out, c.eachMinute(ctx, end.Add(-24*time.Hour), end, func(minute int64, _ string, one *Counted) {
-		out.LastDay.add(one)
+	err = c.eachMinute(ctx, end.Add(-24*time.Hour), end, func(minute int64, _ string, one *Counted) {
+		day.add(one)
 		if !startOf(minute).Before(end.Add(-time.Hour)) {
-			out.LastHour.add(one)
+			hour.add(one)
 		}
 	})
+	return hour, day, err
 }
 
 // eachMinute calls f with the counts of each minute, run and distributor.

@@ -62,9 +62,9 @@ func originOf(r *http.Request) string {
 	return host
 }
 
-// objectOf returns what a request is about: its path in the API, and its parameters. Those of
+// ObjectOf returns what a request is about: its path in the API, and its parameters. Those of
 // other paths may be secret: they belong to a login.
-func objectOf(r *http.Request) string {
+func ObjectOf(r *http.Request) string {
 	object, isAPI := strings.CutPrefix(r.URL.Path, "/api/v1/")
 	if isAPI && r.URL.RawQuery != "" {
 		object += "?" + r.URL.RawQuery
@@ -76,7 +76,7 @@ func objectOf(r *http.Request) string {
 func (g *Guard) recordOutcome(r *http.Request, pattern string, rec *recorder) {
 	change, isChange := g.changes[pattern]
 	by := audit.CallerOf(r.Context())
-	out := audit.Record{Who: by.Who, Role: by.Role, From: by.From, What: change.What, Object: objectOf(r), Detail: rec.said()}
+	out := audit.Record{Who: by.Who, Role: by.Role, From: by.From, What: change.What, Object: ObjectOf(r), Detail: rec.said()}
 	switch status := rec.status; {
 	case status == http.StatusUnauthorized, status == http.StatusForbidden, status == http.StatusTooManyRequests:
 		if !isChange {

@@ -106,10 +106,10 @@ func (p *page) alerts(o *console.Overview) {
 	p.b.WriteString(p.style.label("AD1s          received suppressed   shadow  forwarded  returned under way") + "\n")
 	for _, x := range []struct {
 		name string
-		t    flow.Totals
+		t    flow.Counted
 	}{{"last hour", o.Hour}, {"last day", o.Day}} {
 		fmt.Fprintf(&p.b, "  %-9s %10s %10s %8s %10s %9s %9s\n", x.name, comma(x.t.Received), comma(x.t.Suppressed), comma(x.t.Shadow),
-			comma(x.t.Forwarded), comma(x.t.Refused+x.t.Failed), comma(x.t.UnderWay))
+			comma(x.t.Forwarded), comma(x.t.Refused+x.t.Failed), comma(x.t.NoEnd()))
 	}
 }
 

@@ -74,7 +74,7 @@ type nowView struct {
 	Wrong     []wrong
 	Next      []beginning
 	MoreNext  bool
-	Hour, Day flow.Minute
+	Hour, Day flow.Counted
 	Unknown   []string // what could not be read
 	Strips    []strip
 	Hours     []hour // the strips as numbers
@@ -149,7 +149,8 @@ func (n *now) get(ctx context.Context) *nowView {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nowTimeout)
 	defer cancel()
 	c := n.web.Console
-	v := &nowView{At: c.Motorway.Now(), Status: c.Status(ctx), Began: n.began, StoreUp: c.DB.Available(), Engine: "SQLite"}
+	status, _ := c.Status(ctx)
+	v := &nowView{At: c.Motorway.Now(), Status: status, Began: n.began, StoreUp: c.DB.Available(), Engine: "SQLite"}
 	if c.DB.Remote() {
 		v.Engine = "PostgreSQL"
 	}
@@ -199,10 +200,11 @@ func (n *now) readDay(ctx context.Context, v *nowView) error {
 	c := n.web.Console
 	end := v.At.Truncate(chartStep).Add(chartStep)
 	a := axis{end.Add(-24 * time.Hour), end}
-	minutes, err := c.Flow.Recent(ctx, a.From, a.To)
+	chart, err := c.Flow.Chart(ctx, a.From, a.To, chartStep)
 	if err != nil {
 		return err
 	}
+	v.Hour, v.Day = chart.LastHour, chart.LastDay
 	open, err := n.countCampaigns(a.From)
 	if err != nil {
 		v.Unknown = append(v.Unknown, err.Error())
@@ -212,16 +214,10 @@ func (n *now) readDay(ctx context.Context, v *nowView) error {
 	for i := range v.Hours {
 		v.Hours[i].At = a.From.Add(time.Duration(i) * time.Hour)
 	}
-	for _, m := range minutes {
-		step := int(m.At.Sub(a.From) / chartStep)
-		suppressed[step] += m.Suppressed
-		forwarded[step] += m.Forwarded + m.Shadow
-		h := &v.Hours[int(m.At.Sub(a.From)/time.Hour)]
-		h.Suppressed, h.Shadow, h.Forwarded = h.Suppressed+m.Suppressed, h.Shadow+m.Shadow, h.Forwarded+m.Forwarded
-		add(&v.Day, m)
-		if !m.At.Before(v.At.Add(-time.Hour).Truncate(time.Minute)) {
-			add(&v.Hour, m)
-		}
+	for i, p := range chart.Points {
+		suppressed[i], forwarded[i] = p.Suppressed, p.Forwarded+p.Shadow
+		h := &v.Hours[i/(chartSteps/24)]
+		h.Suppressed, h.Shadow, h.Forwarded = h.Suppressed+p.Suppressed, h.Shadow+p.Shadow, h.Forwarded+p.Forwarded
 	}
 	for i, n := range open {
 		h := &v.Hours[i/(chartSteps/24)]
@@ -279,15 +275,6 @@ func (n *now) countAll(from time.Time, done chan struct{}) {
 	if err == nil {
 		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
 	}
-}
-
-func add(to *flow.Minute, m flow.Minute) {
-	to.Received += m.Received
-	to.Forwarded += m.Forwarded
-	to.Suppressed += m.Suppressed
-	to.Shadow += m.Shadow
-	to.Refused += m.Refused
-	to.Failed += m.Failed
 }
 
 // readSuspects finds the latest entries that were probably genuine and that nobody has released:
