@@ -154,7 +154,7 @@ func (c *Console) overview(ctx context.Context, read bool) (*Overview, error) {
 		}
 	}
 	if err == nil {
-		o.Hour, o.Day, err = c.Flow.Recent(ctx)
+		o.Hour, o.Day, err = c.Flow.Recent(ctx, o.At)
 	}
 	if err != nil || len(o.Remotes) == 0 {
 		return o, err

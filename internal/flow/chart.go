@@ -90,14 +90,14 @@ func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Dura
 	if err != nil {
 		return nil, err
 	}
-	out.LastHour, out.LastDay, err = c.Recent(ctx)
+	out.LastHour, out.LastDay, err = c.Recent(ctx, c.opts.Now())
 	return out, err
 }
 
-// Recent returns how many AD1s were received in the last hour and the last 24 hours, with the present
+// Recent returns how many AD1s were received in the hour and the 24 hours before an instant, with its
 // minute. The error is sqldb.ErrUnavailable.
-func (c *Counters) Recent(ctx context.Context) (hour, day Counted, err error) {
-	end := c.opts.Now().UTC().Truncate(time.Minute).Add(time.Minute)
+func (c *Counters) Recent(ctx context.Context, now time.Time) (hour, day Counted, err error) {
+	end := now.UTC().Truncate(time.Minute).Add(time.Minute)
 	err = c.eachMinute(ctx, end.Add(-24*time.Hour), end, func(minute int64, _ string, one *Counted) {
 		day.add(one)
 		if !startOf(minute).Before(end.Add(-time.Hour)) {

@@ -35,7 +35,7 @@ func long(n int) *console.Status {
 	text := strings.Repeat("wörd ", 60) + strings.Repeat("x", 200)
 	o := &console.Overview{At: now, SwitchChange: &events.Event{At: now, Who: text, Why: text}, NextWindow: now,
 		Store: console.StoreState{Engine: "postgres", Up: true, Bytes: 1 << 50, Lag: 0.499}}
-	o.Hour = flow.Totals{Received: 99_999_999, Suppressed: 99_999_999, Shadow: 999_999, Forwarded: 99_999_999, Failed: 9_999_999, UnderWay: 9_999_999}
+	o.Hour = flow.Counted{Received: 299_999_999, Suppressed: 99_999_999, Shadow: 999_999, Forwarded: 99_999_999, Failed: 9_999_999}
 	o.Day = o.Hour
 	s := &console.Status{Ready: true, Version: text, Switch: outage.SwitchShadow, WindowsOpen: 99_999_999, WindowsWait: 99_999_999, Overview: o,
 		DeviceList: devices.Import{No: 1, Source: text, Rows: 99_999_999, At: now.Add(-900 * 24 * time.Hour)}}

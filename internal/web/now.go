@@ -204,7 +204,9 @@ func (n *now) readDay(ctx context.Context, v *nowView) error {
 	if err != nil {
 		return err
 	}
-	v.Hour, v.Day = chart.LastHour, chart.LastDay
+	if v.Hour, v.Day, err = c.Flow.Recent(ctx, v.At); err != nil {
+		return err
+	}
 	open, err := n.countCampaigns(a.From)
 	if err != nil {
 		v.Unknown = append(v.Unknown, err.Error())
