@@ -48,7 +48,7 @@ type Forecast struct {
 // seen of its model; without any times, all come with the activation.
 func Expect(now time.Time, hours int, pending []Pending, times []Times) Forecast {
 	first := now.UTC().Truncate(time.Hour)
-	f := Forecast{Now: now, Until: first.Add(time.Duration(hours) * time.Hour), Hours: []Hour{}}
+	f := Forecast{Now: now, Until: first.Add(time.Duration(hours) * time.Hour), Hours: []Hour{}, Updates: []Update{}, Likely: []LikelyHour{}}
 	all := Times{}
 	of := map[string]*Times{}
 	for i := range times {
