@@ -56,7 +56,7 @@ const (
 	scanned  = 100_000
 	byTime   = 5
 	byDevice = 5
-	byLevel  = 20
+	byLevel  = 50
 )
 
 // most returns one part of that many, unless a test sets less.
@@ -144,6 +144,7 @@ type part struct {
 	order   string
 	stopped int64 // the last entry of the part, if the log goes on after it
 	timed   bool  // the conditions have the times of the filter
+	graded  bool  // and its level
 }
 
 func (p *part) add(cond string, args ...any) {
@@ -180,9 +181,9 @@ func (f *Filter) conditions(p *part) {
 	if f.Outcome != "" {
 		p.add(`s.outcome = ?`, string(f.Outcome))
 	}
-	switch f.Level {
-	case "":
-	case evidence.None:
+	switch {
+	case f.Level == "" || p.graded:
+	case f.Level == evidence.None:
 		p.add(`coalesce((SELECT e.level FROM evidence e WHERE e.seq = s.seq), 'none') = 'none'`)
 	default:
 		p.add(`(SELECT e.level FROM evidence e WHERE e.seq = s.seq) = ?`, string(f.Level))
@@ -254,6 +255,10 @@ func (s *Search) stopAt(ctx context.Context, p *part, until, query string, args 
 
 // ofLog is for all entries: a range of their numbers.
 func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
+	most := s.most(1)
+	if q.Level != "" { // which is looked up for each entry
+		most = s.most(byTime)
+	}
 	var first, last int64
 	if err := s.DB.QueryRow(ctx, endsSQL).Scan(&first, &last); err != nil {
 		return err
@@ -262,7 +267,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 	if q.After > 0 {
 		p.order = `s.seq`
 		low = max(first, min(q.After, last)+1)
-		if high = low + s.most(1) - 1; high < last {
+		if high = low + most - 1; high < last {
 			p.stopped = high
 		}
 	} else {
@@ -270,7 +275,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 		if q.Before > 0 {
 			high = min(last, q.Before-1)
 		}
-		if low = high - s.most(1) + 1; low > first {
+		if low = high - most + 1; low > first {
 			p.stopped = low
 		}
 	}
@@ -291,7 +296,7 @@ const (
 
 // ofLevel is for the entries with evidence of a level. CROSS JOIN makes SQLite begin with these.
 func (s *Search) ofLevel(ctx context.Context, q *Query, p *part) error {
-	p.from = ` FROM evidence v CROSS JOIN suppression s`
+	p.graded, p.from = true, ` FROM evidence v CROSS JOIN suppression s`
 	p.add(`v.level = ? AND v.level <> 'none' AND s.seq = v.seq`, string(q.Level))
 	p.order = `v.seq DESC`
 	end, from, beyond, until := levelBackSQL, cmp.Or(q.Before, math.MaxInt64), `v.seq < ?`, `v.seq >= ?`
