@@ -25,10 +25,11 @@ import (
 )
 
 // nowEvery is how often what Now shows is read again, for all who look at it together, and how
-// long that may take. campaignsEvery is for the windows of the day.
+// long that may take; nowAgain is for what could not all be read. campaignsEvery is for the windows of the day.
 const (
 	nowEvery       = 3 * time.Second
 	nowTimeout     = 2 * time.Second
+	nowAgain       = 500 * time.Millisecond
 	campaignsEvery = time.Minute
 )
 
@@ -142,8 +143,14 @@ func (p *Web) nowPages() {
 func (n *now) get(ctx context.Context) *nowView {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.view != nil && time.Since(n.read) < nowEvery-100*time.Millisecond {
-		return n.view
+	if n.view != nil {
+		fresh := nowEvery - 100*time.Millisecond
+		if len(n.view.Unknown) > 0 {
+			fresh = nowAgain
+		}
+		if time.Since(n.read) < fresh {
+			return n.view
+		}
 	}
 	// It is for others too, who do not go away when this one does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), nowTimeout)
@@ -178,8 +185,12 @@ func (n *now) readSwitch(ctx context.Context, v *nowView) error {
 	return err
 }
 
-// nextLimit is how many windows are read to say which begin next.
-const nextLimit = 1000
+// nextLimit is how many windows are read to say which begin next, and nextShown how many instants
+// are shown.
+const (
+	nextLimit = 1000
+	nextShown = 3
+)
 
 func (n *now) readNext(ctx context.Context, v *nowView) error {
 	list, err := n.web.Console.Windows.Next(ctx, v.At, nextLimit)
@@ -190,8 +201,8 @@ func (n *now) readNext(ctx context.Context, v *nowView) error {
 		}
 		v.Next[len(v.Next)-1].Count++
 	}
-	v.MoreNext = len(list) == nextLimit
-	v.Next = v.Next[:min(len(v.Next), 3)]
+	v.MoreNext = len(list) == nextLimit && len(v.Next) <= nextShown
+	v.Next = v.Next[:min(len(v.Next), nextShown)]
 	return err
 }
 

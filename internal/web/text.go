@@ -26,6 +26,7 @@ var functions = template.FuncMap{
 	"who":      who,
 	"tone":     tone,
 	"eui":      eui,
+	"inc":      func(i int) int { return i + 1 },
 }
 
 // utc writes an instant to the second: "2026-03-01 10:00:00 UTC"; "never" if there is none.
