@@ -14,6 +14,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/evidence"
 	"quell/internal/outage"
+	"quell/internal/overview"
 	"quell/internal/role"
 	"quell/internal/sqldb"
 )
@@ -236,7 +237,7 @@ func TestSuspect(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(nowEvery)
+	time.Sleep(overview.Every)
 	if have := section(t, ask(c, here, "", "GET", "/", nil).Body.String(), "suspects"); !strings.Contains(have, "No suppressed alert of the last 24 hours is known") {
 		t.Errorf("released: %s", have)
 	}
