@@ -24,8 +24,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Every is how often what Now shows is read again, for all who look at it together, and how
-// long that may take; again is for what could not all be read. campaignsEvery is for the windows of the day.
+// Every is how often it is read, for all who look at it together; again is for what could not all
+// be read, and campaignsEvery for the windows of the day. timeout is how long that may take.
 const (
 	Every          = 3 * time.Second
 	timeout        = 2 * time.Second
@@ -46,10 +46,9 @@ const (
 	suspectsFrom = 300
 )
 
-// Overview keeps what was read last. Its field is set by New.
+// Overview keeps what was read last. Its methods may be called from any goroutine.
 type Overview struct {
-	Console *console.Console
-
+	console   *console.Console
 	began     time.Time
 	fallbacks *prometheus.Registry // what counts alerts that were forwarded since something failed, and says how next hops are
 
@@ -75,9 +74,9 @@ type View struct {
 	Change    *events.Event // the last of the switch
 	Wrong     []Wrong
 	Next      []Beginning
-	MoreNext  bool
-	Hour, Day flow.Minute
-	Unknown   []string // what could not be read
+	MoreNext  bool        // there may be more windows at the last of those
+	Hour, Day flow.Minute // the totals of the last hour and of 24 hours
+	Unknown   []string    // what could not be read
 	Strips    []draw.Strip
 	Hours     []Hours // the strips as numbers
 	FailOpen  []FailOpen
@@ -89,36 +88,42 @@ type View struct {
 	Remotes   []Remote
 	Report    int64 // the last one; 0 if there is none
 	ReportAt  time.Time
-	Engine    string
+	Engine    string // SQLite or PostgreSQL
 	StoreUp   bool
 }
 
+// Beginning says how many windows begin at an instant.
 type Beginning struct {
 	At    time.Time
 	Count int
 }
 
+// Hours has the numbers of the strips for the hour from At on.
 type Hours struct {
 	At                                     time.Time
 	Suppressed, Shadow, Forwarded, Windows int64
 }
 
+// FailOpen says how many messages this node has forwarded since something failed.
 type FailOpen struct {
 	Cause string
 	Count int64
 }
 
+// Suspect is an entry whose alert was probably genuine, and why.
 type Suspect struct {
 	outage.Entry
 	Level evidence.Level
 	Text  string
 }
 
+// Hop says whether a next hop took and answered the last message.
 type Hop struct {
 	Name string
 	Up   bool
 }
 
+// Remote says how many files wait for a remote, and since when.
 type Remote struct {
 	Name    string
 	Waiting int
@@ -127,7 +132,7 @@ type Remote struct {
 
 // New returns the overview of a console.
 func New(c *console.Console) *Overview {
-	n := &Overview{Console: c, began: time.Now(), fallbacks: prometheus.NewRegistry()}
+	n := &Overview{console: c, began: time.Now(), fallbacks: prometheus.NewRegistry()}
 	n.fallbacks.MustRegister(c.Motorway.Metrics.FailOpen, c.Motorway.Metrics.NextHopUp)
 	return n
 }
@@ -148,7 +153,7 @@ func (n *Overview) Get(ctx context.Context) *View {
 	// It is for others too, who do not go away when this one does.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-	c := n.Console
+	c := n.console
 	v := &View{At: c.Motorway.Now(), Status: c.Status(ctx), Began: n.began, StoreUp: c.DB.Available(), Engine: "SQLite"}
 	if c.DB.Remote() {
 		v.Engine = "PostgreSQL"
@@ -171,7 +176,7 @@ func (n *Overview) Get(ctx context.Context) *View {
 }
 
 func (n *Overview) readSwitch(ctx context.Context, v *View) error {
-	list, err := events.LastOfEach(ctx, n.Console.DB, []string{"switch"}, 1<<62)
+	list, err := events.LastOfEach(ctx, n.console.DB, []string{"switch"}, 1<<62)
 	if err == nil && len(list) > 0 {
 		v.Change = &list[0]
 	}
@@ -186,7 +191,7 @@ const (
 )
 
 func (n *Overview) readNext(ctx context.Context, v *View) error {
-	list, err := n.Console.Windows.Next(ctx, v.At, nextLimit)
+	list, err := n.console.Windows.Next(ctx, v.At, nextLimit)
 	slices.SortStableFunc(list, func(a, b outage.Activation) int { return a.Start.Compare(b.Start) })
 	for _, a := range list {
 		if k := len(v.Next); k == 0 || !v.Next[k-1].At.Equal(a.Start) {
@@ -200,7 +205,7 @@ func (n *Overview) readNext(ctx context.Context, v *View) error {
 }
 
 func (n *Overview) readDay(ctx context.Context, v *View) error {
-	c := n.Console
+	c := n.console
 	end := v.At.Truncate(chartStep).Add(chartStep)
 	a := draw.Axis{From: end.Add(-24 * time.Hour), To: end}
 	minutes, err := c.Flow.Recent(ctx, a.From, a.To)
@@ -274,12 +279,12 @@ func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 // countAll counts campaigns. The windows are at most as long as the rules say now.
 func (n *Overview) countAll(from time.Time, done chan struct{}) {
 	defer close(done)
-	rules, began := n.Console.Motorway.Rules(), time.Now()
+	rules, began := n.console.Motorway.Rules(), time.Now()
 	longest := rules.Window
 	for _, s := range rules.Spans {
 		longest = max(longest, s.To)
 	}
-	open, err := n.Console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, longest)
+	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, longest)
 	if err == nil {
 		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
 	}
@@ -297,7 +302,7 @@ func add(to *flow.Minute, m flow.Minute) {
 // readSuspects finds the latest entries that were probably genuine and that nobody has released:
 // the strong before the weak, and the latest first.
 func (n *Overview) readSuspects(ctx context.Context, v *View) error {
-	c := n.Console
+	c := n.console
 	last, err := assess.LastChange(ctx, c.DB, 1<<62)
 	if err != nil {
 		return err
@@ -342,7 +347,7 @@ func rank(l evidence.Level) int {
 }
 
 func (n *Overview) readRemotes(ctx context.Context, v *View) error {
-	c := n.Console
+	c := n.console
 	list, err := c.Reports.List(ctx, 1<<62, 1)
 	if err != nil {
 		return err
