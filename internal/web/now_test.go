@@ -3,7 +3,6 @@ package web
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +13,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/flow"
 	"quell/internal/outage"
+	"quell/internal/overview"
 
 	"golang.org/x/net/html"
 )
@@ -79,7 +79,7 @@ func TestNow(t *testing.T) {
 		}
 	}
 	c.DB.Close()
-	time.Sleep(nowEvery)
+	time.Sleep(overview.Every)
 	w := ask(c, here, "", "GET", "/", nil)
 	checked(t, "Now without a store", w)
 	if have := section(t, w.Body.String(), "wrong"); w.Code != 200 || !strings.Contains(have, "Not shown, since it cannot be read now: ") || !strings.Contains(have, "The store cannot be read") {
@@ -191,39 +191,6 @@ func TestNowOnce(t *testing.T) {
 			record(t, c, 99, outage.Order{Kind: outage.FutureDated, At: c.Motorway.Now().Add(time.Hour)}) // would show if it were read again
 		} else if have != page {
 			t.Fatalf("request %d reads it again", i)
-		}
-	}
-}
-
-func TestTicks(t *testing.T) {
-	for _, x := range []struct {
-		length time.Duration
-		want   string
-	}{
-		{24 * time.Hour, "00:00 0.000% start, 03:00 12.500% middle, 06:00 25.000% middle, 09:00 37.500% middle, 12:00 50.000% middle, 15:00 62.500% middle, 18:00 75.000% middle, 21:00 87.500% middle, 00:00 100.000% end"},
-		{40 * time.Second, "00:00:00 0.000% start, 00:00:05 12.500% middle, 00:00:10 25.000% middle, 00:00:15 37.500% middle, 00:00:20 50.000% middle, 00:00:25 62.500% middle, 00:00:30 75.000% middle, 00:00:35 87.500% middle, 00:00:40 100.000% end"},
-	} {
-		from := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
-		var have []string
-		for _, k := range (axis{from, from.Add(x.length)}).ticks(8) {
-			have = append(have, fmt.Sprint(k.Text, " ", k.X, " ", k.Anchor))
-		}
-		if strings.Join(have, ", ") != x.want {
-			t.Errorf("%v: %s", x.length, strings.Join(have, ", "))
-		}
-	}
-}
-
-// TestExplained: of each condition the page says what to do; of one that is unknown, where to look.
-func TestExplained(t *testing.T) {
-	for text, do := range map[string]string{
-		"the store does not answer: every alert is forwarded (database or disk is full (13))": "Do not restart quell.",
-		"the journal holds 5 records for the store":                                           "They go in by themselves.",
-		"certificates: the last one of supplier x expires at y":                               "Replace the certificate",
-		"something new": "docs/operations.md",
-	} {
-		if w := explained([]string{text})[0]; !strings.Contains(w.Do, do) {
-			t.Errorf("%s: %q", text, w.Do)
 		}
 	}
 }

@@ -1,28 +1,30 @@
-package web
+// Package draw places what happens in time on pictures that pages show: axes with their ticks,
+// strips of bars, and time lines. It writes no SVG: templates do, from its values. No I/O, no clock.
+package draw
 
 import (
 	"strconv"
 	"time"
 )
 
-// axis places instants on a line across a picture: in per cent of its width, so that a picture is
+// Axis places instants on a line across a picture: in per cent of its width, so that a picture is
 // as wide as the page, and its text keeps its size.
-type axis struct{ From, To time.Time }
+type Axis struct{ From, To time.Time }
 
-// percent is a place in per cent, as SVG writes it.
-type percent float64
+// Percent is a place in per cent, as SVG writes it.
+type Percent float64
 
-func (p percent) String() string { return strconv.FormatFloat(float64(p), 'f', 3, 64) + "%" }
+func (p Percent) String() string { return strconv.FormatFloat(float64(p), 'f', 3, 64) + "%" }
 
-// at places an instant; one that is outside comes to the edge.
-func (a axis) at(t time.Time) percent {
+// At places an instant; one that is outside comes to the edge.
+func (a Axis) At(t time.Time) Percent {
 	share := float64(t.Sub(a.From)) / float64(a.To.Sub(a.From))
-	return percent(100 * min(max(share, 0), 1))
+	return Percent(100 * min(max(share, 0), 1))
 }
 
-// tick is an instant that is written under a picture. Anchor keeps its text inside.
-type tick struct {
-	X      percent
+// Tick is an instant that is written under a picture. Anchor keeps its text inside.
+type Tick struct {
+	X      Percent
 	Text   string
 	Anchor string
 	Odd    bool // every second one, which a phone does not show
@@ -32,8 +34,8 @@ type tick struct {
 var tickSteps = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour,
 	24 * time.Hour, 2 * 24 * time.Hour, 7 * 24 * time.Hour, 28 * 24 * time.Hour}
 
-// ticks returns up to most ticks at round times.
-func (a axis) ticks(most int) (list []tick) {
+// Ticks returns up to most ticks at round times.
+func (a Axis) Ticks(most int) (list []Tick) {
 	step := tickSteps[len(tickSteps)-1]
 	for _, s := range tickSteps {
 		if a.To.Sub(a.From) <= s*time.Duration(most) {
@@ -54,7 +56,7 @@ func (a axis) ticks(most int) (list []tick) {
 		if t.Before(a.From) {
 			continue
 		}
-		k := tick{X: a.at(t), Text: t.Format(layout), Anchor: "middle", Odd: len(list)%2 == 1}
+		k := Tick{X: a.At(t), Text: t.Format(layout), Anchor: "middle", Odd: len(list)%2 == 1}
 		switch {
 		case k.X < 4:
 			k.Anchor = "start"
@@ -66,17 +68,18 @@ func (a axis) ticks(most int) (list []tick) {
 	return list
 }
 
-// strip is a picture of numbers over time: one bar for each step.
-type strip struct {
+// Strip is a picture of numbers over time: one bar for each step.
+type Strip struct {
 	Name, Class string
 	Total, Most int64     // Most is the highest bar
 	MostAt      time.Time // when that starts
-	Bars        []bar
-	Ticks       []tick
+	Bars        []Bar
+	Ticks       []Tick
 }
 
-type bar struct {
-	X, Width percent
+// Bar is a bar of a strip.
+type Bar struct {
+	X, Width Percent
 	Y, High  float64 // in pixels, down from the top
 	At       time.Time
 	N        int64
@@ -85,9 +88,9 @@ type bar struct {
 // stripHeight is how high a strip's highest bar is, in pixels.
 const stripHeight = 48
 
-// newStrip returns the strip of a number for each step from a.From on.
-func newStrip(name, class string, a axis, step time.Duration, numbers []int64) strip {
-	s := strip{Name: name, Class: class, Ticks: a.ticks(8)}
+// NewStrip returns the strip of a number for each step from a.From on.
+func NewStrip(name, class string, a Axis, step time.Duration, numbers []int64) Strip {
+	s := Strip{Name: name, Class: class, Ticks: a.Ticks(8)}
 	for i, n := range numbers {
 		s.Total += n
 		if n > s.Most {
@@ -100,7 +103,7 @@ func newStrip(name, class string, a axis, step time.Duration, numbers []int64) s
 		}
 		at := a.From.Add(time.Duration(i) * step)
 		high := max(float64(stripHeight)*float64(n)/float64(s.Most), 2) // 1 of 10,000 shows too
-		s.Bars = append(s.Bars, bar{X: a.at(at), Width: 0.9 * (a.at(at.Add(step)) - a.at(at)), Y: stripHeight - high, High: high, At: at, N: n})
+		s.Bars = append(s.Bars, Bar{X: a.At(at), Width: 0.9 * (a.At(at.Add(step)) - a.At(at)), Y: stripHeight - high, High: high, At: at, N: n})
 	}
 	return s
 }
