@@ -71,14 +71,15 @@ var imports = map[string][]string{
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/guard":       {"internal/access", "internal/audit", "internal/role"},
-	"internal/console":     {"internal/guard", "internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow"},
+	"internal/console":     {"internal/guard", "internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow", "internal/search", "internal/evidence"},
 	"internal/web":         {"internal/console", "internal/guard", "internal/access", "internal/audit", "internal/role", "internal/outage"},
+	"internal/search":      {"internal/adviser", "internal/advice", "internal/assess", "internal/devices", "internal/evidence", "internal/ledger", "internal/outage", "internal/reportfile", "internal/sqldb", "internal/windows"},
 	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},
 	"internal/senders":     {"internal/outage"},
 	"internal/recording":   {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
 	"internal/replay":      {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
-	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/guard", "internal/web", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording",
+	"internal/server": {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/guard", "internal/web", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording", "internal/search",
 		"internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage"},
 	"internal/sim":    {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog": {"internal/audit"},
@@ -99,6 +100,7 @@ var testImports = map[string][]string{
 	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
+	"internal/search":     append([]string{"internal/sighting"}, wholeStore...),
 	"internal/console":    {"internal/store", "internal/operator", "internal/evidence"},
 	"internal/advice":     {"internal/outage"},
 	"internal/adviser":    append([]string{"internal/sighting"}, wholeStore...),
@@ -158,14 +160,14 @@ var tables = map[string]struct {
 	"event":        {kept: []string{"internal/events"}},
 	"audit":        {kept: []string{"internal/audit"}},
 	"audit_chain":  {kept: []string{"internal/audit"}},
-	"import":       {kept: []string{"internal/devices"}},
+	"import":       {kept: []string{"internal/devices"}, reads: []string{"internal/search"}}, // their history
 	"device_list":  {kept: []string{"internal/devices"}},
-	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows"}}, // when windows follow their meters
+	"inventory":    {kept: []string{"internal/devices"}, reads: []string{"internal/windows", "internal/search"}}, // when windows follow their meters; of which models windows are
 	"supply_point": {kept: []string{"internal/devices"}},
-	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed"}}, // deciding and logging are one statement; which hubs have requests
-	"untracked":    {kept: []string{"internal/windows"}},
+	"activation":   {kept: []string{"internal/windows"}, reads: []string{"internal/ledger", "internal/passed", "internal/search"}}, // deciding and logging are one statement; which hubs have requests
+	"untracked":    {kept: []string{"internal/windows"}, reads: []string{"internal/search"}},                                       // what another list would do
 	"last_counter": {kept: []string{"internal/windows"}},
-	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser", "internal/flow"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent; to count and compare them
+	"suppression":  {kept: []string{"internal/ledger"}, reads: []string{"internal/windows", "internal/passed", "internal/assess", "internal/release", "internal/adviser", "internal/flow", "internal/search"}}, // which windows and hubs have entries; which entries there are; what is released; which are recent; to count and compare them
 	"held":         {kept: []string{"internal/held"}},
 	"released":     {kept: []string{"internal/release"}},
 	"passed":       {kept: []string{"internal/passed"}},
@@ -184,10 +186,11 @@ var tables = map[string]struct {
 	"delivery":     {kept: []string{"internal/report"}},
 	"token":        {kept: []string{"internal/tokens"}},
 	"sighting":     {kept: []string{"internal/sighting"}},
-	"evidence":     {kept: []string{"internal/assess"}},
+	"evidence":     {kept: []string{"internal/assess"}, reads: []string{"internal/search"}}, // which entries have evidence of a level
 	"learned":      {kept: []string{"internal/assess"}},
 
 	"evidence_change": {kept: []string{"internal/assess"}},
+	"import_change":   {kept: []string{"internal/devices"}, reads: []string{"internal/search"}}, // their history
 	"inventory_place": {kept: []string{"internal/devices"}},
 }
 

@@ -18,6 +18,18 @@ type Change struct {
 	Added   int `json:"added"`   // devices in the import that are not in force
 	Removed int `json:"removed"` // devices in force that are not in the import
 	Changed int `json:"changed"` // for an inventory: devices in force that differ
+	// Of a device list: the first maxExamples of the devices that were added, and of those removed.
+	Additions []outage.DeviceID `json:"additions,omitempty"`
+	Removals  []outage.DeviceID `json:"removals,omitempty"`
+}
+
+const maxExamples = 200
+
+// addExample adds a device to one of these lists.
+func addExample(list *[]outage.DeviceID, id outage.DeviceID) {
+	if len(*list) < maxExamples {
+		*list = append(*list, id)
+	}
 }
 
 // ErrShrinks says that an import would remove so many devices that it needs --force.
@@ -40,28 +52,22 @@ func RefuseShrinking(_ Import, c Change) error {
 // the import.
 type Check func(Import, Change) error
 
-// runChecks runs the checks on a staged import.
-func (ds *Devices) runChecks(ctx context.Context, kind string, s *Staged, im Import, checks []Check) error {
-	if len(checks) == 0 {
-		return nil
+// runChecks runs the checks on a staged import. It returns what the import changes; nil of an inventory
+// without checks, which is not compared.
+func (ds *Devices) runChecks(ctx context.Context, kind string, s *Staged, im Import, checks []Check) (*Change, error) {
+	if len(checks) == 0 && kind == "inventory" {
+		return nil, nil
 	}
-	var c Change
-	var err error
+	compare := ds.changeOfInventory
 	if kind == "devices" {
-		c, err = ds.changeOfList(ctx, s)
-	} else {
-		c, err = ds.changeOfInventory(ctx, s)
+		compare = ds.changeOfList
 	}
-	if err != nil {
-		return err
-	}
+	c, err := compare(ctx, s)
 	im.Rows = c.After
-	for _, check := range checks {
-		if err := check(im, c); err != nil {
-			return err
-		}
+	for i := 0; i < len(checks) && err == nil; i++ {
+		err = checks[i](im, c)
 	}
-	return nil
+	return &c, err
 }
 
 // changePage is how many devices in force are read at once.
@@ -103,6 +109,7 @@ func (ds *Devices) changeOfList(ctx context.Context, s *Staged) (c Change, err e
 		c.After++
 		for more && err == nil && int64(id) < staged {
 			c.Removed++
+			addExample(&c.Removals, id)
 			next()
 		}
 		if more && err == nil && int64(id) == staged {
@@ -110,10 +117,12 @@ func (ds *Devices) changeOfList(ctx context.Context, s *Staged) (c Change, err e
 			return nil
 		}
 		c.Added++
+		addExample(&c.Additions, outage.DeviceID(staged))
 		return err
 	})
 	for more && err == nil && eachErr == nil {
 		c.Removed++
+		addExample(&c.Removals, id)
 		next()
 	}
 	return c, cmp.Or(eachErr, err)

@@ -28,7 +28,7 @@ func (ds *Devices) WriteList(ctx context.Context, no int64, id outage.DeviceID) 
 
 // FinishList puts an import of a list into force.
 func (ds *Devices) FinishList(ctx context.Context, im *Import) error {
-	return ds.finishImport(ctx, "devices", im, nil)
+	return ds.finishImport(ctx, "devices", im, nil, nil)
 }
 
 // Checking reports whether a check is under way.

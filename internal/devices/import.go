@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -155,7 +156,8 @@ func (ds *Devices) runImport(ctx context.Context, kind, who string, at time.Time
 		}
 	}
 	im.SHA256, im.Source = hex.EncodeToString(sum.Sum(nil)), sqldb.Text(im.Source)
-	if err := ds.runChecks(ctx, kind, s, im, checks); err != nil {
+	change, err := ds.runChecks(ctx, kind, s, im, checks)
+	if err != nil {
 		return Import{}, err
 	}
 	if im.No, err = ds.beginImport(ctx, kind, &im); err != nil {
@@ -163,7 +165,7 @@ func (ds *Devices) runImport(ctx context.Context, kind, who string, at time.Time
 	}
 	err = ds.writeStaged(ctx, kind, s, &im)
 	if err == nil {
-		err = ds.finishImport(ctx, kind, &im, s)
+		err = ds.finishImport(ctx, kind, &im, change, s)
 	}
 	if err != nil {
 		// Its rows do not count. They are deleted now; or by the next import, if nobody waits
@@ -325,7 +327,7 @@ func (ds *Devices) touchImport(ctx context.Context, tx sqldb.Tx, no int64) error
 }
 
 // finishImport puts an import into force, unless it is in force already.
-func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, s *Staged) error {
+func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, c *Change, s *Staged) error {
 	move := func(context.Context, sqldb.Tx) (func(), error) { return func() {}, nil }
 	if kind == "inventory" {
 		var err error
@@ -354,13 +356,27 @@ func (ds *Devices) finishImport(ctx context.Context, kind string, im *Import, s 
 			}
 			return func() {}, nil // an earlier try put it into force, and the answer was lost
 		}
-		if then, err = move(ctx, tx); err != nil {
+		if then, err = move(ctx, tx); err == nil && c != nil {
+			err = tx.Later(ctx, `INSERT INTO import_change (import_no, had, has, added, removed, changed, additions, removals) VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+				im.No, c.Before, c.After, c.Added, c.Removed, c.Changed, numbersOf(c.Additions), numbersOf(c.Removals))
+		}
+		if err != nil {
 			return nil, err
 		}
 		e := events.Event{At: im.At, Who: im.Who, What: kind, Old: old.SHA256, New: im.SHA256, Why: im.Source, Role: by.Role, From: by.From}
 		return then, errors.Join(events.Insert(ctx, tx, e), tx.Notify(ctx))
 	}, func(then func()) { then() })
 	return err
+}
+
+// numbersOf returns devices as a JSON array of numbers.
+func numbersOf(list []outage.DeviceID) string {
+	ids := make([]int64, len(list))
+	for i, id := range list {
+		ids[i] = int64(id)
+	}
+	text, _ := json.Marshal(ids) // numbers always marshal
+	return string(text)
 }
 
 // LastImport is the function LastImport in the store. The error is sqldb.ErrUnavailable.

@@ -65,6 +65,16 @@ func Latest(ctx context.Context, q sqldb.Querier, n int) ([]Event, error) {
 	return list, sqldb.Unavailable(err)
 }
 
+// LatestOf returns the last n events of a kind with id < before, the latest first; of all ids if
+// before is 0.
+func LatestOf(ctx context.Context, q sqldb.Querier, what string, before int64, n int) ([]Event, error) {
+	if before == 0 {
+		before = 1 << 62
+	}
+	list, err := read(ctx, q, `WHERE id < ? AND what = ? ORDER BY id DESC LIMIT ?`, before, what, n)
+	return list, sqldb.Unavailable(err)
+}
+
 // LastID returns the id of the last event; 0 if there is none.
 func LastID(ctx context.Context, q sqldb.Querier) (id int64, err error) {
 	err = q.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM event`).Scan(&id)

@@ -33,6 +33,11 @@ func scanEntries(rows sqldb.Rows, err error) ([]outage.Entry, error) {
 	})
 }
 
+// EntryColumns and ScanEntries are for other queries of entries.
+const EntryColumns = entryColumns
+
+func ScanEntries(rows sqldb.Rows, err error) ([]outage.Entry, error) { return scanEntries(rows, err) }
+
 func optional(v sql.NullInt64) *uint32 {
 	if !v.Valid {
 		return nil

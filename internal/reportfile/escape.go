@@ -38,6 +38,9 @@ func startsFormula(r rune) bool { return strings.ContainsRune("=+-@'＝＋－＠
 // separatesCells reports whether a spreadsheet may start a cell after r.
 func separatesCells(r rune) bool { return strings.ContainsRune(",;|\"", r) }
 
+// EscapeText writes a text so that no spreadsheet runs it as a formula, as report files do.
+func EscapeText(s string) string { return escapeText(s) }
+
 func escapeText(s string) string {
 	if needsNoEscape(s) {
 		return s

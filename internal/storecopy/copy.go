@@ -45,6 +45,7 @@ var tables = []table{
 	{"audit", "no", false},
 	{"audit_chain", "which", false},
 	{"import", "no", true},
+	{"import_change", "import_no", false},
 	{"device_list", "import_no, device_id", false},
 	{"inventory", "device_id, import_no", false},
 	{"supply_point", "mpxn, import_no, device_id", false},

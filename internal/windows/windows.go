@@ -54,6 +54,13 @@ func scanActivations(rows sqldb.Rows, err error) ([]outage.Activation, error) {
 	})
 }
 
+// ActivationColumns and ScanActivations are for other queries of activations.
+const ActivationColumns = activationColumns
+
+func ScanActivations(rows sqldb.Rows, err error) ([]outage.Activation, error) {
+	return scanActivations(rows, err)
+}
+
 // Filter selects requests that match any of its fields that are set. If no field is set, it
 // selects nothing.
 type Filter struct {

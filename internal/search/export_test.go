@@ -1,0 +1,57 @@
+package search
+
+import "context"
+
+// SetScanned sets how many entries are looked at for one page.
+func (s *Search) SetScanned(n int64) { s.scan = n }
+
+// Recount forgets the counts, so that the next call counts anew.
+func (s *Search) Recount() {
+	s.calendar, s.month = cached[*count]{}, cached[*month]{}
+}
+
+// CountWindows and CountMonth count at once.
+func (s *Search) CountWindows(ctx context.Context) error { _, err := s.countWindows(ctx); return err }
+func (s *Search) CountMonth(ctx context.Context) error   { _, err := s.countMonth(ctx); return err }
+
+// LogQuery returns the query for the entries of a page.
+func (s *Search) LogQuery(ctx context.Context, q Query) (query string, args []any, err error) {
+	p, err := s.partOf(ctx, &q)
+	if err != nil {
+		return "", nil, err
+	}
+	query, args = p.query(&q)
+	return query, args, nil
+}
+
+// SQL is a query with values for its parameters.
+type SQL struct {
+	Query string
+	Args  []any
+}
+
+// Queries returns the other queries behind pages, and those of counts.
+func Queries() []SQL {
+	return []SQL{
+		{endsSQL, nil},
+		{levelBackSQL, []any{"strong", 500, 100}},
+		{levelOnSQL, []any{"weak", 500, 100}},
+		{timeBackSQL, []any{1, 2, 2, 500, 100}},
+		{timeOnSQL, []any{2, 1, 1, 500, 100}},
+		{placeBackSQL, []any{500}},
+		{placeOnSQL, []any{500}},
+		{suspectsSQL, []any{100, 100}},
+		{suspectEntriesSQL, []any{"[[1]]"}},
+		{countPageSQL, []any{1, 100}},
+		{countSQL, []any{1, 100, 1, 1}},
+		{ganttHubSQL, []any{1, 1, 2, 10}},
+		{ganttMeterSQL, []any{1, 1, 2, 10}},
+		{entryOfSQL, []any{"[[1,1]]"}},
+		{campaignSQL, []any{1, 2, 1, 1, 1, 2, 10}},
+		{firstSinceSQL, []any{1}},
+		{monthSQL, []any{1, 100}},
+		{previewEntriesSQL, []any{1, 100, 1}},
+		{notListedSQL, []any{1, 100}},
+		{importsSQL, []any{"devices", 1 << 40, 10}},
+	}
+}
