@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -47,13 +49,23 @@ func count(t testing.TB, s *store.Store, table string) (n int) {
 	return n
 }
 
+// assessed returns how many of the entries up to seq have an assessment.
+func assessed(t testing.TB, s *store.Store, seq int64) int {
+	t.Helper()
+	list, err := s.Evidence.Assessed(t.Context(), 1, seq)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(list)
+}
+
 // Sightings are deleted when they are old, assessments with their entries. The last rows stay, so
 // that no number is given out twice.
 func TestHousekeeping(t *testing.T) { storetest.EachEngine(t, testHousekeeping) }
 
 func testHousekeeping(t *testing.T) {
 	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
-	end := night(t, s, 40)
+	end := night(t, s, 300)
 	s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: end, Home: evidence.Home{Hub: 1}}})
 	s.Sightings.Flush()
 	// A row that is kept for its activation, which begins a week later.
@@ -73,20 +85,27 @@ func testHousekeeping(t *testing.T) {
 	if err := s.Evidence.Assess(t.Context(), end); err != nil {
 		t.Fatal(err)
 	}
-	if n := count(t, s, "evidence"); n != 40 {
-		t.Fatalf("%d assessments of 40 entries", n)
+	if n := assessed(t, s, 1000); n != 300 || count(t, s, "evidence") != 0 || count(t, s, "quiet") != 3 {
+		t.Fatalf("%d assessments of 300 entries, in %d and %d rows", n, count(t, s, "evidence"), count(t, s, "quiet"))
+	}
+	if err := s.Evidence.Write(t.Context(), []evidence.Assessment{{Entry: 1, At: end, Level: evidence.Weak}, {Entry: 200, At: end, Level: evidence.Weak}}); err != nil {
+		t.Fatal(err)
 	}
 	storetest.Script(t, s, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
-		VALUES (1, 1, 'none', 'weak', '', '{}', ''), (40, 1, 'none', 'weak', '', '{}', ''), (2, 1, 'none', 'weak', '', '{}', '');
-		DELETE FROM suppression WHERE seq <= 10`)
+		VALUES (2, 1, 'none', 'weak', '', '{}', ''), (300, 1, 'none', 'weak', '', '{}', '');
+		DELETE FROM suppression WHERE seq <= 127`)
 	rows := count(t, s, "sighting")
 	gone, err := s.Evidence.Housekeep(t.Context(), storetest.T0, time.Time{})
-	if err != nil || gone != 0 || count(t, s, "sighting") != rows || count(t, s, "evidence") != 40 || count(t, s, "evidence_change") != 3 {
+	if err != nil || gone != 0 || count(t, s, "sighting") != rows || count(t, s, "evidence") != 2 || count(t, s, "evidence_change") != 4 {
 		t.Errorf("nothing is old: %d rows are gone, %v", gone, err)
 	}
 	gone, err = s.Evidence.Housekeep(t.Context(), end.Add(2*time.Minute), end)
-	if err != nil || gone != rows-2 || count(t, s, "sighting") != 2 || count(t, s, "evidence") != 30 || count(t, s, "evidence_change") != 2 {
-		t.Errorf("%d of %d rows of sightings are gone, %d are left; %d assessments, %d changes, %v", gone, rows, count(t, s, "sighting"), count(t, s, "evidence"), count(t, s, "evidence_change"), err)
+	if err != nil || gone != rows-2 || count(t, s, "sighting") != 2 || count(t, s, "evidence") != 1 || count(t, s, "evidence_change") != 3 || assessed(t, s, 1000) != 173 || count(t, s, "quiet") != 2 {
+		t.Errorf("%d of %d rows of sightings are gone, %d are left; %d assessments, %d rows, %d changes, %v", gone, rows, count(t, s, "sighting"), assessed(t, s, 1000), count(t, s, "evidence"), count(t, s, "evidence_change"), err)
+	}
+	storetest.Script(t, s, `DELETE FROM suppression`)
+	if _, err := s.Evidence.Housekeep(t.Context(), end.Add(2*time.Minute), end); err != nil || assessed(t, s, 1000) != 0 {
+		t.Errorf("without entries: %d assessments, %v", assessed(t, s, 1000), err)
 	}
 }
 
@@ -130,6 +149,18 @@ func testWrittenTwice(t *testing.T) {
 	if restored != 1 {
 		t.Errorf("the restoration alert is counted %d times: %q", restored, changes)
 	}
+	// Nothing speaks for a genuine outage but the restoration alert, which is counted once all the same.
+	changes = nil
+	for minute := range 3 {
+		x := at(minute, evidence.None, true)
+		x.Entry = 3
+		if err := s.Evidence.Write(t.Context(), []evidence.Assessment{x}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if want := "none none true, none none false, none none false"; strings.Join(changes, ", ") != want {
+		t.Errorf("%q, want %q", changes, want)
+	}
 	list, err := assess.Changes(t.Context(), s.DB, 0, 100, 100)
 	if err != nil || len(list) != 3 || list[0].Entry != 2 || list[0].Distributor == "" || list[0].Odds != 3 {
 		t.Errorf("%+v %v", list, err)
@@ -139,6 +170,66 @@ func testWrittenTwice(t *testing.T) {
 			t.Errorf("the last change up to entry %d is %d, want %d (%v)", seq, id, want, err)
 		}
 	}
+}
+
+// What is assessed of entries at several times, in batches as they come, is there afterwards: the
+// latest of each, whether or not something speaks for a genuine outage. A block that is damaged is as
+// if its entries were not assessed, and is written anew.
+func TestQuiet(t *testing.T) { storetest.EachEngine(t, testQuiet) }
+
+func testQuiet(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	r := rand.New(rand.NewPCG(1, 2))
+	const entries = 400
+	want := map[int64]evidence.Assessment{}
+	write := func(n int) {
+		var batch []evidence.Assessment
+		for range n {
+			x := evidence.Assessment{Entry: 1 + r.Int64N(entries), At: storetest.T0.Add(time.Duration(r.IntN(3600)) * time.Second), Level: evidence.None, Odds: r.Float64()}
+			if r.IntN(20) == 0 {
+				x.Level, x.Odds = evidence.Weak, 2
+			}
+			if have, ok := want[x.Entry]; !ok || !x.At.Before(have.At) {
+				want[x.Entry] = x
+			}
+			batch = append(batch, x)
+		}
+		if err := s.Evidence.Write(t.Context(), batch); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		list, err := s.Evidence.Assessed(t.Context(), 1, entries)
+		if err != nil || len(list) != len(want) {
+			t.Fatalf("%s: %d of %d assessments, %v", when, len(list), len(want), err)
+		}
+		for _, x := range list {
+			if w := want[x.Entry]; x.Odds != w.Odds || x.Level != w.Level || !x.At.Equal(w.At) {
+				t.Errorf("%s: entry %d is %+v, want %+v", when, x.Entry, x, w)
+			}
+		}
+	}
+	for range 20 {
+		write(1 + r.IntN(300))
+	}
+	check("at first")
+	if rows := count(t, s, "evidence"); rows == 0 || rows == len(want) {
+		t.Errorf("%d of %d entries have a row of their own", rows, len(want))
+	}
+	storetest.Script(t, s, `UPDATE quiet SET entries = entries || entries WHERE block = 1`)
+	maps.DeleteFunc(want, func(seq int64, _ evidence.Assessment) bool {
+		var rows int
+		if err := s.DB.QueryRow(t.Context(), `SELECT count(*) FROM evidence WHERE seq = ?`, seq).Scan(&rows); err != nil {
+			t.Fatal(err)
+		}
+		return rows == 0 && 128 <= seq && seq < 256
+	})
+	check("with a damaged block")
+	for range 20 {
+		write(1 + r.IntN(300))
+	}
+	check("afterwards")
 }
 
 // After a store was put back entries get other numbers: what was known of the old ones is deleted, and
@@ -160,7 +251,7 @@ func testForget(t *testing.T) {
 		s.DB.QueryRow(t.Context(), `SELECT entry FROM learned`).Scan(&entry)
 		return entry
 	}
-	storetest.Eventually(t, "all is assessed and learned", func() bool { return count(t, s, "evidence") == 8 && learned() == 10 })
+	storetest.Eventually(t, "all is assessed and learned", func() bool { return assessed(t, s, 10) == 8 && learned() == 10 })
 	if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
 		return errors.Join(tx.Later(ctx, `UPDATE suppression SET seq = seq + 100 WHERE seq > 4`), assess.Forget(ctx, tx, 4))
 	}); err != nil {
@@ -183,7 +274,7 @@ func testNotLeader(t *testing.T) {
 	if err := s.Evidence.Assess(t.Context(), storetest.T0.Add(time.Hour)); !errors.Is(err, cluster.ErrNotLeader) {
 		t.Error(err)
 	}
-	if count(t, s, "evidence")+count(t, s, "learned") != 0 {
+	if assessed(t, s, 3)+count(t, s, "learned") != 0 {
 		t.Error("it has written")
 	}
 	storetest.MakeLeader(t, s)
@@ -197,7 +288,7 @@ func testNotLeader(t *testing.T) {
 	ended := make(chan struct{})
 	go func() { s.Evidence.Run(ctx); close(ended) }()
 	storetest.Eventually(t, "the leader assesses", func() bool {
-		return count(t, s, "evidence") == 3 && s.Evidence.Conditions() == nil && s.Evidence.Lag(time.Now()) < time.Minute
+		return assessed(t, s, 3) == 3 && s.Evidence.Conditions() == nil && s.Evidence.Lag(time.Now()) < time.Minute
 	})
 	cancel()
 	<-ended
@@ -222,7 +313,7 @@ func BenchmarkAssess(b *testing.B) {
 	s := storetest.MakeLeader(b, storetest.Open(b, b.TempDir()))
 	end := night(b, s, n).Add(25 * time.Hour)
 	for b.Loop() {
-		storetest.Script(b, s, `DELETE FROM evidence; DELETE FROM learned`)
+		storetest.Script(b, s, `DELETE FROM evidence; DELETE FROM quiet; DELETE FROM learned`)
 		if err := s.Evidence.Assess(b.Context(), storetest.T0.Add(30*time.Second)); err != nil {
 			b.Fatal(err)
 		}

@@ -5,10 +5,10 @@
 // About once a second the leader reads what is new in the table sighting and in the suppression
 // log, says of each sighting where it was (from the inventory), and gives both to the engine of
 // package evidence, in the order in which they were received. What the engine says about entries
-// goes into the table evidence: one row for each entry, with the latest assessment. Each entry has
-// one, also if nothing speaks for a genuine outage: that quell has looked, and what it saw, must be
-// there when somebody asks. Changes of the level go into evidence_change, with the assessment
-// that they come from; reports take them from there.
+// goes into the table evidence: one row for each entry, with the latest assessment. Entries of which
+// nothing has spoken for a genuine outage so far share rows, in the table quiet: that quell has
+// looked, and what it saw, must be there when somebody asks. Changes of the level go into
+// evidence_change, with the assessment that they come from; reports take them from there.
 //
 // # After a restart, or on another leader
 //

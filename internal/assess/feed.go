@@ -74,7 +74,7 @@ func (a *Assessor) begin(ctx context.Context, now time.Time, paced bool) (*work,
 		return nil, err
 	}
 	if row > 0 || entry > 0 {
-		if err := a.read(ctx, w, row, entry, func([]evidence.Assessment) {}); err != nil {
+		if err := a.read(ctx, w, row, entry, func([]evidence.Assessment) error { return nil }); err != nil {
 			return nil, err
 		}
 		w.engine.Advance(at)
@@ -96,10 +96,16 @@ func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 	if err := a.checkNumbers(ctx, w); err != nil {
 		return err
 	}
-	if err := a.read(ctx, w, -1, -1, w.keep); err != nil {
+	if err := a.read(ctx, w, -1, -1, func(list []evidence.Assessment) error {
+		w.unwritten = append(w.unwritten, list...)
+		if len(w.unwritten) < quietBatch {
+			return nil
+		}
+		return a.write(ctx, w) // so that no campaign waits in memory
+	}); err != nil {
 		return err
 	}
-	w.keep(w.engine.Advance(now))
+	w.unwritten = append(w.unwritten, w.engine.Advance(now)...)
 	w.advanced = now
 	if err := a.write(ctx, w); err != nil {
 		return err
@@ -113,11 +119,9 @@ func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 	return nil
 }
 
-func (w *work) keep(list []evidence.Assessment) { w.unwritten = append(w.unwritten, list...) }
-
 // read gives the engine the sightings and entries up to a row and an entry; all that there are if
 // those are negative. It adds them in the order in which they were received, as far as it can.
-func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func([]evidence.Assessment)) error {
+func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func([]evidence.Assessment) error) error {
 	w.moreSeen, w.moreLog = true, true
 	for {
 		if len(w.seen) == 0 && w.moreSeen {
@@ -147,8 +151,11 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 			w.latest = next.Received
 		}
 		if w.latest.Sub(w.advanced) >= advanceEvery {
-			say(w.engine.Advance(w.latest))
+			list := w.engine.Advance(w.latest)
 			w.advanced = w.latest
+			if err := say(list); err != nil {
+				return err
+			}
 			w.rest(ctx)
 		}
 		w.engine.Add(*next)

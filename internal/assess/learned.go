@@ -2,10 +2,8 @@ package assess
 
 import (
 	"context"
-	"encoding/json"
 
 	"quell/internal/evidence"
-	"quell/internal/sqldb"
 )
 
 // Learned returns what was learned of models, as it was written last; nil if nothing was. Any node
@@ -18,12 +16,9 @@ func (a *Assessor) Learned(ctx context.Context) (*evidence.Learning, error) {
 // Assessed returns the latest assessments of the entries from one number to another, in order.
 // Entries without one are left out. The error is sqldb.ErrUnavailable.
 func (a *Assessor) Assessed(ctx context.Context, from, to int64) (list []evidence.Assessment, err error) {
-	texts, err := sqldb.Texts(a.DB.Query(ctx, `SELECT facts FROM evidence WHERE seq BETWEEN ? AND ? ORDER BY seq`, from, to))
-	for _, text := range texts {
-		var x evidence.Assessment
-		if json.Unmarshal([]byte(text), &x) == nil { // else a later version wrote it
-			list = append(list, x)
-		}
+	var seqs []int64
+	for seq := from; seq <= to; seq++ {
+		seqs = append(seqs, seq)
 	}
-	return list, sqldb.Unavailable(err)
+	return a.latest(ctx, seqs)
 }

@@ -39,15 +39,12 @@ func (a *Assessor) Of(ctx context.Context, seqs []int64) (map[int64]*Evidence, e
 	if a == nil || len(seqs) == 0 {
 		return found, nil
 	}
-	list, err := sqldb.Texts(a.DB.Query(ctx, `SELECT facts FROM evidence WHERE seq IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?))`, sqldb.Column(seqs)))
+	list, err := a.latest(ctx, seqs)
 	if err != nil {
-		return nil, sqldb.Unavailable(err)
+		return nil, err
 	}
-	for _, text := range list {
-		var x evidence.Assessment
-		if err := json.Unmarshal([]byte(text), &x); err != nil {
-			continue // a later version wrote it
-		}
+	for i := range list {
+		x := &list[i]
 		found[x.Entry] = &Evidence{Entry: x.Entry, Level: x.Level, Odds: x.Odds, Stage: stages[x.Stage], At: x.At, Text: x.Sentences(), History: []Step{}}
 	}
 	changes, err := scanChanges(a.DB.Query(ctx, `SELECT `+changeColumns+` FROM evidence_change

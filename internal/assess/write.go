@@ -17,8 +17,12 @@ import (
 	"quell/internal/sqldb"
 )
 
-// writeBatch is how many assessments one transaction writes: few, since decisions wait for it.
-const writeBatch = 250
+// One transaction writes up to rowBatch rows of entries, and blocks with up to quietBatch
+// assessments: little, since decisions wait for it.
+const (
+	rowBatch   = 250
+	quietBatch = 16 * blockSize
+)
 
 // A Change is an assessment that was written.
 type Change struct {
@@ -31,7 +35,7 @@ type Change struct {
 // write writes what the engine said. What it has written is not in w.unwritten any more.
 func (a *Assessor) write(ctx context.Context, w *work) error {
 	for len(w.unwritten) > 0 {
-		n := min(len(w.unwritten), writeBatch)
+		n := batchOf(w.unwritten)
 		changes, err := a.writeBatch(ctx, w.unwritten[:n])
 		if err != nil {
 			return err
@@ -44,7 +48,24 @@ func (a *Assessor) write(ctx context.Context, w *work) error {
 	return nil
 }
 
-// before is what the table has of an entry.
+// batchOf returns how many of the first assessments are written at once.
+func batchOf(list []evidence.Assessment) int {
+	rows := 0
+	for i := range list[:min(len(list), quietBatch)] {
+		if isQuiet(&list[i]) {
+			continue
+		}
+		if rows++; rows > rowBatch {
+			return i
+		}
+	}
+	return min(len(list), quietBatch)
+}
+
+// isQuiet reports whether nothing speaks for a genuine outage.
+func isQuiet(x *evidence.Assessment) bool { return x.Level == evidence.None && !x.Facts.Restored }
+
+// before is what the table evidence has of an entry.
 type before struct {
 	seq, at  int64
 	level    evidence.Level
@@ -67,46 +88,83 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 	for _, b := range were {
 		was[b.seq] = b
 	}
-	changes, all, changed, err := rowsOf(list, was)
-	if err != nil || len(changes) == 0 {
+	var numbers []int64
+	for _, seq := range seqs {
+		if _, ok := was[seq]; !ok {
+			numbers = append(numbers, blockOf(seq))
+		}
+	}
+	slices.Sort(numbers)
+	blocks, err := a.readBlocks(ctx, slices.Compact(numbers))
+	if err != nil {
 		return nil, err
 	}
-	return changes, a.DB.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
+	p, err := plan(list, was, blocks)
+	if err != nil || len(p.changes) == 0 {
+		return nil, err
+	}
+	return p.changes, a.DB.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
 			return err
 		}
-		if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
-			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
-			ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, all); err != nil || changed == "" {
-			return err
+		for number, b := range p.blocks {
+			if err := writeBlock(ctx, tx, number, b); err != nil {
+				return err
+			}
+		}
+		if len(p.rows) > 0 {
+			if err := tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts)
+				SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), value->>2, CAST(value->>3 AS BIGINT), value->>4 FROM json_each(?) WHERE TRUE
+				ON CONFLICT (seq) DO UPDATE SET at = excluded.at, level = excluded.level, restored = excluded.restored, facts = excluded.facts`, array(slices.Collect(maps.Values(p.rows)))); err != nil {
+				return err
+			}
+		}
+		if len(p.levels) == 0 {
+			return nil
 		}
 		return tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text)
 			SELECT c.seq, c.at, c.was, c.level, coalesce((SELECT s.distributor FROM suppression s WHERE s.seq = c.seq), ''), c.facts, c.text
 			FROM (SELECT CAST(value->>0 AS BIGINT) AS seq, CAST(value->>1 AS BIGINT) AS at, value->>5 AS was, value->>2 AS level, value->>4 AS facts, value->>6 AS text
 				FROM json_each(?)) AS c
-			ORDER BY c.at, c.seq`, changed)
+			ORDER BY c.at, c.seq`, array(p.levels))
 	})
 }
 
-// rowsOf returns the rows to write for assessments, as JSON: of each entry the last one, and all that
-// change a level. was is what the table has of the entries; rowsOf keeps it up to date.
-func rowsOf(list []evidence.Assessment, was map[int64]before) (changes []Change, all, changed string, err error) {
-	last := map[int64][]byte{}
-	var levels [][]byte
+// planned is what one transaction writes.
+type planned struct {
+	changes []Change
+	rows    map[int64][]byte // of evidence: of each entry the last, as JSON
+	levels  [][]byte         // of evidence_change
+	blocks  map[int64]block  // those that change
+}
+
+// plan says what to write for assessments. was is what evidence has of the entries, and blocks are the
+// blocks of the others; plan keeps both up to date.
+func plan(list []evidence.Assessment, was map[int64]before, blocks map[int64]block) (*planned, error) {
+	p := &planned{rows: map[int64][]byte{}, blocks: map[int64]block{}}
 	for i := range list {
 		x := &list[i]
-		old := was[x.Entry]
-		if old.at > sqldb.Micros(x.At) {
+		number, at := blockOf(x.Entry), sqldb.Micros(x.At)
+		old, isRow := was[x.Entry]
+		if max(old.at, blocks[number][x.Entry].at) > at {
 			continue // it was written before a restart, and more after it
 		}
-		level := cmp.Or(old.level, evidence.None)
-		changes = append(changes, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
-		old.at, old.level, old.restored = sqldb.Micros(x.At), x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
-		was[x.Entry] = old
 		facts, err := json.Marshal(x)
 		if err != nil {
-			return nil, "", "", err
+			return nil, err
 		}
+		level := cmp.Or(old.level, evidence.None)
+		p.changes = append(p.changes, Change{Assessment: *x, Was: level, Restored: x.Facts.Restored && old.restored == 0})
+		if !isRow && isQuiet(x) {
+			if blocks[number] == nil {
+				blocks[number] = block{}
+			}
+			blocks[number][x.Entry] = quiet{at, facts}
+			p.blocks[number] = blocks[number]
+			continue
+		}
+		old.at, old.level, old.restored = at, x.Level, max(old.restored, sqldb.Bool(x.Facts.Restored))
+		was[x.Entry] = old
 		row := strconv.AppendInt([]byte{'['}, x.Entry, 10)
 		row = strconv.AppendInt(append(row, ','), old.at, 10)
 		row = sqldb.AppendText(append(row, ','), string(x.Level))
@@ -115,14 +173,11 @@ func rowsOf(list []evidence.Assessment, was map[int64]before) (changes []Change,
 		row = sqldb.AppendText(append(row, ','), string(level))
 		if level != x.Level {
 			row = sqldb.AppendText(append(row, ','), strings.Join(x.Sentences(), " "))
-			levels = append(levels, append(row, ']'))
+			p.levels = append(p.levels, append(row, ']'))
 		}
-		last[x.Entry] = append(row, ']')
+		p.rows[x.Entry] = append(row, ']')
 	}
-	if len(levels) > 0 {
-		changed = array(levels)
-	}
-	return changes, array(slices.Collect(maps.Values(last))), changed, nil
+	return p, nil
 }
 
 func array(rows [][]byte) string { return "[" + string(bytes.Join(rows, []byte{','})) + "]" }
@@ -198,7 +253,7 @@ func Forget(ctx context.Context, tx sqldb.Tx, seq int64) error {
 			return err
 		}
 	}
-	return nil
+	return forgetQuiet(ctx, tx, seq)
 }
 
 // errForgotten says that Forget was called since the engine began.
@@ -245,20 +300,25 @@ func (a *Assessor) Housekeep(ctx context.Context, seenBefore, changesBefore time
 		do    func(ctx context.Context, tx sqldb.Tx) (int, error)
 	}{
 		{&gone, func(ctx context.Context, tx sqldb.Tx) (int, error) {
-			return sighting.Delete(ctx, tx, seenBefore, writeBatch)
+			return sighting.Delete(ctx, tx, seenBefore, rowBatch)
 		}},
 		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			n, err := tx.Exec(ctx, `DELETE FROM evidence WHERE seq IN (SELECT e.seq FROM evidence e WHERE e.at < ?1
-				AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = e.seq) ORDER BY e.seq LIMIT ?2)`, sqldb.Micros(seenBefore), writeBatch)
+				AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = e.seq) ORDER BY e.seq LIMIT ?2)`, sqldb.Micros(seenBefore), rowBatch)
+			return int(n), err
+		}},
+		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) { // those below the oldest entry
+			n, err := tx.Exec(ctx, `DELETE FROM quiet WHERE block IN (SELECT block FROM quiet
+				WHERE (block + 1) * ?1 <= coalesce((SELECT min(seq) FROM suppression), (SELECT max(block) + 1 FROM quiet) * ?1) ORDER BY block LIMIT ?2)`, blockSize, rowBatch)
 			return int(n), err
 		}},
 		{new(int), func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			n, err := tx.Exec(ctx, `DELETE FROM evidence_change WHERE id IN (SELECT c.id FROM evidence_change c WHERE c.at < ?1
-				AND c.id < (SELECT max(id) FROM evidence_change) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) ORDER BY c.at LIMIT ?2)`, sqldb.Micros(changesBefore), writeBatch)
+				AND c.id < (SELECT max(id) FROM evidence_change) AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.seq = c.seq) ORDER BY c.at LIMIT ?2)`, sqldb.Micros(changesBefore), rowBatch)
 			return int(n), err
 		}},
 	} {
-		for n := writeBatch; n == writeBatch; *step.count += n {
+		for n := rowBatch; n == rowBatch; *step.count += n {
 			n, err = sqldb.Write(ctx, a.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
 				if err := a.Cluster.CheckLeader(ctx, tx); err != nil {
 					return 0, err

@@ -33,7 +33,7 @@ func (a *area) busyAt(t micros) int {
 }
 
 func insert(a []micros, t micros) []micros {
-	i, _ := slices.BinarySearch(a, t)
+	i, _ := slices.BinarySearch(a, t+1) // after its equals: a campaign has many, and those behind it move
 	return slices.Insert(a, i, t)
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"time"
+	"unique"
 
 	"quell/internal/outage"
 )
@@ -134,6 +135,8 @@ func compareSightings(a, b Sighting) int {
 
 // take folds one sighting in.
 func (e *Engine) take(s *Sighting) {
+	// They come from a database, with their own text each, and are kept by the million.
+	s.Home.Model, s.Firmware = unique.Make(s.Home.Model).Value(), unique.Make(s.Firmware).Value()
 	h := e.hubs[s.Home.Hub]
 	if h == nil {
 		if s.Kind == Heard {
@@ -342,11 +345,8 @@ func (e *Engine) lost(h *hub, s *Sighting) {
 				}
 			})
 		}
-		for stage, at := range [...]micros{AtOnce: e.now, After5: received + after5.Microseconds(), After15: received + after15.Microseconds(), AtWindowEnd: x.to, Final: received + after24.Microseconds()} {
-			if Stage(stage) != Later {
-				e.push(event{at: at, kind: staging, entry: x, stage: Stage(stage)})
-			}
-		}
+		e.push(event{at: e.now, kind: staging, entry: x, stage: AtOnce})
+		e.push(event{at: x.to, kind: staging, entry: x, stage: AtWindowEnd})
 	}
 	e.count(o)
 }
@@ -419,9 +419,17 @@ func (e *Engine) happen(v event) {
 			e.push(event{at: e.now + hour, kind: forgetting})
 		}
 	case staging:
-		v.entry.stage = v.stage
-		v.entry.atStage = true
-		e.enqueue(v.entry)
+		x := v.entry
+		x.stage, x.atStage = v.stage, true
+		e.enqueue(x)
+		switch v.stage { // the next one: an event each would be most of an entry's memory
+		case AtOnce:
+			e.push(event{at: x.received + after5.Microseconds(), kind: staging, entry: x, stage: After5})
+		case After5:
+			e.push(event{at: x.received + after15.Microseconds(), kind: staging, entry: x, stage: After15})
+		case After15:
+			e.push(event{at: x.received + after24.Microseconds(), kind: staging, entry: x, stage: Final})
+		}
 	}
 }
 

@@ -84,39 +84,44 @@ const (
 type Assessment struct {
 	Entry int64
 	At    time.Time
-	Stage Stage
+	Stage Stage `json:",omitzero"`
 	Level Level
 	Odds  float64 // genuine against false
 	Facts Facts
 }
 
 // Facts are what an assessment is based on. Fractions of neighbours are counts: K of N hubs
-// without a window or a recent 11.3 lost power.
+// without a window or a recent 11.3 lost power. Its JSON, which is kept for each entry, leaves out
+// what is zero.
 type Facts struct {
-	Postcode, Sector, Distributor Count // within a minute of the outage's start
-	LaterPostcode, LaterSector    Count // one to ten minutes after it
-	LaterDistributor              Count
-	HasPostcode, HasSector        bool // whether the inventory says where the hub is
-	Group                         bool // Postcode is about a group of the network operator
+	Postcode         Count `json:",omitzero"` // within a minute of the outage's start
+	Sector           Count `json:",omitzero"`
+	Distributor      Count `json:",omitzero"`
+	LaterPostcode    Count `json:",omitzero"` // one to ten minutes after it
+	LaterSector      Count `json:",omitzero"`
+	LaterDistributor Count `json:",omitzero"`
+	HasPostcode      bool  `json:",omitzero"` // whether the inventory says where the hub is
+	HasSector        bool  `json:",omitzero"`
+	Group            bool  `json:",omitzero"` // Postcode is about a group of the network operator
 
 	OutageStart     time.Time     // as the AD1 says, or by its arrival if that does not fit
-	ClockWrong      bool          // it did not fit
+	ClockWrong      bool          `json:",omitzero"` // it did not fit
 	SinceActivation time.Duration // start of the outage minus the activation
 	Share           float64       // of the model's activations, how many have an AD1 that starts in these 15 seconds
-	TooEarly        bool          // the AD1 came less than 165 s after the activation
-	NotRun          string        // why the activation is known not to have run; "" if it is not
-	OnlyRequested   bool          // a Service Request, and never a Signed Pre-Command
-	Second          bool          // the window had an earlier outage, more than 90 s apart
-	Again           bool          // the hub had a later AD1, more than 90 s apart
+	TooEarly        bool          `json:",omitzero"` // the AD1 came less than 165 s after the activation
+	NotRun          string        `json:",omitzero"` // why the activation is known not to have run; "" if it is not
+	OnlyRequested   bool          `json:",omitzero"` // a Service Request, and never a Signed Pre-Command
+	Second          bool          `json:",omitzero"` // the window had an earlier outage, more than 90 s apart
+	Again           bool          `json:",omitzero"` // the hub had a later AD1, more than 90 s apart
 
-	Heard         time.Duration // how long after the AD1 the home was heard again; 0: not yet
-	Silent        bool          // it was not heard for 15 minutes
-	Restored      bool          // a restoration alert matches
-	RestoredLong  bool          // and the outage was longer than a reboot, or began before the activation
-	RestoredStart time.Time
-	RestoredEnd   time.Time
-	RestoredShare float64 // of the model's reboots, how many are followed by such an alert
-	Missing       bool    // no such alert came within 24 hours
+	Heard         time.Duration `json:",omitzero"` // how long after the AD1 the home was heard again; 0: not yet
+	Silent        bool          `json:",omitzero"` // it was not heard for 15 minutes
+	Restored      bool          `json:",omitzero"` // a restoration alert matches
+	RestoredLong  bool          `json:",omitzero"` // and the outage was longer than a reboot, or began before the activation
+	RestoredStart time.Time     `json:",omitzero"`
+	RestoredEnd   time.Time     `json:",omitzero"`
+	RestoredShare float64       // of the model's reboots, how many are followed by such an alert
+	Missing       bool          `json:",omitzero"` // no such alert came within 24 hours
 }
 
 // Count is K of N.

@@ -69,6 +69,7 @@ var tables = []table{
 	{"token", "id", false},
 	{"sighting", "id", true},
 	{"evidence", "seq", false},
+	{"quiet", "block", false},
 	{"evidence_change", "id", true},
 	{"learned", "name", false},
 }

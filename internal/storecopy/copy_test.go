@@ -106,7 +106,8 @@ func fill(t *testing.T, s *store.Store) {
 	if err := s.Evidence.Assess(t.Context(), storetest.T0.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Script(t, s, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (5, 1, 'none', 'weak', '12', '{}', '')`)
+	storetest.Script(t, s, `INSERT INTO evidence (seq, at, level, restored, facts) VALUES (5, 1, 'weak', 0, '{}');
+		INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (5, 1, 'none', 'weak', '12', '{}', '')`)
 }
 
 // A store is copied while it is in use, and then changes. It is copied again, interrupted after
