@@ -186,12 +186,8 @@ var tables = map[string]struct {
 	"delivery":     {kept: []string{"internal/report"}},
 	"token":        {kept: []string{"internal/tokens"}},
 	"sighting":     {kept: []string{"internal/sighting"}},
-<<<<<<< HEAD
 	"evidence":     {kept: []string{"internal/assess"}, reads: []string{"internal/search"}}, // which entries have evidence of a level
-=======
-	"evidence":     {kept: []string{"internal/assess"}},
 	"quiet":        {kept: []string{"internal/assess"}},
->>>>>>> main
 	"learned":      {kept: []string{"internal/assess"}},
 
 	"evidence_change": {kept: []string{"internal/assess"}},
