@@ -36,6 +36,7 @@ import (
 	"quell/internal/release"
 	"quell/internal/report"
 	"quell/internal/role"
+	"quell/internal/search"
 	"quell/internal/sqldb"
 	"quell/internal/tokens"
 	"quell/internal/windows"
@@ -64,6 +65,7 @@ type Console struct {
 	Releases *release.Releases
 	Audit    *audit.Log
 	Flow     *flow.Counters
+	Search   *search.Search
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 	Version  string
@@ -142,6 +144,7 @@ func (c *Console) Register() {
 	c.releaseRoutes(mux)
 	c.auditRoutes(mux)
 	c.flowRoutes(mux)
+	c.searchRoutes(mux)
 	c.tokenRoutes(mux)
 }
 

@@ -3,7 +3,6 @@ package flow
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"quell/internal/sqldb"
@@ -42,6 +41,9 @@ type Chart struct {
 	Step   time.Duration `json:"step_ns"`
 	Points []Point       `json:"points"` // one for each step, in order
 	Total  Counted       `json:"total"`
+	// LastHour and LastDay are those before now, whatever the chart is of.
+	LastHour Counted `json:"last_hour"`
+	LastDay  Counted `json:"last_day"`
 	// Since is from when on AD1s were counted; zero if none was.
 	Since time.Time `json:"since,omitzero"`
 	// Distributors are the totals by distributor, as Line has them, for those that have any.
@@ -64,39 +66,44 @@ func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Dura
 	for at := from; at.Before(to); at = at.Add(step) {
 		out.Points = append(out.Points, Point{From: at})
 	}
-	var since, minute int64
+	var since int64
 	if err := c.db.QueryRow(ctx, `SELECT coalesce(max(minute), 0) FROM flow_since`).Scan(&since); err != nil {
 		return nil, sqldb.Unavailable(err)
 	}
 	if since > 0 {
 		out.Since = startOf(since)
 	}
+	err := c.eachMinute(ctx, from, to, func(minute int64, distributor string, one *Counted) {
+		out.Points[int(startOf(minute).Sub(from)/step)].add(one)
+		out.Total.add(one)
+		name := nameOf(distributor)
+		if out.Distributors[name] == nil {
+			out.Distributors[name] = &Counted{}
+		}
+		out.Distributors[name].add(one)
+	})
+	if err != nil {
+		return nil, err
+	}
+	end := c.opts.Now().UTC().Truncate(time.Minute).Add(time.Minute)
+	return out, c.eachMinute(ctx, end.Add(-24*time.Hour), end, func(minute int64, _ string, one *Counted) {
+		out.LastDay.add(one)
+		if !startOf(minute).Before(end.Add(-time.Hour)) {
+			out.LastHour.add(one)
+		}
+	})
+}
+
+// eachMinute calls f with the counts of each minute, run and distributor.
+func (c *Counters) eachMinute(ctx context.Context, from, to time.Time, f func(minute int64, distributor string, one *Counted)) error {
+	var minute int64
 	var packed []byte
 	var fault error
 	rows, err := c.db.Query(ctx, chartSQL, minuteOf(from), minuteOf(to))
 	_, err = sqldb.Each(rows, err, func() {
-		p := &out.Points[int(startOf(minute).Sub(from)/step)]
 		fault = errors.Join(fault, eachCounts(packed, func(distributor string, v counts) {
-			one := Counted{Received: v[received], Forwarded: v[Forwarded], Suppressed: v[Suppressed], Shadow: v[Shadow], Refused: v[Refused], Failed: v[Failed]}
-			p.add(&one)
-			out.Total.add(&one)
-			name := nameOf(distributor)
-			if out.Distributors[name] == nil {
-				out.Distributors[name] = &Counted{}
-			}
-			out.Distributors[name].add(&one)
+			f(minute, distributor, &Counted{Received: v[received], Forwarded: v[Forwarded], Suppressed: v[Suppressed], Shadow: v[Shadow], Refused: v[Refused], Failed: v[Failed]})
 		}))
 	}, &minute, &packed)
-	return out, sqldb.Unavailable(errors.Join(err, fault))
-}
-
-// Last returns the totals of the points that begin within some time before the end of the chart.
-func (c *Chart) Last(d time.Duration) (sum Counted) {
-	for _, p := range slices.Backward(c.Points) {
-		if p.From.Before(c.To.Add(-d)) {
-			break
-		}
-		sum.add(&p.Counted)
-	}
-	return sum
+	return sqldb.Unavailable(errors.Join(err, fault))
 }

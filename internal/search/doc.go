@@ -33,6 +33,10 @@ type Search struct {
 	Learned func(context.Context) (*evidence.Learning, error)
 	// Advice returns what is known of windows of other lengths.
 	Advice func(context.Context) (adviser.Windows, error)
+	// InForce returns what decides now; Settings adds how that came about.
+	InForce func() Settings
+	// Others says which meters of a list are not tracked for their manufacturer; "" if none is.
+	Others func(list, inventory devices.Import) string
 
 	scan     int64 // see most
 	calendar cached[*count]

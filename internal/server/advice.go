@@ -8,6 +8,7 @@ import (
 	"quell/internal/adviser"
 	"quell/internal/evidence"
 	"quell/internal/liveness"
+	"quell/internal/search"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -31,6 +32,13 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 		gauge(r, "liveness", "1 while alerts do not come as they should, by condition; else 0.", prometheus.Labels{"condition": string(c)}, func() bool { return a.Raised(c) })
 	}
 	return a
+}
+
+// newSearch returns what reads the store for the console.
+func newSearch(s *Server) *search.Search {
+	m, st := s.m, s.store
+	return &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Longest: func() time.Duration { return m.Rules().LongestWindow() },
+		Learned: st.Evidence.Learned, Advice: s.adviser.Window, InForce: s.console.InForce, Others: s.console.Manufacturers.Sentence}
 }
 
 // adviseWeekly writes the advice on the list of meters once a week, until ctx ends.

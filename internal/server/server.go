@@ -123,6 +123,7 @@ func open(o Options, openStore func(store.Options) (*store.Store, error)) (*Serv
 	s.console.Manufacturers = &devices.ManufacturerCheck{Devices: st.Devices, Tracked: func() outage.Manufacturers { return m.Rules().Manufacturers }, Log: log}
 	s.adviser = newAdviser(s, registry)
 	s.console.Adviser = s.adviser
+	s.console.Search = newSearch(s)
 	s.console.Tokens = tokens.New(st.DB)
 	s.guard = &guard.Guard{Access: &access.Access{Tokens: s.console.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: st.Audit.Write, Refused: st.Audit.Refused}
 	s.console.Guard = s.guard
