@@ -15,6 +15,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"quell/internal/access"
@@ -31,6 +32,7 @@ type Web struct {
 	endpoints guard.Endpoints
 	templates map[string]*template.Template // by the name of the page
 	assets    map[string]asset              // by path
+	streams   atomic.Int64                  // that are open
 }
 
 // navigation has the pages that every page leads to.

@@ -6,6 +6,8 @@ const (
 	CountPage      = countPage
 	InForceSQL     = windowsSQL
 	CountSomeSQL   = countSomeSQL
+	NextSQL        = nextSQL
+	OpenBySQL      = openBySQL
 	SmallMove      = smallMove
 )
 

@@ -6,17 +6,23 @@
   const live = document.querySelector("[data-live]");
   if (!live || !window.EventSource) return;
   const state = document.querySelector("[data-live-state]");
+  const announcer = document.querySelector("[data-announcer]");
   const say = (text) => { if (state) state.textContent = text; };
   const source = new EventSource(live.dataset.live);
-  source.addEventListener("open", () => say("Updates itself."));
+  source.addEventListener("open", () => say("This page updates itself."));
   source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED
-    ? "Does not update itself now: reload the page." : "The connection is lost: trying again."));
+    ? "This page does not update itself now." : "The connection is lost: trying again."));
   source.addEventListener("message", (event) => {
     const next = new DOMParser().parseFromString(event.data, "text/html");
     for (const part of next.querySelectorAll("[data-part]")) {
       const old = live.querySelector(`[data-part="${part.dataset.part}"]`);
-      // What somebody is in stays as it is, until they leave it.
-      if (old && old.outerHTML !== part.outerHTML && !old.contains(document.activeElement)) old.replaceWith(document.adoptNode(part));
+      if (!old || old.outerHTML === part.outerHTML) continue;
+      const says = part.dataset.announce;
+      if (says && says !== old.dataset.announce && announcer) announcer.textContent = says;
+      if (old.contains(document.activeElement)) continue; // what somebody is in stays until they leave it
+      const open = Array.from(old.querySelectorAll("details"), (d) => d.open);
+      part.querySelectorAll("details").forEach((d, i) => { d.open = Boolean(open[i]); });
+      old.replaceWith(document.adoptNode(part));
     }
   });
   addEventListener("pagehide", () => source.close());
