@@ -301,7 +301,10 @@ var pageExamples = map[string]struct {
 	path string
 	form url.Values
 }{
-	"GET /{$}": {path: "/"},
+	"GET /{$}":                 {path: "/"},
+	"GET /activations/windows": {path: "/activations/windows?of=hub&id=" + hub.String()},
+	"GET /log/{entry}":         {path: "/log/1"},
+	"POST /log/{entry}/mpxn":   {path: "/log/1/mpxn"},
 }
 
 // TestPageRoles walks every page as everybody. Who has too low a role is refused with a page that

@@ -20,6 +20,8 @@ var functions = template.FuncMap{
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"number":   number,
 	"count":    count,
+	"short":    short,
+	"inc":      func(n int) int { return n + 1 },
 	"span":     span,
 	"mpxn":     maskMPxN,
 	"sentence": sentence,
@@ -55,6 +57,21 @@ func count(v any, one, many string) string {
 		return "1 " + one
 	}
 	return number(v) + " " + many
+}
+
+// short writes a number where there is little room: "999", "1.2k", "35k", "1.2m".
+func short(n int) string {
+	unit := ""
+	f := float64(n)
+	for _, u := range []string{"k", "m"} {
+		if f >= 999.5 {
+			f, unit = f/1000, u
+		}
+	}
+	if unit == "" || f >= 9.95 {
+		return strconv.FormatFloat(f, 'f', 0, 64) + unit
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + unit
 }
 
 // span writes how long something is, in its two largest units: "2 h 5 min", "12 s".

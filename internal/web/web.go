@@ -38,6 +38,8 @@ type Web struct {
 // navigation has the pages that every page leads to.
 var navigation = []link{
 	{"Now", "/"},
+	{"Activations", "/activations"},
+	{"Suppression log", "/log"},
 }
 
 type link struct{ Name, To string }
@@ -55,6 +57,8 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
+	p.activationPages()
+	p.logPages()
 }
 
 //go:embed templates static
@@ -147,6 +151,11 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 			return
 		}
 	}
+	p.failWith(w, r, err)
+}
+
+// failWith answers with the page of an error, with the status that the API has for it.
+func (p *Web) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	var bad badForm
 	status := console.StatusOf(err)
 	if errors.As(err, &bad) {

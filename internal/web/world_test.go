@@ -25,6 +25,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/report"
 	"quell/internal/role"
+	"quell/internal/search"
 	"quell/internal/store"
 	"quell/internal/tokens"
 
@@ -86,6 +87,7 @@ func empty(t *testing.T) (*console.Console, *audited) {
 	c.Adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, InForce: m.Rules().WindowOf,
 		Asks: func() bool { return true }, Learned: func(context.Context) (*evidence.Learning, error) { return nil, nil },
 		Assessed: func(context.Context, int64, int64) ([]evidence.Assessment, error) { return nil, nil }}
+	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Longest: func() time.Duration { return time.Hour }, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence}
 	c.Guard = &guard.Guard{Access: &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: a.record, Refused: a.refused}
 	c.Guard.Access.Set(access.Settings{})
 	c.Register()
