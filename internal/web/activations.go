@@ -110,11 +110,14 @@ func (v *calendarView) fillDays() {
 	for _, h := range v.Hours {
 		v.Peak = max(v.Peak, h.Windows)
 	}
-	next := v.From.Truncate(24 * time.Hour)
+	var next time.Time
 	for _, h := range v.Hours {
 		at := h.From.Truncate(24 * time.Hour)
 		if k := len(v.Days); k == 0 || !v.Days[k-1].At.Equal(at) {
-			d := day{At: at, Empty: int(at.Sub(next) / (24 * time.Hour)), Cells: make([]heatCell, 24)}
+			d := day{At: at, Cells: make([]heatCell, 24)}
+			if k > 0 {
+				d.Empty = int(at.Sub(next) / (24 * time.Hour))
+			}
 			for i := range d.Cells {
 				d.Cells[i].From = at.Add(time.Duration(i) * time.Hour)
 				d.Cells[i].Now = d.Cells[i].From.Equal(v.Now.Truncate(time.Hour))
@@ -228,10 +231,11 @@ func (v *metersView) count(c *search.Calendar) {
 	}
 }
 
-// ganttLimit is how many windows a page draws and lists, and lanesLimit how many lanes it draws.
+// How many bars a page draws and lists, and how many lanes it draws.
 const (
-	ganttLimit = 200
-	lanesLimit = 40
+	drawnLimit  = 1000
+	listedLimit = 200
+	lanesLimit  = 40
 )
 
 // ganttView is what the page of the windows of a hub, a meter or a supplier shows.
@@ -245,6 +249,8 @@ type ganttView struct {
 	Until    time.Time // the last end of a window
 	Lanes    []lane
 	MoreOf   int // lanes that are not drawn
+	Listed   []search.Bar
+	MoreBars int // bars that are not listed
 	Ticks    []tick
 	Now      percent // 0 if it is not in the picture
 }
@@ -271,7 +277,7 @@ func (p *Web) showWindows(r *http.Request) (any, error) {
 	v.Of = v.choice("of", "hub", "meter", "supplier")
 	v.ID, v.Supplier = v.device("id"), v.Of == "supplier"
 	now := p.Console.Motorway.Now().UTC()
-	q := search.GanttQuery{Limit: ganttLimit}
+	q := search.GanttQuery{Limit: drawnLimit}
 	if q.From, q.To = v.times(); q.From.IsZero() {
 		q.From = now.AddDate(0, 0, -30)
 	}
@@ -304,6 +310,8 @@ func (v *ganttView) draw(now time.Time) {
 	if len(v.Gantt.Bars) == 0 {
 		return
 	}
+	v.MoreBars = max(0, len(v.Gantt.Bars)-listedLimit)
+	v.Listed = v.Gantt.Bars[:len(v.Gantt.Bars)-v.MoreBars]
 	v.axis = axis{v.Gantt.Bars[0].Start, v.Gantt.Bars[0].End}
 	for _, b := range v.Gantt.Bars {
 		if b.End.After(v.axis.To) {

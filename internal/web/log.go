@@ -187,5 +187,5 @@ func (p *Web) showEntry(r *http.Request, open bool) (any, error) {
 	default:
 		err = p.Console.Guard.LookedUp(r, fmt.Sprintf("entry %d", seq))
 	}
-	return view{Template: "entry", Title: "Entry " + number(seq), Data: v}, err
+	return view{Template: "entry", Title: "Entry " + number(seq), Data: &v}, err
 }

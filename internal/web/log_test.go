@@ -1,0 +1,190 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"quell/internal/console"
+	"quell/internal/outage"
+	"quell/internal/role"
+)
+
+// suppress puts AD1s of the open window of filled into the log.
+func suppress(t *testing.T, c *console.Console, n int, alertID string) {
+	t.Helper()
+	for i := range n {
+		a := outage.Alert{ID: fmt.Sprint(alertID, i), Code: "AD1", CHF: hub, MPxN: supplyPoint, OutageStart: t0.Add(time.Duration(i) * time.Second), Received: t0.Add(time.Duration(i) * time.Second)}
+		if d, err := c.Ledger.Decide(t.Context(), a, outage.Suppressed, 0); err != nil || d.Outcome != outage.Suppressed {
+			t.Fatal(d, err)
+		}
+	}
+}
+
+// entriesOf returns the numbers of the entries that a page of the log lists.
+func entriesOf(page string) (list []string) {
+	for _, m := range regexp.MustCompile(`<th scope="row" data-label="Entry"><a href="/log/(\d+)">`).FindAllStringSubmatch(page, -1) {
+		list = append(list, m[1])
+	}
+	return list
+}
+
+// TestLogFilter: the fields of the form are the conditions of the search, however an id is typed,
+// and the page shows what was asked for.
+func TestLogFilter(t *testing.T) {
+	c, _ := filled(t)
+	suppress(t, c, 2, "b")
+	for query, want := range map[string]int{
+		"": 3, "from=&to=&distributor=&hub=&meter=&outcome=&evidence=": 3,
+		"hub=" + hub.String(): 3, "hub=887384570 02f961e": -1, "hub=88738457002f961e": 3, "hub=+88-73-84-57-00-2f-96-1e+": 3, "hub=88:73:84:57:00:2F:96:1E": 3, "hub=" + meter.String(): 0,
+		"meter=00db1234567890a0": 3, "meter=" + hub.String(): 0, "distributor=12": 3, "distributor=10": 0, "distributor=unknown": 0,
+		"outcome=suppressed": 3, "outcome=shadow": 0, "evidence=none": 3, "evidence=strong": 0,
+		"from=2026-03-01": 3, "from=2026-03-02": 0, "to=2026-03-01+10:00": 0, "to=2026-03-01T10:00:01Z": 2, "from=2026-03-01+10:00:01+UTC": 1, "from=2026-03-01T10:00&to=2026-03-01T10:01": 3,
+		"before=2": 1, "after=2": 1,
+	} {
+		w := ask(c, here, "", "GET", "/log?"+strings.ReplaceAll(query, " ", "%20"), nil)
+		if have := entriesOf(w.Body.String()); want >= 0 && (w.Code != 200 || len(have) != want) || want < 0 && w.Code != 400 {
+			t.Errorf("%q: %d, entries %q, want %d", query, w.Code, have, want)
+		}
+		checked(t, query, w)
+		values, _ := url.ParseQuery(query)
+		for name, v := range values {
+			if text := strings.TrimSpace(v[0]); text != "" && name != "before" && name != "after" && !strings.Contains(w.Body.String(), `value="`+strings.ReplaceAll(text, "+", " ")+`"`) &&
+				!strings.Contains(w.Body.String(), "<option selected>"+text+"<") {
+				t.Errorf("%q: the form does not have %s=%q", query, name, text)
+			}
+		}
+	}
+}
+
+// TestWrongInput: what cannot be read gets a sentence at its field, which names no other field, and
+// is shown as it was typed.
+func TestWrongInput(t *testing.T) {
+	c, _ := filled(t)
+	const hostile = `"><script>alert(1)</script>`
+	for _, path := range []string{"/log?hub=", "/log?meter=", "/log?from=", "/log?to=", "/log?distributor=", "/log?outcome=", "/log?evidence=",
+		"/activations/windows?id=", "/activations/windows?of=", "/activations/windows?from=", "/activations/meters?supplier=", "/activations/meters?from=", "/activations/meters?to=", "/activations/meters?which="} {
+		name := regexp.MustCompile(`\?(\w+)=`).FindStringSubmatch(path)[1]
+		for _, wrong := range []string{"x", hostile, "12000233059679", "2026-13-01", "\xff"} {
+			w := ask(c, here, "", "GET", path+url.QueryEscape(wrong), nil)
+			page := w.Body.String()
+			if w.Code != 400 || strings.Count(page, `class="fault"`) != 1 || !strings.Contains(page, `aria-invalid="true" aria-describedby="`+name+`-fault"`) || strings.Contains(page, "<script>") {
+				t.Errorf("%s%s: %d %s", path, wrong, w.Code, text(w))
+			}
+			checked(t, path+wrong, w)
+		}
+	}
+	for _, path := range []string{"/log?from=2026-03-02&to=2026-03-01", "/activations/windows?from=2026-03-02&to=2026-03-02", "/activations/windows?from=2126-03-02", "/activations/meters?from=2026-03-02&to=2026-03-01"} {
+		if w := ask(c, here, "", "GET", path, nil); w.Code != 400 || !strings.Contains(text(w), "This must be after the first time.") {
+			t.Errorf("%s: %d %s", path, w.Code, text(w))
+		}
+	}
+	// These come from links, not from a form.
+	for path, code := range map[string]int{"/log?before=x": 400, "/log?before=0": 400, "/log?before=5&after=5": 400, "/log?before=+5": 200, "/log?page=2": 400, "/log/entries.csv?hub=x": 400, "/log/entries.csv?before=-1": 400,
+		"/activations?supplier=x": 400, "/activations/meters?after=-1": 400, "/activations/meters?after=99": 404, "/log/0": 404, "/log/99": 404, "/log/x": 404, "/log/01": 404, "/log/9999999999999999999": 404} {
+		w := ask(c, here, "", "GET", path, nil)
+		if w.Code != code {
+			t.Errorf("%s: %d, want %d: %s", path, w.Code, code, text(w))
+		}
+		if !strings.Contains(path, ".csv") {
+			checked(t, path, w)
+		}
+	}
+}
+
+// TestLogPages: who follows the links from page to page sees each entry once, in both directions.
+func TestLogPages(t *testing.T) {
+	c, _ := filled(t)
+	suppress(t, c, 2*logLimit+5, "b")
+	var all, back []string
+	follow := func(path, rel string) (list []string) {
+		for n := 0; path != "" && n < 10; n++ {
+			w := ask(c, here, "", "GET", path, nil)
+			checked(t, path, w)
+			if have := entriesOf(w.Body.String()); rel == "next" {
+				list = append(list, have...)
+			} else {
+				list = append(have, list...)
+			}
+			path = ""
+			if m := regexp.MustCompile(`rel="` + rel + `" href="([^"]*)"`).FindStringSubmatch(w.Body.String()); m != nil {
+				path = strings.ReplaceAll(m[1], "&amp;", "&")
+			}
+		}
+		return list
+	}
+	for i := 2*logLimit + 6; i > 0; i-- {
+		all = append(all, fmt.Sprint(i))
+	}
+	for _, filter := range []string{"", "hub=" + hub.String() + "&", "from=2026-03-01&to=2026-03-02&outcome=suppressed&"} {
+		if list := follow("/log?"+filter, "next"); !slices.Equal(list, all) {
+			t.Errorf("%s: %q", filter, list)
+		}
+		if back = follow("/log?"+filter+"after=1", "prev"); !slices.Equal(back, all[:len(all)-1]) {
+			t.Errorf("%s: newer: %q", filter, back)
+		}
+	}
+}
+
+// TestEntry: an entry shows its MPxN only to who may see it and asks for it, after that is recorded.
+func TestEntry(t *testing.T) {
+	c, audit := filled(t)
+	viewer, analyst := tokenOf(t, c, "viewer", role.Viewer), tokenOf(t, c, "analyst", role.Analyst)
+	const masked = "12•••••••••••"
+	audit.take()
+	for _, x := range []struct {
+		token, method, path string
+		code                int
+		shown               string // of the MPxN
+		records             int
+	}{
+		{viewer, "GET", "/log/1", 200, "", 0}, {analyst, "GET", "/log/1", 200, masked, 0},
+		{viewer, "POST", "/log/1/mpxn", 403, "", 1}, {analyst, "POST", "/log/1/mpxn", 200, supplyPoint, 1}, {analyst, "POST", "/log/2/mpxn", 404, "", 0},
+		{viewer, "GET", "/log", 200, "", 0}, {analyst, "GET", "/log", 200, masked, 0},
+	} {
+		w := ask(c, far, x.token, x.method, x.path, url.Values{})
+		list := audit.take()
+		if w.Code != x.code || len(list) != x.records || strings.Contains(text(w), masked) != (x.shown == masked) || strings.Contains(w.Body.String(), supplyPoint) != (x.shown == supplyPoint) {
+			t.Errorf("%s %s: %d, audit %+v: %s", x.method, x.path, w.Code, list, text(w))
+		}
+		if x.shown == supplyPoint && (len(list) != 1 || list[0].What != "look-up" || list[0].Object != "entry 1" || list[0].Who != "token:analyst") {
+			t.Errorf("audit %+v", list)
+		}
+		checked(t, x.method+x.path, w)
+	}
+	audit.err = errors.New("the disk is full")
+	if w := ask(c, far, analyst, "POST", "/log/1/mpxn", url.Values{}); w.Code != 503 || strings.Contains(w.Body.String(), supplyPoint) {
+		t.Errorf("without an audit log: %d %s", w.Code, text(w))
+	}
+	if w := ask(c, far, analyst, "GET", "/log/entries.csv", nil); w.Code != 503 || strings.Contains(w.Body.String(), supplyPoint) {
+		t.Errorf("without an audit log: %d %s", w.Code, w.Body)
+	}
+}
+
+// TestExport: the file has the entries of the filter; the MPxNs only for who may see them, which is
+// recorded.
+func TestExport(t *testing.T) {
+	c, audit := filled(t)
+	suppress(t, c, 2*logLimit, "b")
+	for token, mpxn := range map[string]bool{tokenOf(t, c, "viewer", role.Viewer): false, tokenOf(t, c, "analyst", role.Analyst): true} {
+		for query, lines := range map[string]int{"": 2*logLimit + 2, "before=3": 3, "hub=88738457002f961e&after=3": 2*logLimit - 1, "outcome=shadow": 1} {
+			audit.take()
+			w := ask(c, far, token, "GET", "/log/entries.csv?"+query, nil)
+			list := audit.take()
+			if w.Code != 200 || strings.Count(w.Body.String(), "\r\n") != lines || strings.Contains(w.Body.String(), supplyPoint) != (mpxn && lines > 1) || len(list) != map[bool]int{true: 1}[mpxn] {
+				t.Errorf("%q, MPxNs %v: %d, %d lines, want %d; audit %+v", query, mpxn, w.Code, strings.Count(w.Body.String(), "\r\n"), lines, list)
+			}
+			if mpxn && (list[0].What != "look-up" || !strings.HasPrefix(list[0].Object, "export of /log/entries.csv") || strings.Contains(query, "before") && !strings.Contains(list[0].Object, query)) {
+				t.Errorf("%q: audit %+v", query, list)
+			}
+			if !strings.HasPrefix(w.Header().Get("Content-Disposition"), "attachment") {
+				t.Errorf("%v", w.Header())
+			}
+		}
+	}
+}
