@@ -1,8 +1,10 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"html"
 	"net/url"
 	"regexp"
 	"slices"
@@ -13,6 +15,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/outage"
 	"quell/internal/role"
+	"quell/internal/sqldb"
 )
 
 // suppress puts AD1s of the open window of filled into the log.
@@ -113,7 +116,7 @@ func TestLogPages(t *testing.T) {
 			}
 			path = ""
 			if m := regexp.MustCompile(`rel="` + rel + `" href="([^"]*)"`).FindStringSubmatch(w.Body.String()); m != nil {
-				path = strings.ReplaceAll(m[1], "&amp;", "&")
+				path = html.UnescapeString(m[1])
 			}
 		}
 		return list
@@ -187,4 +190,34 @@ func TestExport(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestLogSearched: a page that has searched a part of the log without filling itself says how far, and
+// leads on from there.
+func TestLogSearched(t *testing.T) {
+	c, _ := filled(t)
+	err := c.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Script(ctx, `WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 45000) INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor,
+			outage_start, received_at, activation_id, request_id, mode, window_start, window_end, outcome, started_before, repeated)
+			SELECT i, 'x' || i, 'AD1', 5, 6, '', 0, '10', 0, i * 1000000, 0, '', 'on-demand', 0, 0, 'suppressed', 0, 0 FROM n; UPDATE counter SET value = 45000 WHERE name = 'suppression';`)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, says := "/log?distributor=12", []string{"back to entry 25,001", "back to entry 5,001", ""}
+	for i, want := range says {
+		w := ask(c, here, "", "GET", path, nil)
+		checked(t, path, w)
+		if have := entriesOf(w.Body.String()); want != "" && (len(have) > 0 || !strings.Contains(text(w), "Nothing found yet") || !strings.Contains(text(w), want)) || want == "" && !slices.Equal(have, []string{"1"}) {
+			t.Fatalf("page %d, %s: %q, %s", i, path, have, text(w))
+		}
+		if m := regexp.MustCompile(`href="([^"]*)">Search further back`).FindStringSubmatch(w.Body.String()); m != nil {
+			path = html.UnescapeString(m[1])
+		}
+	}
+	w := ask(c, here, "", "GET", "/log?distributor=12&after=2", nil)
+	if !strings.Contains(text(w), "on to entry 20,002") || !strings.Contains(w.Body.String(), "after=20002") {
+		t.Errorf("%s", text(w))
+	}
+	checked(t, "after", w)
 }
