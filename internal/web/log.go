@@ -171,7 +171,9 @@ func (p *Web) showEntry(r *http.Request, open bool) (any, error) {
 		return nil, sqldb.Unavailable(err)
 	}
 	v := entryView{Entry: e, Opened: open, MayOpen: !guard.HideMPxN(r)}
-	v.Of, _ = outage.DistributorOf(e.MPxN)
+	if v.Of, _ = outage.DistributorOf(e.MPxN); v.Of.Operator == outage.UnknownDistributor {
+		v.Of.Operator = ""
+	}
 	found, err := p.Console.Motorway.EvidenceOf(r.Context(), []outage.Entry{e})
 	if err != nil {
 		return nil, err
