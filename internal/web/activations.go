@@ -253,6 +253,7 @@ type ganttView struct {
 	MoreBars int // bars that are not listed
 	Ticks    []tick
 	Now      percent // 0 if it is not in the picture
+	at       time.Time
 }
 
 // lane is a line of a picture: the windows of a meter, or of a model.
@@ -264,6 +265,19 @@ type lane struct {
 type ganttBar struct {
 	search.Bar
 	X, Width percent
+}
+
+// Phase says in which part of its life a window is.
+func (v *ganttView) Phase(b search.Bar) string {
+	switch {
+	case !b.InForce:
+		return "not in force"
+	case v.at.Before(b.Start):
+		return "pending"
+	case v.at.Before(b.End):
+		return "open"
+	}
+	return "over"
 }
 
 // Meters is the address of the meters of an hour.
@@ -310,6 +324,7 @@ func (v *ganttView) draw(now time.Time) {
 	if len(v.Gantt.Bars) == 0 {
 		return
 	}
+	v.at = now
 	v.MoreBars = max(0, len(v.Gantt.Bars)-listedLimit)
 	v.Listed = v.Gantt.Bars[:len(v.Gantt.Bars)-v.MoreBars]
 	v.axis = axis{v.Gantt.Bars[0].Start, v.Gantt.Bars[0].End}

@@ -109,7 +109,7 @@ func TestWindows(t *testing.T) {
 	c, other, supplier, at := campaign(t)
 	for query, want := range map[string][]string{
 		"":                          {},
-		"of=hub&id=" + hub.String(): {"Hub " + hub.String(), meter.String(), other.String(), "2026-03-01 10:00:00 2026-03-01 11:00:00", "2026-03-02 10:00:00 2026-03-02 10:30:00", "entry 1", "in force"},
+		"of=hub&id=" + hub.String(): {"Hub " + hub.String(), meter.String(), other.String(), "2026-03-01 10:00:00 2026-03-01 11:00:00", "2026-03-02 10:00:00 2026-03-02 10:30:00", "open entry 1", "pending none"},
 		"of=hub&id=88738457002f961e&from=2026-03-02": {other.String(), "2026-03-02 10:00:00"},
 		"of=meter&id=" + other.String():              {"Meter " + other.String(), "2026-03-02 10:30:00", supplier.String()},
 		"of=supplier&id=" + supplier.String():        {"Supplier " + supplier.String(), "counted 2026-03-01 10:01:00", hostileModel},
@@ -129,6 +129,11 @@ func TestWindows(t *testing.T) {
 	// 50 hours, and one on either side.
 	if len(v.Lanes) != 2 || len(v.Lanes[0].Bars) != 2 || v.Lanes[0].Bars[0].X.String() != "1.923%" || v.Lanes[1].Bars[0].X.String() != "48.077%" || v.Lanes[1].Bars[0].Width.String() != "1.923%" || v.Now.String() != "48.077%" {
 		t.Errorf("%+v", v.Lanes)
+	}
+	for phase, b := range map[string]search.Bar{"not in force": {Start: at, End: at.Add(1)}, "pending": {Start: at.Add(1), End: at.Add(2), InForce: true}, "open": {Start: at, End: at.Add(1), InForce: true}, "over": {Start: at.Add(-1), End: at, InForce: true}} {
+		if v.Phase(b) != phase {
+			t.Errorf("%s: %s", phase, v.Phase(b))
+		}
 	}
 	v = ganttView{Gantt: &search.Gantt{}}
 	for i := range 300 {
