@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
+	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -15,6 +16,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 	"unicode/utf8"
 
 	"quell/internal/access"
@@ -31,17 +34,25 @@ type Web struct {
 	endpoints guard.Endpoints
 	templates map[string]*template.Template // by the name of the page
 	assets    map[string]asset              // by path
+	verifying sync.Mutex                    // held while somebody has files verified
 }
 
 // navigation has the pages that every page leads to.
 var navigation = []link{
 	{"Now", "/"},
+	{"Reports", "/reports"},
+	{"Settings", "/settings"},
 }
 
 type link struct{ Name, To string }
 
 // changes are the forms that change something, for the audit log.
-var changes = map[string]guard.Change{}
+var changes = map[string]guard.Change{
+	"POST /reports/cut/confirmed":       {What: "report-cut", Recorded: true},
+	"POST /reports/{no}/send/confirmed": {What: "report-send", Recorded: true},
+	"POST /reports/resume/confirmed":    {What: "reports", Recorded: true},
+	"POST /settings/switch/confirmed":   {What: "switch", Recorded: true},
+}
 
 // Register adds the pages to the guard of the console.
 func (p *Web) Register() {
@@ -53,6 +64,8 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
+	p.reportPages()
+	p.settingsPages()
 }
 
 //go:embed templates static
@@ -132,6 +145,54 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 			return
 		}
 	}
+	p.respond(w, r, h)
+}
+
+// upload adds a page whose form sends files, of no more bytes together than most.
+func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
+	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		body := r.Body
+		defer io.CopyN(io.Discard, body, most) // otherwise a browser shows a broken connection instead of the page
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTimeout))
+		r.Body = http.MaxBytesReader(w, body, most)
+		p.respond(w, r, h)
+	})
+}
+
+// uploaded returns a function that returns the files of a form, one after the other as they arrive,
+// and then io.EOF. There must be one, and no more than most.
+func uploaded(r *http.Request, most int) (next func() (name string, file io.Reader, err error), err error) {
+	parts, err := r.MultipartReader()
+	if err != nil {
+		return nil, badForm{err}
+	}
+	n := 0
+	return func() (string, io.Reader, error) {
+		for {
+			part, err := parts.NextPart()
+			var large *http.MaxBytesError
+			switch {
+			case err == io.EOF && n == 0:
+				return "", nil, badForm{errors.New("choose a file first")}
+			case err == io.EOF, errors.As(err, &large):
+				return "", nil, err
+			case err != nil:
+				return "", nil, badForm{fmt.Errorf("the form cannot be read: %w", err)}
+			case part.FileName() == "":
+				continue
+			case n == most:
+				return "", nil, badForm{fmt.Errorf("these are more than %d files", most)}
+			}
+			n++
+			return part.FileName(), part, nil
+		}
+	}, nil
+}
+
+// uploadTimeout is how long a browser may take to send files.
+const uploadTimeout = 10 * time.Minute
+
+func (p *Web) respond(w http.ResponseWriter, r *http.Request, h handler) {
 	answer, err := h(r)
 	switch v := answer.(type) {
 	case view:
@@ -149,6 +210,10 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 	status := console.StatusOf(err)
 	if errors.As(err, &bad) {
 		status = http.StatusBadRequest
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		status, err = http.StatusRequestEntityTooLarge, fmt.Errorf("what was sent is larger than %d MiB, the most that is read here", large.Limit>>20)
 	}
 	if status >= 500 {
 		p.Console.Log.Error("a page cannot be shown", "path", r.URL.Path, "error", err)
@@ -262,13 +327,15 @@ type failure struct {
 }
 
 var failureTitles = map[int]string{
-	http.StatusBadRequest:         "This cannot be read",
-	http.StatusUnauthorized:       "Log in first",
-	http.StatusForbidden:          "Not allowed",
-	http.StatusNotFound:           "Not found",
-	http.StatusConflict:           "Not possible now",
-	http.StatusTooManyRequests:    "Too many requests",
-	http.StatusServiceUnavailable: "Not available now",
+	http.StatusBadRequest:   "This cannot be read",
+	http.StatusUnauthorized: "Log in first",
+	http.StatusForbidden:    "Not allowed",
+	http.StatusNotFound:     "Not found",
+	http.StatusConflict:     "Not possible now",
+
+	http.StatusRequestEntityTooLarge: "Too large",
+	http.StatusTooManyRequests:       "Too many requests",
+	http.StatusServiceUnavailable:    "Not available now",
 }
 
 // fail answers with the page of an error. It is a guard.Fail.
