@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"html/template"
-	"io"
 	"io/fs"
 	"maps"
 	"net/http"
@@ -16,15 +15,14 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
-	"time"
-	"unicode/utf8"
 
 	"quell/internal/access"
 	"quell/internal/console"
 	"quell/internal/guard"
 	"quell/internal/outage"
+	"quell/internal/page"
 	"quell/internal/role"
+	"quell/internal/web/steer"
 )
 
 // Web serves the pages. Console is set before Register is called.
@@ -34,7 +32,6 @@ type Web struct {
 	endpoints guard.Endpoints
 	templates map[string]*template.Template // by the name of the page
 	assets    map[string]asset              // by path
-	verifying sync.Mutex                    // held while somebody has files verified
 }
 
 // navigation has the pages that every page leads to.
@@ -64,8 +61,7 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
-	p.reportPages()
-	p.settingsPages()
+	steer.Add(p.Console, steer.Frame{Page: p.page, Change: p.change, Upload: p.upload})
 }
 
 //go:embed templates static
@@ -115,19 +111,13 @@ func (p *Web) serveAssets() {
 	}
 }
 
-// view is what a page shows.
-type view struct {
-	Template string // its name, without ".html"
-	Title    string // also its heading
-	Data     any
-	Status   int // 200 if it is 0
-}
-
-// seeOther leads to another address of the console.
-type seeOther string
-
-// handler answers a request with a view or with seeOther. An error becomes a page.
-type handler func(*http.Request) (any, error)
+// What a page's function returns: see package page.
+type (
+	view         = page.View
+	seeOther     = page.SeeOther
+	confirmation = page.Confirmation
+	handler      = page.Handler
+)
 
 // page adds a page for those who have a role, the least one or above.
 func (p *Web) page(pattern string, least role.Role, h handler, parameters ...string) {
@@ -151,46 +141,10 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 // upload adds a page whose form sends files, of no more bytes together than most.
 func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
 	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
-		body := r.Body
-		defer io.CopyN(io.Discard, body, most) // otherwise a browser shows a broken connection instead of the page
-		http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTimeout))
-		r.Body = http.MaxBytesReader(w, body, most)
+		defer page.Upload(w, r, most)()
 		p.respond(w, r, h)
 	})
 }
-
-// uploaded returns a function that returns the files of a form, one after the other as they arrive,
-// and then io.EOF. There must be one, and no more than most.
-func uploaded(r *http.Request, most int) (next func() (name string, file io.Reader, err error), err error) {
-	parts, err := r.MultipartReader()
-	if err != nil {
-		return nil, badForm{err}
-	}
-	n := 0
-	return func() (string, io.Reader, error) {
-		for {
-			part, err := parts.NextPart()
-			var large *http.MaxBytesError
-			switch {
-			case err == io.EOF && n == 0:
-				return "", nil, badForm{errors.New("choose a file first")}
-			case err == io.EOF, errors.As(err, &large):
-				return "", nil, err
-			case err != nil:
-				return "", nil, badForm{fmt.Errorf("the form cannot be read: %w", err)}
-			case part.FileName() == "":
-				continue
-			case n == most:
-				return "", nil, badForm{fmt.Errorf("these are more than %d files", most)}
-			}
-			n++
-			return part.FileName(), part, nil
-		}
-	}, nil
-}
-
-// uploadTimeout is how long a browser may take to send files.
-const uploadTimeout = 10 * time.Minute
 
 func (p *Web) respond(w http.ResponseWriter, r *http.Request, h handler) {
 	answer, err := h(r)
@@ -208,7 +162,7 @@ func (p *Web) respond(w http.ResponseWriter, r *http.Request, h handler) {
 	}
 	var bad badForm
 	status := console.StatusOf(err)
-	if errors.As(err, &bad) {
+	if errors.As(err, &bad) || page.IsBad(err) {
 		status = http.StatusBadRequest
 	}
 	var large *http.MaxBytesError
@@ -224,30 +178,11 @@ func (p *Web) respond(w http.ResponseWriter, r *http.Request, h handler) {
 // badForm marks an error as a fault of what somebody entered: 400.
 type badForm struct{ error }
 
-// field returns a field of a form, without blanks around it. The error says that it is missing.
-func field(r *http.Request, name, what string) (string, error) {
-	text := strings.TrimSpace(r.PostForm.Get(name))
-	if text == "" || !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
-		return "", badForm{errors.New(what)}
-	}
-	return text, nil
-}
+// field is page.Text.
+func field(r *http.Request, name, what string) (string, error) { return page.Text(r, name, what) }
 
 // why returns the reason for a change.
-func why(r *http.Request) (string, error) { return field(r, "why", "give a reason") }
-
-// confirmation is what a page asks before a change.
-type confirmation struct {
-	Title   string   // "Release entry 12"
-	Will    []string // what will happen, in sentences
-	Button  string   // "Release the alert"
-	Back    string   // where to go without a change
-	To      string   // set by change
-	Fields  []formField
-	Serious bool
-}
-
-type formField struct{ Name, Value string }
+func why(r *http.Request) (string, error) { return page.Why(r) }
 
 // change adds a form that changes something. Its POST asks, with what ask returns; the POST to
 // PATH/confirmed, which that page's button sends with the same fields, does it. changes has the
@@ -260,7 +195,7 @@ func (p *Web) change(pattern string, least role.Role, ask func(*http.Request) (c
 		}
 		c.To = r.URL.Path + "/confirmed"
 		for _, name := range slices.Sorted(maps.Keys(r.PostForm)) {
-			c.Fields = append(c.Fields, formField{name, r.PostForm.Get(name)})
+			c.Fields = append(c.Fields, page.Field{Name: name, Value: r.PostForm.Get(name)})
 		}
 		return view{Template: "confirm", Title: c.Title, Data: c}, nil
 	})

@@ -1,4 +1,4 @@
-package web
+package steer
 
 import (
 	"cmp"
@@ -15,36 +15,37 @@ import (
 	"quell/internal/events"
 	"quell/internal/guard"
 	"quell/internal/outage"
+	"quell/internal/page"
 	"quell/internal/role"
 	"quell/internal/search"
 	"quell/internal/sqldb"
 )
 
-func (p *Web) settingsPages() {
-	p.page("GET /settings", role.Viewer, p.showSettings)
-	p.page("GET /settings/history", role.Viewer, p.showHistory, "of", "before")
-	p.page("GET /settings/preview", role.Viewer, p.showPreview, "model", "from", "to")
-	p.upload("POST /settings/preview", role.Operator, maxPreview, p.previewList)
-	p.change("/settings/switch", role.Operator, p.askSwitch, p.setSwitch)
+func (p *pages) addSettings(f Frame) {
+	f.Page("GET /settings", role.Viewer, p.showSettings)
+	f.Page("GET /settings/history", role.Viewer, p.showHistory, "of", "before")
+	f.Page("GET /settings/preview", role.Viewer, p.showPreview, "model", "from", "to")
+	f.Upload("POST /settings/preview", role.Operator, maxPreview, p.previewList)
+	f.Change("/settings/switch", role.Operator, p.askSwitch, p.setSwitch)
 }
 
 type settingsView struct {
-	rights
+	page.Rights
 	*search.Settings
 	Away bool // the store does not answer: there is no history
 }
 
-func (p *Web) showSettings(r *http.Request) (any, error) {
-	s, err := p.Console.Search.Settings(r.Context())
+func (p *pages) showSettings(r *http.Request) (any, error) {
+	s, err := p.console.Search.Settings(r.Context())
 	away := errors.Is(err, sqldb.ErrUnavailable)
 	if away { // the switch can be turned off all the same
-		inForce := p.Console.InForce()
+		inForce := p.console.InForce()
 		s, err = &inForce, nil
 	}
 	if err == nil {
 		s.SwitchHistory, s.DeviceLists, s.Inventories = first(s.SwitchHistory), first(s.DeviceLists), first(s.Inventories)
 	}
-	return view{Template: "settings", Title: "Settings", Data: settingsView{rightsOf(r), s, away}}, err
+	return page.View{Template: "settings", Title: "Settings", Data: settingsView{page.RightsOf(r), s, away}}, err
 }
 
 // first returns as much of a history as the page of settings has of it.
@@ -61,9 +62,9 @@ type historyView struct {
 	Later   bool  // this is not the first page
 }
 
-func (p *Web) showHistory(r *http.Request) (any, error) {
+func (p *pages) showHistory(r *http.Request) (any, error) {
 	v := historyView{Of: r.URL.Query().Get("of")}
-	from, err := before(r)
+	from, err := page.Before(r)
 	if err != nil {
 		return nil, err
 	}
@@ -72,16 +73,16 @@ func (p *Web) showHistory(r *http.Request) (any, error) {
 	switch v.Of {
 	case "", "switch":
 		var list search.SwitchHistory
-		list, err = p.Console.Search.SwitchHistory(r.Context(), from, historyPage)
+		list, err = p.console.Search.SwitchHistory(r.Context(), from, historyPage)
 		v.Of, v.Changes, v.Older = "switch", list.Changes, list.Next
 	case "devices", "inventory":
 		var list search.Imports
-		list, err = p.Console.Search.History(r.Context(), v.Of, from, historyPage)
+		list, err = p.console.Search.History(r.Context(), v.Of, from, historyPage)
 		v.Imports, v.Older = list.Imports, list.Next
 	default:
-		return nil, badForm{fmt.Errorf("there is no history of %q", v.Of)}
+		return nil, page.Bad(fmt.Errorf("there is no history of %q", v.Of))
 	}
-	return view{Template: "history", Title: title, Data: v}, err
+	return page.View{Template: "history", Title: title, Data: v}, err
 }
 
 // positions say what quell does at each position of the switch.
@@ -95,39 +96,39 @@ var positions = map[outage.Switch][]string{
 		"If the store does not answer, the switch is off on this node only: then turn off each node by itself."},
 }
 
-func (p *Web) askSwitch(r *http.Request) (confirmation, error) {
-	to, now := outage.Switch(r.PostForm.Get("to")), p.Console.Ledger.Switch()
+func (p *pages) askSwitch(r *http.Request) (page.Confirmation, error) {
+	to, now := outage.Switch(r.PostForm.Get("to")), p.console.Ledger.Switch()
 	if !to.Valid() {
-		return confirmation{}, badForm{errors.New("choose on, shadow or off")}
+		return page.Confirmation{}, page.Bad(errors.New("choose on, shadow or off"))
 	}
 	if to == now {
-		return confirmation{}, badForm{fmt.Errorf("the switch is %s already", now)}
+		return page.Confirmation{}, page.Bad(fmt.Errorf("the switch is %s already", now))
 	}
-	reason, err := why(r)
+	reason, err := page.Why(r)
 	will := append([]string{}, positions[to]...)
 	if to != outage.SwitchOff {
 		will = append(will, "This is so on all nodes, within a second or two.")
 	}
-	return confirmation{Title: fmt.Sprintf("Set the switch to %s", to), Button: fmt.Sprintf("Set it to %s", to), Back: "/settings",
+	return page.Confirmation{Title: fmt.Sprintf("Set the switch to %s", to), Button: fmt.Sprintf("Set it to %s", to), Back: "/settings",
 		Will: append(will, fmt.Sprintf("The switch is %s now. Your reason, which is kept: “%s”", cmp.Or(now, "not known"), reason))}, err
 }
 
-func (p *Web) setSwitch(r *http.Request) (any, error) {
+func (p *pages) setSwitch(r *http.Request) (any, error) {
 	if _, err := p.askSwitch(r); err != nil {
 		return nil, err
 	}
-	out, err := p.Console.ChangeSwitch(r.Context(), guard.Caller(r).Name, console.SwitchChange{Switch: outage.Switch(r.PostForm.Get("to")), Why: r.PostForm.Get("why")})
+	out, err := p.console.ChangeSwitch(r.Context(), guard.Caller(r).Name, console.SwitchChange{Switch: outage.Switch(r.PostForm.Get("to")), Why: r.PostForm.Get("why")})
 	if err == nil && out.HereOnly {
-		return view{Template: "hereonly", Title: "The switch is off on this node only"}, nil
+		return page.View{Template: "hereonly", Title: "The switch is off on this node only"}, nil
 	}
-	return seeOther("/settings"), err
+	return page.SeeOther("/settings"), err
 }
 
 // maxPreview is how long a list for a preview may be.
 const maxPreview = 128 << 20
 
 type previewView struct {
-	rights
+	page.Rights
 	Most            int // MiB, of a list
 	Model, From, To string
 	Models          []search.ModelWindow // that have their own window
@@ -138,12 +139,12 @@ type previewView struct {
 }
 
 // preview returns the page of previews without any.
-func (p *Web) preview(r *http.Request) previewView {
-	s := p.Console.InForce()
-	return previewView{rights: rightsOf(r), Most: maxPreview >> 20, Models: s.WindowByModel, Default: s.Window, From: "0", To: time.Duration(s.Window * int(time.Second)).String()}
+func (p *pages) preview(r *http.Request) previewView {
+	s := p.console.InForce()
+	return previewView{Rights: page.RightsOf(r), Most: maxPreview >> 20, Models: s.WindowByModel, Default: s.Window, From: "0", To: time.Duration(s.Window * int(time.Second)).String()}
 }
 
-func (p *Web) showPreview(r *http.Request) (any, error) {
+func (p *pages) showPreview(r *http.Request) (any, error) {
 	v := p.preview(r)
 	if q := r.URL.Query(); q.Has("to") {
 		v.Model, v.From, v.To = strings.TrimSpace(q.Get("model")), q.Get("from"), q.Get("to")
@@ -153,13 +154,13 @@ func (p *Web) showPreview(r *http.Request) (any, error) {
 			return nil, err
 		}
 		var err error
-		if v.Window, err = p.Console.Search.PreviewWindow(r.Context(), v.Model, from, to); errors.Is(err, search.ErrWindow) {
-			return nil, badForm{err}
+		if v.Window, err = p.console.Search.PreviewWindow(r.Context(), v.Model, from, to); errors.Is(err, search.ErrWindow) {
+			return nil, page.Bad(err)
 		} else if err != nil {
 			return nil, err
 		}
 	}
-	return view{Template: "preview", Title: "Preview", Data: v}, nil
+	return page.View{Template: "preview", Title: "Preview", Data: v}, nil
 }
 
 // afterActivation reads a time after an activation: "2m45s" as in the configuration, or minutes.
@@ -170,14 +171,14 @@ func afterActivation(text string) (time.Duration, error) {
 	}
 	d, err := time.ParseDuration(text)
 	if err != nil {
-		return 0, badForm{fmt.Errorf("%q is not a time such as 30m or 2m45s", text)}
+		return 0, page.Bad(fmt.Errorf("%q is not a time such as 30m or 2m45s", text))
 	}
 	return d, nil
 }
 
 // previewList says what the device list of a form would have done. It imports nothing.
-func (p *Web) previewList(r *http.Request) (any, error) {
-	next, err := uploaded(r, 1)
+func (p *pages) previewList(r *http.Request) (any, error) {
+	next, err := page.Files(r, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +189,7 @@ func (p *Web) previewList(r *http.Request) (any, error) {
 	}
 	var list search.PreviewList
 	if err := devices.ReadList(file, list.Add); errors.Is(err, search.ErrLong) {
-		return nil, badForm{err}
+		return nil, page.Bad(err)
 	} else if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -196,6 +197,6 @@ func (p *Web) previewList(r *http.Request) (any, error) {
 		return nil, err
 	}
 	v.ListName = name
-	v.List, err = p.Console.Search.PreviewList(r.Context(), &list)
-	return view{Template: "preview", Title: "Preview", Data: v}, err
+	v.List, err = p.console.Search.PreviewList(r.Context(), &list)
+	return page.View{Template: "preview", Title: "Preview", Data: v}, err
 }
