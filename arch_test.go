@@ -72,7 +72,9 @@ var imports = map[string][]string{
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/guard":       {"internal/access", "internal/audit", "internal/role"},
 	"internal/console":     {"internal/guard", "internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow", "internal/search", "internal/evidence"},
-	"internal/web":         {"internal/console", "internal/guard", "internal/access", "internal/audit", "internal/role", "internal/assess", "internal/evidence", "internal/events", "internal/flow", "internal/ledger", "internal/motorway", "internal/outage", "internal/release", "internal/search", "internal/sqldb"},
+	"internal/page":        {"internal/guard", "internal/role"},
+	"internal/web/steer":   {"internal/page", "internal/report", "internal/reportfile", "internal/search", "internal/devices", "internal/events", "internal/sqldb", "internal/console", "internal/guard", "internal/role", "internal/outage"},
+	"internal/web":         {"internal/page", "internal/web/steer", "internal/console", "internal/guard", "internal/access", "internal/audit", "internal/role", "internal/assess", "internal/evidence", "internal/events", "internal/flow", "internal/ledger", "internal/motorway", "internal/outage", "internal/release", "internal/search", "internal/sqldb"},
 	"internal/search":      {"internal/adviser", "internal/advice", "internal/assess", "internal/cluster", "internal/devices", "internal/events", "internal/evidence", "internal/ledger", "internal/outage", "internal/reportfile", "internal/sqldb", "internal/windows"},
 	"internal/operator":    {"internal/flow", "internal/console", "internal/release", "internal/motorway", "internal/report", "internal/devices", "internal/events", "internal/access", "internal/tokens", "internal/audit", "internal/outage", "internal/adviser"},
 	"internal/flow":        {"internal/sqldb", "internal/outage"},
@@ -126,7 +128,7 @@ var testImports = map[string][]string{
 	"internal/held":       wholeStore,
 	"internal/release":    wholeStore,
 	"internal/assess":     wholeStore,
-	"internal/web":        append([]string{"internal/adviser", "internal/evidence", "internal/motorway", "internal/tokens"}, wholeStore...),
+	"internal/web":        append([]string{"internal/adviser", "internal/reporter", "internal/evidence", "internal/motorway", "internal/tokens"}, wholeStore...),
 	"internal/flow":       wholeStore,
 }
 

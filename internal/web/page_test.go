@@ -301,10 +301,19 @@ var pageExamples = map[string]struct {
 	path string
 	form url.Values
 }{
-	"GET /{$}":                 {path: "/"},
-	"GET /activations/windows": {path: "/activations/windows?of=hub&id=" + hub.String()},
-	"GET /log/{entry}":         {path: "/log/1"},
-	"POST /log/{entry}/mpxn":   {path: "/log/1/mpxn"},
+	"GET /{$}":                          {path: "/"},
+	"GET /activations/windows":          {path: "/activations/windows?of=hub&id=" + hub.String()},
+	"GET /log/{entry}":                  {path: "/log/1"},
+	"POST /log/{entry}/mpxn":            {path: "/log/1/mpxn"},
+	"GET /reports/{no}":                 {path: "/reports/1"},
+	"POST /reports/{no}/send":           {path: "/reports/1/send", form: url.Values{"why": {"a test"}}},
+	"POST /reports/{no}/send/confirmed": {path: "/reports/1/send/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut":                 {path: "/reports/cut", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut/confirmed":       {path: "/reports/cut/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/resume":              {path: "/reports/resume", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /reports/resume/confirmed":    {path: "/reports/resume/confirmed", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /settings/switch":             {path: "/settings/switch", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
+	"POST /settings/switch/confirmed":   {path: "/settings/switch/confirmed", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
 }
 
 // TestPageRoles walks every page as everybody. Who has too low a role is refused with a page that

@@ -3,6 +3,7 @@ package web
 import (
 	"fmt"
 	"html/template"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -17,6 +18,7 @@ import (
 var functions = template.FuncMap{
 	"utc":      utc,
 	"clock":    clock,
+	"period":   period,
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"number":   number,
 	"count":    count,
@@ -28,6 +30,10 @@ var functions = template.FuncMap{
 	"who":      who,
 	"tone":     tone,
 	"eui":      eui,
+	"visible":  visible,
+	"seconds":  func(n int) string { return span(time.Duration(n) * time.Second) },
+	"percent":  func(share float64) string { return strconv.FormatFloat(100*share, 'f', 1, 64) + " %" },
+	"rounded":  func(v float64) string { return number(int64(math.Round(v))) },
 }
 
 // utc writes an instant to the second: "2026-03-01 10:00:00 UTC"; "never" if there is none.
@@ -36,6 +42,14 @@ func utc(t time.Time) string {
 		return "never"
 	}
 	return t.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+// period writes a time from an instant to another, with the day once if it is the same.
+func period(from, to time.Time) string {
+	if from.UTC().Format(time.DateOnly) == to.UTC().Format(time.DateOnly) {
+		return strings.TrimSuffix(utc(from), " UTC") + " to " + to.UTC().Format("15:04:05 UTC")
+	}
+	return strings.TrimSuffix(utc(from), " UTC") + " to " + utc(to)
 }
 
 // clock writes the time of a day to the minute: "10:00". The text beside it says UTC.
@@ -132,6 +146,17 @@ func who(id access.Identity) string {
 	return "anyone on this machine"
 }
 
+// visible is a text that others have chosen, such as the name of a file: what cannot be seen, or
+// would change how the text around it reads, is replaced.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
+}
+
 // eui writes the id of a device, or "none".
 func eui(id outage.DeviceID) string {
 	if id == 0 {
@@ -143,11 +168,11 @@ func eui(id outage.DeviceID) string {
 // tone is the class of a badge for what it says: "good", "warn", "bad" or "plain".
 func tone(v any) string {
 	switch fmt.Sprint(v) {
-	case "on", "ready", "balanced", "delivered", "open":
+	case "on", "ready", "balanced", "delivered", "open", "holds", "same", "confirmed":
 		return "good"
-	case "shadow", "weak", "pending", "uncertain":
+	case "shadow", "weak", "pending", "uncertain", "waiting":
 		return "warn"
-	case "off", "", "strong", "failed", "silent":
+	case "off", "", "strong", "failed", "silent", "broken", "fault", "other":
 		return "bad"
 	}
 	return "plain"
