@@ -267,6 +267,17 @@ func TestSessions(t *testing.T) {
 	if _, ok := ss.get(r, t0); ok {
 		t.Error("it has come back")
 	}
+	r = start("c", t0)
+	live := r.Clone(t.Context())
+	live.URL.Path = "/live/now"
+	for at := time.Duration(0); at < sessionIdle; at += time.Minute {
+		if _, ok := ss.get(live, t0.Add(at)); !ok {
+			t.Errorf("after %s an open page has no session", at)
+		}
+	}
+	if _, ok := ss.get(live, t0.Add(sessionIdle)); ok {
+		t.Error("a page that updates itself keeps the session of somebody who has left")
+	}
 	first := start("first", t0)
 	for i := range maxSessions + 10 {
 		start("x", t0.Add(time.Duration(i+1)*time.Millisecond))

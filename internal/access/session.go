@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -90,9 +91,15 @@ func (ss *sessions) get(r *http.Request, now time.Time) (session, bool) {
 		delete(ss.open, key)
 		return session{}, false
 	}
-	s.seen = now
+	if !byItself(r) {
+		s.seen = now
+	}
 	return *s, true
 }
+
+// byItself reports whether a request is one that an open page sends without the person, to follow
+// what happens. It keeps no session alive: the person may have left.
+func byItself(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/live/") }
 
 // end ends the session of a request.
 func (ss *sessions) end(r *http.Request) {

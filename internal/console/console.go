@@ -45,7 +45,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-var errNoMPxN = errors.New("MPxNs are for analysts and above")
+// ErrNoMPxN says that somebody may not ask for an MPxN.
+var ErrNoMPxN = errors.New("MPxNs are for analysts and above")
 
 // Limits of a listing.
 const (
@@ -232,7 +233,7 @@ func StatusOf(err error) int {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, flow.ErrRange), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
-	case errors.Is(err, errNoMPxN):
+	case errors.Is(err, ErrNoMPxN):
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
@@ -385,7 +386,7 @@ func (c *Console) explain(r *http.Request) (any, error) {
 	}
 	id := strings.TrimSpace(r.URL.Query().Get("id"))
 	if guard.HideMPxN(r) && isMPxN(id) {
-		return nil, errNoMPxN
+		return nil, ErrNoMPxN
 	}
 	x, err := c.Motorway.Explain(r.Context(), id, at)
 	if err != nil {

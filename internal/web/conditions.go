@@ -16,7 +16,6 @@ var remedies = []struct{ has, do string }{
 	{"failed to connect to", "No PostgreSQL server that takes writes can be reached: see whether it fails over."},
 	{"store is being opened", "Wait. If this stays, look for errors in the log."},
 	{"are being read", "Wait: quell has just started, or reads changed files."},
-	{"is being read", "Wait: quell has just started, or reads changed files."},
 	{"the store does not answer", "Find out why the database does not answer. Alerts pass meanwhile."},
 	{"the store cannot be read", "Find out why the database does not answer. Messages may be fine."},
 	{"the journal cannot be written", "Make room on the disk of data_dir, or repair it, before you restart quell."},

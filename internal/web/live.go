@@ -13,7 +13,7 @@ const (
 	maxStreams = 100
 	// streamFor is how long a stream lasts. The browser then opens another one, and is asked again
 	// who it is.
-	streamFor = 5 * time.Minute
+	streamFor = time.Minute
 	// streamWrite is how long a client may take no byte of a message.
 	streamWrite = 10 * time.Second
 )
@@ -36,6 +36,7 @@ func (p *Web) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 	w.Header().Set("Content-Type", "text/event-stream")
 	control := http.NewResponseController(w)
 	var before []byte
+	start := "retry: 1000\n" // how long the browser waits, in milliseconds, before it opens the next one
 	for {
 		text, err := read(ctx)
 		if err != nil || ctx.Err() != nil {
@@ -48,9 +49,10 @@ func (p *Web) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 			before = text
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(streamWrite)) // a test's answer has none
-		if _, err := w.Write(message); err != nil {
+		if _, err := w.Write(append([]byte(start), message...)); err != nil {
 			return
 		}
+		start = ""
 		if err := control.Flush(); err != nil {
 			return
 		}

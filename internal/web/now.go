@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"quell/internal/assess"
@@ -30,9 +32,6 @@ const (
 	campaignsEvery = time.Minute
 )
 
-// longestWindow is the longest that the configuration allows.
-const longestWindow = 24 * time.Hour
-
 // What Now shows of the day: as many steps, up to the one that runs.
 const (
 	chartStep  = 15 * time.Minute
@@ -52,12 +51,19 @@ type now struct {
 	began     time.Time
 	fallbacks *prometheus.Registry // what counts alerts that were forwarded since something failed, and says how next hops are
 
-	mu        sync.Mutex // guards the fields below, and is held while they are read
-	view      *nowView
-	read      time.Time
-	campaigns []int64
-	counted   time.Time // when the campaigns were read
-	from      time.Time // the first step of the campaigns
+	mu       sync.Mutex // guards the fields below, and is held while they are read
+	view     *nowView
+	read     time.Time
+	counting chan struct{} // closed when a count of campaigns ends; nil: none is under way
+
+	campaigns atomic.Pointer[campaigns] // the last count; nil: none yet
+}
+
+// campaigns are how many windows were open in each step from an instant on.
+type campaigns struct {
+	from time.Time
+	open []int64
+	due  time.Time // when the next count may begin
 }
 
 // nowView is what Now shows.
@@ -192,16 +198,14 @@ func (n *now) readNext(ctx context.Context, v *nowView) error {
 func (n *now) readDay(ctx context.Context, v *nowView) error {
 	c := n.web.Console
 	end := v.At.Truncate(chartStep).Add(chartStep)
-	a := axis{end.Add(-24 * time.Hour), end}
+	a := axis{From: end.Add(-24 * time.Hour), To: end}
 	minutes, err := c.Flow.Recent(ctx, a.From, a.To)
 	if err != nil {
 		return err
 	}
-	if !n.from.Equal(a.From) || time.Since(n.counted) >= campaignsEvery {
-		if n.campaigns, err = c.Windows.OpenBy(ctx, a.From, chartStep, chartSteps, longestWindow); err != nil {
-			return err
-		}
-		n.from, n.counted = a.From, time.Now()
+	open, err := n.countCampaigns(a.From)
+	if err != nil {
+		v.Unknown = append(v.Unknown, err.Error())
 	}
 	var suppressed, forwarded [chartSteps]int64
 	v.Hours = make([]hour, 24)
@@ -219,13 +223,62 @@ func (n *now) readDay(ctx context.Context, v *nowView) error {
 			add(&v.Hour, m)
 		}
 	}
-	for i, open := range n.campaigns {
+	for i, n := range open {
 		h := &v.Hours[i/(chartSteps/24)]
-		h.Windows = max(h.Windows, open)
+		h.Windows = max(h.Windows, n)
 	}
 	v.Strips = []strip{newStrip("Suppressed", "first", a, chartStep, suppressed[:]), newStrip("Forwarded", "second", a, chartStep, forwarded[:]),
-		newStrip("Windows open", "window", a, chartStep, n.campaigns)}
+		newStrip("Windows open", "window", a, chartStep, open)}
 	return nil
+}
+
+// countWait is how long the page waits for a count of campaigns, and countShare limits the time
+// for counting to one part in countShare.
+const (
+	countWait  = 20 * time.Millisecond
+	countShare = 100
+)
+
+var errCounting = errors.New("the windows of the day, which are being counted")
+
+// countCampaigns returns how many windows were open in each step from an instant on. It counts in the
+// background, since a day may have hundreds of thousands; meanwhile the last count has to do. The
+// caller holds n.mu.
+func (n *now) countCampaigns(from time.Time) ([]int64, error) {
+	last := n.campaigns.Load()
+	if n.counting == nil && (last == nil || !time.Now().Before(last.due)) {
+		n.counting = make(chan struct{})
+		go n.countAll(from, n.counting)
+	}
+	if n.counting != nil {
+		select {
+		case <-n.counting:
+			n.counting, last = nil, n.campaigns.Load()
+		case <-time.After(countWait):
+		}
+	}
+	open := make([]int64, chartSteps)
+	if last == nil {
+		return open, errCounting
+	}
+	if gone := int(from.Sub(last.from) / chartStep); gone >= 0 && gone < chartSteps {
+		copy(open, last.open[gone:])
+	}
+	return open, nil
+}
+
+// countAll counts campaigns. The windows are at most as long as the rules say now.
+func (n *now) countAll(from time.Time, done chan struct{}) {
+	defer close(done)
+	rules, began := n.web.Console.Motorway.Rules(), time.Now()
+	longest := rules.Window
+	for _, s := range rules.Spans {
+		longest = max(longest, s.To)
+	}
+	open, err := n.web.Console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, longest)
+	if err == nil {
+		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
+	}
 }
 
 func add(to *flow.Minute, m flow.Minute) {

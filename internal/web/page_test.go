@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"quell/internal/access"
+	"quell/internal/outage"
 	"quell/internal/role"
 
 	"golang.org/x/net/html"
@@ -296,24 +297,34 @@ func TestAssets(t *testing.T) {
 	}
 }
 
+// request is the id of the request that filled records.
+var request = outage.RequestID{Originator: hub, Target: meter, Counter: 1}.String()
+
 // pageExamples has a request for each address of a page that is no plain GET of a path.
 var pageExamples = map[string]struct {
 	path string
 	form url.Values
 }{
-	"GET /{$}":                          {path: "/"},
-	"GET /activations/windows":          {path: "/activations/windows?of=hub&id=" + hub.String()},
-	"GET /log/{entry}":                  {path: "/log/1"},
-	"POST /log/{entry}/mpxn":            {path: "/log/1/mpxn"},
-	"GET /reports/{no}":                 {path: "/reports/1"},
-	"POST /reports/{no}/send":           {path: "/reports/1/send", form: url.Values{"why": {"a test"}}},
-	"POST /reports/{no}/send/confirmed": {path: "/reports/1/send/confirmed", form: url.Values{"why": {"a test"}}},
-	"POST /reports/cut":                 {path: "/reports/cut", form: url.Values{"why": {"a test"}}},
-	"POST /reports/cut/confirmed":       {path: "/reports/cut/confirmed", form: url.Values{"why": {"a test"}}},
-	"POST /reports/resume":              {path: "/reports/resume", form: url.Values{"why": {"a test"}, "from": {"9"}}},
-	"POST /reports/resume/confirmed":    {path: "/reports/resume/confirmed", form: url.Values{"why": {"a test"}, "from": {"9"}}},
-	"POST /settings/switch":             {path: "/settings/switch", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
-	"POST /settings/switch/confirmed":   {path: "/settings/switch/confirmed", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
+	"GET /{$}":                                   {path: "/"},
+	"GET /activations/windows":                   {path: "/activations/windows?of=hub&id=" + hub.String()},
+	"GET /reports/{no}":                          {path: "/reports/1"},
+	"POST /reports/{no}/send":                    {path: "/reports/1/send", form: url.Values{"why": {"a test"}}},
+	"POST /reports/{no}/send/confirmed":          {path: "/reports/1/send/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut":                          {path: "/reports/cut", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut/confirmed":                {path: "/reports/cut/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/resume":                       {path: "/reports/resume", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /reports/resume/confirmed":             {path: "/reports/resume/confirmed", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /settings/switch":                      {path: "/settings/switch", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
+	"POST /settings/switch/confirmed":            {path: "/settings/switch/confirmed", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
+	"POST /explain":                              {path: "/explain", form: url.Values{"id": {"entry 1"}}},
+	"GET /explain/device/{id}":                   {path: "/explain/device/" + hub.String()},
+	"GET /explain/message/{id}":                  {path: "/explain/message/" + request},
+	"GET /explain/entry/{no}":                    {path: "/explain/entry/1"},
+	"POST /explain/device/{id}/mpxn":             {path: "/explain/device/" + hub.String() + "/mpxn"},
+	"POST /explain/message/{id}/mpxn":            {path: "/explain/message/" + request + "/mpxn"},
+	"POST /explain/entry/{no}/mpxn":              {path: "/explain/entry/1/mpxn"},
+	"POST /explain/entry/{no}/release":           {path: "/explain/entry/1/release", form: url.Values{"why": {"a test"}}},
+	"POST /explain/entry/{no}/release/confirmed": {path: "/explain/entry/1/release/confirmed", form: url.Values{"why": {"a test"}}},
 }
 
 // TestPageRoles walks every page as everybody. Who has too low a role is refused with a page that

@@ -23,6 +23,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/page"
 	"quell/internal/role"
+	"quell/internal/web/browse"
 	"quell/internal/web/steer"
 )
 
@@ -39,6 +40,7 @@ type Web struct {
 // navigation has the pages that every page leads to.
 var navigation = []link{
 	{"Now", "/"},
+	{"Explain", "/explain"},
 	{"Activations", "/activations"},
 	{"Suppression log", "/log"},
 	{"Reports", "/reports"},
@@ -49,10 +51,11 @@ type link struct{ Name, To string }
 
 // changes are the forms that change something, for the audit log.
 var changes = map[string]guard.Change{
-	"POST /reports/cut/confirmed":       {What: "report-cut", Recorded: true},
-	"POST /reports/{no}/send/confirmed": {What: "report-send", Recorded: true},
-	"POST /reports/resume/confirmed":    {What: "reports", Recorded: true},
-	"POST /settings/switch/confirmed":   {What: "switch", Recorded: true},
+	"POST /reports/cut/confirmed":                {What: "report-cut", Recorded: true},
+	"POST /reports/{no}/send/confirmed":          {What: "report-send", Recorded: true},
+	"POST /reports/resume/confirmed":             {What: "reports", Recorded: true},
+	"POST /settings/switch/confirmed":            {What: "switch", Recorded: true},
+	"POST /explain/entry/{no}/release/confirmed": {What: "release", Recorded: true},
 }
 
 // Register adds the pages to the guard of the console.
@@ -65,9 +68,9 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
-	p.activationPages()
-	p.logPages()
+	browse.Add(p.Console, browse.Frame{Page: p.page, File: p.file})
 	steer.Add(p.Console, steer.Frame{Page: p.page, Change: p.change, Upload: p.upload})
+	p.explainPages()
 }
 
 //go:embed templates static
@@ -128,6 +131,15 @@ type (
 // page adds a page for those who have a role, the least one or above.
 func (p *Web) page(pattern string, least role.Role, h handler, parameters ...string) {
 	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) { p.answer(w, r, h) }, parameters...)
+}
+
+// file adds an address that answers with a file. An error before the first byte becomes a page.
+func (p *Web) file(pattern string, least role.Role, h func(http.ResponseWriter, *http.Request) error, parameters ...string) {
+	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			p.failWith(w, r, err)
+		}
+	}, parameters...)
 }
 
 // maxForm is how long a form that is sent may be.
@@ -220,6 +232,7 @@ type frame struct {
 	Path       string // of the page, to come back to after a login
 	Who        access.Identity
 	LoginWay   bool // there is a way to log in
+	LoggedIn   bool // and that is how Who came
 	Switch     outage.Switch
 	Version    string
 	Data       any
@@ -236,6 +249,7 @@ const securityPolicy = "default-src 'none'; style-src 'self'; script-src 'self';
 func (p *Web) show(w http.ResponseWriter, r *http.Request, v view) {
 	f := frame{Title: v.Title, Path: loginTarget(r), Who: guard.Caller(r), LoginWay: p.Console.Guard.Access.LoginPossible(),
 		Switch: p.Console.Ledger.Switch(), Version: p.Console.Version, Data: v.Data}
+	f.LoggedIn = strings.HasPrefix(f.Who.Name, "oidc:")
 	if f.Who.Role == role.Anyone {
 		f.Switch, f.Version = "", ""
 	}

@@ -9,9 +9,13 @@
   const announcer = document.querySelector("[data-announcer]");
   const say = (text) => { if (state) state.textContent = text; };
   const source = new EventSource(live.dataset.live);
-  source.addEventListener("open", () => say("This page updates itself."));
-  source.addEventListener("error", () => say(source.readyState === EventSource.CLOSED
-    ? "This page does not update itself now." : "The connection is lost: trying again."));
+  let lost = 0; // a stream ends each minute, and the next one begins: only a longer gap is said
+  source.addEventListener("open", () => { clearTimeout(lost); say("This page updates itself."); });
+  source.addEventListener("error", () => {
+    clearTimeout(lost);
+    const closed = source.readyState === EventSource.CLOSED;
+    lost = setTimeout(say, closed ? 0 : 5000, closed ? "This page does not update itself any more." : "The connection is lost: trying again.");
+  });
   source.addEventListener("message", (event) => {
     const next = new DOMParser().parseFromString(event.data, "text/html");
     for (const part of next.querySelectorAll("[data-part]")) {

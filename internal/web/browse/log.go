@@ -1,4 +1,4 @@
-package web
+package browse
 
 import (
 	"errors"
@@ -6,26 +6,21 @@ import (
 	"net/http"
 	"time"
 
-	"quell/internal/assess"
-	"quell/internal/console"
 	"quell/internal/evidence"
 	"quell/internal/guard"
-	"quell/internal/ledger"
 	"quell/internal/outage"
+	"quell/internal/page"
 	"quell/internal/role"
 	"quell/internal/search"
-	"quell/internal/sqldb"
 )
 
 // logLimit is how many entries a page of the log has.
 const logLimit = 50
 
-func (p *Web) logPages() {
+func (p *pages) addLog(f Frame) {
 	filter := []string{"from", "to", "distributor", "hub", "meter", "outcome", "evidence", "before", "after"}
-	p.page("GET /log", role.Viewer, p.showLog, filter...)
-	p.endpoints.Handle("GET /log/entries.csv", role.Viewer, p.exportLog, filter...)
-	p.page("GET /log/{entry}", role.Viewer, func(r *http.Request) (any, error) { return p.showEntry(r, false) })
-	p.page("POST /log/{entry}/mpxn", role.Analyst, func(r *http.Request) (any, error) { return p.showEntry(r, true) })
+	f.Page("GET /log", role.Viewer, p.showLog, filter...)
+	f.File("GET /log/entries.csv", role.Viewer, p.exportLog, filter...)
 }
 
 // logView is what the page of the log shows.
@@ -34,14 +29,17 @@ type logView struct {
 	search.Query
 	Page    *search.Page // nil if the form is wrong
 	Rows    []logRow
-	Masked  bool // the rows have masked MPxNs; otherwise none
+	Masked  bool // the rows have MPxNs, which the template masks; otherwise none
 	Limit   int  // of entries in an export
-	Ranges  []link
+	Ranges  []timeRange
 	Any     bool // nothing is filtered
 	Backing bool // the search goes back
 }
 
-// logRow is an entry in a list. Its MPxN is masked, or left out.
+// timeRange is a time that one often asks for.
+type timeRange struct{ Name, To string }
+
+// logRow is an entry in a list.
 type logRow struct {
 	outage.Entry
 	Level evidence.Level // "" if it was not assessed
@@ -61,7 +59,7 @@ func readLog(r *http.Request) (v logView, err error) {
 	v.Before, errs[0] = v.number("before")
 	v.After, errs[1] = v.number("after")
 	if v.Before > 0 && v.After > 0 {
-		return v, badForm{errors.New("the address has both before and after")}
+		return v, page.Bad(errors.New("the address has both before and after"))
 	}
 	v.Any, v.Backing = v.Filter == search.Filter{}, v.After == 0
 	v.Limit, v.Query.Limit = search.MaxExport, logLimit
@@ -79,13 +77,13 @@ func (v *logView) Older() string  { return v.at("/log", v.From, v.Page.Older, 0)
 func (v *logView) Newer() string  { return v.at("/log", v.From, 0, v.Page.Newer) }
 func (v *logView) Export() string { return v.at("/log/entries.csv", v.From, v.Before, v.After) }
 
-func (p *Web) showLog(r *http.Request) (any, error) {
+func (p *pages) showLog(r *http.Request) (any, error) {
 	v, err := readLog(r)
 	if err != nil {
 		return nil, err
 	}
 	if len(v.faults) == 0 {
-		if v.Page, err = p.Console.Search.Log(r.Context(), v.Query); err != nil {
+		if v.Page, err = p.console.Search.Log(r.Context(), v.Query); err != nil {
 			return nil, err
 		}
 		levels := map[int64]evidence.Level{}
@@ -94,49 +92,48 @@ func (p *Web) showLog(r *http.Request) (any, error) {
 		}
 		v.Masked = !guard.HideMPxN(r)
 		for _, e := range v.Page.Entries {
-			if e.MPxN = maskMPxN(e.MPxN); !v.Masked {
+			if !v.Masked {
 				e.MPxN = ""
 			}
 			v.Rows = append(v.Rows, logRow{e, levels[e.Seq]})
 		}
-		now := p.Console.Motorway.Now()
+		now := p.console.Motorway.Now()
 		for _, x := range []struct {
 			name string
 			d    time.Duration
 		}{{"Last hour", time.Hour}, {"Last 24 hours", 24 * time.Hour}, {"Last 7 days", 7 * 24 * time.Hour}} {
-			v.Ranges = append(v.Ranges, link{x.name, v.at("/log", now.Add(-x.d).Truncate(time.Minute), 0, 0)})
+			v.Ranges = append(v.Ranges, timeRange{x.name, v.at("/log", now.Add(-x.d).Truncate(time.Minute), 0, 0)})
 		}
 	}
-	return view{Template: "log", Title: "Suppression log", Data: &v, Status: v.status()}, nil
+	return page.View{Template: "log", Title: "Suppression log", Data: &v, Status: v.status()}, nil
 }
 
 // exportLog answers with the entries that the page shows and those after it, as CSV. If it is not
 // complete its last line says so. If it fails, the connection is cut, so that the file is not taken
 // for a complete one.
-func (p *Web) exportLog(w http.ResponseWriter, r *http.Request) {
+func (p *pages) exportLog(w http.ResponseWriter, r *http.Request) error {
 	v, err := readLog(r)
 	if err == nil && len(v.faults) > 0 {
-		err = badForm{errors.New("the filter cannot be read; look at the form")}
+		err = page.Bad(errors.New("the filter cannot be read; look at the form"))
 	}
 	mpxn := !guard.HideMPxN(r)
 	if err == nil {
 		first := v.Query
 		first.Limit = 1
-		_, err = p.Console.Search.Log(r.Context(), first) // finds faults before the answer begins
+		_, err = p.console.Search.Log(r.Context(), first) // finds faults before the answer begins
 	}
 	if err == nil && mpxn {
-		err = p.Console.Guard.LookedUp(r, "export of "+v.Export())
+		err = p.console.Guard.LookedUp(r, "export of "+v.Export())
 	}
 	if err != nil {
-		p.failWith(w, r, err)
-		return
+		return err
 	}
 	w.Header().Set("Content-Type", "text/csv; charset=utf-8; header=present")
 	w.Header().Set("Content-Disposition", `attachment; filename="suppression-log.csv"`)
 	v.Query.Limit = search.MaxExport
-	next, err := p.Console.Search.Export(r.Context(), w, v.Query, mpxn)
+	next, err := p.console.Search.Export(r.Context(), w, v.Query, mpxn)
 	if err != nil {
-		p.Console.Log.Error("an export failed", "error", err)
+		p.console.Log.Error("an export failed", "error", err)
 		panic(http.ErrAbortHandler)
 	}
 	if next != 0 {
@@ -146,48 +143,5 @@ func (p *Web) exportLog(w http.ResponseWriter, r *http.Request) {
 		}
 		fmt.Fprintf(w, "not complete: go on at %s\r\n", to)
 	}
-}
-
-// entryView is what the page of an entry shows.
-type entryView struct {
-	outage.Entry
-	Evidence *assess.Evidence // nil if it was not assessed
-	Of       outage.Distributor
-	Opened   bool // the MPxN is shown
-	MayOpen  bool
-}
-
-// showEntry shows an entry; its MPxN if it is to be opened, which is recorded before.
-func (p *Web) showEntry(r *http.Request, open bool) (any, error) {
-	seq, err := (&query{values: map[string][]string{"entry": {r.PathValue("entry")}}}).number("entry")
-	if err != nil {
-		return nil, console.NotFound{Err: errors.New("no page has this address")}
-	}
-	e, err := ledger.EntryOf(r.Context(), p.Console.DB, seq)
-	if errors.Is(err, sqldb.ErrNoRows) {
-		return nil, console.NotFound{Err: fmt.Errorf("the log has no entry %d", seq)}
-	}
-	if err != nil {
-		return nil, sqldb.Unavailable(err)
-	}
-	v := entryView{Entry: e, Opened: open, MayOpen: !guard.HideMPxN(r)}
-	if v.Of, _ = outage.DistributorOf(e.MPxN); v.Of.Operator == outage.UnknownDistributor {
-		v.Of.Operator = ""
-	}
-	found, err := p.Console.Motorway.EvidenceOf(r.Context(), []outage.Entry{e})
-	if err != nil {
-		return nil, err
-	}
-	if len(found) > 0 {
-		v.Evidence = found[0]
-	}
-	switch {
-	case !v.MayOpen:
-		v.MPxN = ""
-	case !open:
-		v.MPxN = maskMPxN(e.MPxN)
-	default:
-		err = p.Console.Guard.LookedUp(r, fmt.Sprintf("entry %d", seq))
-	}
-	return view{Template: "entry", Title: "Entry " + number(seq), Data: &v}, err
+	return nil
 }

@@ -1,4 +1,4 @@
-package web
+package browse
 
 import (
 	"fmt"
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quell/internal/outage"
+	"quell/internal/page"
 )
 
 // query reads what a form asks for in an address. What is wrong is said at the field.
@@ -83,7 +84,7 @@ func (q *query) number(name string) (n int64, err error) {
 		return 0, nil
 	}
 	if _, err := fmt.Sscanf(text, "%d", &n); err != nil || n < 1 || fmt.Sprint(n) != text {
-		return 0, badForm{fmt.Errorf("%s=%q is not a number above 0", name, text)}
+		return 0, page.Bad(fmt.Errorf("%s=%q is not a number above 0", name, text))
 	}
 	return n, nil
 }

@@ -1,24 +1,17 @@
-package web
+package browse
 
 import (
 	"errors"
 	"math"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 
 	"quell/internal/console"
 	"quell/internal/outage"
-	"quell/internal/role"
+	"quell/internal/page"
 	"quell/internal/search"
 )
-
-func (p *Web) activationPages() {
-	p.page("GET /activations", role.Viewer, p.showCalendar, "supplier", "model")
-	p.page("GET /activations/windows", role.Viewer, p.showWindows, "of", "id", "from", "to")
-	p.page("GET /activations/meters", role.Viewer, p.showMeters, "from", "to", "supplier", "which", "after")
-}
 
 // topLimit is how many suppliers and models the calendar lists.
 const topLimit = 20
@@ -87,22 +80,22 @@ func (v *calendarView) ModelName(model string) string {
 	return model
 }
 
-func (p *Web) showCalendar(r *http.Request) (any, error) {
-	v := calendarView{query: queryOf(r), Now: p.Console.Motorway.Now()}
+func (p *pages) showCalendar(r *http.Request) (any, error) {
+	v := calendarView{query: queryOf(r), Now: p.console.Motorway.Now()}
 	v.Supplier = v.device("supplier")
 	if v.values.Has("model") {
 		model := v.values.Get("model")
 		v.Model = &model
 	}
 	if len(v.faults) > 0 {
-		return nil, badForm{errors.New("supplier=" + v.text("supplier") + " is not an EUI-64")}
+		return nil, page.Bad(errors.New("supplier=" + v.text("supplier") + " is not an EUI-64"))
 	}
-	v.Calendar = p.Console.Search.Calendar(r.Context(), search.CalendarQuery{Supplier: v.Supplier, Model: v.Model})
+	v.Calendar = p.console.Search.Calendar(r.Context(), search.CalendarQuery{Supplier: v.Supplier, Model: v.Model})
 	v.Suppliers, v.Models = v.Calendar.Suppliers, v.Calendar.Models
 	v.MoreOf, v.MoreModels = max(0, len(v.Suppliers)-topLimit), max(0, len(v.Models)-topLimit)
 	v.Suppliers, v.Models = v.Suppliers[:len(v.Suppliers)-v.MoreOf], v.Models[:len(v.Models)-v.MoreModels]
 	v.fillDays()
-	return view{Template: "activations", Title: "Activations", Data: &v}, nil
+	return page.View{Template: "activations", Title: "Activations", Data: &v}, nil
 }
 
 // fillDays makes a row of each day that has a window or expects an alert.
@@ -188,9 +181,9 @@ func (v *metersView) Next() string {
 	return address("/activations/meters", "from", instantText(v.From), "to", instantText(v.To), "supplier", deviceText(v.Supplier), "which", string(v.Which), "after", numberText(v.Campaign.Next))
 }
 
-func (p *Web) showMeters(r *http.Request) (any, error) {
+func (p *pages) showMeters(r *http.Request) (any, error) {
 	v := metersView{query: queryOf(r)}
-	now := p.Console.Motorway.Now().UTC()
+	now := p.console.Motorway.Now().UTC()
 	if v.From, v.To = v.times(); v.From.IsZero() {
 		v.From = now.Truncate(time.Hour)
 	}
@@ -206,16 +199,16 @@ func (p *Web) showMeters(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if v.Limit = metersLimit; len(v.faults) == 0 {
-		v.Campaign, err = p.Console.Search.Campaign(r.Context(), v.CampaignQuery)
+		v.Campaign, err = p.console.Search.Campaign(r.Context(), v.CampaignQuery)
 		if errors.Is(err, search.ErrNoWindow) {
 			return nil, console.NotFound{Err: err}
 		}
 		if err != nil {
 			return nil, err
 		}
-		v.count(p.Console.Search.Calendar(r.Context(), search.CalendarQuery{Supplier: v.Supplier}))
+		v.count(p.console.Search.Calendar(r.Context(), search.CalendarQuery{Supplier: v.Supplier}))
 	}
-	return view{Template: "meters", Title: "Which meters raised an AD1", Data: &v, Status: v.status()}, nil
+	return page.View{Template: "meters", Title: "Which meters raised an AD1", Data: &v, Status: v.status()}, nil
 }
 
 // count takes from the calendar how many windows there are in whole hours.
@@ -229,129 +222,4 @@ func (v *metersView) count(c *search.Calendar) {
 			v.Counted.Windows, v.Counted.Raised = v.Counted.Windows+h.Windows, v.Counted.Raised+h.Raised
 		}
 	}
-}
-
-// How many bars a page draws and lists, and how many lanes it draws.
-const (
-	drawnLimit  = 1000
-	listedLimit = 200
-	lanesLimit  = 40
-)
-
-// ganttView is what the page of the windows of a hub, a meter or a supplier shows.
-type ganttView struct {
-	*query
-	Gantt    *search.Gantt // nil if nothing was asked for, or the form is wrong
-	ID       outage.DeviceID
-	Of       string // "hub", "meter" or "supplier"
-	Supplier bool   // it is of a supplier
-	axis     axis
-	Until    time.Time // the last end of a window
-	Lanes    []lane
-	MoreOf   int // lanes that are not drawn
-	Listed   []search.Bar
-	MoreBars int // bars that are not listed
-	Ticks    []tick
-	Now      percent // 0 if it is not in the picture
-	at       time.Time
-}
-
-// lane is a line of a picture: the windows of a meter, or of a model.
-type lane struct {
-	Name string
-	Bars []ganttBar
-}
-
-type ganttBar struct {
-	search.Bar
-	X, Width percent
-}
-
-// Phase says in which part of its life a window is.
-func (v *ganttView) Phase(b search.Bar) string {
-	switch {
-	case !b.InForce:
-		return "not in force"
-	case v.at.Before(b.Start):
-		return "pending"
-	case v.at.Before(b.End):
-		return "open"
-	}
-	return "over"
-}
-
-// Meters is the address of the meters of an hour.
-func (v *ganttView) Meters(at time.Time) string {
-	from := at.Truncate(time.Hour)
-	return address("/activations/meters", "from", instantText(from), "to", instantText(from.Add(time.Hour)), "supplier", deviceText(v.ID))
-}
-
-func (p *Web) showWindows(r *http.Request) (any, error) {
-	v := ganttView{query: queryOf(r)}
-	v.Of = v.choice("of", "hub", "meter", "supplier")
-	v.ID, v.Supplier = v.device("id"), v.Of == "supplier"
-	now := p.Console.Motorway.Now().UTC()
-	q := search.GanttQuery{Limit: drawnLimit}
-	if q.From, q.To = v.times(); q.From.IsZero() {
-		q.From = now.AddDate(0, 0, -30)
-	}
-	if q.To.IsZero() {
-		q.To = now.AddDate(0, 0, 31)
-	}
-	if !q.From.Before(q.To) && v.faults["to"] == "" {
-		v.faults["to"] = "This must be after the first time."
-	}
-	switch v.Of {
-	case "meter":
-		q.Meter = v.ID
-	case "supplier":
-		q.Supplier = v.ID
-	default:
-		q.Hub = v.ID
-	}
-	if v.ID != 0 && len(v.faults) == 0 {
-		var err error
-		if v.Gantt, err = p.Console.Search.Gantt(r.Context(), q); err != nil {
-			return nil, err
-		}
-		v.draw(now)
-	}
-	return view{Template: "windows", Title: "Windows over time", Data: &v, Status: v.status()}, nil
-}
-
-// draw puts the windows on lanes, along a line of time that has them all.
-func (v *ganttView) draw(now time.Time) {
-	if len(v.Gantt.Bars) == 0 {
-		return
-	}
-	v.at = now
-	v.MoreBars = max(0, len(v.Gantt.Bars)-listedLimit)
-	v.Listed = v.Gantt.Bars[:len(v.Gantt.Bars)-v.MoreBars]
-	v.axis = axis{v.Gantt.Bars[0].Start, v.Gantt.Bars[0].End}
-	for _, b := range v.Gantt.Bars {
-		if b.End.After(v.axis.To) {
-			v.axis.To = b.End
-		}
-	}
-	v.Until = v.axis.To
-	margin := max(v.axis.To.Sub(v.axis.From)/50, time.Minute)
-	v.axis = axis{v.axis.From.Add(-margin), v.axis.To.Add(margin)}
-	v.Ticks = v.axis.ticks(8)
-	if now.After(v.axis.From) && now.Before(v.axis.To) {
-		v.Now = v.axis.at(now)
-	}
-	for _, b := range v.Gantt.Bars {
-		name := b.ESME.String()
-		if v.Supplier {
-			name = b.Model
-		}
-		i := slices.IndexFunc(v.Lanes, func(l lane) bool { return l.Name == name })
-		if i < 0 {
-			i, v.Lanes = len(v.Lanes), append(v.Lanes, lane{Name: name})
-		}
-		x := v.axis.at(b.Start)
-		v.Lanes[i].Bars = append(v.Lanes[i].Bars, ganttBar{b, x, v.axis.at(b.End) - x})
-	}
-	v.MoreOf = max(0, len(v.Lanes)-lanesLimit)
-	v.Lanes = v.Lanes[:len(v.Lanes)-v.MoreOf]
 }
