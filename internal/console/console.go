@@ -121,6 +121,8 @@ type Status struct {
 	Pending     int            `json:"journal_pending"` // records that are not in the store yet
 	WindowsOpen int            `json:"windows_open"`
 	WindowsWait int            `json:"windows_pending"`
+	// Counting says that there are many windows, which are not counted yet after a start.
+	Counting bool `json:"windows_counting,omitempty"`
 }
 
 // Register adds the endpoints of the API to the guard.
@@ -185,7 +187,7 @@ func (c *Console) Status(ctx context.Context) Status {
 	if s.DeviceList, err = c.Devices.LastImport(ctx, "devices"); err == nil {
 		if s.Inventory, err = c.Devices.LastImport(ctx, "inventory"); err == nil {
 			if s.WindowsOpen, s.WindowsWait, err = c.Windows.Counts(ctx, c.Motorway.Now()); errors.Is(err, windows.ErrCounting) {
-				err = nil // after a start there is no count for some seconds
+				s.Counting, err = true, nil // after a start there is no count for some seconds
 			}
 		}
 	}

@@ -20,6 +20,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/role"
 	"quell/internal/search"
+	"quell/internal/sqldb"
 	"quell/internal/store"
 	"quell/internal/tokens"
 
@@ -232,4 +233,30 @@ func (l *logText) count(text string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Count(l.text.String(), text)
+}
+
+// TestStatusCounts: while many windows are not counted yet, the status says so, and not that there
+// are none.
+func TestStatusCounts(t *testing.T) {
+	c, _ := newConsole(t)
+	now := c.Motorway.Now()
+	if err := c.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `WITH RECURSIVE n (v) AS (SELECT 1 UNION ALL SELECT v + 1 FROM n WHERE v < 10000)
+			INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
+			SELECT 'r' || v, '', '', 0, '', v, v, 0, 1, ?, '', 1 FROM n`, sqldb.Micros(now.Add(time.Hour)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if s := c.Status(t.Context()); !s.Counting || s.WindowsOpen != 0 || len(s.Degraded) != 2 {
+		t.Errorf("before they are counted: %+v", s)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		s := c.Status(t.Context())
+		if !s.Counting && s.WindowsOpen == 10_000 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("they are never counted: %+v", s)
+		}
+	}
 }

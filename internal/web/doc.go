@@ -35,13 +35,13 @@
 //
 // A part of a page with data-live has the address of a stream (see stream in live.go), which sends
 // the same part again whenever it has changed. The script puts in the sections of it that differ,
-// by their data-part. What a stream shows is read once for all who look: see now.get.
+// by their data-part. What a stream shows is read once for all who look: see package overview.
 //
 // # What a template may use
 //
 // The functions are in text.go, the blocks that several pages use in templates/parts.html, and the
 // classes in static/style.css, each with a comment. The Content-Security-Policy allows no style
-// attributes and no script in the page; a chart is SVG with classes. Each chart has a table with
-// the same numbers. Each table that is wider than a phone has the class "stack", and each of its
-// cells data-label, the heading of its column.
+// attributes and no script in the page; a chart is SVG with classes, from the values of package
+// draw. Each chart has a table with the same numbers. Each table that is wider than a phone has the
+// class "stack", and each of its cells data-label, the heading of its column.
 package web

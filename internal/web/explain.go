@@ -9,6 +9,7 @@ import (
 
 	"quell/internal/assess"
 	"quell/internal/console"
+	"quell/internal/draw"
 	"quell/internal/evidence"
 	"quell/internal/guard"
 	"quell/internal/ledger"
@@ -27,7 +28,7 @@ type explanation struct {
 	Entry    *outage.Entry // what the page is about, or the last one; nil if there is none
 	Evidence *assess.Evidence
 	Releases []release.Release
-	Time     *timeline
+	Time     *draw.Timeline
 	Open     bool // MPxNs are shown
 	MayOpen  bool // who asks may have them shown
 	Path     string
@@ -159,9 +160,9 @@ func (p *Web) explainMessage(r *http.Request) (view, error) {
 			title = "Request "
 			text := "This request opened no window."
 			if a.WindowStart != nil {
-				text = fmt.Sprintf("This request of %s has the window %s to %s.", orderedBy(a.RequestID), utc(*a.WindowStart), utc(*a.WindowEnd))
+				text = fmt.Sprintf("This request of %s has the window %s to %s.", draw.OrderedBy(a.RequestID), utc(*a.WindowStart), utc(*a.WindowEnd))
 			}
-			d.Short = append(d.Short, text+" "+stateText(a))
+			d.Short = append(d.Short, text+" "+draw.StateText(a))
 		}
 	}
 	for _, u := range d.X.Untracked {
@@ -257,7 +258,7 @@ func (p *Web) explain(r *http.Request, id string, focus *outage.Entry) (d explan
 			return d, err
 		}
 	}
-	d.Time = newTimeline(d.X, d.Entry, facts, d.Releases)
+	d.Time = draw.NewTimeline(d.X, d.Entry, facts, d.Releases)
 	return d, nil
 }
 
@@ -292,5 +293,5 @@ func entrySentence(e *outage.Entry) string {
 		outage.Forwarded:  "Forwarded, since the store did not answer in time or the switch was changed. It was to be suppressed: its",
 	}[e.Outcome]
 	return fmt.Sprintf("%s meter %s was activating firmware from %s to %s UTC on %s, ordered by %s.", done, e.ESME,
-		e.WindowStart.UTC().Format("15:04:05"), e.WindowEnd.UTC().Format("15:04:05"), e.WindowStart.UTC().Format("2 January 2006"), orderedBy(e.RequestID))
+		e.WindowStart.UTC().Format("15:04:05"), e.WindowEnd.UTC().Format("15:04:05"), e.WindowStart.UTC().Format("2 January 2006"), draw.OrderedBy(e.RequestID))
 }

@@ -1,6 +1,9 @@
 package web
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -9,8 +12,11 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/evidence"
 	"quell/internal/outage"
+	"quell/internal/overview"
 	"quell/internal/role"
+	"quell/internal/sqldb"
 )
 
 // TestTyped: what people type and paste is read; what is none of it is refused.
@@ -186,5 +192,53 @@ func TestRelease(t *testing.T) {
 	w = ask(c, far, operator, "POST", action[1], url.Values{"why": {"INC1"}})
 	if list := audit.take(); w.Code != 409 || !strings.Contains(text(w), "It cannot be released: token:duty asked for that already") || len(list) != 1 || list[0].What != "release" || list[0].Outcome != refused || list[0].Detail == "" {
 		t.Errorf("a second time: %d %s, audit %+v", w.Code, text(w), list)
+	}
+}
+
+// writeAssessment writes the assessment of an entry, as the leader does.
+func writeAssessment(t *testing.T, c *console.Console, a evidence.Assessment) {
+	t.Helper()
+	facts, err := json.Marshal(a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return errors.Join(
+			tx.Later(ctx, `INSERT INTO evidence (seq, at, level, restored, facts) VALUES (?, ?, ?, 1, ?)`, a.Entry, sqldb.Micros(a.At), string(a.Level), string(facts)),
+			tx.Later(ctx, `INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (?, ?, 'none', ?, '12', ?, 'Its street is dark.')`, a.Entry, sqldb.Micros(a.At), string(a.Level), string(facts)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestSuspect: a suppressed alert that was probably genuine is on Now, with a link to what is known
+// of it; when it is released it is no suspect any more.
+func TestSuspect(t *testing.T) {
+	c, _ := filled(t)
+	writeAssessment(t, c, evidence.Assessment{Entry: 1, At: t0.Add(30 * time.Second), Level: evidence.Strong, Odds: 20,
+		Facts: evidence.Facts{Heard: 5 * time.Minute, Restored: true, RestoredStart: t0.Add(-time.Minute), RestoredEnd: t0.Add(4 * time.Minute)}})
+	w := ask(c, here, "", "GET", "/", nil)
+	checked(t, "Now with a suspect", w)
+	if have := section(t, w.Body.String(), "suspects"); !strings.Contains(have, "1 strong 2026-03-01 10:00:00 UTC 88-73-84-57-00-2F-96-1E 12 Its street is dark.") || !strings.Contains(w.Body.String(), `href="/explain/entry/1"`) {
+		t.Errorf("%s", have)
+	}
+	w = ask(c, here, "", "GET", "/explain/entry/1", nil)
+	checked(t, "Explain of a suspect", w)
+	for _, says := range []string{"It was probably genuine: the evidence is strong.", "2026-03-01 10:05:00 UTC Home heard again", "2026-03-01 10:04:00 UTC Power restored As a restoration alert of the meter says.", "evidence: strong", "Evidence strong Entry 1: it was none before."} {
+		if !strings.Contains(text(w), says) {
+			t.Errorf("no %q: %s", says, text(w))
+		}
+	}
+	if page := w.Body.String(); strings.Index(page, "Release the alert") > strings.Index(page, "Time line") {
+		t.Error("the release of a suspect does not come first")
+	}
+	if err := c.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+		return tx.Later(ctx, `UPDATE suppression SET outcome = 'released' WHERE seq = 1`)
+	}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(overview.Every)
+	if have := section(t, ask(c, here, "", "GET", "/", nil).Body.String(), "suspects"); !strings.Contains(have, "No suppressed alert of the last 24 hours is known") {
+		t.Errorf("released: %s", have)
 	}
 }

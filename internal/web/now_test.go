@@ -13,6 +13,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/flow"
 	"quell/internal/outage"
+	"quell/internal/overview"
 
 	"golang.org/x/net/html"
 )
@@ -78,7 +79,7 @@ func TestNow(t *testing.T) {
 		}
 	}
 	c.DB.Close()
-	time.Sleep(nowEvery)
+	time.Sleep(overview.Every)
 	w := ask(c, here, "", "GET", "/", nil)
 	checked(t, "Now without a store", w)
 	if have := section(t, w.Body.String(), "wrong"); w.Code != 200 || !strings.Contains(have, "Not shown, since it cannot be read now: ") || !strings.Contains(have, "The store cannot be read") {
@@ -190,20 +191,6 @@ func TestNowOnce(t *testing.T) {
 			record(t, c, 99, outage.Order{Kind: outage.FutureDated, At: c.Motorway.Now().Add(time.Hour)}) // would show if it were read again
 		} else if have != page {
 			t.Fatalf("request %d reads it again", i)
-		}
-	}
-}
-
-// TestExplained: of each condition the page says what to do; of one that is unknown, where to look.
-func TestExplained(t *testing.T) {
-	for text, do := range map[string]string{
-		"the store does not answer: every alert is forwarded (database or disk is full (13))": "Do not restart quell.",
-		"the journal holds 5 records for the store":                                           "They go in by themselves.",
-		"certificates: the last one of supplier x expires at y":                               "Replace the certificate",
-		"something new": "docs/operations.md",
-	} {
-		if w := explained([]string{text})[0]; !strings.Contains(w.Do, do) {
-			t.Errorf("%s: %q", text, w.Do)
 		}
 	}
 }

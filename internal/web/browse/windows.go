@@ -5,7 +5,7 @@ import (
 	"slices"
 	"time"
 
-	"quell/internal/chart"
+	"quell/internal/draw"
 	"quell/internal/outage"
 	"quell/internal/page"
 	"quell/internal/search"
@@ -25,14 +25,14 @@ type ganttView struct {
 	ID       outage.DeviceID
 	Of       string // "hub", "meter" or "supplier"
 	Supplier bool   // it is of a supplier
-	axis     chart.Axis
+	axis     draw.Axis
 	Until    time.Time // the last end of a window
 	Lanes    []lane
 	MoreOf   int // lanes that are not drawn
 	Listed   []search.Bar
 	MoreBars int // bars that are not listed
-	Ticks    []chart.Tick
-	Now      chart.Percent // 0 if it is not in the picture
+	Ticks    []draw.Tick
+	Now      draw.Percent // 0 if it is not in the picture
 	at       time.Time
 }
 
@@ -44,7 +44,7 @@ type lane struct {
 
 type ganttBar struct {
 	search.Bar
-	X, Width chart.Percent
+	X, Width draw.Percent
 }
 
 // Phase says in which part of its life a window is.
@@ -107,7 +107,7 @@ func (v *ganttView) draw(now time.Time) {
 	v.at = now
 	v.MoreBars = max(0, len(v.Gantt.Bars)-listedLimit)
 	v.Listed = v.Gantt.Bars[:len(v.Gantt.Bars)-v.MoreBars]
-	v.axis = chart.Axis{From: v.Gantt.Bars[0].Start, To: v.Gantt.Bars[0].End}
+	v.axis = draw.Axis{From: v.Gantt.Bars[0].Start, To: v.Gantt.Bars[0].End}
 	for _, b := range v.Gantt.Bars {
 		if b.End.After(v.axis.To) {
 			v.axis.To = b.End
@@ -115,7 +115,7 @@ func (v *ganttView) draw(now time.Time) {
 	}
 	v.Until = v.axis.To
 	margin := max(v.axis.To.Sub(v.axis.From)/50, time.Minute)
-	v.axis = chart.Axis{From: v.axis.From.Add(-margin), To: v.axis.To.Add(margin)}
+	v.axis = draw.Axis{From: v.axis.From.Add(-margin), To: v.axis.To.Add(margin)}
 	v.Ticks = v.axis.Ticks(8)
 	if now.After(v.axis.From) && now.Before(v.axis.To) {
 		v.Now = v.axis.At(now)

@@ -1,7 +1,9 @@
-package web
+package overview
 
 import (
 	"strings"
+
+	"quell/internal/wording"
 )
 
 // remedies says what to do about a condition, by words in its text. The first that fits counts.
@@ -54,13 +56,13 @@ var remedies = []struct{ has, do string }{
 	{"inventory", "Put the file right. What was in force stays until quell can take it."},
 }
 
-// wrong is a condition, and what to do about it.
-type wrong struct{ Text, Do string }
+// Wrong is a condition, and what to do about it.
+type Wrong struct{ Text, Do string }
 
 // explained adds what to do to conditions.
-func explained(conditions []string) (list []wrong) {
+func explained(conditions []string) (list []Wrong) {
 	for _, text := range conditions {
-		w := wrong{Text: sentence(text), Do: "Search for these words in docs/operations.md, “When something breaks”."}
+		w := Wrong{Text: wording.Sentence(text), Do: "Search for these words in docs/operations.md, “When something breaks”."}
 		for _, r := range remedies {
 			if strings.Contains(text, r.has) {
 				w.Do = r.do

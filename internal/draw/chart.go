@@ -1,6 +1,6 @@
-// Package chart places what the pages of the console draw along a line of time. It draws nothing
-// itself: the templates do.
-package chart
+// Package draw places what happens in time on pictures that pages show: axes with their ticks,
+// strips of bars, and time lines. It writes no SVG: templates do, from its values. No I/O, no clock.
+package draw
 
 import (
 	"strconv"
@@ -66,4 +66,44 @@ func (a Axis) Ticks(most int) (list []Tick) {
 		list = append(list, k)
 	}
 	return list
+}
+
+// Strip is a picture of numbers over time: one bar for each step.
+type Strip struct {
+	Name, Class string
+	Total, Most int64     // Most is the highest bar
+	MostAt      time.Time // when that starts
+	Bars        []Bar
+	Ticks       []Tick
+}
+
+// Bar is a bar of a strip.
+type Bar struct {
+	X, Width Percent
+	Y, High  float64 // in pixels, down from the top
+	At       time.Time
+	N        int64
+}
+
+// stripHeight is how high a strip's highest bar is, in pixels.
+const stripHeight = 48
+
+// NewStrip returns the strip of a number for each step from a.From on.
+func NewStrip(name, class string, a Axis, step time.Duration, numbers []int64) Strip {
+	s := Strip{Name: name, Class: class, Ticks: a.Ticks(8)}
+	for i, n := range numbers {
+		s.Total += n
+		if n > s.Most {
+			s.Most, s.MostAt = n, a.From.Add(time.Duration(i)*step)
+		}
+	}
+	for i, n := range numbers {
+		if n == 0 {
+			continue
+		}
+		at := a.From.Add(time.Duration(i) * step)
+		high := max(float64(stripHeight)*float64(n)/float64(s.Most), 2) // 1 of 10,000 shows too
+		s.Bars = append(s.Bars, Bar{X: a.At(at), Width: 0.9 * (a.At(at.Add(step)) - a.At(at)), Y: stripHeight - high, High: high, At: at, N: n})
+	}
+	return s
 }

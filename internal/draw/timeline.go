@@ -1,4 +1,4 @@
-package web
+package draw
 
 import (
 	"fmt"
@@ -10,37 +10,40 @@ import (
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/release"
+	"quell/internal/wording"
 )
 
-// timeline is what happened to some devices: as a picture, drawn to scale, and as a table.
-type timeline struct {
-	axis
-	Ticks  []tick
-	Lanes  []lane
-	Events []happening
-	Now    *percent // nil: it is not in the picture
+// Timeline is what happened to some devices: as a picture, drawn to scale, and as a table.
+type Timeline struct {
+	Axis
+	Scale  []Tick
+	Lanes  []Lane
+	Events []Happening
+	Now    *Percent // nil: it is not in the picture
 }
 
-// lane is one line of the picture.
-type lane struct {
+// Lane is one line of the picture.
+type Lane struct {
 	Name, Key      string
-	Spans          []stretch
-	Marks          []mark
+	Spans          []Stretch
+	Marks          []Mark
 	Earlier, Later int // what is outside of the picture
 }
 
-type stretch struct {
-	X, Width    percent
+// Stretch is a span of time in a lane.
+type Stretch struct {
+	X, Width    Percent
 	Class, Text string
 }
 
-type mark struct {
-	X           percent
+// Mark is an instant in a lane.
+type Mark struct {
+	X           Percent
 	Class, Text string
 }
 
-// happening is one line of the table.
-type happening struct {
+// Happening is one line of the table.
+type Happening struct {
 	At             time.Time
 	Lane           int // 0: not in the picture
 	What, Text, To string
@@ -60,14 +63,14 @@ const (
 var laneNames = [][2]string{{"Requests (11.3)", "hollow: opened no window"}, {"Windows", "broken line: closed early"}, {"AD1s", "hollow: went forward"},
 	{"Outage and restoration", "hollow: the outage began"}, {"Evidence and releases", "hollow: assessed last"}}
 
-// newTimeline returns what an explanation has, around an entry or, if that is nil, around the last
+// NewTimeline returns what an explanation has, around an entry or, if that is nil, around the last
 // window. facts are those of the entry; nil if it was not assessed. It returns nil if nothing
 // happened.
-func newTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.Assessment, releases []release.Release) *timeline {
-	l := &timeline{}
+func NewTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.Assessment, releases []release.Release) *Timeline {
+	l := &Timeline{}
 	var spans []motorway.Activation
 	for _, a := range x.Activations {
-		l.add(a.Received, requestLane, "first", "Request", fmt.Sprintf("%s, %s, for meter %s, from %s. %s", a.Form, a.Mode, a.ESME, orderedBy(a.RequestID), stateText(&a)), "/explain/message/"+a.RequestID)
+		l.add(a.Received, requestLane, "first", "Request", fmt.Sprintf("%s, %s, for meter %s, from %s. %s", a.Form, a.Mode, a.ESME, OrderedBy(a.RequestID), StateText(&a)), "/explain/message/"+a.RequestID)
 		if a.WindowStart != nil {
 			spans = append(spans, a)
 			l.add(*a.WindowStart, 0, "", "Window begins", windowText(&a), "")
@@ -75,7 +78,7 @@ func newTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.A
 		}
 	}
 	for _, u := range x.Untracked {
-		l.add(u.Received, requestLane, "hollow", "Request without a window", sentence(u.Reason.Text()), "/explain/message/"+u.RequestID)
+		l.add(u.Received, requestLane, "hollow", "Request without a window", wording.Sentence(u.Reason.Text()), "/explain/message/"+u.RequestID)
 	}
 	for i := range x.Entries {
 		e := &x.Entries[i]
@@ -83,7 +86,7 @@ func newTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.A
 		if e.Outcome == outage.Shadow || e.Outcome == outage.Forwarded {
 			class, what = "hollow", "AD1 forwarded"
 		}
-		l.add(e.Received, alertLane, class, what, fmt.Sprintf("Entry %s, from hub %s.", number(e.Seq), e.CHF), fmt.Sprintf("/explain/entry/%d", e.Seq))
+		l.add(e.Received, alertLane, class, what, fmt.Sprintf("Entry %s, from hub %s.", wording.Number(e.Seq), e.CHF), fmt.Sprintf("/explain/entry/%d", e.Seq))
 		if focus != nil && e.Seq == focus.Seq {
 			l.add(e.OutageStart, restorationLane, "hollow", "Outage began", "As the AD1 says.", "")
 		}
@@ -92,37 +95,37 @@ func newTimeline(x *motorway.Explanation, focus *outage.Entry, facts *evidence.A
 		if f.Reason == outage.ReasonReleased {
 			continue // the release is there already
 		}
-		l.add(f.Received, alertLane, "hollow", "AD1 forwarded", sentence(f.Reason.Text()), "")
+		l.add(f.Received, alertLane, "hollow", "AD1 forwarded", wording.Sentence(f.Reason.Text()), "")
 	}
 	l.addEvidence(x.Evidence, focus, facts)
 	for _, r := range releases {
-		l.add(r.AskedAt, evidenceLane, "third", "Release asked for", fmt.Sprintf("Entry %s, by %s: %s", number(r.Entry), r.Who, r.Why), "")
+		l.add(r.AskedAt, evidenceLane, "third", "Release asked for", fmt.Sprintf("Entry %s, by %s: %s", wording.Number(r.Entry), r.Who, r.Why), "")
 		if r.State == release.Done {
-			l.add(r.EndedAt, alertLane, "hollow", "AD1 delivered late", fmt.Sprintf("Entry %s.", number(r.Entry)), "")
+			l.add(r.EndedAt, alertLane, "hollow", "AD1 delivered late", fmt.Sprintf("Entry %s.", wording.Number(r.Entry)), "")
 		}
 	}
 	if len(l.Events) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(l.Events, func(a, b happening) int { return a.At.Compare(b.At) })
+	slices.SortStableFunc(l.Events, func(a, b Happening) int { return a.At.Compare(b.At) })
 	l.frame(spans, focus)
 	l.draw(spans, x.At)
 	return l
 }
 
-func (l *timeline) add(at time.Time, in int, class, what, text, to string) {
+func (l *Timeline) add(at time.Time, in int, class, what, text, to string) {
 	if !at.IsZero() {
-		l.Events = append(l.Events, happening{at, in, what, text, to, class})
+		l.Events = append(l.Events, Happening{at, in, what, text, to, class})
 	}
 }
 
-func (l *timeline) addEvidence(list []*assess.Evidence, focus *outage.Entry, facts *evidence.Assessment) {
+func (l *Timeline) addEvidence(list []*assess.Evidence, focus *outage.Entry, facts *evidence.Assessment) {
 	for _, e := range list {
 		for _, s := range e.History {
-			l.add(s.At, evidenceLane, "third", "Evidence "+string(s.Level), fmt.Sprintf("Entry %s: it was %s before.", number(e.Entry), s.Was), "")
+			l.add(s.At, evidenceLane, "third", "Evidence "+string(s.Level), fmt.Sprintf("Entry %s: it was %s before.", wording.Number(e.Entry), s.Was), "")
 		}
 		if focus != nil && e.Entry == focus.Seq {
-			l.add(e.At, evidenceLane, "hollow", "Assessed last", fmt.Sprintf("Entry %s: %s.", number(e.Entry), e.Level), "")
+			l.add(e.At, evidenceLane, "hollow", "Assessed last", fmt.Sprintf("Entry %s: %s.", wording.Number(e.Entry), e.Level), "")
 		}
 	}
 	if facts == nil || focus == nil {
@@ -141,7 +144,7 @@ func (l *timeline) addEvidence(list []*assess.Evidence, focus *outage.Entry, fac
 const near = 2 * time.Hour
 
 // frame chooses what the picture shows: a window, and what happened near it.
-func (l *timeline) frame(spans []motorway.Activation, focus *outage.Entry) {
+func (l *Timeline) frame(spans []motorway.Activation, focus *outage.Entry) {
 	from, to := l.Events[0].At, l.Events[len(l.Events)-1].At
 	if focus != nil {
 		from, to = focus.WindowStart, focus.WindowEnd
@@ -161,16 +164,16 @@ func (l *timeline) frame(spans []motorway.Activation, focus *outage.Entry) {
 		}
 	}
 	edge := max(last.Sub(first)/12, time.Second)
-	l.axis = axis{From: first.Add(-edge), To: last.Add(edge)}
-	l.Ticks = l.axis.Ticks(6)
+	l.Axis = Axis{first.Add(-edge), last.Add(edge)}
+	l.Scale = l.Ticks(6)
 }
 
-func (l *timeline) draw(spans []motorway.Activation, now time.Time) {
-	l.Lanes = make([]lane, len(laneNames))
+func (l *Timeline) draw(spans []motorway.Activation, now time.Time) {
+	l.Lanes = make([]Lane, len(laneNames))
 	for i, name := range laneNames {
 		l.Lanes[i].Name, l.Lanes[i].Key = name[0], name[1]
 	}
-	outside := func(n *lane, from, to time.Time) bool {
+	outside := func(n *Lane, from, to time.Time) bool {
 		switch {
 		case to.Before(l.From):
 			n.Earlier++
@@ -190,7 +193,7 @@ func (l *timeline) draw(spans []motorway.Activation, now time.Time) {
 		if !a.Standing {
 			class += " closed"
 		}
-		w.Spans = append(w.Spans, stretch{l.At(*a.WindowStart), l.At(*a.WindowEnd) - l.At(*a.WindowStart), class, windowText(&a)})
+		w.Spans = append(w.Spans, Stretch{l.At(*a.WindowStart), l.At(*a.WindowEnd) - l.At(*a.WindowStart), class, windowText(&a)})
 	}
 	for _, e := range l.Events {
 		if e.Lane == 0 {
@@ -198,7 +201,7 @@ func (l *timeline) draw(spans []motorway.Activation, now time.Time) {
 		}
 		n := &l.Lanes[e.Lane-1]
 		if !outside(n, e.At, e.At) {
-			n.Marks = append(n.Marks, mark{l.At(e.At), e.class, fmt.Sprintf("%s: %s. %s", utc(e.At), e.What, e.Text)})
+			n.Marks = append(n.Marks, Mark{l.At(e.At), e.class, fmt.Sprintf("%s: %s. %s", wording.UTC(e.At), e.What, e.Text)})
 		}
 	}
 	if !now.Before(l.From) && !now.After(l.To) {
@@ -208,18 +211,18 @@ func (l *timeline) draw(spans []motorway.Activation, now time.Time) {
 }
 
 func windowText(a *motorway.Activation) string {
-	return fmt.Sprintf("Window %s to %s of meter %s. %s", a.WindowStart.UTC().Format("15:04:05"), a.WindowEnd.UTC().Format("15:04:05"), a.ESME, stateText(a))
+	return fmt.Sprintf("Window %s to %s of meter %s. %s", a.WindowStart.UTC().Format("15:04:05"), a.WindowEnd.UTC().Format("15:04:05"), a.ESME, StateText(a))
 }
 
-// stateText says what became of a request.
-func stateText(a *motorway.Activation) string {
+// StateText says what became of a request.
+func StateText(a *motorway.Activation) string {
 	switch {
 	case a.State == outage.Withdrawn:
 		return "Withdrawn: the next hop refused it, or did not get it."
 	case a.State == outage.Failed:
-		return sentence("closed, since the activation did not run: " + a.Why)
+		return wording.Sentence("closed, since the activation did not run: " + a.Why)
 	case a.State == outage.Closed:
-		return sentence("closed by hand, " + a.Why)
+		return wording.Sentence("closed by hand, " + a.Why)
 	case a.SupersededBy != 0:
 		return "Closed: a later request took its place."
 	case a.Kind == outage.Cancellation:
@@ -232,8 +235,8 @@ func stateText(a *motorway.Activation) string {
 	return "The window counts."
 }
 
-// orderedBy names who sent a request.
-func orderedBy(requestID string) string {
+// OrderedBy names who sent a request.
+func OrderedBy(requestID string) string {
 	id, err := outage.ParseRequestID(requestID)
 	if err != nil {
 		return "somebody unknown"
