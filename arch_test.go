@@ -128,7 +128,7 @@ var testImports = map[string][]string{
 	"internal/held":       wholeStore,
 	"internal/release":    wholeStore,
 	"internal/assess":     wholeStore,
-	"internal/web":        append([]string{"internal/adviser", "internal/reporter", "internal/evidence", "internal/motorway", "internal/tokens"}, wholeStore...),
+	"internal/web":        append([]string{"internal/adviser", "internal/reporter", "internal/search", "internal/evidence", "internal/motorway", "internal/tokens"}, wholeStore...),
 	"internal/flow":       wholeStore,
 }
 
