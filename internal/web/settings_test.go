@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"quell/internal/cluster"
 	"quell/internal/devices"
 	"quell/internal/events"
 	"quell/internal/outage"
 	"quell/internal/role"
+	"quell/internal/search"
 )
 
 // TestSwitchForm: the switch is changed only for a reason, after a page that repeats what will happen,
@@ -186,5 +188,27 @@ func TestPreviews(t *testing.T) {
 	}
 	if after, err := c.Devices.LastImport(t.Context(), "devices"); err != nil || after != before {
 		t.Errorf("%+v, was %+v: %v", after, before, err)
+	}
+}
+
+// TestNodes: the page has the nodes, the windows of models and what differs, whatever they are named.
+func TestNodes(t *testing.T) {
+	c, _ := filled(t)
+	c.Search.InForce = func() search.Settings {
+		s := c.InForce()
+		s.WindowByModel = []search.ModelWindow{{Model: "<i>e470", From: 165, To: 720}}
+		s.Nodes = []cluster.Node{{Name: "<b>one", Version: "v1", Seen: t0, Here: true, Leader: true}, {Name: "two\u202e", Version: "v2", Seen: t0}}
+		s.Differences = []string{"window: <b>one has 30m0s, two has 20m0s"}
+		return s
+	}
+	a := ask(c, here, "", "GET", "/settings", nil)
+	checked(t, "/settings", a)
+	for _, want := range []string{"<i>e470 2 min 45 s 12 min", "<b>one (this one) leader v1 2026-03-01 10:00:00 UTC", "two\ufffd v2", "Their settings differ:", "Window: <b>one has 30m0s"} {
+		if !strings.Contains(text(a), want) {
+			t.Errorf("no %q: %s", want, text(a))
+		}
+	}
+	if strings.Contains(a.Body.String(), "<b>") || strings.Contains(a.Body.String(), "<i>") {
+		t.Errorf("%s", a.Body)
 	}
 }
