@@ -44,7 +44,7 @@ func Files(r *http.Request, most int) (next func() (name string, file io.Reader,
 			case part.FileName() == "":
 				continue
 			case n == most:
-				return "", nil, Bad(fmt.Errorf("choose no more than %d files", most))
+				return "", nil, Bad(fmt.Errorf("these are too many files: the most is %d", most))
 			}
 			n++
 			return part.FileName(), part, nil

@@ -87,7 +87,7 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compar
 		var next time.Time
 		if err != nil {
 			wait := pause/2 + rand.N(pause)
-			files, retry, next = nil, time.After(wait), r.Now().Add(wait)
+			files, retry, next = nil, time.After(wait), time.Now().Add(wait)
 			pause = min(2*pause, maxPause)
 		}
 		r.setTry(to.Name, next)

@@ -194,7 +194,7 @@ func (p *parser) records() error {
 		case errors.As(err, &syntax):
 			return &Fault{p.name, syntax.Line, syntax.Err}
 		case errors.Is(err, errLongRecord):
-			return p.fault("%w", err)
+			return &Fault{p.name, 0, err} // there is no record whose line it could be
 		case err != nil:
 			return err
 		}

@@ -18,6 +18,10 @@
 // and Guard.LookedUp comes before an answer that has one. In lists they are masked all the same
 // (the template function mpxn).
 //
+// The pages of reports and of settings are in package steer: Add in steer/steer.go does for them what
+// these functions do here. What a page's function gets and returns is in package page, so that both
+// have it.
+//
 // No address has an MPxN: a form sends one by POST, and is answered with seeOther to the EUI-64 of
 // the hub or the meter, or to the number of an entry.
 //
@@ -30,6 +34,7 @@
 // change adds a form that changes something. Its POST shows what will happen, and asks; the
 // button of that page sends the same fields to PATH/confirmed, which does it. Each change has
 // a reason, in the field "why", and its word in the audit log. See release.go.
+// upload adds a form that sends files.
 //
 // # How a page follows what happens
 //

@@ -106,6 +106,9 @@ func (p *pages) askSwitch(r *http.Request) (page.Confirmation, error) {
 	}
 	reason, err := page.Why(r)
 	will := append([]string{}, positions[to]...)
+	if open, pending, err := p.console.Windows.Counts(r.Context(), p.console.Motorway.Now()); err == nil {
+		will = append(will, fmt.Sprintf("Windows that are open now: %d; that are pending: %d.", open, pending))
+	}
 	if to != outage.SwitchOff {
 		will = append(will, "This is so on all nodes, within a second or two.")
 	}
@@ -141,7 +144,7 @@ type previewView struct {
 // preview returns the page of previews without any.
 func (p *pages) preview(r *http.Request) previewView {
 	s := p.console.InForce()
-	return previewView{Rights: page.RightsOf(r), Most: maxPreview >> 20, Models: s.WindowByModel, Default: s.Window, From: "0", To: time.Duration(s.Window * int(time.Second)).String()}
+	return previewView{Rights: page.RightsOf(r), Most: maxPreview >> 20, Models: s.WindowByModel, Default: s.Window, From: "0", To: strings.Replace(time.Duration(s.Window*int(time.Second)).String(), "m0s", "m", 1)}
 }
 
 func (p *pages) showPreview(r *http.Request) (any, error) {
