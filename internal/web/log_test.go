@@ -15,6 +15,7 @@ import (
 	"quell/internal/console"
 	"quell/internal/outage"
 	"quell/internal/role"
+	"quell/internal/search"
 	"quell/internal/sqldb"
 )
 
@@ -73,7 +74,7 @@ func TestWrongInput(t *testing.T) {
 	for _, path := range []string{"/log?hub=", "/log?meter=", "/log?from=", "/log?to=", "/log?distributor=", "/log?outcome=", "/log?evidence=",
 		"/activations/windows?id=", "/activations/windows?of=", "/activations/windows?from=", "/activations/meters?supplier=", "/activations/meters?from=", "/activations/meters?to=", "/activations/meters?which="} {
 		name := regexp.MustCompile(`\?(\w+)=`).FindStringSubmatch(path)[1]
-		for _, wrong := range []string{"x", hostile, "12000233059679", "2026-13-01", "\xff"} {
+		for _, wrong := range []string{"x", hostile, "12000233059679", "00-00-00-00-00-00-00-00", "2026-13-01", "\xff"} {
 			w := ask(c, here, "", "GET", path+url.QueryEscape(wrong), nil)
 			page := w.Body.String()
 			if w.Code != 400 || strings.Count(page, `class="fault"`) != 1 || !strings.Contains(page, `aria-invalid="true" aria-describedby="`+name+`-fault"`) || strings.Contains(page, "<script>") {
@@ -178,18 +179,36 @@ func TestExport(t *testing.T) {
 	}
 }
 
-// TestLogSearched: a page that has searched a part of the log without filling itself says how far, and
-// leads on from there.
-func TestLogSearched(t *testing.T) {
-	c, _ := filled(t)
+// fill puts n more entries into the log, at a distributor without any other.
+func fill(t *testing.T, c *console.Console, n int) {
+	t.Helper()
 	err := c.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
-		return tx.Script(ctx, `WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 45000) INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor,
+		return tx.Script(ctx, fmt.Sprintf(`WITH RECURSIVE n (i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i <= %d) INSERT INTO suppression (seq, alert_id, alert_code, chf, esme, mpxn, mpxn_valid, distributor,
 			outage_start, received_at, activation_id, request_id, mode, window_start, window_end, outcome, started_before, repeated)
-			SELECT i, 'x' || i, 'AD1', 5, 6, '', 0, '10', 0, i * 1000000, 0, '', 'on-demand', 0, 0, 'suppressed', 0, 0 FROM n; UPDATE counter SET value = 45000 WHERE name = 'suppression';`)
+			SELECT i, 'x' || i, 'AD1', 5, 6, '', 0, '10', 0, i * 1000000, 0, '', 'on-demand', 0, 0, 'suppressed', 0, 0 FROM n; UPDATE counter SET value = %[1]d + 1 WHERE name = 'suppression';`, n))
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestExportBound: an export that does not have all entries says so in its last line, and where to go on.
+func TestExportBound(t *testing.T) {
+	c, _ := filled(t)
+	fill(t, c, search.MaxExport+4)
+	for query, last := range map[string]string{"": "not complete: go on at /log?before=6", "after=2": "not complete: go on at /log?after=100002", "before=100000": "1,"} {
+		lines := strings.Split(strings.TrimSuffix(ask(c, here, "", "GET", "/log/entries.csv?"+query, nil).Body.String(), "\r\n"), "\r\n")
+		if have := lines[len(lines)-1]; !strings.HasPrefix(have, last) || strings.HasPrefix(last, "not") && (have != last || len(lines) != search.MaxExport+2) {
+			t.Errorf("%q: %d lines, the last is %q, want %q", query, len(lines), have, last)
+		}
+	}
+}
+
+// TestLogSearched: a page that has searched a part of the log without filling itself says how far, and
+// leads on from there.
+func TestLogSearched(t *testing.T) {
+	c, _ := filled(t)
+	fill(t, c, 44_999)
 	path, says := "/log?distributor=12", []string{"back to entry 25,001", "back to entry 5,001", ""}
 	for i, want := range says {
 		w := ask(c, here, "", "GET", path, nil)

@@ -36,7 +36,7 @@ func (q *query) text(name string) string {
 func (q *query) device(name string) outage.DeviceID {
 	text := q.text(name)
 	id, err := outage.ParseAnyDeviceID(text)
-	if err != nil && text != "" {
+	if text != "" && (err != nil || id == 0) { // 0 would be no condition
 		q.faults[name] = "This is not an EUI-64: it has 16 digits from 0 to 9 and A to F, such as 88-73-84-57-00-2F-96-1E."
 	}
 	return id

@@ -1,6 +1,7 @@
 package browse
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"time"
@@ -123,7 +124,7 @@ func (v *ganttView) draw(now time.Time) {
 	for _, b := range v.Gantt.Bars {
 		name := b.ESME.String()
 		if v.Supplier {
-			name = b.Model
+			name = cmp.Or(b.Model, "not in the inventory")
 		}
 		i := slices.IndexFunc(v.Lanes, func(l lane) bool { return l.Name == name })
 		if i < 0 {
