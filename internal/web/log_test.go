@@ -88,6 +88,11 @@ func TestWrongInput(t *testing.T) {
 			t.Errorf("%s: %d %s", path, w.Code, text(w))
 		}
 	}
+	// The links to a time keep the other conditions, but not the times.
+	w := ask(c, here, "", "GET", "/log?from=2020-01-01&to=2020-01-02&hub="+hub.String(), nil)
+	if want := "/log?from=2026-03-01T09%3A01%3A00Z&amp;hub=" + hub.String() + `"`; !strings.Contains(w.Body.String(), want) {
+		t.Errorf("no %s in %s", want, w.Body)
+	}
 	// These come from links, not from a form.
 	for path, code := range map[string]int{"/log?before=x": 400, "/log?before=0": 400, "/log?before=5&after=5": 400, "/log?before=+5": 200, "/log?page=2": 400, "/log/entries.csv?hub=x": 400, "/log/entries.csv?before=-1": 400,
 		"/activations?supplier=x": 400, "/activations/meters?after=-1": 400, "/activations/meters?after=99": 404} {

@@ -67,15 +67,15 @@ func readLog(r *http.Request) (v logView, err error) {
 }
 
 // at is an address with the filter, and with a place in the log.
-func (v *logView) at(path string, from time.Time, before, after int64) string {
-	return address(path, "from", instantText(from), "to", instantText(v.To), "distributor", v.Distributor, "hub", deviceText(v.Hub), "meter", deviceText(v.Meter),
+func (v *logView) at(path string, before, after int64) string {
+	return address(path, "from", instantText(v.From), "to", instantText(v.To), "distributor", v.Distributor, "hub", deviceText(v.Hub), "meter", deviceText(v.Meter),
 		"outcome", string(v.Outcome), "evidence", string(v.Level), "before", numberText(before), "after", numberText(after))
 }
 
 // Older, Newer and Export are addresses.
-func (v *logView) Older() string  { return v.at("/log", v.From, v.Page.Older, 0) }
-func (v *logView) Newer() string  { return v.at("/log", v.From, 0, v.Page.Newer) }
-func (v *logView) Export() string { return v.at("/log/entries.csv", v.From, v.Before, v.After) }
+func (v *logView) Older() string  { return v.at("/log", v.Page.Older, 0) }
+func (v *logView) Newer() string  { return v.at("/log", 0, v.Page.Newer) }
+func (v *logView) Export() string { return v.at("/log/entries.csv", v.Before, v.After) }
 
 func (p *pages) showLog(r *http.Request) (any, error) {
 	v, err := readLog(r)
@@ -102,7 +102,9 @@ func (p *pages) showLog(r *http.Request) (any, error) {
 			name string
 			d    time.Duration
 		}{{"Last hour", time.Hour}, {"Last 24 hours", 24 * time.Hour}, {"Last 7 days", 7 * 24 * time.Hour}} {
-			v.Ranges = append(v.Ranges, timeRange{x.name, v.at("/log", now.Add(-x.d).Truncate(time.Minute), 0, 0)})
+			of := v
+			of.From, of.To = now.Add(-x.d).Truncate(time.Minute), time.Time{}
+			v.Ranges = append(v.Ranges, timeRange{x.name, of.at("/log", 0, 0)})
 		}
 	}
 	return page.View{Template: "log", Title: "Suppression log", Data: &v, Status: v.status()}, nil
@@ -137,9 +139,9 @@ func (p *pages) exportLog(w http.ResponseWriter, r *http.Request) error {
 		panic(http.ErrAbortHandler)
 	}
 	if next != 0 {
-		to := v.at("/log", v.From, next, 0)
+		to := v.at("/log", next, 0)
 		if !v.Backing {
-			to = v.at("/log", v.From, 0, next)
+			to = v.at("/log", 0, next)
 		}
 		fmt.Fprintf(w, "not complete: go on at %s\r\n", to)
 	}
