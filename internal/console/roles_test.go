@@ -67,6 +67,7 @@ func examples() map[string]asked {
 		"POST /api/v1/reports/{no}/send": {path: "/api/v1/reports/1/send"},
 		"POST /api/v1/reports/resume":    {path: "/api/v1/reports/resume", body: `{"from":9,"why":"a test"}`},
 		"GET /api/v1/export":             {path: "/api/v1/export?format=csv"},
+		"GET /api/v1/openapi.json":       {path: "/api/v1/openapi.json"},
 		"GET /api/v1/log":                {path: "/api/v1/log?outcome=suppressed"},
 		"GET /api/v1/log/export":         {path: "/api/v1/log/export?hub=" + hub.String()},
 		"GET /api/v1/suspects":           {path: "/api/v1/suspects"},

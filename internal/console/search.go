@@ -1,12 +1,14 @@
 package console
 
 import (
+	_ "embed"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"quell/internal/cluster"
@@ -18,10 +20,19 @@ import (
 	"quell/internal/search"
 )
 
+// openAPI describes the API. TestOpenAPI and TestAnswers hold it against the handlers.
+//
+//go:embed openapi.json
+var openAPI []byte
+
 // Parameters of a filter of the log.
 var filterParameters = []string{"from", "to", "distributor", "hub", "meter", "outcome", "evidence", "before", "after", "limit"}
 
 func (c *Console) searchRoutes(mux guard.Endpoints) {
+	mux.Handle("GET /api/v1/openapi.json", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", jsonType)
+		w.Write(openAPI)
+	})
 	mux.Handle("GET /api/v1/log", role.Viewer, c.try(c.searchLog), filterParameters...)
 	mux.Handle("GET /api/v1/log/export", role.Analyst, c.exportLog, filterParameters...)
 	mux.Handle("GET /api/v1/suspects", role.Viewer, c.try(c.suspects), "weak", "limit")
@@ -109,7 +120,7 @@ func (c *Console) searchLog(r *http.Request) (any, error) {
 	if out.MPxNHidden {
 		hideEntries(p.Entries)
 	} else if n := len(p.Entries); n > 0 {
-		err = c.Guard.LookedUp(r, fmt.Sprintf("%d entries, %d to %d", n, p.Entries[n-1].Seq, p.Entries[0].Seq))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", p.Entries[n-1].Seq, p.Entries[0].Seq, n))
 	}
 	return out, err
 }
@@ -126,7 +137,7 @@ func (c *Console) exportLog(w http.ResponseWriter, r *http.Request) {
 		err = asBad(err, search.ErrQuery)
 	}
 	if err == nil {
-		err = c.Guard.LookedUp(r, "export of log?"+r.URL.RawQuery)
+		err = c.Guard.LookedUp(r, "export of "+strings.TrimPrefix(r.URL.RequestURI(), "/api/v1/"))
 	}
 	if err != nil {
 		c.fail(w, r, err)
@@ -168,7 +179,7 @@ func (c *Console) suspects(r *http.Request) (any, error) {
 			list.Suspects[i].MPxN = ""
 		}
 	} else if n := len(list.Suspects); n > 0 {
-		err = c.Guard.LookedUp(r, fmt.Sprintf("%d suspects, %d to %d", n, list.Suspects[n-1].Seq, list.Suspects[0].Seq))
+		err = c.Guard.LookedUp(r, fmt.Sprintf("entries %d to %d, %d of them", list.Suspects[n-1].Seq, list.Suspects[0].Seq, n))
 	}
 	return out, err
 }

@@ -124,6 +124,9 @@ func (l *Ledger) EntriesReceived(ctx context.Context, from, to time.Time) iter.S
 	return l.entries(ctx, entryColumns, nil, 1, math.MaxInt64, " AND received_at >= ? AND received_at < ?", first, end)
 }
 
+// endsSQL finds the first and the last entry. SQLite would read the whole log for both in one SELECT.
+const endsSQL = `SELECT coalesce((SELECT min(seq) FROM suppression), 1), coalesce((SELECT max(seq) FROM suppression), 0)`
+
 // entries reads columns of the entries from first to last for which cond is true. values are the
 // parameters of columns, args those of cond.
 func (l *Ledger) entries(ctx context.Context, columns string, values []any, first, last int64, cond string, args ...any) iter.Seq2[outage.Entry, error] {
@@ -133,7 +136,7 @@ func (l *Ledger) entries(ctx context.Context, columns string, values []any, firs
 	}
 	return func(yield func(outage.Entry, error) bool) {
 		var least, most int64
-		if err := l.db.QueryRow(ctx, `SELECT coalesce(min(seq), 1), coalesce(max(seq), 0) FROM suppression`).Scan(&least, &most); err != nil {
+		if err := l.db.QueryRow(ctx, endsSQL).Scan(&least, &most); err != nil {
 			yield(outage.Entry{}, sqldb.Unavailable(err))
 			return
 		}

@@ -16,6 +16,7 @@ const (
 	CorrectSQL     = correctSQL
 	CountSQL       = countSQL
 	HubsSQL        = hubsSQL
+	EndsSQL        = endsSQL
 )
 
 var EntriesQuery = entriesQuery

@@ -10,7 +10,7 @@ const (
 	// A count is made again when somebody asks and the last one is at least freshFor old, and as old
 	// as it took to make, times restShare: counting uses no more than that share of a reader.
 	freshFor  = 15 * time.Second
-	restShare = 10
+	restShare = 5
 	// firstWait is how long the first to ask waits for the first count, so that a small store has it
 	// at once.
 	firstWait = 40 * time.Millisecond

@@ -10,10 +10,6 @@ func (s *Search) Recount() {
 	s.calendar, s.month = cached[*count]{}, cached[*month]{}
 }
 
-// CountWindows and CountMonth count at once.
-func (s *Search) CountWindows(ctx context.Context) error { _, err := s.countWindows(ctx); return err }
-func (s *Search) CountMonth(ctx context.Context) error   { _, err := s.countMonth(ctx); return err }
-
 // LogQuery returns the query for the entries of a page.
 func (s *Search) LogQuery(ctx context.Context, q Query) (query string, args []any, err error) {
 	p, err := s.partOf(ctx, &q)
@@ -34,6 +30,10 @@ type SQL struct {
 func Queries() []SQL {
 	return []SQL{
 		{endsSQL, nil},
+		{hubBackSQL, []any{1, 500, 100}},
+		{hubOnSQL, []any{1, 500, 100}},
+		{meterBackSQL, []any{1, 500, 100}},
+		{meterOnSQL, []any{1, 500, 100}},
 		{levelBackSQL, []any{"strong", 500, 100}},
 		{levelOnSQL, []any{"weak", 500, 100}},
 		{timeBackSQL, []any{1, 2, 2, 500, 100}},
@@ -47,7 +47,9 @@ func Queries() []SQL {
 		{ganttHubSQL, []any{1, 1, 2, 10}},
 		{ganttMeterSQL, []any{1, 1, 2, 10}},
 		{entryOfSQL, []any{"[[1,1]]"}},
-		{campaignSQL, []any{1, 2, 1, 1, 1, 2, 10}},
+		{sameEndSQL, []any{1, 2, 1, 10}},
+		{laterEndSQL, []any{1, 1, 2, 1, 2, 10}},
+		{windowSQL, []any{1}},
 		{firstSinceSQL, []any{1}},
 		{monthSQL, []any{1, 100}},
 		{previewEntriesSQL, []any{1, 100, 1}},

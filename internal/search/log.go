@@ -49,11 +49,18 @@ type Page struct {
 	Searched int64 `json:"searched,omitempty"`
 }
 
-// scanned is how many entries are looked at for one page.
-const scanned = 20_000
+// scanned is how many entries are looked at for one page, if they lie together in the log. Those that
+// are found one by one through another index are fewer: that of the time, of a hub or a meter, and of
+// the evidence, whose entries lie apart.
+const (
+	scanned  = 100_000
+	byTime   = 5
+	byDevice = 5
+	byLevel  = 50
+)
 
-// most is scanned, unless a test sets less.
-func (s *Search) most() int64 { return cmp.Or(s.scan, scanned) }
+// most returns one part of that many, unless a test sets less.
+func (s *Search) most(part int64) int64 { return max(1, cmp.Or(s.scan, scanned)/part) }
 
 // ErrQuery says that a query contradicts itself.
 var ErrQuery = errors.New("give before or after, not both; and from before to")
@@ -137,6 +144,7 @@ type part struct {
 	order   string
 	stopped int64 // the last entry of the part, if the log goes on after it
 	timed   bool  // the conditions have the times of the filter
+	graded  bool  // and its level
 }
 
 func (p *part) add(cond string, args ...any) {
@@ -173,9 +181,9 @@ func (f *Filter) conditions(p *part) {
 	if f.Outcome != "" {
 		p.add(`s.outcome = ?`, string(f.Outcome))
 	}
-	switch f.Level {
-	case "":
-	case evidence.None:
+	switch {
+	case f.Level == "" || p.graded:
+	case f.Level == evidence.None:
 		p.add(`coalesce((SELECT e.level FROM evidence e WHERE e.seq = s.seq), 'none') = 'none'`)
 	default:
 		p.add(`(SELECT e.level FROM evidence e WHERE e.seq = s.seq) = ?`, string(f.Level))
@@ -197,7 +205,7 @@ func (s *Search) partOf(ctx context.Context, q *Query) (*part, error) {
 	p := &part{from: ` FROM suppression s`}
 	switch {
 	case q.Hub != 0 || q.Meter != 0:
-		return p, s.ofDevice(q, p)
+		return p, s.ofDevice(ctx, q, p)
 	case !q.From.IsZero() || !q.To.IsZero():
 		return p, s.ofTime(ctx, q, p)
 	case q.Level == evidence.Weak || q.Level == evidence.Strong:
@@ -206,27 +214,51 @@ func (s *Search) partOf(ctx context.Context, q *Query) (*part, error) {
 	return p, s.ofLog(ctx, q, p)
 }
 
-// ofDevice is for the entries of a hub or a meter, which are few. "seq + 0" keeps the database from
-// reading the log from its end instead.
-func (s *Search) ofDevice(q *Query, p *part) error {
+// The last of the entries of a hub or a meter that are looked at, in each direction. "seq + 0" keeps
+// the database from reading the log from its end instead.
+const (
+	hubBackSQL   = `SELECT seq FROM suppression WHERE chf = ? AND seq + 0 < ? ORDER BY seq + 0 DESC LIMIT 1 OFFSET ?`
+	hubOnSQL     = `SELECT seq FROM suppression WHERE chf = ? AND seq + 0 > ? ORDER BY seq + 0 LIMIT 1 OFFSET ?`
+	meterBackSQL = `SELECT seq FROM suppression WHERE esme = ? AND seq + 0 < ? ORDER BY seq + 0 DESC LIMIT 1 OFFSET ?`
+	meterOnSQL   = `SELECT seq FROM suppression WHERE esme = ? AND seq + 0 > ? ORDER BY seq + 0 LIMIT 1 OFFSET ?`
+)
+
+// ofDevice is for the entries of a hub or a meter, which are few, unless it is out of order.
+func (s *Search) ofDevice(ctx context.Context, q *Query, p *part) error {
+	back, on, id := hubBackSQL, hubOnSQL, int64(q.Hub)
 	if q.Meter != 0 {
-		p.add(`s.esme = ?`, int64(q.Meter))
+		back, on, id = meterBackSQL, meterOnSQL, int64(q.Meter)
+		p.add(`s.esme = ?`, id)
 	} else {
-		p.add(`s.chf = ?`, int64(q.Hub))
+		p.add(`s.chf = ?`, id)
 	}
 	p.order = `s.seq + 0 DESC`
-	switch {
-	case q.After > 0:
+	end, from, beyond, until := back, cmp.Or(q.Before, math.MaxInt64), `s.seq + 0 < ?`, `s.seq + 0 >= ?`
+	if q.After > 0 {
 		p.order = `s.seq + 0`
-		p.add(`s.seq + 0 > ?`, q.After)
-	case q.Before > 0:
-		p.add(`s.seq + 0 < ?`, q.Before)
+		end, from, beyond, until = on, q.After, `s.seq + 0 > ?`, `s.seq + 0 <= ?`
 	}
-	return nil
+	p.add(beyond, from)
+	return s.stopAt(ctx, p, until, end, id, from, s.most(byDevice)-1)
+}
+
+// stopAt ends a part at the entry that a query finds; if it finds none, the part has all there is.
+func (s *Search) stopAt(ctx context.Context, p *part, until, query string, args ...any) error {
+	err := s.DB.QueryRow(ctx, query, args...).Scan(&p.stopped)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		p.stopped = 0
+		return nil
+	}
+	p.add(until, p.stopped)
+	return err
 }
 
 // ofLog is for all entries: a range of their numbers.
 func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
+	most := s.most(1)
+	if q.Level != "" { // which is looked up for each entry
+		most = s.most(byTime)
+	}
 	var first, last int64
 	if err := s.DB.QueryRow(ctx, endsSQL).Scan(&first, &last); err != nil {
 		return err
@@ -235,7 +267,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 	if q.After > 0 {
 		p.order = `s.seq`
 		low = max(first, min(q.After, last)+1)
-		if high = low + s.most() - 1; high < last {
+		if high = low + most - 1; high < last {
 			p.stopped = high
 		}
 	} else {
@@ -243,7 +275,7 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 		if q.Before > 0 {
 			high = min(last, q.Before-1)
 		}
-		if low = high - s.most() + 1; low > first {
+		if low = high - most + 1; low > first {
 			p.stopped = low
 		}
 	}
@@ -264,27 +296,16 @@ const (
 
 // ofLevel is for the entries with evidence of a level. CROSS JOIN makes SQLite begin with these.
 func (s *Search) ofLevel(ctx context.Context, q *Query, p *part) error {
-	p.from = ` FROM evidence v CROSS JOIN suppression s`
+	p.graded, p.from = true, ` FROM evidence v CROSS JOIN suppression s`
 	p.add(`v.level = ? AND v.level <> 'none' AND s.seq = v.seq`, string(q.Level))
-	end, from := levelBackSQL, cmp.Or(q.Before, math.MaxInt64)
 	p.order = `v.seq DESC`
+	end, from, beyond, until := levelBackSQL, cmp.Or(q.Before, math.MaxInt64), `v.seq < ?`, `v.seq >= ?`
 	if q.After > 0 {
-		end, from, p.order = levelOnSQL, q.After, `v.seq`
-		p.add(`v.seq > ?`, from)
-	} else {
-		p.add(`v.seq < ?`, from)
+		p.order = `v.seq`
+		end, from, beyond, until = levelOnSQL, q.After, `v.seq > ?`, `v.seq <= ?`
 	}
-	err := s.DB.QueryRow(ctx, end, string(q.Level), from, s.most()-1).Scan(&p.stopped)
-	switch {
-	case errors.Is(err, sqldb.ErrNoRows):
-		p.stopped = 0
-		return nil
-	case q.After > 0:
-		p.add(`v.seq <= ?`, p.stopped)
-	default:
-		p.add(`v.seq >= ?`, p.stopped)
-	}
-	return err
+	p.add(beyond, from)
+	return s.stopAt(ctx, p, until, end, string(q.Level), from, s.most(byLevel)-1)
 }
 
 // The last of the entries of a time that are looked at, in each direction; and the place of an entry.
@@ -326,7 +347,7 @@ func (s *Search) ofTime(ctx context.Context, q *Query, p *part) error {
 		}
 	}
 	var endAt int64
-	bounds := []any{from, at, at, seq, s.most() - 1}
+	bounds := []any{from, at, at, seq, s.most(byTime) - 1}
 	if q.After > 0 {
 		bounds[0] = to
 	}
@@ -334,20 +355,23 @@ func (s *Search) ofTime(ctx context.Context, q *Query, p *part) error {
 	if err != nil && !errors.Is(err, sqldb.ErrNoRows) {
 		return err
 	}
+	// One bound on each side: of two, SQLite would take the first, and read on to that.
 	stopped := err == nil
 	if q.After > 0 {
 		p.order = `s.received_at, s.seq`
-		p.add(`s.received_at <= ? AND s.received_at >= ? AND (s.received_at > ? OR s.seq > ?)`, to, at, at, seq)
 		if stopped {
-			p.add(`s.received_at <= ? AND (s.received_at < ? OR s.seq <= ?)`, endAt, endAt, p.stopped)
+			to = endAt
+			p.add(`(s.received_at < ? OR s.seq <= ?)`, endAt, p.stopped)
 		}
+		p.add(`s.received_at <= ? AND s.received_at >= ? AND (s.received_at > ? OR s.seq > ?)`, to, at, at, seq)
 		return nil
 	}
 	p.order = `s.received_at DESC, s.seq DESC`
-	p.add(`s.received_at >= ? AND s.received_at <= ? AND (s.received_at < ? OR s.seq < ?)`, from, at, at, seq)
 	if stopped {
-		p.add(`s.received_at >= ? AND (s.received_at > ? OR s.seq >= ?)`, endAt, endAt, p.stopped)
+		from = endAt
+		p.add(`(s.received_at > ? OR s.seq >= ?)`, endAt, p.stopped)
 	}
+	p.add(`s.received_at >= ? AND s.received_at <= ? AND (s.received_at < ? OR s.seq < ?)`, from, at, at, seq)
 	return nil
 }
 

@@ -17,8 +17,11 @@ import (
 // those that may: lists in JSON, imports, of which there are few, and parts that another step limits.
 var (
 	wholeTable = regexp.MustCompile(`Seq Scan on (\w+)|\bSCAN (?:TABLE )?(\S+)`)
-	mayBeRead  = regexp.MustCompile(`^(json_each|p|i|import|page|oldest|few|strong|weak|found|a|s|CONSTANT|\(subquery-\d+\)|\(join-\d+\))$`)
+	mayBeRead  = regexp.MustCompile(`^(json_each|p|i|import|page|oldest|few|same|later|strong|weak|found|a|s|CONSTANT|\(subquery-\d+\)|\(join-\d+\))$`)
 )
+
+// bounds matches a bound of the time of receipt that an index may serve.
+var bounds = regexp.MustCompile(`s\.received_at [<>]= \?`)
 
 // The plans of the queries behind pages: each finds its rows by an index, and none reads a whole table
 // that grows.
@@ -27,6 +30,7 @@ func TestPlans(t *testing.T) { storetest.EachEngine(t, testPlans) }
 func testPlans(t *testing.T) {
 	st := storetest.Open(t, t.TempDir())
 	s := newSearch(st)
+	s.SetScanned(100) // so that parts end before the log does
 	logEntries(t, st, someEntries(rand.New(rand.NewPCG(5, 6)), 600))
 	for _, x := range []struct {
 		filter search.Filter
@@ -50,6 +54,9 @@ func testPlans(t *testing.T) {
 				t.Fatal(err)
 			}
 			plan := checkPlan(t, st, query, args)
+			if n := len(bounds.FindAllString(query, -1)); n > 2 {
+				t.Errorf("%+v: %d bounds of the time of receipt, of which SQLite uses one on each side:\n%s", q, n, query)
+			}
 			if st.DB.Remote() {
 				continue
 			}

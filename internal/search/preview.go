@@ -167,7 +167,8 @@ func (s *Search) countMonth(ctx context.Context) (*month, error) {
 		rows, queryErr := s.DB.Query(ctx, monthSQL, seq, min(seq+monthPage, last))
 		if _, err = sqldb.Each(rows, queryErr, func() {
 			one := k
-			one.model, one.second = strings.TrimSpace(manufacturer+" "+model), k.second*monthStep
+			// What is outside of any window that is previewed is the same, so that there are few keys.
+			one.model, one.second = strings.TrimSpace(manufacturer+" "+model), max(-1, min(k.second, advice.MaxMinutes*60/monthStep))*monthStep
 			m.by[one] += n
 		}, &manufacturer, &model, &k.second, &k.level, &n); err == nil {
 			err = rest(ctx, began)

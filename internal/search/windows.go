@@ -179,19 +179,31 @@ type Campaign struct {
 	Next    int64         `json:"next,omitempty"` // After of the next page; 0 if there is none
 }
 
-// campaignScanned is how many windows are looked at for one page, and campaignStep how many of these
-// one query reads.
+// One query reads campaignStep windows of a campaign, and for one page there are campaignSteps at most,
+// unless more queries find nothing.
 const (
-	campaignScanned = 2000
-	campaignStep    = 500
+	campaignStep  = 500
+	campaignSteps = 4
 )
+
+// step is campaignStep, unless a test sets less.
+func (s *Search) step() int { return int(cmp.Or(s.scan, campaignStep)) }
 
 // ErrNoWindow says that the window after which a page begins is not there any more.
 var ErrNoWindow = errors.New("the window with this number is not there any more: begin again")
 
-// campaignSQL finds windows by the index of their ends. "+ 0" keeps the database from other indexes.
-const campaignSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE ends_at >= ?1 AND ends_at <= ?2 AND (ends_at > ?1 OR starts_at > ?3 OR starts_at = ?3 AND id > ?4)
-	AND starts_at >= ?5 AND starts_at < ?6 AND standing + 0 = 1 ORDER BY ends_at, starts_at, id LIMIT ?7`
+// These find the windows after one in the index of their ends: hundreds of thousands may end at the same
+// time, so there is a query for the rest of those, and one for the others. All that is looked at is in
+// the index, except the windows that are found. "+ 0" keeps the database from reading in that order
+// instead.
+const (
+	sameEndSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE id IN (SELECT id FROM (SELECT id FROM activation
+		WHERE ends_at = ?1 AND starts_at = ?2 AND id > ?3 ORDER BY id LIMIT ?4) AS same) ORDER BY id + 0`
+	laterEndSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE id IN (SELECT id FROM (SELECT id FROM activation
+		WHERE (ends_at, starts_at) > (?1, ?2) AND ends_at < ?3 AND starts_at >= ?4 AND starts_at < ?5 ORDER BY ends_at, starts_at, id LIMIT ?6) AS later)
+		ORDER BY ends_at + 0, starts_at, id`
+	windowSQL = `SELECT ` + windows.ActivationColumns + ` FROM activation WHERE id = ?`
+)
 
 // Campaign returns which meters of a campaign raised AD1s, and which did not. AD1s that went forward
 // without an entry in the log do not count. The error may be ErrQuery or ErrNoWindow.
@@ -199,51 +211,83 @@ func (s *Search) Campaign(ctx context.Context, q CampaignQuery) (*Campaign, erro
 	if !q.From.Before(q.To) {
 		return nil, ErrQuery
 	}
-	out := &Campaign{From: q.From, To: q.To, Windows: []MeterWindow{}}
-	var end, start, id = sqldb.Micros(q.From), int64(0), q.After
-	if id > 0 {
-		err := s.DB.QueryRow(ctx, `SELECT ends_at, starts_at FROM activation WHERE id = ?`, id).Scan(&end, &start)
-		if errors.Is(err, sqldb.ErrNoRows) {
+	last, same := outage.Activation{End: q.From}, q.After > 0
+	if same {
+		list, err := windows.ScanActivations(s.DB.Query(ctx, windowSQL, q.After))
+		if err != nil {
+			return nil, sqldb.Unavailable(err)
+		}
+		if len(list) == 0 {
 			return nil, ErrNoWindow
 		}
-		if err != nil {
-			return nil, sqldb.Unavailable(err)
-		}
+		last = list[0]
 	}
-	until := sqldb.Micros(q.To.Add(s.Longest()))
-	for scanned := 0; scanned < campaignScanned; {
-		list, err := windows.ScanActivations(s.DB.Query(ctx, campaignSQL, end, until, start, id, sqldb.Micros(q.From), sqldb.Micros(q.To), campaignStep))
+	out := &Campaign{From: q.From, To: q.To, Windows: []MeterWindow{}}
+	for looked, full := 0, false; looked < campaignSteps*s.step() && !full; {
+		list, err := s.windowsAfter(ctx, &q, &last, same)
+		n := 0
+		if err == nil {
+			n, err = s.addWindows(ctx, &q, list, out)
+		}
 		if err != nil {
 			return nil, sqldb.Unavailable(err)
 		}
-		entries, err := s.entriesOf(ctx, list)
-		if err != nil {
-			return nil, sqldb.Unavailable(err)
+		looked, full = looked+n, n < len(list)
+		if n > 0 {
+			last, out.Next = list[n-1], list[n-1].ID
 		}
-		for i, a := range list {
-			end, start, id = sqldb.Micros(a.End), sqldb.Micros(a.Start), a.ID
-			if len(out.Windows) == q.Limit {
-				return out, s.addModels(ctx, out.Windows)
+		if len(list) < s.step() && !full {
+			if !same {
+				out.Next = 0
+				break
 			}
-			scanned++
-			out.Next = a.ID
-			if q.Supplier != 0 && a.RequestID.Originator != q.Supplier {
-				continue
-			}
-			out.Looked++
-			if entries[i] != 0 {
-				out.Raised++
-			}
-			if q.Which != Raised && q.Which != Silent || (q.Which == Raised) == (entries[i] != 0) {
-				out.Windows = append(out.Windows, MeterWindow{Activation: a.ID, ESME: a.ESME, CHF: a.CHF, Supplier: a.RequestID.Originator, Start: a.Start, End: a.End, Entry: entries[i]})
-			}
-		}
-		if len(list) < campaignStep {
-			out.Next = 0
-			break
+			same = false
+		} else {
+			same = true // more may end with the last one
 		}
 	}
 	return out, s.addModels(ctx, out.Windows)
+}
+
+// windowsAfter returns the next windows after one: those with the same times, or the others.
+func (s *Search) windowsAfter(ctx context.Context, q *CampaignQuery, last *outage.Activation, same bool) ([]outage.Activation, error) {
+	if same {
+		return windows.ScanActivations(s.DB.Query(ctx, sameEndSQL, sqldb.Micros(last.End), sqldb.Micros(last.Start), last.ID, s.step()))
+	}
+	return windows.ScanActivations(s.DB.Query(ctx, laterEndSQL, sqldb.Micros(last.End), sqldb.Micros(last.Start), sqldb.Micros(q.To.Add(s.Longest())),
+		sqldb.Micros(q.From), sqldb.Micros(q.To), s.step()))
+}
+
+// addWindows adds those of some windows that are asked for, until the page is full. It returns how many
+// it has looked at.
+func (s *Search) addWindows(ctx context.Context, q *CampaignQuery, list []outage.Activation, out *Campaign) (int, error) {
+	wanted := func(a *outage.Activation) bool {
+		return a.Standing && !a.Start.Before(q.From) && a.Start.Before(q.To) && (q.Supplier == 0 || a.RequestID.Originator == q.Supplier)
+	}
+	some := slices.DeleteFunc(slices.Clone(list), func(a outage.Activation) bool { return !wanted(&a) })
+	entries, err := s.entriesOf(ctx, some)
+	if err != nil {
+		return 0, err
+	}
+	for i := range list {
+		a := &list[i]
+		switch {
+		case len(out.Windows) == q.Limit:
+			return i, nil
+		case !wanted(a):
+			continue
+		}
+		entry := entries[0]
+		entries = entries[1:]
+		out.Looked++
+		if entry != 0 {
+			out.Raised++
+		}
+		if q.Which != Raised && q.Which != Silent || (q.Which == Raised) == (entry != 0) {
+			out.Windows = append(out.Windows, MeterWindow{Activation: a.ID, ESME: a.ESME, CHF: a.CHF, Supplier: a.RequestID.Originator, Start: a.Start, End: a.End, Entry: entry})
+		}
+	}
+	return len(list), nil
 }
 
 // addModels says which models the meters are.

@@ -14,3 +14,9 @@ CREATE TABLE import_change (
 
 -- The console lists entries with evidence by their level. Most entries have none.
 CREATE INDEX evidence_level ON evidence (level, seq) WHERE level <> 'none';
+
+-- The windows of a campaign are listed in order of their ends; many end at the same time. SQLite's indexes
+-- have the id at their end by themselves.
+-- for postgres
+DROP INDEX activation_ends;
+CREATE INDEX activation_ends ON activation (ends_at, starts_at, id);

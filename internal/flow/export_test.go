@@ -1,0 +1,4 @@
+package flow
+
+// ChartSQL is the query behind charts.
+const ChartSQL = chartSQL
