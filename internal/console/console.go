@@ -391,12 +391,16 @@ func (c *Console) setSwitch(r *http.Request) (any, error) {
 	if err := readJSON(r, &in, "a change of the switch"); err != nil {
 		return nil, err
 	}
-	who := guard.Caller(r).Name
+	return c.ChangeSwitch(r.Context(), guard.Caller(r).Name, in)
+}
+
+// ChangeSwitch sets the switch, for a reason.
+func (c *Console) ChangeSwitch(ctx context.Context, who string, in SwitchChange) (SwitchChanged, error) {
 	in.Why = strings.TrimSpace(in.Why)
 	if !in.Switch.Valid() || !isText(in.Why) {
-		return nil, badRequest{errors.New("needs switch (on, shadow or off) and why")}
+		return SwitchChanged{}, badRequest{errors.New("needs switch (on, shadow or off) and why")}
 	}
-	old, err := c.Ledger.SetSwitch(r.Context(), in.Switch, who, in.Why, c.Motorway.Now())
+	old, err := c.Ledger.SetSwitch(ctx, in.Switch, who, in.Why, c.Motorway.Now())
 	hereOnly := errors.Is(err, ledger.ErrHereOnly)
 	if hereOnly {
 		c.Log.Error("the store does not answer: the switch is off on this node only, until it does", "error", err)

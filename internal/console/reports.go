@@ -23,6 +23,11 @@ type Reporting struct {
 	// Resume starts cutting and delivering again, with the number next, after a store that
 	// lacks delivered reports was put back.
 	Resume func(ctx context.Context, next int64, who, why string) error
+	// Status returns what is known of the delivery of reports.
+	Status func(ctx context.Context) (report.Status, error)
+	// Chain returns up to limit reports with numbers below before, the latest first, and whether
+	// each follows the one before it.
+	Chain func(ctx context.Context, before int64, limit int) ([]report.Linked, error)
 	// Open opens a file of a report.
 	Open func(ctx context.Context, no int64, stream string) (*os.File, error)
 	// Export returns the function that writes a format. The error says that the format is

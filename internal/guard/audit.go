@@ -38,6 +38,16 @@ func (g *Guard) LookedUp(r *http.Request, object string) error {
 	return nil
 }
 
+// Changed records a change that was made for a reason, and that makes no record itself.
+func (g *Guard) Changed(r *http.Request, what, object, why string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), recordTimeout)
+	defer cancel()
+	by := audit.CallerOf(ctx)
+	if err := g.Record(ctx, audit.Record{Who: by.Who, Role: by.Role, From: by.From, What: what, Object: object, Outcome: audit.Done, Why: why}); err != nil {
+		g.Log.Error("a change is not in the audit log", "what", what, "object", object, "error", err)
+	}
+}
+
 // ServeHTTP handles a request, and records what is asked apart from look-ups, which record
 // themselves: changes that make no record of their own, changes that are refused or fail, and
 // whatever is refused for a lack of rights.

@@ -84,10 +84,13 @@ func (r *Reporter) deliverAll(ctx context.Context, to Remote, wake waker, compar
 		}
 		first = first && err != nil && delivered == 0
 		files, retry := wake.files, time.After(pollEvery)
+		var next time.Time
 		if err != nil {
-			files, retry = nil, time.After(pause/2+rand.N(pause))
+			wait := pause/2 + rand.N(pause)
+			files, retry, next = nil, time.After(wait), time.Now().Add(wait)
 			pause = min(2*pause, maxPause)
 		}
+		r.setTry(to.Name, next)
 		select {
 		case <-files:
 		case <-wake.asked:

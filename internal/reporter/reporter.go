@@ -80,8 +80,9 @@ type Reporter struct {
 	// the goroutine of watch uses it.
 	aheadSince map[string]time.Time
 
-	wakeMu sync.Mutex // guards wakers
+	wakeMu sync.Mutex // guards the fields below
 	wakers map[string]waker
+	tries  map[string]time.Time // when a remote is tried again after a failure
 }
 
 // Set puts settings into force. New remotes are used only when Run is called again.
@@ -130,6 +131,9 @@ func (r *Reporter) runAsLeader(ctx context.Context) {
 		r.Metrics.forget() // of remotes that may be gone
 		r.conditions.clear()
 		r.unknown.clear()
+		for _, to := range r.settings.Load().Remotes {
+			r.setTry(to.Name, time.Time{})
+		}
 	}
 	forget()
 	defer forget()

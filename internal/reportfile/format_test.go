@@ -2,6 +2,7 @@ package reportfile
 
 import (
 	"bytes"
+	"errors"
 	"reflect"
 	"strconv"
 	"strings"
@@ -222,3 +223,27 @@ func BenchmarkFormatTime(b *testing.B) {
 		}
 	})
 }
+
+// TestLongRecord: a record that does not end is refused before the whole file is in memory.
+func TestLongRecord(t *testing.T) {
+	read := 0
+	endless := readerFunc(func(b []byte) (int, error) {
+		for i := range b {
+			b[i] = 'a'
+		}
+		if read == 0 {
+			b[0] = '"'
+		}
+		read += len(b)
+		return len(b), nil
+	})
+	_, err := Read("x", endless, nil)
+	var fault *Fault
+	if !errors.As(err, &fault) || !errors.Is(err, errLongRecord) || read > maxRecord+1<<20 {
+		t.Errorf("%v after %d bytes", err, read)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }

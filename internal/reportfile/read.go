@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/maphash"
 	"io"
 	"slices"
@@ -90,19 +91,69 @@ func (f *File) part(stream string) *part {
 }
 
 // Read reads a file, and checks it by itself. It calls yield with each S, C and D record, if
-// yield is not nil. The error is a *Fault with the given name, or one of reading.
-func Read(name string, r io.ReadSeeker, yield func(Record)) (*File, error) {
-	p := &parser{name: name, csv: csv.NewReader(r), yield: yield, file: &File{streams: map[string]*part{}}}
+// yield is not nil. It keeps no more than a record in memory. The error is a *Fault with the given
+// name, or one of reading.
+func Read(name string, r io.Reader, yield func(Record)) (*File, error) {
+	in := &summed{r: r, sum: sha256.New()}
+	p := &parser{name: name, in: in, csv: csv.NewReader(in), yield: yield, file: &File{streams: map[string]*part{}}}
 	p.csv.FieldsPerRecord = len(columns)
 	p.csv.ReuseRecord = true
 	if err := p.records(); err != nil {
 		return nil, err
 	}
-	return p.file, p.checkSum(r)
+	return p.file, p.checkSum()
+}
+
+// readHeader reads the header of a file, and nothing else. The error is as that of Read.
+func readHeader(name string, r io.Reader) (Header, error) {
+	p := &parser{name: name, csv: csv.NewReader(r), file: &File{}}
+	p.csv.FieldsPerRecord = len(columns)
+	fields, err := p.csv.Read()
+	if err != nil {
+		return Header{}, &Fault{name, 1, err}
+	}
+	p.fields = fields
+	if err := p.record(); err != nil {
+		return Header{}, err
+	}
+	if p.err != nil {
+		return Header{}, p.fault("%w", p.err)
+	}
+	return p.file.Header, nil
+}
+
+// summed reads a file, and sums its bytes up to where a record begins. It keeps those after it.
+type summed struct {
+	r    io.Reader
+	sum  hash.Hash
+	upTo int64  // how many bytes are in sum
+	rest []byte // that were read since
+}
+
+// maxRecord is how long a record may be, which is far more than any has.
+const maxRecord = 4 << 20
+
+var errLongRecord = fmt.Errorf("a record longer than %d bytes", maxRecord)
+
+func (s *summed) Read(b []byte) (int, error) {
+	if len(s.rest) > maxRecord {
+		return 0, errLongRecord
+	}
+	n, err := s.r.Read(b)
+	s.rest = append(s.rest, b[:n]...)
+	return n, err
+}
+
+// add adds the bytes before an offset to the sum.
+func (s *summed) add(offset int64) {
+	n := offset - s.upTo
+	s.sum.Write(s.rest[:n])
+	s.rest, s.upTo = s.rest[n:], offset
 }
 
 type parser struct {
 	name  string
+	in    *summed
 	csv   *csv.Reader
 	yield func(Record)
 	file  *File
@@ -129,7 +180,9 @@ func (p *parser) fault(format string, args ...any) error {
 // records reads all records up to the trailer, which must be the last.
 func (p *parser) records() error {
 	for {
-		p.at = p.csv.InputOffset()
+		if p.at = p.csv.InputOffset(); p.stage < len(order)-1 {
+			p.in.add(p.at)
+		}
 		fields, err := p.csv.Read()
 		var syntax *csv.ParseError
 		switch {
@@ -140,6 +193,8 @@ func (p *parser) records() error {
 			return &Fault{p.name, 0, errors.New("ends without a trailer: its end is missing")}
 		case errors.As(err, &syntax):
 			return &Fault{p.name, syntax.Line, syntax.Err}
+		case errors.Is(err, errLongRecord):
+			return &Fault{p.name, 0, err} // there is no record whose line it could be
 		case err != nil:
 			return err
 		}
@@ -331,14 +386,8 @@ func (p *parser) trailer() error {
 }
 
 // checkSum checks the sum in the trailer, and computes that of the whole file.
-func (p *parser) checkSum(r io.ReadSeeker) error {
-	if _, err := r.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	sum := sha256.New()
-	if _, err := io.CopyN(sum, r, p.file.Size); err != nil {
-		return err
-	}
+func (p *parser) checkSum() error {
+	sum := p.in.sum // of what is before the trailer
 	if got := hex.EncodeToString(sum.Sum(nil)); got != p.file.SHA256 {
 		return &Fault{p.name, 0, fmt.Errorf("was changed: the SHA-256 of its records is %s, its trailer says %s", got, p.file.SHA256)}
 	}
@@ -350,10 +399,7 @@ func (p *parser) checkSum(r io.ReadSeeker) error {
 	if err := w.trailer(p.file.SHA256); err != nil {
 		return err
 	}
-	have, err := io.ReadAll(io.LimitReader(r, int64(want.Len())+1))
-	if err != nil {
-		return err
-	}
+	have := p.in.rest
 	if !bytes.Equal(have, want.Bytes()) {
 		return &Fault{p.name, 0, errors.New("was changed: its trailer is not written as the format says")}
 	}

@@ -34,16 +34,39 @@ type Chain struct {
 // empty newest file of a distributor is missing. If a receiver has noted the name and SHA-256
 // of each file, that shows them.
 func Verify(paths []string, read func(n int)) ([]Chain, error) {
-	var files []located
+	var files []Named
 	for _, path := range paths {
 		f, err := ReadFile(path, read)
 		if err != nil {
 			return nil, err
 		}
-		if f.Name != filepath.Base(path) {
-			return nil, &Fault{path, 1, fmt.Errorf("says that it is %s", f.Name)}
+		files = append(files, Named{path, f})
+	}
+	return VerifyRead(files)
+}
+
+// Named is a file that was read, and the name or path under which it came.
+type Named struct {
+	Path string
+	*File
+}
+
+// CheckName returns a *Fault unless the file has the name that its header implies.
+func (n Named) CheckName() error {
+	if n.Name != filepath.Base(n.Path) {
+		return &Fault{n.Path, 1, fmt.Errorf("says that it is %s", n.Name)}
+	}
+	return nil
+}
+
+// VerifyRead is Verify for files that were read, each without a fault.
+func VerifyRead(read []Named) ([]Chain, error) {
+	var files []located
+	for _, n := range read {
+		if err := n.CheckName(); err != nil {
+			return nil, err
 		}
-		files = append(files, located{f, path, ""})
+		files = append(files, located{n.File, n.Path, ""})
 	}
 	log := findLogs(files)
 	for i := range files {
@@ -148,6 +171,27 @@ func checkFollows(a, b *located) error {
 	return nil
 }
 
+// CheckLink checks that the consolidated file at a path follows a report as the register has it: by
+// number, time and entries, and by the name and the SHA-256 of its consolidated file. It reads only
+// the header of the file. The error is a *Fault, or one of reading, which may be fs.ErrNotExist.
+func CheckLink(path string, before report.Report) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h, err := readHeader(path, f)
+	if err != nil {
+		return err
+	}
+	was := before.Files[0]
+	x := &located{&File{Name: was.Name, SHA256: was.SHA256, Header: Header{Report: before.No, Stream: was.Stream, Start: before.Start, End: before.End, FirstSeq: before.FirstSeq, LastSeq: before.LastSeq}}, was.Name, ""}
+	if err := checkFollows(x, &located{&File{Header: h}, path, ""}); err != nil {
+		return &Fault{path, 1, err}
+	}
+	return nil
+}
+
 // checkDistributors checks the files of distributors against the consolidated files that are
 // given. Each must have the same records of the distributor as the consolidated file of its
 // report. If the distributor's files leave out a report that has entries of it, their periods
@@ -210,7 +254,7 @@ func ReadFile(path string, read func(int)) (*File, error) {
 	return Read(path, &progress{f, read}, nil)
 }
 
-// progress reads a file, and calls read until Seek is called.
+// progress reads a file, and calls read.
 type progress struct {
 	*os.File
 	read func(int)
@@ -222,11 +266,6 @@ func (p *progress) Read(b []byte) (int, error) {
 		p.read(n)
 	}
 	return n, err
-}
-
-func (p *progress) Seek(offset int64, whence int) (int64, error) {
-	p.read = nil // later reads are of bytes that were read before
-	return p.File.Seek(offset, whence)
 }
 
 // List returns the files that paths name; for a folder, the files in it whose names begin like

@@ -69,7 +69,9 @@ func reporting(r *reporter.Reporter, l *ledger.Ledger) console.Reporting {
 		Resume: func(ctx context.Context, next int64, who, why string) error {
 			return conflict(r.Resume(ctx, next, who, why))
 		},
-		Open: r.Open,
+		Status: r.Status,
+		Chain:  r.Chain,
+		Open:   r.Open,
 		Send: func(ctx context.Context, no int64, name string) error {
 			err := r.Send(ctx, no, name)
 			if errors.Is(err, reporter.ErrNoRemote) {

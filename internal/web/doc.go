@@ -7,8 +7,8 @@
 // page's function returns in view.Data; layout.html puts the title, the one h1, the navigation and
 // who is logged in around it. The page's file has a function that adds its addresses:
 //
-//	func (p *Web) logPages() {
-//		p.page("GET /log", role.Viewer, p.showLog, "after")
+//	func (p *Web) explainPages() {
+//		p.page("GET /explain", role.Viewer, p.showExplain)
 //	}
 //
 // Register calls it, and navigation has the page's name, if it is to be there. A page's function
@@ -18,14 +18,23 @@
 // and Guard.LookedUp comes before an answer that has one. In lists they are masked all the same
 // (the template function mpxn).
 //
+// The pages of reports and of settings are in package steer: Add in steer/steer.go does for them what
+// these functions do here. What a page's function gets and returns is in package page, so that both
+// have it.
+//
 // No address has an MPxN: a form sends one by POST, and is answered with seeOther to the EUI-64 of
 // the hub or the meter, or to the number of an entry.
+//
+// Pages that would make this package too large are in packages below it, with what they share in
+// package page: browse has those that search, steer those that an operator steers quell with. Their
+// templates and tests are here.
 //
 // # How a change is added
 //
 // change adds a form that changes something. Its POST shows what will happen, and asks; the
 // button of that page sends the same fields to PATH/confirmed, which does it. Each change has
 // a reason, in the field "why", and its word in the audit log. See release.go.
+// upload adds a form that sends files.
 //
 // # How a page follows what happens
 //

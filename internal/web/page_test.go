@@ -306,6 +306,16 @@ var pageExamples = map[string]struct {
 	form url.Values
 }{
 	"GET /{$}":                                   {path: "/"},
+	"GET /activations/windows":                   {path: "/activations/windows?of=hub&id=" + hub.String()},
+	"GET /reports/{no}":                          {path: "/reports/1"},
+	"POST /reports/{no}/send":                    {path: "/reports/1/send", form: url.Values{"why": {"a test"}}},
+	"POST /reports/{no}/send/confirmed":          {path: "/reports/1/send/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut":                          {path: "/reports/cut", form: url.Values{"why": {"a test"}}},
+	"POST /reports/cut/confirmed":                {path: "/reports/cut/confirmed", form: url.Values{"why": {"a test"}}},
+	"POST /reports/resume":                       {path: "/reports/resume", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /reports/resume/confirmed":             {path: "/reports/resume/confirmed", form: url.Values{"why": {"a test"}, "from": {"9"}}},
+	"POST /settings/switch":                      {path: "/settings/switch", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
+	"POST /settings/switch/confirmed":            {path: "/settings/switch/confirmed", form: url.Values{"why": {"a test"}, "to": {"shadow"}}},
 	"POST /explain":                              {path: "/explain", form: url.Values{"id": {"entry 1"}}},
 	"GET /explain/device/{id}":                   {path: "/explain/device/" + hub.String()},
 	"GET /explain/message/{id}":                  {path: "/explain/message/" + request},

@@ -16,13 +16,15 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
-	"unicode/utf8"
 
 	"quell/internal/access"
 	"quell/internal/console"
 	"quell/internal/guard"
 	"quell/internal/outage"
+	"quell/internal/page"
 	"quell/internal/role"
+	"quell/internal/web/browse"
+	"quell/internal/web/steer"
 )
 
 // Web serves the pages. Console is set before Register is called.
@@ -39,12 +41,20 @@ type Web struct {
 var navigation = []link{
 	{"Now", "/"},
 	{"Explain", "/explain"},
+	{"Activations", "/activations"},
+	{"Suppression log", "/log"},
+	{"Reports", "/reports"},
+	{"Settings", "/settings"},
 }
 
 type link struct{ Name, To string }
 
 // changes are the forms that change something, for the audit log.
 var changes = map[string]guard.Change{
+	"POST /reports/cut/confirmed":                {What: "report-cut", Recorded: true},
+	"POST /reports/{no}/send/confirmed":          {What: "report-send", Recorded: true},
+	"POST /reports/resume/confirmed":             {What: "reports", Recorded: true},
+	"POST /settings/switch/confirmed":            {What: "switch", Recorded: true},
 	"POST /explain/entry/{no}/release/confirmed": {What: "release", Recorded: true},
 }
 
@@ -58,6 +68,8 @@ func (p *Web) Register() {
 	})
 	p.loginPages()
 	p.nowPages()
+	browse.Add(p.Console, browse.Frame{Page: p.page, File: p.file})
+	steer.Add(p.Console, steer.Frame{Page: p.page, Change: p.change, Upload: p.upload})
 	p.explainPages()
 }
 
@@ -108,23 +120,26 @@ func (p *Web) serveAssets() {
 	}
 }
 
-// view is what a page shows.
-type view struct {
-	Template string // its name, without ".html"
-	Title    string // also its heading
-	Data     any
-	Status   int // 200 if it is 0
-}
-
-// seeOther leads to another address of the console.
-type seeOther string
-
-// handler answers a request with a view or with seeOther. An error becomes a page.
-type handler func(*http.Request) (any, error)
+// What a page's function returns: see package page.
+type (
+	view         = page.View
+	seeOther     = page.SeeOther
+	confirmation = page.Confirmation
+	handler      = page.Handler
+)
 
 // page adds a page for those who have a role, the least one or above.
 func (p *Web) page(pattern string, least role.Role, h handler, parameters ...string) {
 	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) { p.answer(w, r, h) }, parameters...)
+}
+
+// file adds an address that answers with a file. An error before the first byte becomes a page.
+func (p *Web) file(pattern string, least role.Role, h func(http.ResponseWriter, *http.Request) error, parameters ...string) {
+	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		if err := h(w, r); err != nil {
+			p.failWith(w, r, err)
+		}
+	}, parameters...)
 }
 
 // maxForm is how long a form that is sent may be.
@@ -138,6 +153,18 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 			return
 		}
 	}
+	p.respond(w, r, h)
+}
+
+// upload adds a page whose form sends files, of no more bytes together than most.
+func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
+	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		defer page.Upload(w, r, most)()
+		p.respond(w, r, h)
+	})
+}
+
+func (p *Web) respond(w http.ResponseWriter, r *http.Request, h handler) {
 	answer, err := h(r)
 	switch v := answer.(type) {
 	case view:
@@ -151,10 +178,19 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 			return
 		}
 	}
+	p.failWith(w, r, err)
+}
+
+// failWith answers with the page of an error, with the status that the API has for it.
+func (p *Web) failWith(w http.ResponseWriter, r *http.Request, err error) {
 	var bad badForm
 	status := console.StatusOf(err)
-	if errors.As(err, &bad) {
+	if errors.As(err, &bad) || page.IsBad(err) {
 		status = http.StatusBadRequest
+	}
+	var large *http.MaxBytesError
+	if errors.As(err, &large) {
+		status, err = http.StatusRequestEntityTooLarge, fmt.Errorf("what was sent is larger than %d MiB, the most that is read here", large.Limit>>20)
 	}
 	if status >= 500 {
 		p.Console.Log.Error("a page cannot be shown", "path", r.URL.Path, "error", err)
@@ -165,30 +201,11 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 // badForm marks an error as a fault of what somebody entered: 400.
 type badForm struct{ error }
 
-// field returns a field of a form, without blanks around it. The error says that it is missing.
-func field(r *http.Request, name, what string) (string, error) {
-	text := strings.TrimSpace(r.PostForm.Get(name))
-	if text == "" || !utf8.ValidString(text) || strings.IndexByte(text, 0) >= 0 {
-		return "", badForm{errors.New(what)}
-	}
-	return text, nil
-}
+// field is page.Text.
+func field(r *http.Request, name, what string) (string, error) { return page.Text(r, name, what) }
 
 // why returns the reason for a change.
-func why(r *http.Request) (string, error) { return field(r, "why", "give a reason") }
-
-// confirmation is what a page asks before a change.
-type confirmation struct {
-	Title   string   // "Release entry 12"
-	Will    []string // what will happen, in sentences
-	Button  string   // "Release the alert"
-	Back    string   // where to go without a change
-	To      string   // set by change
-	Fields  []formField
-	Serious bool
-}
-
-type formField struct{ Name, Value string }
+func why(r *http.Request) (string, error) { return page.Why(r) }
 
 // change adds a form that changes something. Its POST asks, with what ask returns; the POST to
 // PATH/confirmed, which that page's button sends with the same fields, does it. changes has the
@@ -201,7 +218,7 @@ func (p *Web) change(pattern string, least role.Role, ask func(*http.Request) (c
 		}
 		c.To = r.URL.Path + "/confirmed"
 		for _, name := range slices.Sorted(maps.Keys(r.PostForm)) {
-			c.Fields = append(c.Fields, formField{name, r.PostForm.Get(name)})
+			c.Fields = append(c.Fields, page.Field{Name: name, Value: r.PostForm.Get(name)})
 		}
 		return view{Template: "confirm", Title: c.Title, Data: c}, nil
 	})
@@ -270,13 +287,15 @@ type failure struct {
 }
 
 var failureTitles = map[int]string{
-	http.StatusBadRequest:         "This cannot be read",
-	http.StatusUnauthorized:       "Log in first",
-	http.StatusForbidden:          "Not allowed",
-	http.StatusNotFound:           "Not found",
-	http.StatusConflict:           "Not possible now",
-	http.StatusTooManyRequests:    "Too many requests",
-	http.StatusServiceUnavailable: "Not available now",
+	http.StatusBadRequest:   "This cannot be read",
+	http.StatusUnauthorized: "Log in first",
+	http.StatusForbidden:    "Not allowed",
+	http.StatusNotFound:     "Not found",
+	http.StatusConflict:     "Not possible now",
+
+	http.StatusRequestEntityTooLarge: "Too large",
+	http.StatusTooManyRequests:       "Too many requests",
+	http.StatusServiceUnavailable:    "Not available now",
 }
 
 // fail answers with the page of an error. It is a guard.Fail.

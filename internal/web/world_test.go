@@ -24,6 +24,7 @@ import (
 	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/report"
+	"quell/internal/reporter"
 	"quell/internal/role"
 	"quell/internal/search"
 	"quell/internal/store"
@@ -87,8 +88,10 @@ func empty(t *testing.T) (*console.Console, *audited) {
 	c.Adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, InForce: m.Rules().WindowOf,
 		Asks: func() bool { return true }, Learned: func(context.Context) (*evidence.Learning, error) { return nil, nil },
 		Assessed: func(context.Context, int64, int64) ([]evidence.Assessment, error) { return nil, nil }}
-	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Longest: func() time.Duration { return time.Hour }, Learned: st.Evidence.Learned,
-		Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence}
+	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Longest: func() time.Duration { return time.Hour }, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence}
+	reports := &reporter.Reporter{Register: st.Reports, Ledger: st.Ledger, Cluster: st.Cluster, Ready: st.Ready, Dir: filepath.Join(t.TempDir(), "reports"), Now: m.Now, Log: log, Metrics: reporter.NewMetrics(r)}
+	reports.Set(reporter.Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20})
+	c.Reporting = console.Reporting{Status: reports.Status, Chain: reports.Chain}
 	c.Guard = &guard.Guard{Access: &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: a.record, Refused: a.refused}
 	c.Guard.Access.Set(access.Settings{})
 	c.Register()
@@ -106,6 +109,7 @@ func filled(t *testing.T) (*console.Console, *audited) {
 		t.Fatal(err)
 	}
 	c.Reporting = console.Reporting{
+		Status: c.Reporting.Status, Chain: c.Reporting.Chain,
 		Cut:    func(context.Context) (report.Report, error) { return report.Report{No: 1}, nil },
 		Send:   func(context.Context, int64, string) error { return nil },
 		Resume: func(context.Context, int64, string, string) error { return nil },

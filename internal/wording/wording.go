@@ -39,6 +39,21 @@ func Count(v any, one, many string) string {
 	return Number(v) + " " + many
 }
 
+// Short writes a number where there is little room: "999", "1.2k", "35k", "1.2m".
+func Short(n int) string {
+	unit := ""
+	f := float64(n)
+	for _, u := range []string{"k", "m"} {
+		if f >= 999.5 {
+			f, unit = f/1000, u
+		}
+	}
+	if unit == "" || f >= 9.95 {
+		return strconv.FormatFloat(f, 'f', 0, 64) + unit
+	}
+	return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + unit
+}
+
 // Span writes how long something is, in its two largest units: "2 h 5 min", "12 s".
 func Span(d time.Duration) string {
 	if d < 0 {

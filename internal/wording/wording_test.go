@@ -19,4 +19,9 @@ func TestText(t *testing.T) {
 			t.Errorf("%q, want %q", have, want)
 		}
 	}
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1k", 1234: "1.2k", 9949: "9.9k", 9950: "10k", 35_400: "35k", 999_499: "999k", 999_500: "1m", 1_250_000: "1.2m", 12_500_000: "12m"} {
+		if have := Short(n); have != want {
+			t.Errorf("Short(%d) = %q, want %q", n, have, want)
+		}
+	}
 }

@@ -31,3 +31,29 @@
   });
   addEventListener("pagehide", () => source.close());
 })();
+
+// Files can be dropped anywhere into a page that has a form for files: it is sent at once.
+// Without this script they are dropped on its field.
+(() => {
+  const form = document.querySelector("form[data-drop]");
+  if (!form) return;
+  const field = form.querySelector('input[type="file"]');
+  const small = () => {
+    const size = Array.from(field.files).reduce((sum, file) => sum + file.size, 0);
+    field.setCustomValidity(size > form.dataset.most * 1048576 ? `This is more than ${form.dataset.most} MiB.` : "");
+    return form.reportValidity();
+  };
+  field.addEventListener("change", small);
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    form.classList.add("dropping");
+  });
+  addEventListener("dragleave", (event) => { if (!event.relatedTarget) form.classList.remove("dropping"); });
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    form.classList.remove("dropping");
+    if (!event.dataTransfer.files.length) return;
+    field.files = event.dataTransfer.files;
+    if (small()) form.requestSubmit();
+  });
+})();

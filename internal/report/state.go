@@ -1,0 +1,66 @@
+package report
+
+import "time"
+
+// Linked is a report, and whether its consolidated file follows that of the report before it.
+type Linked struct {
+	Report
+	Link LinkState
+	Why  string // it does not hold, or was not checked
+}
+
+// LinkState says whether a report follows the one before it.
+type LinkState string
+
+const (
+	LinkFirst     LinkState = "first" // there is none before it
+	LinkHolds     LinkState = "holds"
+	LinkBroken    LinkState = "broken"
+	LinkUnchecked LinkState = "not checked"
+)
+
+// Entries returns how many entries the report has.
+func (r Report) Entries() int64 { return r.LastSeq - r.FirstSeq + 1 }
+
+// SHA256 returns the sum of its consolidated file; "" if that is not written yet.
+func (r Report) SHA256() string {
+	if len(r.Files) == 0 {
+		return ""
+	}
+	return r.Files[0].SHA256
+}
+
+// Deliveries returns to how many remotes the report goes, and how many of these wait for a file.
+func (r Report) Deliveries() (d struct{ Remotes, Waiting int }) {
+	waits := map[string]bool{}
+	for _, f := range r.Files {
+		for _, to := range f.Deliveries {
+			waits[to.Remote] = waits[to.Remote] || to.State != StateConfirmed
+		}
+	}
+	for _, waiting := range waits {
+		if d.Remotes++; waiting {
+			d.Waiting++
+		}
+	}
+	return d
+}
+
+// Status is what a node knows of the delivery of reports.
+type Status struct {
+	Remotes []RemoteStatus // those in use by name, then others that files wait for
+	// Unknown is the highest number of a report that the store does not know; 0 if there is none.
+	// Then none is cut or delivered until somebody resumes. File names a file of it, and Place
+	// where that is.
+	Unknown     int64
+	File, Place string
+}
+
+// RemoteStatus is how a remote is.
+type RemoteStatus struct {
+	Waiting
+	Stream  string    // that it takes; "" if it is not in use any more
+	NextTry time.Time // after a failure; zero if none is due, or another node delivers
+	Tries   int       // of the oldest file that waits
+	Error   string    // of its last try
+}
