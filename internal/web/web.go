@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -15,6 +16,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"quell/internal/access"
 	"quell/internal/console"
@@ -142,6 +144,7 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
 	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
 		defer page.Upload(w, r, most)()
+		defer context.AfterFunc(p.Console.Draining(), func() { http.NewResponseController(w).SetReadDeadline(time.Now()) })()
 		p.respond(w, r, h)
 	})
 }
