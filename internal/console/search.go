@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"quell/internal/cluster"
@@ -137,7 +136,7 @@ func (c *Console) exportLog(w http.ResponseWriter, r *http.Request) {
 		err = asBad(err, search.ErrQuery)
 	}
 	if err == nil {
-		err = c.Guard.LookedUp(r, "export of "+strings.TrimPrefix(r.URL.RequestURI(), "/api/v1/"))
+		err = c.Guard.LookedUp(r, "export of log/export?"+r.URL.RawQuery)
 	}
 	if err != nil {
 		c.fail(w, r, err)
