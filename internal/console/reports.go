@@ -58,6 +58,8 @@ func (c *Console) reportRoutes(mux guard.Endpoints) {
 		return c.Reports.Report(r.Context(), no)
 	}))
 	mux.Handle("GET /api/v1/reports/{no}/file", role.Analyst, c.reportFile, "stream")
+	mux.Handle("GET /api/v1/reports/chain", role.Viewer, c.try(c.reportChain), "before", "limit")
+	mux.Handle("GET /api/v1/remotes", role.Viewer, c.try(func(r *http.Request) (any, error) { return c.Reporting.Status(r.Context()) }))
 	mux.Handle("POST /api/v1/reports/{no}/send", role.Operator, c.try(c.sendReport), "remote")
 	mux.Handle("POST /api/v1/reports/resume", role.Operator, c.try(c.resumeReports))
 	mux.Handle("GET /api/v1/export", role.Analyst, c.export, "format", "from", "to")
@@ -77,6 +79,30 @@ func reportNumber(r *http.Request) (int64, error) {
 type Reports struct {
 	Reports []report.Report `json:"reports"`
 	Next    int64           `json:"next"`
+}
+
+// Chain is the answer to GET /api/v1/reports/chain: reports, the latest first, and whether each follows
+// the one before it. Next is as in Reports.
+type Chain struct {
+	Reports []report.Linked `json:"reports"`
+	Next    int64           `json:"next"`
+}
+
+func (c *Console) reportChain(r *http.Request) (any, error) {
+	before, err := number(r, "before", 1<<62, 1, 1<<62)
+	if err != nil {
+		return nil, err
+	}
+	limit, err := number(r, "limit", defaultLimit, 1, 1000)
+	if err != nil {
+		return nil, err
+	}
+	list, err := c.Reporting.Chain(r.Context(), before, int(limit))
+	out := Chain{Reports: append([]report.Linked{}, list...), Next: before}
+	if len(list) > 0 {
+		out.Next = list[len(list)-1].No
+	}
+	return out, err
 }
 
 func (c *Console) listReports(r *http.Request) (any, error) {

@@ -63,6 +63,8 @@ func examples() map[string]asked {
 		"GET /api/v1/advice/supply":      {path: "/api/v1/advice/supply"},
 		"GET /api/v1/reports":            {path: "/api/v1/reports"},
 		"POST /api/v1/reports":           {path: "/api/v1/reports"},
+		"GET /api/v1/reports/chain":      {path: "/api/v1/reports/chain"},
+		"GET /api/v1/remotes":            {path: "/api/v1/remotes"},
 		"GET /api/v1/reports/{no}":       {path: "/api/v1/reports/1"},
 		"GET /api/v1/reports/{no}/file":  {path: "/api/v1/reports/1/file"},
 		"POST /api/v1/reports/{no}/send": {path: "/api/v1/reports/1/send"},
@@ -137,6 +139,17 @@ func filled(t *testing.T) (*Console, http.Handler, *audited) {
 		Send:   func(context.Context, int64, string) error { return nil },
 		Resume: func(context.Context, int64, string, string) error { return nil },
 		Open:   func(context.Context, int64, string) (*os.File, error) { return os.Open(file) },
+		Status: func(context.Context) (report.Status, error) {
+			waiting := report.Waiting{Remote: "a", Files: 1, Oldest: t0, Report: 1}
+			return report.Status{Remotes: []report.RemoteStatus{{Waiting: waiting, Stream: "12", NextTry: t0, Tries: 1, Error: "b"}, {Waiting: report.Waiting{Remote: "c"}}}, Unknown: 2, File: "d", Place: "e"}, nil
+		},
+		Chain: func(ctx context.Context, before int64, limit int) (chain []report.Linked, err error) {
+			list, err := c.Reports.List(ctx, before, limit)
+			for _, r := range list {
+				chain = append(chain, report.Linked{Report: r, Link: report.LinkUnchecked, Why: "a test"})
+			}
+			return chain, err
+		},
 		Export: func(string) (string, func(context.Context, io.Writer, time.Time, time.Time) error, error) {
 			return "text/csv", func(_ context.Context, w io.Writer, _, _ time.Time) error {
 				_, err := io.WriteString(w, supplyPoint+"\n")

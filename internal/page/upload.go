@@ -47,7 +47,19 @@ func Files(r *http.Request, most int) (next func() (name string, file io.Reader,
 				return "", nil, Bad(fmt.Errorf("these are too many files: the most is %d", most))
 			}
 			n++
-			return part.FileName(), part, nil
+			return part.FileName(), arriving{part}, nil
 		}
 	}, nil
+}
+
+// arriving is a file of a form. If it does not arrive whole, that is no fault of quell.
+type arriving struct{ io.Reader }
+
+func (a arriving) Read(b []byte) (int, error) {
+	n, err := a.Reader.Read(b)
+	var large *http.MaxBytesError
+	if err != nil && err != io.EOF && !errors.As(err, &large) {
+		err = Bad(fmt.Errorf("the file did not arrive whole: %w", err))
+	}
+	return n, err
 }

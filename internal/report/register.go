@@ -161,10 +161,10 @@ func (reg *Register) Disposable(ctx context.Context, names []string, before time
 
 // Waiting says how many files wait for a remote, and since when.
 type Waiting struct {
-	Remote string
-	Files  int
-	Oldest time.Time // when the oldest of their reports was cut
-	Report int64     // the number of the oldest report
+	Remote string    `json:"remote"`
+	Files  int       `json:"files_waiting"`
+	Oldest time.Time `json:"oldest_cut_at,omitzero"`  // when the oldest of their reports was cut
+	Report int64     `json:"oldest_report,omitempty"` // the number of the oldest report
 }
 
 // Waiting says how many files wait for each remote that has any waiting.

@@ -2,11 +2,12 @@ package report
 
 import "time"
 
-// Linked is a report, and whether its consolidated file follows that of the report before it.
+// Linked is a report, and whether its consolidated file follows that of the report before it. Its JSON
+// is part of the API.
 type Linked struct {
 	Report
-	Link LinkState
-	Why  string // it does not hold, or was not checked
+	Link LinkState `json:"link"`
+	Why  string    `json:"why,omitempty"` // it does not hold, or was not checked
 }
 
 // LinkState says whether a report follows the one before it.
@@ -46,21 +47,22 @@ func (r Report) Deliveries() (d struct{ Remotes, Waiting int }) {
 	return d
 }
 
-// Status is what a node knows of the delivery of reports.
+// Status is what a node knows of the delivery of reports. Its JSON is part of the API.
 type Status struct {
-	Remotes []RemoteStatus // those in use by name, then others that files wait for
+	Remotes []RemoteStatus `json:"remotes"` // those in use by name, then others that files wait for
 	// Unknown is the highest number of a report that the store does not know; 0 if there is none.
 	// Then none is cut or delivered until somebody resumes. File names a file of it, and Place
 	// where that is.
-	Unknown     int64
-	File, Place string
+	Unknown int64  `json:"unknown_report,omitempty"`
+	File    string `json:"unknown_file,omitempty"`
+	Place   string `json:"unknown_at,omitempty"`
 }
 
 // RemoteStatus is how a remote is.
 type RemoteStatus struct {
 	Waiting
-	Stream  string    // that it takes; "" if it is not in use any more
-	NextTry time.Time // after a failure; zero if none is due, or another node delivers
-	Tries   int       // of the oldest file that waits
-	Error   string    // of its last try
+	Stream  string    `json:"stream"`            // that it takes; "" if it is not in use any more
+	NextTry time.Time `json:"next_try,omitzero"` // after a failure; zero if none is due, or another node delivers
+	Tries   int       `json:"tries,omitempty"`   // of the oldest file that waits
+	Error   string    `json:"error,omitempty"`   // of its last try
 }

@@ -16,7 +16,7 @@ import (
 // Status returns what is known of the delivery of reports. Only the leader knows when remotes are
 // tried again, and whether the store lacks reports. The error is sqldb.ErrUnavailable.
 func (r *Reporter) Status(ctx context.Context) (report.Status, error) {
-	var s report.Status
+	s := report.Status{Remotes: []report.RemoteStatus{}}
 	s.Unknown, s.File, s.Place = r.unknown.last()
 	r.wakeMu.Lock()
 	for _, to := range r.settings.Load().Remotes {

@@ -3,10 +3,12 @@ package web
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"mime/multipart"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"os"
@@ -163,11 +165,11 @@ func TestManyReports(t *testing.T) {
 	at, seen := "/reports", 0
 	for pages := 1; at != ""; pages++ {
 		a := ask(w.Console, here, "", "GET", at, nil)
-		seen += strings.Count(a.Body.String(), `<a class="target" href="/reports/`)
+		seen += strings.Count(a.Body.String(), `<th scope="row" data-label="Report">`)
 		if strings.Contains(text(a), "not checked") || strings.Contains(text(a), "broken") || pages > 3 {
 			t.Fatalf("%s: %s", at, text(a))
 		}
-		_, at, _ = strings.Cut(a.Body.String(), `<a href="/reports?before=`)
+		_, at, _ = strings.Cut(a.Body.String(), `<a class="target" href="/reports?before=`)
 		if at, _, _ = strings.Cut(at, `"`); at != "" {
 			at = "/reports?before=" + at
 		}
@@ -388,6 +390,51 @@ func TestVerifyTooLarge(t *testing.T) {
 	zeros := io.LimitReader(readerFunc(func(b []byte) (int, error) { clear(b); return len(b), nil }), 513<<20)
 	if a := send(w.Console, far, analyst, "/reports/verify", sent{"zeros", zeros}); a.Code != 413 || !strings.Contains(text(a), "larger than 512 MiB") {
 		t.Errorf("%d %s", a.Code, text(a))
+	}
+}
+
+// TestUploadStops: an upload that breaks off is the fault of who sends it, and one that stalls does not
+// hold up a stop.
+func TestUploadStops(t *testing.T) {
+	w := newReported(t, outage.SwitchOn)
+	analyst := tokenOf(t, w.Console, "analyst", role.Analyst)
+	broken := readerFunc(func([]byte) (int, error) { return 0, errors.New("broken off") })
+	if a := send(w.Console, far, analyst, "/reports/verify", sent{"a", io.MultiReader(strings.NewReader("H,"), broken)}); a.Code != 400 || !strings.Contains(text(a), "did not arrive whole") {
+		t.Errorf("%d %s", a.Code, text(a))
+	}
+	srv := httptest.NewServer(w.Guard)
+	defer srv.Close()
+	started, goOn := make(chan struct{}), make(chan struct{})
+	defer close(goOn)
+	stalls := readerFunc(func([]byte) (int, error) {
+		close(started)
+		<-goOn
+		return 0, io.EOF
+	})
+	r, err := http.NewRequest("POST", srv.URL+"/reports/verify", io.MultiReader(strings.NewReader("--x\r\nContent-Disposition: form-data; name=files; filename=a\r\n\r\nH,"), stalls))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "multipart/form-data; boundary=x")
+	r.Header.Set("Authorization", "Bearer "+analyst)
+	status := make(chan int, 1)
+	go func() {
+		code := 0
+		if res, err := http.DefaultTransport.RoundTrip(r); err == nil {
+			code = res.StatusCode
+			res.Body.Close()
+		}
+		status <- code
+	}()
+	<-started
+	w.Drain()
+	select {
+	case code := <-status:
+		if code != 400 {
+			t.Errorf("%d", code)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it goes on")
 	}
 }
 

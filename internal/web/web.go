@@ -2,6 +2,7 @@ package web
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
@@ -15,7 +16,11 @@ import (
 	"path"
 	"slices"
 	"strings"
+<<<<<<< HEAD
 	"sync/atomic"
+=======
+	"time"
+>>>>>>> pages2
 
 	"quell/internal/access"
 	"quell/internal/console"
@@ -160,6 +165,7 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
 	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
 		defer page.Upload(w, r, most)()
+		defer context.AfterFunc(p.Console.Draining(), func() { http.NewResponseController(w).SetReadDeadline(time.Now()) })()
 		p.respond(w, r, h)
 	})
 }

@@ -44,15 +44,17 @@
     return form.reportValidity();
   };
   field.addEventListener("change", small);
+  const hasFiles = (event) => event.dataTransfer.types.includes("Files");
   addEventListener("dragover", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     form.classList.add("dropping");
   });
   addEventListener("dragleave", (event) => { if (!event.relatedTarget) form.classList.remove("dropping"); });
   addEventListener("drop", (event) => {
+    if (!hasFiles(event)) return;
     event.preventDefault();
     form.classList.remove("dropping");
-    if (!event.dataTransfer.files.length) return;
     field.files = event.dataTransfer.files;
     if (small()) form.requestSubmit();
   });
