@@ -136,11 +136,7 @@ func (c *Console) exportLog(w http.ResponseWriter, r *http.Request) {
 		err = asBad(err, search.ErrQuery)
 	}
 	if err == nil {
-<<<<<<< HEAD
 		err = c.Guard.LookedUp(r, "export of "+guard.ObjectOf(r))
-=======
-		err = c.Guard.LookedUp(r, "export of log/export?"+r.URL.RawQuery)
->>>>>>> pages2
 	}
 	if err != nil {
 		c.fail(w, r, err)

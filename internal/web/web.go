@@ -16,11 +16,8 @@ import (
 	"path"
 	"slices"
 	"strings"
-<<<<<<< HEAD
 	"sync/atomic"
-=======
 	"time"
->>>>>>> pages2
 
 	"quell/internal/access"
 	"quell/internal/console"
