@@ -32,7 +32,7 @@ func (a *auditing) compare(ctx context.Context) error {
 		places[p] = true
 	}
 	for _, k := range slices.SortedFunc(keysOf(keys), func(x, y key) int {
-		return cmp.Or(cmp.Compare(x.minute, y.minute), strings.Compare(a.nodeOf(x.run), a.nodeOf(y.run)), strings.Compare(x.distributor, y.distributor), cmp.Compare(x.run, y.run))
+		return cmp.Or(cmp.Compare(x.minute, y.minute), a.byDifference(x, y), strings.Compare(a.nodeOf(x.run), a.nodeOf(y.run)), strings.Compare(x.distributor, y.distributor), cmp.Compare(x.run, y.run))
 	}) {
 		if err := a.messages(ctx, k); err != nil {
 			return err
@@ -46,6 +46,18 @@ func (a *auditing) compare(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// byDifference is the order in which runs are compared: first those that have written one entry without
+// a message. Which one that is, is known: explained must not take it for another run's.
+func (a *auditing) byDifference(x, y key) int {
+	rest := func(k key) int {
+		if a.written[k].entries-a.counted[k][entered] == 1 {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Compare(rest(x), rest(y))
 }
 
 func keysOf[K comparable](m map[K]bool) func(func(K) bool) {

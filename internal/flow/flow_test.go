@@ -392,6 +392,35 @@ func TestNodes(t *testing.T) {
 	})
 }
 
+// TestTooLateAtNodes: entries that two nodes have written though nobody waited for the decisions any
+// more are told apart: one node's are not taken for the other's.
+func TestTooLateAtNodes(t *testing.T) {
+	storetest.OnlyPostgres(t, func(t *testing.T) {
+		database := storetest.Database(t, t.TempDir())
+		a, ca := open(t, t.TempDir(), func(o *store.Options) { o.Database, o.Node = database, "a" })
+		b, cb := open(t, t.TempDir(), func(o *store.Options) { o.Database, o.Node = database, "b" })
+		a.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, t0))
+		for i, s := range []*store.Store{b, a, a} {
+			at := t0.Add(3 * time.Minute)
+			alert := storetest.AD1(1, fmt.Sprint("alert", i), at)
+			cell := s.Flow.Received(at, alert.MPxN)
+			storetest.Decide(t, s, alert) // and nobody waits
+			cell.End(flow.Forwarded)
+			s.Ledger.NoteForwarded(storetest.Noted(1, alert.ID, at, outage.ReasonStoreUnavailable))
+			storetest.Eventually(t, "the entry is corrected", func() bool { return s.DB.Ping(t.Context()) == nil && s.Ledger.Pending() == 0 })
+		}
+		ca.set(t0.Add(time.Hour))
+		cb.set(t0.Add(time.Hour))
+		flush(t, a)
+		flush(t, b)
+		r := audit(t, a)
+		wantDifferences(t, r)
+		if r.Corrected != 3 {
+			t.Errorf("%+v", r)
+		}
+	})
+}
+
 func TestHousekeep(t *testing.T) {
 	storetest.EachEngine(t, func(t *testing.T) {
 		s, c := open(t, t.TempDir())
