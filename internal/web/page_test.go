@@ -232,7 +232,7 @@ func TestErrorPages(t *testing.T) {
 		code                      int
 		says                      string
 	}{
-		{far, "", "GET", "/", 401, "Nobody can log in here"},
+		{far, "", "GET", "/", 401, "Run quell login where"},
 		{far, "quell_wrong", "GET", "/", 401, "credentials"},
 		{here, "", "GET", "/nowhere", 404, "No page has this address"},
 		{far, "", "GET", "/nowhere/at/all", 404, "No page has this address"},
