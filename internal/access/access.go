@@ -37,6 +37,7 @@ type Identity struct {
 	// Key names the client for limits of its rate: its name, or the network that it comes from.
 	Key     string
 	Session bool // it is in a browser, and somebody began it there
+	token   string
 }
 
 var (
@@ -74,7 +75,7 @@ type Access struct {
 func (a *Access) Set(s Settings) {
 	before := a.settings.Swap(&s)
 	if before != nil && !maps.Equal(before.Clients, s.Clients) {
-		a.links.drop(func(openLink) bool { return true })
+		a.links.dropAll()
 		a.sessions.drop(func(s *session) bool { return strings.HasPrefix(s.name, linkPrefix) })
 	}
 	if before != nil && before.OIDC.equal(s.OIDC) {
@@ -105,12 +106,15 @@ func (a *Access) Identify(r *http.Request) (Identity, error) {
 		if err != nil {
 			return id, err
 		}
+		id.token = t.ID
 		return named("token:"+t.Name, t.Role)
 	}
 	if uid, ok := peer(r); ok {
 		return named(userName(uid), userRole(uid))
 	}
-	if s, ok := a.sessions.get(r, time.Now()); ok {
+	if s, ok := a.sessions.get(r, time.Now()); ok && !a.hasToken(r, &s) {
+		a.sessions.end(r)
+	} else if ok {
 		id.Session = true
 		return named(s.name, s.role)
 	}

@@ -246,7 +246,7 @@ func TestSessions(t *testing.T) {
 	t0 := time.Now()
 	start := func(name string, at time.Time) *http.Request {
 		w := httptest.NewRecorder()
-		ss.start(w, name, role.Viewer, at, sessionMax)
+		ss.start(w, session{name: name, role: role.Viewer, longest: sessionMax}, at)
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(w.Result().Cookies()[0])
 		return r

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -39,8 +40,8 @@ var (
 const (
 	linkValid   = time.Minute
 	linksOfName = 3 // that wait for their browser; one more takes the place of the oldest
-	// linkMax is how long a session lasts that a link began. It is shorter than others: whether
-	// who asked still has the role is asked only when the link is.
+	// linkMax is how long a session lasts that a link began. It is shorter than others: whether a
+	// user of the socket still has the role is asked only when the link is.
 	linkMax    = time.Hour
 	linkPrefix = "link:"
 )
@@ -55,6 +56,7 @@ type openLink struct {
 	hash    [sha256.Size]byte // of the code, which is nowhere
 	name    string            // of who asked
 	role    role.Role
+	token   string // the id of the token that who asked has; "" if none
 	expires time.Time
 }
 
@@ -71,7 +73,7 @@ func (a *Access) Ask(id Identity) (Link, error) {
 	}
 	now := a.Now()
 	link := Link{rand.Text(), linkPrefix + id.Name, id.Role, now.Add(linkValid)}
-	a.links.add(openLink{sha256.Sum256([]byte(link.Code)), id.Name, id.Role, link.Expires}, now)
+	a.links.add(openLink{sha256.Sum256([]byte(link.Code)), id.Name, id.Role, id.token, link.Expires}, now)
 	return link, nil
 }
 
@@ -110,11 +112,10 @@ func (ls *links) take(code string, now time.Time) (l openLink, ok bool) {
 	return l, now.Before(l.expires)
 }
 
-// drop ends the links that over returns true of.
-func (ls *links) drop(over func(openLink) bool) {
+func (ls *links) dropAll() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.open = slices.DeleteFunc(ls.open, over)
+	ls.open = nil
 }
 
 // Follow begins the session of the link with a code, and returns its name and role. The error may be
@@ -134,15 +135,23 @@ func (a *Access) Follow(w http.ResponseWriter, r *http.Request, code string) (na
 	}
 	name = linkPrefix + l.name
 	a.sessions.end(r) // of an earlier login in this browser
-	a.sessions.start(w, name, l.role, time.Now(), linkMax)
+	a.sessions.start(w, session{name: name, role: l.role, token: l.token, longest: linkMax}, time.Now())
 	return name, l.role, nil
 }
 
-// Revoked ends the links of somebody who may not be here any more, and the sessions that began
-// with them.
-func (a *Access) Revoked(name string) {
-	a.links.drop(func(l openLink) bool { return l.name == name })
-	a.sessions.drop(func(s *session) bool { return s.name == linkPrefix+name })
+// tokenTimeout bounds the wait for the store when a session with a token is used.
+const tokenTimeout = time.Second
+
+// hasToken reports whether the token is in force with which a session's link was asked for, if one
+// was. While the store does not say so, the session goes on: the switch must work then too.
+func (a *Access) hasToken(r *http.Request, s *session) bool {
+	if s.token == "" {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), tokenTimeout)
+	defer cancel()
+	ok, err := a.Tokens.InForce(ctx, s.token, a.Now())
+	return ok || err != nil
 }
 
 // Private reports whether nobody on the way can read a request: it came over TLS, to quell or to a

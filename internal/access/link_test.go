@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"quell/internal/role"
+	"quell/internal/store"
+	"quell/internal/tokens"
 )
 
 // linkWorld is an Access whose clock a test moves.
@@ -195,29 +197,73 @@ func TestLinkTries(t *testing.T) {
 	}
 }
 
-// TestLinkRevoked: a token that is revoked takes with it the links and sessions that it began, and
-// other roles of certificates those of all.
+// TestLinkRevoked: a session goes on only as long as the token with which its link was asked for, and
+// those of all links end when certificates get other roles.
 func TestLinkRevoked(t *testing.T) {
 	w := newLinkWorld(t)
-	open, err := w.follow(w.ask("token:a", role.Admin).Code)
-	other, err2 := w.follow(w.ask("token:ab", role.Admin).Code)
-	if err != nil || err2 != nil {
-		t.Fatal(err, err2)
+	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
 	}
-	waits, kept := w.ask("token:a", role.Admin), w.ask("token:ab", role.Admin)
-	w.Revoked("token:a")
-	if _, err := w.follow(waits.Code); !errors.Is(err, ErrCode) {
-		t.Errorf("the link of a revoked token: %v", err)
+	t.Cleanup(func() { st.Close() })
+	w.Tokens = tokens.New(st.DB)
+	elsewhere := tokens.New(st.DB) // another node revokes
+	as := func(name string, valid time.Duration) (id string, ask func() Link) {
+		text, token, err := w.Tokens.Create(t.Context(), name, role.Admin, valid, "a test", w.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token.ID, func() Link {
+			r := over("192.0.2.1:9")
+			r.Header.Set("Authorization", "Bearer "+text)
+			id, err := w.Identify(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l, err := w.Ask(id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
 	}
-	if w.who(open) != " anyone" || w.who(other) != "link:token:ab admin" {
-		t.Errorf("%s, %s", w.who(open), w.who(other))
+	follow := func(l Link) *http.Request {
+		r, err := w.follow(l.Code)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
 	}
+	id, a := as("a", time.Hour)
+	_, b := as("b", 2*time.Minute)
+	ra, rb, waits := follow(a()), follow(b()), a()
+	if w.who(ra) != "link:token:a admin" || w.who(rb) != "link:token:b admin" {
+		t.Errorf("%s, %s", w.who(ra), w.who(rb))
+	}
+	if _, err := elsewhere.Revoke(t.Context(), id, "a test", w.now); err != nil {
+		t.Fatal(err)
+	}
+	if late := follow(waits); w.who(ra) != " anyone" || w.who(late) != " anyone" || w.who(rb) != "link:token:b admin" {
+		t.Errorf("after one was revoked: %s, %s, %s", w.who(ra), w.who(late), w.who(rb))
+	}
+	w.now = w.now.Add(2 * time.Minute)
+	if w.who(rb) != " anyone" {
+		t.Errorf("after it expired: %s", w.who(rb))
+	}
+	// Without a token nothing of that counts. While the store is away, sessions go on.
+	_, c := as("c", time.Hour)
+	rc, alice := follow(c()), follow(w.ask("alice", role.Operator))
+	st.Close()
+	if w.who(rc) != "link:token:c admin" || w.who(alice) != "link:alice operator" {
+		t.Errorf("%s, %s", w.who(rc), w.who(alice))
+	}
+	kept := w.ask("bob", role.Viewer)
 	w.Set(Settings{Clients: map[string]role.Role{"CN=desk": role.Operator}})
-	if w.who(other) != "link:token:ab admin" {
+	if w.who(alice) != "link:alice operator" {
 		t.Error("the same settings end a session")
 	}
 	w.Set(Settings{Clients: map[string]role.Role{"CN=desk": role.Viewer}})
-	if _, err := w.follow(kept.Code); !errors.Is(err, ErrCode) || w.who(other) != " anyone" {
-		t.Errorf("with other roles: %v, %s", err, w.who(other))
+	if _, err := w.follow(kept.Code); !errors.Is(err, ErrCode) || w.who(alice) != " anyone" {
+		t.Errorf("with other roles: %v, %s", err, w.who(alice))
 	}
 }

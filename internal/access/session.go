@@ -21,6 +21,7 @@ type session struct {
 	started time.Time
 	seen    time.Time
 	longest time.Duration // after it started, whatever happens
+	token   string        // the id of the token that must be in force; "" if none
 }
 
 const (
@@ -44,9 +45,11 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// start starts a session, and sets its cookie. If there are too many, the one that has been
+// start starts a session, of which the times that it started and was seen are set, and sets its
+// cookie. If there are too many, the one that has been
 // silent longest ends.
-func (ss *sessions) start(w http.ResponseWriter, name string, as role.Role, now time.Time, longest time.Duration) {
+func (ss *sessions) start(w http.ResponseWriter, s session, now time.Time) {
+	s.started, s.seen = now, now
 	value := random()
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -68,8 +71,8 @@ func (ss *sessions) start(w http.ResponseWriter, name string, as role.Role, now 
 		}
 		delete(ss.open, oldest)
 	}
-	ss.open[sha256.Sum256([]byte(value))] = &session{name, as, now, now, longest}
-	setCookie(w, cookieName, value, longest)
+	ss.open[sha256.Sum256([]byte(value))] = &s
+	setCookie(w, cookieName, value, s.longest)
 }
 
 func (s *session) over(now time.Time) bool {

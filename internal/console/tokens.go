@@ -19,7 +19,6 @@ func (c *Console) tokenRoutes(mux guard.Endpoints) {
 	mux.Handle("DELETE /api/v1/tokens/{id}", role.Admin, c.try(func(r *http.Request) (any, error) {
 		t, err := c.Tokens.Revoke(r.Context(), r.PathValue("id"), guard.Caller(r).Name, c.Motorway.Now())
 		if err == nil {
-			c.Guard.Access.Revoked("token:" + t.Name)
 			c.Log.Warn("a token was revoked", "name", t.Name, "id", t.ID, "who", guard.Caller(r).Name)
 		}
 		return t, err
