@@ -3,10 +3,10 @@ _quell() {
 	local words=""
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
-		words="serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version help"
+		words="serve demo stub status tail switch window explain release advise report inventory devices audit token login store backup restore replay simulate config version help"
 	else
 		case ${COMP_WORDS[1]} in
-		help) words="serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version" ;;
+		help) words="serve demo stub status tail switch window explain release advise report inventory devices audit token login store backup restore replay simulate config version" ;;
 		serve) words="--config" ;;
 		demo) words="--stay" ;;
 		stub) words="" ;;
@@ -22,6 +22,7 @@ _quell() {
 		devices) words="import list check --config --console --dry-run --force --json --token-file" ;;
 		audit) words="list verify flow --after --config --console --from --head --json --limit --minutes --to --token-file" ;;
 		token) words="create list revoke --config --console --expires --json --name --role --token-file" ;;
+		login) words="--config --console --token-file" ;;
 		store) words="copy --from --json --to" ;;
 		backup) words="--config" ;;
 		restore) words="--config --keep-windows" ;;

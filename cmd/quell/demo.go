@@ -60,9 +60,23 @@ func demo(ctx context.Context, e *env, args []string) error {
 	if err == nil && *stay {
 		fmt.Fprintf(e.stdout, "\nStill running. Interrupt it to stop.\n  quell explain ID --config %s\n  southbound %s, northbound %s, console %s\n",
 			d.configFile, d.sys.Southbound(), d.sys.Northbound(), d.sys.Console())
-		<-ctx.Done()
+		if err = d.wayIn(ctx, e); err == nil {
+			<-ctx.Done()
+		}
 	}
 	return errors.Join(err, d.close())
+}
+
+// wayIn prints a link into the console, and how to get another.
+func (d *demonstration) wayIn(ctx context.Context, e *env) error {
+	link, err := (&operator.Client{Socket: d.sys.Socket()}).LoginLink(ctx)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(e.stdout, "\nThe console in a browser of this machine: %s/\nA way in as %s, once, until %s UTC:\n  %s%s#%s\nAnother one:\n  quell login --config %s\n"+
+		"The browser warns of the certificate: its authority was made for this demo. Continue all the same.\n",
+		d.sys.Console(), link.Role, link.Expires.UTC().Format(time.TimeOnly), d.sys.Console(), link.Path, link.Code, d.configFile)
+	return nil
 }
 
 // A demonstration is a quell between stand-ins.

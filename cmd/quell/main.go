@@ -25,7 +25,7 @@ type command struct {
 
 func commands() []command {
 	return []command{
-		serveCommand, demoCommand, stubCommand, statusCommand, tailCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, storeCommand, backupCommand, restoreCommand, replayCommand, simulateCommand, configCommand, versionCommand,
+		serveCommand, demoCommand, stubCommand, statusCommand, tailCommand, switchCommand, windowCommand, explainCommand, releaseCommand, adviseCommand, reportCommand, inventoryCommand, devicesCommand, auditCommand, tokenCommand, loginCommand, storeCommand, backupCommand, restoreCommand, replayCommand, simulateCommand, configCommand, versionCommand,
 	}
 }
 

@@ -1,18 +1,20 @@
 // Package access says who sends a request to the console, and which role they have.
 //
-// There are five ways in. On the Unix socket the operating system names the user. A machine
-// sends a token, or has a client certificate. A person logs in with OpenID Connect, and has a
-// session. And those who connect over loopback without any of these may look, as viewers.
+// There are six ways in. On the Unix socket the operating system names the user. A machine
+// sends a token, or has a client certificate. A person logs in with OpenID Connect, or follows a
+// link that somebody with one of the first three ways has asked for, and has a session. And
+// those who connect over loopback without any of these may look, as viewers.
 //
 // A name says by which way it came, so that no way can take the name of another: "alice" is a
 // user of the operating system, "token:grafana" a token, "CN=grafana" or "DNS:grafana.example"
-// a certificate, "oidc:alice" a person who has logged in.
+// a certificate, "oidc:alice" a person who has logged in, "link:alice" one with a link of alice.
 package access
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -33,7 +35,9 @@ type Identity struct {
 	Role role.Role
 	From string // the address that the request comes from, or "socket"
 	// Key names the client for limits of its rate: its name, or the network that it comes from.
-	Key string
+	Key     string
+	Session bool // it is in a browser, and somebody began it there
+	token   string
 }
 
 var (
@@ -63,16 +67,22 @@ type Access struct {
 	settings atomic.Pointer[Settings]
 	oidc     atomic.Pointer[login]
 	sessions sessions
+	links    links
 }
 
-// Set puts settings into force. Sessions stay when OIDC stays as it is; otherwise all end.
+// Set puts settings into force. Sessions stay when OIDC stays as it is; otherwise all end. Those of
+// links end when the roles of certificates change.
 func (a *Access) Set(s Settings) {
 	before := a.settings.Swap(&s)
+	if before != nil && !maps.Equal(before.Clients, s.Clients) {
+		a.links.dropAll()
+		a.sessions.drop(func(s *session) bool { return strings.HasPrefix(s.name, linkPrefix) })
+	}
 	if before != nil && before.OIDC.equal(s.OIDC) {
 		return
 	}
 	a.oidc.Store(newLogin(s.OIDC)) // first, so that no login by the old one starts a session afterwards
-	a.sessions.endAll()
+	a.sessions.drop(func(*session) bool { return true })
 }
 
 func (a *Access) clients() map[string]role.Role {
@@ -96,12 +106,16 @@ func (a *Access) Identify(r *http.Request) (Identity, error) {
 		if err != nil {
 			return id, err
 		}
+		id.token = t.ID
 		return named("token:"+t.Name, t.Role)
 	}
 	if uid, ok := peer(r); ok {
 		return named(userName(uid), userRole(uid))
 	}
-	if s, ok := a.sessions.get(r, time.Now()); ok {
+	if s, ok := a.sessions.get(r, time.Now()); ok && !a.hasToken(r, &s) {
+		a.sessions.end(r)
+	} else if ok {
+		id.Session = true
 		return named(s.name, s.role)
 	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 {

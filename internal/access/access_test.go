@@ -246,7 +246,7 @@ func TestSessions(t *testing.T) {
 	t0 := time.Now()
 	start := func(name string, at time.Time) *http.Request {
 		w := httptest.NewRecorder()
-		ss.start(w, name, role.Viewer, at)
+		ss.start(w, session{name: name, role: role.Viewer, longest: sessionMax}, at)
 		r := httptest.NewRequest("GET", "/", nil)
 		r.AddCookie(w.Result().Cookies()[0])
 		return r
@@ -285,7 +285,7 @@ func TestSessions(t *testing.T) {
 	if _, ok := ss.get(first, t0.Add(time.Second)); ok || len(ss.open) != maxSessions {
 		t.Errorf("%v, %d sessions", ok, len(ss.open))
 	}
-	ss.endAll()
+	ss.drop(func(*session) bool { return true })
 	if len(ss.open) != 0 {
 		t.Errorf("%d sessions", len(ss.open))
 	}

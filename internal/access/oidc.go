@@ -191,7 +191,7 @@ func (a *Access) Callback(w http.ResponseWriter, r *http.Request) (name string, 
 		return name, fmt.Errorf("%w: the configuration has changed meanwhile", ErrLogin)
 	}
 	a.sessions.end(r) // of an earlier login in this browser
-	a.sessions.start(w, name, as, time.Now())
+	a.sessions.start(w, session{name: name, role: as, longest: sessionMax}, time.Now())
 	http.Redirect(w, r, localPath(begun.To), http.StatusSeeOther)
 	return name, nil
 }

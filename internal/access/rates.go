@@ -30,6 +30,7 @@ const (
 	Changes          // so that nobody who reads keeps himself from changing the switch
 	Anonymous        // all of a client without a role
 	wrong            // credentials
+	asking           // for links
 	rateKinds
 )
 
@@ -42,6 +43,7 @@ var rateOf = [rateKinds]struct {
 	Changes:   {5, 50},
 	Anonymous: {1, 30},
 	wrong:     {0.1, 5},
+	asking:    {0.1, 10},
 }
 
 // maxClients is how many clients are remembered. Beyond, the one that has been silent longest is

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -19,11 +20,13 @@ type session struct {
 	role    role.Role
 	started time.Time
 	seen    time.Time
+	longest time.Duration // after it started, whatever happens
+	token   string        // the id of the token that must be in force; "" if none
 }
 
 const (
 	sessionIdle  = 30 * time.Minute // without a request
-	sessionMax   = 8 * time.Hour    // after the login, whatever happens
+	sessionMax   = 8 * time.Hour    // after a login
 	maxSessions  = 1000
 	cookieName   = "__Host-quell" // a name that no other host, no path and no plain HTTP can set
 	secretLength = 32
@@ -42,9 +45,11 @@ func random() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-// start starts a session, and sets its cookie. If there are too many, the one that has been
+// start starts a session, of which the times that it started and was seen are set, and sets its
+// cookie. If there are too many, the one that has been
 // silent longest ends.
-func (ss *sessions) start(w http.ResponseWriter, name string, as role.Role, now time.Time) {
+func (ss *sessions) start(w http.ResponseWriter, s session, now time.Time) {
+	s.started, s.seen = now, now
 	value := random()
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
@@ -66,12 +71,12 @@ func (ss *sessions) start(w http.ResponseWriter, name string, as role.Role, now 
 		}
 		delete(ss.open, oldest)
 	}
-	ss.open[sha256.Sum256([]byte(value))] = &session{name, as, now, now}
-	setCookie(w, cookieName, value, sessionMax)
+	ss.open[sha256.Sum256([]byte(value))] = &s
+	setCookie(w, cookieName, value, s.longest)
 }
 
 func (s *session) over(now time.Time) bool {
-	return now.Sub(s.seen) >= sessionIdle || now.Sub(s.started) >= sessionMax
+	return now.Sub(s.seen) >= sessionIdle || now.Sub(s.started) >= s.longest
 }
 
 // get returns the session of a request.
@@ -110,10 +115,11 @@ func (ss *sessions) end(r *http.Request) {
 	}
 }
 
-func (ss *sessions) endAll() {
+// drop ends the sessions that over returns true of.
+func (ss *sessions) drop(over func(*session) bool) {
 	ss.mu.Lock()
 	defer ss.mu.Unlock()
-	clear(ss.open)
+	maps.DeleteFunc(ss.open, func(_ [sha256.Size]byte, s *session) bool { return over(s) })
 }
 
 // setCookie sets a cookie that no script reads, that only HTTPS sends, and that other sites

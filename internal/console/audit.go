@@ -35,5 +35,6 @@ var changes = map[string]guard.Change{
 	"POST /api/v1/reports":           {What: "report-cut"},
 	"POST /api/v1/reports/{no}/send": {What: "report-send"},
 	"POST /api/v1/tokens":            {What: "token", Recorded: true},
+	"POST /api/v1/login-links":       {What: "login-link"},
 	"DELETE /api/v1/tokens/{id}":     {What: "token", Recorded: true},
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"quell/internal/access"
 	"quell/internal/adviser"
 	"quell/internal/assess"
 	"quell/internal/audit"
@@ -117,6 +118,7 @@ func (c *Console) Register() {
 	mux.Handle("GET /readyz", role.Anyone, c.readyz)
 	mux.Handle("GET /metrics", role.Viewer, promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}).ServeHTTP, "name[]")
 	mux.Handle("GET /api/v1/status", role.Viewer, c.wholeStatus)
+	mux.Handle("POST /api/v1/login-links", role.Viewer, c.try(c.askLink))
 	mux.Handle("GET /api/v1/suppressions", role.Viewer, c.try(c.suppressions), "after", "limit")
 	mux.Handle("GET /api/v1/activations", role.Viewer, c.try(c.activations), "chf", "esme", "limit")
 	mux.Handle("GET /api/v1/explain", role.Viewer, c.try(c.explain), "id", "at")
@@ -178,7 +180,11 @@ func StatusOf(err error) int {
 	switch {
 	case errors.As(err, &bad), errors.Is(err, flow.ErrRange), errors.Is(err, motorway.ErrNotAnID), errors.Is(err, outage.ErrDeviceID), errors.Is(err, tokens.ErrName), errors.Is(err, tokens.ErrExpiry):
 		status = http.StatusBadRequest
-	case errors.Is(err, ErrNoMPxN):
+	case errors.Is(err, access.ErrNoName):
+		status = http.StatusUnauthorized
+	case errors.Is(err, access.ErrLinks):
+		status = http.StatusTooManyRequests
+	case errors.Is(err, ErrNoMPxN), errors.Is(err, access.ErrChain):
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound

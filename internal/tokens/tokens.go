@@ -184,6 +184,13 @@ func (ts *Tokens) List(ctx context.Context) ([]Token, error) {
 	return list, sqldb.Unavailable(err)
 }
 
+// InForce reports whether there is a token with an id that has not expired. The error is
+// sqldb.ErrUnavailable.
+func (ts *Tokens) InForce(ctx context.Context, id string, now time.Time) (bool, error) {
+	list, _, err := read(ctx, ts.db, `WHERE id = ?`, id)
+	return len(list) > 0 && now.Before(list[0].Expires), sqldb.Unavailable(err)
+}
+
 func read(ctx context.Context, q sqldb.Querier, cond string, args ...any) (list []Token, hashes []string, err error) {
 	rows, err := q.Query(ctx, `SELECT id, name, role, hash, created_at, created_by, expires_at FROM token `+cond, args...)
 	list, err = sqldb.Scan(rows, err, func(rows sqldb.Rows, t *Token) error {

@@ -2,10 +2,13 @@ package web
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 
 	"quell/internal/access"
 	"quell/internal/audit"
+	"quell/internal/console"
 	"quell/internal/guard"
 	"quell/internal/role"
 )
@@ -25,10 +28,32 @@ func (p *Web) loginPages() {
 		}
 		p.Console.Log.Info("somebody has logged in", "who", name)
 	}, guard.AnyParameters)
+	p.page("GET "+console.LoginPath, role.Anyone, func(r *http.Request) (any, error) {
+		return view{Template: "link", Title: "Log in with a link", Data: access.Private(r)}, nil
+	})
+	p.endpoints.Handle("POST "+console.LoginPath, role.Anyone, p.followLink)
 	p.endpoints.Handle("POST /logout", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
 		at.Logout(w, r)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	})
+}
+
+// followLink begins the session of a link. The code comes in the form of the link's page, by a
+// button: what only opens the address, such as a preview, has not the code and uses nothing up.
+func (p *Web) followLink(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if err := r.ParseForm(); err != nil {
+		p.fail(w, r, http.StatusBadRequest, fmt.Errorf("the form cannot be read: %w", err))
+		return
+	}
+	name, as, err := p.Console.Guard.Access.Follow(w, r, strings.TrimSpace(r.PostForm.Get("code")))
+	if err != nil {
+		p.failLogin(w, r, "", err)
+		return
+	}
+	audit.Identify(r.Context(), name, as.String())
+	p.Console.Log.Info("somebody has logged in", "who", name, "role", as)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // failLogin shows that a login did not succeed, and records it.
@@ -37,8 +62,10 @@ func (p *Web) failLogin(w http.ResponseWriter, r *http.Request, name string, err
 	switch {
 	case errors.Is(err, access.ErrNoLogin):
 		status = http.StatusNotFound
-	case errors.Is(err, access.ErrNoRole):
+	case errors.Is(err, access.ErrNoRole), errors.Is(err, access.ErrPlain):
 		status = http.StatusForbidden
+	case errors.Is(err, access.ErrTries):
+		status = http.StatusTooManyRequests
 	case errors.Is(err, access.ErrProvider):
 		status = http.StatusBadGateway
 	}
@@ -47,7 +74,10 @@ func (p *Web) failLogin(w http.ResponseWriter, r *http.Request, name string, err
 		p.Console.Log.Warn("a login failed", "who", name, "from", guard.Caller(r).From, "error", err)
 		audit.Identify(r.Context(), name, "")
 		guard.Because(w, err)
-		f.Login = "/login"
+		f.Link = r.URL.Path == console.LoginPath
+		if !f.Link {
+			f.Login = "/login"
+		}
 	}
 	p.show(w, r, view{Template: "error", Title: "You are not logged in", Data: f, Status: status})
 }

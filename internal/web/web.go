@@ -58,6 +58,7 @@ var changes = map[string]guard.Change{
 	"POST /reports/resume/confirmed":             {What: "reports", Recorded: true},
 	"POST /settings/switch/confirmed":            {What: "switch", Recorded: true},
 	"POST /explain/entry/{no}/release/confirmed": {What: "release", Recorded: true},
+	"POST " + console.LoginPath:                  {What: "login"},
 }
 
 // Register adds the pages to the guard of the console.
@@ -252,7 +253,7 @@ const securityPolicy = "default-src 'none'; style-src 'self'; script-src 'self';
 func (p *Web) show(w http.ResponseWriter, r *http.Request, v view) {
 	f := frame{Title: v.Title, Path: loginTarget(r), Who: guard.Caller(r), LoginWay: p.Console.Guard.Access.LoginPossible(),
 		Switch: p.Console.Ledger.Switch(), Version: p.Console.Version, Data: v.Data}
-	f.LoggedIn = strings.HasPrefix(f.Who.Name, "oidc:")
+	f.LoggedIn = f.Who.Session
 	if f.Who.Role == role.Anyone {
 		f.Switch, f.Version = "", ""
 	}
@@ -287,6 +288,7 @@ type failure struct {
 	NoWay    bool   // it would be a help, but nobody can log in here
 	Home     bool   // lead to the first page
 	LoginErr bool   // it is the end of a login
+	Link     bool   // and that was with a link
 }
 
 var failureTitles = map[int]string{
@@ -328,7 +330,7 @@ func (p *Web) fail(w http.ResponseWriter, r *http.Request, status int, err error
 // loginTarget is where to go after a login: the page that was asked for, unless that is a change,
 // or a step of a login, whose address is a secret.
 func loginTarget(r *http.Request) string {
-	if r.Method != http.MethodGet || r.URL.Path == "/login" || r.URL.Path == "/callback" {
+	if r.Method != http.MethodGet || r.URL.Path == "/login" || r.URL.Path == console.LoginPath || r.URL.Path == "/callback" {
 		return "/"
 	}
 	return r.URL.RequestURI()

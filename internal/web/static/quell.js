@@ -2,6 +2,17 @@
 // of which the sections that have changed are put in. Without this script the page shows the
 // same after a reload.
 "use strict";
+
+// A link to log in has its code after the "#", which no browser sends. It goes into the form's
+// field, and out of the address. Without this script it is copied by hand.
+(() => {
+  const code = document.querySelector("[data-code]");
+  if (!code || location.hash.length < 2) return;
+  code.value = location.hash.slice(1);
+  history.replaceState(null, "", location.pathname);
+  document.getElementById("enter").focus();
+})();
+
 (() => {
   const live = document.querySelector("[data-live]");
   if (!live || !window.EventSource) return;
