@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"log/slog"
@@ -91,7 +92,12 @@ func (w *world) listenTLS(d outage.Direction, secure *ListenerTLS) *Listener {
 		w.Fatal(err)
 	}
 	go l.Serve()
-	w.Cleanup(func() { l.Close() })
+	w.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		l.Shutdown(ctx) // so that all that is under way has ended
+		l.Close()
+	})
 	return l
 }
 
