@@ -50,11 +50,11 @@ func TestFloodOfOneHub(t *testing.T) {
 		e.Add(Sighting{Kind: NotRun, Received: at, Home: home, Meter: 9, Request: request, Why: "x"})
 		if i%100 == 0 {
 			said += len(e.Advance(at))
+			h := e.hubs[7]
+			if most := min(i+1, maxOfHub); len(h.outages) != most || len(h.restored) != most || len(h.orders) != most || len(h.loose) != most {
+				t.Fatalf("after %d: %d outages, %d restorations, %d orders, %d that did not run are kept", i+1, len(h.outages), len(h.restored), len(h.orders), len(h.loose))
+			}
 		}
-	}
-	h := e.hubs[7]
-	if len(h.outages) != maxOfHub || len(h.restored) != maxOfHub || len(h.orders) != maxOfHub || len(h.loose) != maxOfHub {
-		t.Errorf("%d outages, %d restorations, %d orders, %d that did not run are kept", len(h.outages), len(h.restored), len(h.orders), len(h.loose))
 	}
 	said += len(e.Advance(evening.Add(48 * time.Hour)))
 	if most := 5 * maxOfHub * maxOfHub; said > most {
