@@ -11,7 +11,8 @@ import (
 
 // Options say what an Engine knows besides sightings.
 type Options struct {
-	// Hubs says how many hubs the inventory has in an area. It is called for each assessment.
+	// Hubs says how many hubs the inventory has in an area; -1 if it does not say. It is called for
+	// each assessment.
 	Hubs func(Area) int
 }
 

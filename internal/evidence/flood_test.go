@@ -62,3 +62,27 @@ func TestFloodOfOneHub(t *testing.T) {
 	}
 	t.Logf("%d messages of each kind: %d assessments, %s", n, said, time.Since(began))
 }
+
+// If nobody can say how many hubs there are in an area, those that lost supply there say nothing: one
+// of one is not half of all.
+func TestUnknownHubs(t *testing.T) {
+	for _, known := range []int{20, -1} {
+		e := New(Options{Hubs: func(Area) int { return known }})
+		here := Home{Postcode: 3, Sector: 2, Distributor: 1}
+		activated := evening.Add(-20 * time.Minute)
+		for hub := range 5 {
+			here.Hub = outage.DeviceID(hub + 2)
+			e.Add(Sighting{Kind: Lost, Received: evening, Home: here, Start: evening.Add(-200 * time.Second)})
+		}
+		here.Hub = 1
+		e.Add(Sighting{Kind: Lost, Received: evening, Home: here, Start: evening.Add(-200 * time.Second), Entry: 1, WindowStart: activated, WindowEnd: activated.Add(30 * time.Minute)})
+		said := e.Advance(evening.Add(time.Second))
+		x := said[len(said)-1]
+		if known < 0 && (x.Level != None || x.Facts.Postcode != Count{} || x.Facts.Sector != Count{} || x.Facts.Distributor != Count{}) {
+			t.Errorf("of nobody knows how many hubs: %+v", x)
+		}
+		if known > 0 && x.Level == None {
+			t.Errorf("5 of %d: %+v", known, x)
+		}
+	}
+}
