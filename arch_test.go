@@ -108,7 +108,7 @@ var imports = map[string][]string{
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
+	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/recording", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
 	"internal/search":     append([]string{"internal/sighting"}, wholeStore...),
