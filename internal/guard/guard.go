@@ -40,6 +40,8 @@ type Guard struct {
 	routes    []Route
 	changes   map[string]Change // by pattern
 	otherwise http.HandlerFunc  // nil: there is none
+
+	bodyTimeout time.Duration // of tests; 0: the constant
 }
 
 // Route is an endpoint, and the least role that may use it. docs/operations.md has them all.
@@ -79,6 +81,14 @@ const AnyParameters = "*"
 // would be ignored. The role.Anyone makes an endpoint open, also to those whose credentials are
 // wrong: a load balancer must learn whether the node is ready.
 func (e Endpoints) Handle(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
+	e.HandleFiles(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		e.guard.limitBody(w, r)
+		h(w, r)
+	}, parameters...)
+}
+
+// HandleFiles is Handle for a body that may take long to arrive.
+func (e Endpoints) HandleFiles(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
 	e.guard.routes = append(e.guard.routes, Route{pattern, least})
 	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
 }
