@@ -25,6 +25,7 @@ import (
 	"quell/internal/access"
 	"quell/internal/audit"
 	"quell/internal/role"
+	"quell/internal/sqldb"
 )
 
 // Guard admits requests to the endpoints that are added to it. Its fields are set before the
@@ -127,6 +128,21 @@ type callerKey struct{}
 func Caller(r *http.Request) access.Identity {
 	id, _ := r.Context().Value(callerKey{}).(access.Identity)
 	return id
+}
+
+// StillAllowed reports whether who sends a request is who they were when its answer began, with the
+// same role. An answer that has no end asks this again and again: a token may be revoked meanwhile,
+// a certificate expire, and a person log out. If that cannot be found out, it is as before.
+func (g *Guard) StillAllowed(r *http.Request) bool {
+	id, err := g.Access.Identify(r)
+	if err != nil {
+		return errors.Is(err, sqldb.ErrUnavailable)
+	}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
+		return false
+	}
+	was := Caller(r)
+	return id.Name == was.Name && id.Role == was.Role
 }
 
 // HideMPxN reports whether MPxNs are to be left out of the answer to a request.
