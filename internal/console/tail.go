@@ -14,7 +14,7 @@ import (
 )
 
 func (c *Console) tailRoutes(mux guard.Endpoints) {
-	mux.Handle("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
+	mux.HandleLong("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
 }
 
 // TailLine is a line of the answer to GET /api/v1/tail: a decision, or one of the other fields.

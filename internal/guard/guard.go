@@ -42,6 +42,7 @@ type Guard struct {
 	changes   map[string]Change // by pattern
 	otherwise http.HandlerFunc  // nil: there is none
 
+	turns       turns
 	bodyTimeout time.Duration // of tests; 0: the constant
 }
 
@@ -90,6 +91,32 @@ func (e Endpoints) Handle(pattern string, least role.Role, h http.HandlerFunc, p
 
 // HandleFiles is Handle for a body that may take long to arrive.
 func (e Endpoints) HandleFiles(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
+	if least > role.Anyone {
+		h = e.inTurn(h)
+	}
+	e.HandleLong(pattern, least, h, parameters...)
+}
+
+// inTurn is h for as many requests of a client at once as there may be. A scrape of metrics does not
+// wait for the other requests of its client.
+func (e Endpoints) inTurn(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		key := Caller(r).Key
+		if r.URL.Path == "/metrics" {
+			key = "metrics " + key
+		}
+		end := e.guard.turns.begin(r.Context(), key)
+		if end == nil {
+			e.refuse(w, r, &refusal{http.StatusTooManyRequests, errTurns, time.Second})
+			return
+		}
+		defer end()
+		h(w, r)
+	}
+}
+
+// HandleLong is Handle for an answer that has no end, of which the caller limits the number.
+func (e Endpoints) HandleLong(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
 	e.guard.routes = append(e.guard.routes, Route{pattern, least})
 	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
 }
