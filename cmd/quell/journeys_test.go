@@ -234,11 +234,19 @@ func testRemote(t *testing.T, b *chromium, s *steered) {
 		p.says(".notice", says)
 	}
 	verify("The file holds")
-	text := read(t, files[0])
-	if err := os.WriteFile(files[0], []byte(strings.Replace(string(text), ",suppressed", ",forwarded", 1)), 0o600); err != nil {
+	text := string(read(t, files[0]))
+	if err := os.WriteFile(files[0], []byte(strings.Replace(text, ",suppressed", ",forwarded", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	verify("The file does not hold")
+	// A file that is dropped anywhere into the page is verified at once.
+	p.open("/reports/verify")
+	eval[bool](p, `(() => {
+		const files = new DataTransfer();
+		files.items.add(new File([%q], "dropped.csv", {type: "text/csv"}));
+		return document.querySelector("h1").dispatchEvent(new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true}));
+	})()`, text)
+	p.says(".notice", "The file holds")
 	p.picture("journey-verify")
 	p.well("the remote")
 }
