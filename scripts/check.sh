@@ -25,6 +25,7 @@ needs() {
 		promtool prometheus
 		chromium chromium
 		chromedriver chromium-driver
+		npm npm
 	END
 }
 
@@ -60,6 +61,13 @@ install_needs() {
 		cat "$work/apt" >&2 || true
 	fi
 	loudly "missing: ${missing[*]}" "what needs them; on Debian or Ubuntu they are in: ${wanted[*]}"
+	[[ ${CI:-} != true ]]
+}
+
+# axe fetches what the tests of the console look for faults with, see scripts/axe.sh.
+axe() {
+	scripts/axe.sh && return 0
+	loudly "axe-core could not be fetched" "the pages of the console in a browser"
 	[[ ${CI:-} != true ]]
 }
 
@@ -120,6 +128,7 @@ tests() {
 }
 
 run "install what the tests need" install_needs
+run "fetch axe-core" axe
 run "gofmt" formatted
 run "go vet" go vet ./...
 run "staticcheck" go tool staticcheck ./...

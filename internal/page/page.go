@@ -66,6 +66,9 @@ func Text(r *http.Request, name, what string) (string, error) {
 // Why returns the reason for a change.
 func Why(r *http.Request) (string, error) { return Text(r, "why", "give a reason") }
 
+// Kept says in a confirmation which reason is kept.
+func Kept(reason string) string { return fmt.Sprintf("Your reason, which is kept: “%s”", reason) }
+
 // Before returns the parameter before, a number above 0; 0 if it is missing.
 func Before(r *http.Request) (int64, error) {
 	text := r.URL.Query().Get("before")

@@ -119,7 +119,7 @@ func (p *Web) explainDevice(r *http.Request) (view, error) {
 	}
 	switch {
 	case d.Entry != nil:
-		d.Short = append(d.Short, "The last AD1 in the log: "+entrySentence(d.Entry))
+		d.Short = append(d.Short, entrySentence(d.Entry), fmt.Sprintf("That was the last AD1 in the log from here: entry %d.", d.Entry.Seq))
 	case !d.X.Known:
 		d.Short = d.X.Text[:1]
 	default:
@@ -176,7 +176,7 @@ func (p *Web) explainMessage(r *http.Request) (view, error) {
 		d.Short = append(d.Short, entrySentence(d.Entry))
 		d.addEvidence()
 	} else if len(d.X.Entries) > 0 {
-		d.Short = append(d.Short, fmt.Sprintf("%s in the log are of its window.", count(len(d.X.Entries), "AD1", "AD1s")))
+		d.Short = append(d.Short, fmt.Sprintf("%s of its window.", count(len(d.X.Entries), "AD1 in the log is", "AD1s in the log are")))
 	}
 	for _, f := range d.X.Forwarded {
 		if f.AlertID == t.Message && title == "Message " {

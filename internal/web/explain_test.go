@@ -69,7 +69,7 @@ func TestExplain(t *testing.T) {
 	}
 	w := ask(c, far, viewer, "GET", to, nil)
 	checked(t, to, w)
-	const says = "The last AD1 in the log: Suppressed: its meter 00-DB-12-34-56-78-90-A0 was activating firmware from 10:00:00 to 11:00:00 UTC on 1 March 2026, ordered by 88-73-84-57-00-2F-96-1E."
+	const says = "Suppressed: its meter 00-DB-12-34-56-78-90-A0 was activating firmware from 10:00:00 to 11:00:00 UTC on 1 March 2026, ordered by 88-73-84-57-00-2F-96-1E. That was the last AD1 in the log from here: entry 1."
 	if page := text(w); w.Code != 200 || !strings.Contains(page, says) || !strings.Contains(page, "12•••••••••••") || strings.Contains(w.Body.String(), supplyPoint) {
 		t.Errorf("%d %s", w.Code, page)
 	}

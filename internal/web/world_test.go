@@ -79,8 +79,13 @@ func empty(t *testing.T) (*console.Console, *audited) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
+	return consoleOf(t, st, t0.Add(time.Minute))
+}
+
+// consoleOf returns a console with its API and its pages on a store, at an instant.
+func consoleOf(t testing.TB, st *store.Store, now time.Time) (*console.Console, *audited) {
 	r, log, a := prometheus.NewRegistry(), slog.New(slog.DiscardHandler), &audited{}
-	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Evidence: st.Evidence, Now: func() time.Time { return t0.Add(time.Minute) }, Log: log, Metrics: motorway.NewMetrics(r)}
+	m := &motorway.Motorway{Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Evidence: st.Evidence, Now: func() time.Time { return now }, Log: log, Metrics: motorway.NewMetrics(r)}
 	m.SetRules(motorway.Rules{Manufacturers: outage.Manufacturers{"Landis+Gyr"}})
 	c := &console.Console{Motorway: m, DB: st.DB, Ledger: st.Ledger, Windows: st.Windows, Devices: st.Devices, Cluster: st.Cluster, Reports: st.Reports, Releases: st.Releases, Audit: st.Audit, Flow: st.Flow,
 		Conditions: st.Conditions, Metrics: r, Log: log, Version: "v0", Tokens: tokens.New(st.DB)}

@@ -102,10 +102,10 @@ func (p *pages) showReport(r *http.Request) (any, error) {
 }
 
 func (p *pages) askCut(r *http.Request) (page.Confirmation, error) {
-	_, err := page.Why(r)
+	reason, err := page.Why(r)
 	return page.Confirmation{Title: "Cut a report now", Button: "Cut the report", Back: "/reports", Will: []string{
 		"quell cuts a report of all entries that are in no report yet, even if there are none, and writes its files.",
-		"The files go to all remotes. A report cannot be taken back.", "The next report is cut when it is due, as always."}}, err
+		"The files go to all remotes. A report cannot be taken back.", "The next report is cut when it is due, as always.", page.Kept(reason)}}, err
 }
 
 func (p *pages) cut(r *http.Request) (any, error) {
@@ -134,10 +134,10 @@ func (p *pages) askSend(r *http.Request) (c page.Confirmation, err error) {
 	if to != "" && !slices.Contains(remotes, to) {
 		return c, page.Bad(fmt.Errorf("there is no remote %q", to))
 	}
+	reason, err := page.Why(r)
 	c = page.Confirmation{Title: fmt.Sprintf("Send report %d again", rep.No), Button: "Send it again", Back: fmt.Sprintf("/reports/%d", rep.No), Will: []string{
 		fmt.Sprintf("quell sends the files of report %d again to %s.", rep.No, cmp.Or(to, "all remotes")),
-		"What a remote has under the same name, and is the same, stays. If it has another file under that name, that file stays too, and the delivery fails."}}
-	_, err = page.Why(r)
+		"What a remote has under the same name, and is the same, stays. If it has another file under that name, that file stays too, and the delivery fails.", page.Kept(reason)}}
 	return c, err
 }
 
@@ -160,11 +160,11 @@ func (p *pages) askResume(r *http.Request) (page.Confirmation, error) {
 	if err != nil || from < 1 {
 		return page.Confirmation{}, page.Bad(errors.New("give the number of the next report"))
 	}
-	_, err = page.Why(r)
+	reason, err := page.Why(r)
 	return page.Confirmation{Title: "Resume reports", Button: "Resume reports", Back: "/reports", Serious: true, Will: []string{
 		"quell takes back the reports whose files this node has, with their entries.",
 		fmt.Sprintf("It cuts and delivers reports again. The next has the number %d. No report gets a number that is skipped.", from),
-		"The reason goes into the reports, where receivers read it. None of this can be undone."}}, err
+		"The reason goes into the reports, where receivers read it. None of this can be undone.", page.Kept(reason)}}, err
 }
 
 func (p *pages) resume(r *http.Request) (any, error) {

@@ -113,7 +113,7 @@ func (p *pages) askSwitch(r *http.Request) (page.Confirmation, error) {
 		will = append(will, "This is so on all nodes, within a second or two.")
 	}
 	return page.Confirmation{Title: fmt.Sprintf("Set the switch to %s", to), Button: fmt.Sprintf("Set it to %s", to), Back: "/settings",
-		Will: append(will, fmt.Sprintf("The switch is %s now. Your reason, which is kept: “%s”", cmp.Or(now, "not known"), reason))}, err
+		Will: append(will, fmt.Sprintf("The switch is %s now.", cmp.Or(now, "not known")), page.Kept(reason))}, err
 }
 
 func (p *pages) setSwitch(r *http.Request) (any, error) {
