@@ -265,6 +265,18 @@ func testForget(t *testing.T) {
 	<-ended
 }
 
+// Whatever is written where that should be what was learned, entries are assessed.
+func TestDamagedLearning(t *testing.T) {
+	for _, value := range []string{`{`, `null`, `[]`, `{"models":{"A":null},"rates":[null]}`, `{"models":null,"quiet":null}`} {
+		s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+		end := night(t, s, 3)
+		storetest.Script(t, s, fmt.Sprintf(`INSERT INTO learned (name, sighting, entry, at, value) VALUES ('models', 0, 0, 1, '%s')`, value))
+		if err := s.Evidence.Assess(t.Context(), end); err != nil || assessed(t, s, 3) != 3 {
+			t.Errorf("with %s: %d of 3 are assessed, %v", value, assessed(t, s, 3), err)
+		}
+	}
+}
+
 // A node that is not the leader writes nothing.
 func TestNotLeader(t *testing.T) { storetest.OnlyPostgres(t, testNotLeader) }
 

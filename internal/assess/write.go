@@ -287,6 +287,9 @@ func (a *Assessor) readLearned(ctx context.Context) (l *evidence.Learning, row, 
 	if err := json.Unmarshal([]byte(value), l); err != nil {
 		a.Log.Error("what was learned of models cannot be read, quell learns it anew", "error", err)
 		l = nil
+	} else { // null is JSON too, and would end the process
+		maps.DeleteFunc(l.Models, func(_ evidence.Model, b *evidence.Behaviour) bool { return b == nil })
+		l.Rates = slices.DeleteFunc(l.Rates, func(r *evidence.Rate) bool { return r == nil })
 	}
 	return l, row, entry, sqldb.Instant(us), nil
 }
