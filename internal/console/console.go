@@ -182,7 +182,7 @@ func StatusOf(err error) int {
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, tail.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
+	case errors.Is(err, errConfigured), errors.Is(err, search.ErrPreviewing), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, tail.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
