@@ -252,7 +252,10 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	if err != nil {
 		return t, badRequest{fmt.Errorf("%s=%q is not a time such as 2026-03-01T10:00:00Z", name, text)}
 	}
-	return t.UTC(), nil
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9998 { // a time that is reckoned from it may have no JSON
+		return t, badRequest{fmt.Errorf("%s=%q is not in the years 1 to 9998", name, text)}
+	}
+	return t, nil
 }
 
 func hideEntries(list []outage.Entry) {
