@@ -188,7 +188,7 @@ func StatusOf(err error) int {
 		status = http.StatusForbidden
 	case errors.Is(err, report.ErrNoReport), errors.Is(err, windows.ErrNoWindows), errors.Is(err, tokens.ErrNone), errors.Is(err, release.ErrNoEntry), errors.As(err, &notFound):
 		status = http.StatusNotFound
-	case errors.Is(err, errConfigured), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, tail.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
+	case errors.Is(err, errConfigured), errors.Is(err, search.ErrPreviewing), errors.Is(err, devices.ErrImporting), errors.Is(err, devices.ErrShrinks), errors.Is(err, tokens.ErrMany), errors.Is(err, tail.ErrMany), errors.Is(err, release.ErrRefused), errors.As(err, &conflict), errors.Is(err, adviser.ErrNotAsked), errors.Is(err, adviser.ErrNoEvidence):
 		status = http.StatusConflict
 	case errors.As(err, &faults), errors.Is(err, devices.ErrTwice):
 		status = http.StatusUnprocessableEntity
@@ -258,7 +258,10 @@ func instant(r *http.Request, name string, value time.Time) (time.Time, error) {
 	if err != nil {
 		return t, badRequest{fmt.Errorf("%s=%q is not a time such as 2026-03-01T10:00:00Z", name, text)}
 	}
-	return t.UTC(), nil
+	if t = t.UTC(); t.Year() < 1 || t.Year() > 9998 { // a time that is reckoned from it may have no JSON
+		return t, badRequest{fmt.Errorf("%s=%q is not in the years 1 to 9998", name, text)}
+	}
+	return t, nil
 }
 
 func hideEntries(list []outage.Entry) {

@@ -306,6 +306,11 @@ func (c *Console) previewList(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, badRequest{fmt.Errorf("the request has no file: %w", err)}
 	}
+	end, err := c.Search.BeginPreview()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	var list search.PreviewList
 	if err := devices.ReadList(f, list.Add); err != nil {
 		return nil, asBad(fmt.Errorf("%s: %w", f.Name, err), search.ErrLong)

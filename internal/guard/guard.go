@@ -25,7 +25,6 @@ import (
 	"quell/internal/access"
 	"quell/internal/audit"
 	"quell/internal/role"
-	"quell/internal/sqldb"
 )
 
 // Guard admits requests to the endpoints that are added to it. Its fields are set before the
@@ -163,7 +162,7 @@ func Caller(r *http.Request) access.Identity {
 func (g *Guard) StillAllowed(r *http.Request) bool {
 	id, err := g.Access.Identify(r)
 	if err != nil {
-		return errors.Is(err, sqldb.ErrUnavailable)
+		return !errors.Is(err, access.ErrCredentials) && !errors.Is(err, access.ErrHost)
 	}
 	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
 		return false

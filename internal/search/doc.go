@@ -11,6 +11,7 @@ package search
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"quell/internal/adviser"
@@ -38,7 +39,8 @@ type Search struct {
 	// Others says which meters of a list are not tracked for their manufacturer; "" if none is.
 	Others func(list, inventory devices.Import) string
 
-	scan     int64 // see most
-	calendar cached[*count]
-	month    cached[*month]
+	scan       int64 // see most
+	calendar   cached[*count]
+	month      cached[*month]
+	previewing sync.Mutex // held while a list is previewed
 }

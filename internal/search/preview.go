@@ -212,6 +212,17 @@ const (
 // A PreviewList collects the devices of a list for a preview.
 type PreviewList struct{ ids []outage.DeviceID }
 
+// ErrPreviewing says that somebody else has a list previewed. A list takes up to 100 MB.
+var ErrPreviewing = errors.New("quell previews the list of somebody else: try again in a minute")
+
+// BeginPreview begins the preview of a list, before it is read; end ends it. The error is ErrPreviewing.
+func (s *Search) BeginPreview() (end func(), err error) {
+	if !s.previewing.TryLock() {
+		return nil, ErrPreviewing
+	}
+	return s.previewing.Unlock, nil
+}
+
 // Add adds a device. The error is ErrLong.
 func (l *PreviewList) Add(id outage.DeviceID) error {
 	if len(l.ids) == maxPreviewList {

@@ -176,7 +176,7 @@ func checked(t *testing.T, what string, w *httptest.ResponseRecorder) {
 	if policy := w.Header().Get("Content-Security-Policy"); policy != securityPolicy || strings.Contains(policy, "unsafe") {
 		t.Errorf("%s: Content-Security-Policy %q", what, policy)
 	}
-	for name, value := range map[string]string{"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
+	for name, value := range map[string]string{"Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"} {
 		if w.Header().Get(name) != value {
 			t.Errorf("%s: %s %q", what, name, w.Header().Get(name))
 		}

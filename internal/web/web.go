@@ -270,7 +270,9 @@ func (p *Web) show(w http.ResponseWriter, r *http.Request, v view) {
 	h := w.Header()
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Content-Security-Policy", securityPolicy)
-	h.Set("Referrer-Policy", "no-referrer")
+	// With no-referrer a form has the origin null: browsers that send no Sec-Fetch-Site, since they are old
+	// or without TLS, could send none.
+	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	if v.Status != 0 {

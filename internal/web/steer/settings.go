@@ -181,6 +181,11 @@ func afterActivation(text string) (time.Duration, error) {
 
 // previewList says what the device list of a form would have done. It imports nothing.
 func (p *pages) previewList(r *http.Request) (any, error) {
+	end, err := p.console.Search.BeginPreview()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	next, err := page.Files(r, 1)
 	if err != nil {
 		return nil, err
