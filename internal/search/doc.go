@@ -41,4 +41,5 @@ type Search struct {
 	scan     int64 // see most
 	calendar cached[*count]
 	month    cached[*month]
+	advised  cached[advised]
 }
