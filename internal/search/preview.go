@@ -78,12 +78,14 @@ func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.
 	if from < 0 || to <= from || to > advice.MaxMinutes*time.Minute {
 		return nil, ErrWindow
 	}
-	month, counted := s.month.get(ctx, s.countMonth)
 	known, learned := s.advised.get(ctx, s.advise)
 	if known.err != nil {
 		return nil, known.err
 	}
 	out := &WindowPreview{Model: model, From: s.Now().AddDate(0, 0, -previewDays), LearnedUntil: known.LearnedUntil}
+	if !learned {
+		return out, nil
+	}
 	alerts := 0
 	for i := range known.Models {
 		m := &known.Models[i]
@@ -103,7 +105,8 @@ func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.
 	out.Window.From, out.Window.To = int(from.Seconds()), int(to.Seconds())
 	out.Window.Share = out.Window.Removed / math.Max(1, float64(alerts))
 	out.Now.Share = out.Now.Removed / math.Max(1, float64(alerts))
-	if !counted || !learned {
+	month, counted := s.month.get(ctx, s.countMonth)
+	if !counted {
 		return out, nil
 	}
 	out.At, out.From = month.at, month.from
