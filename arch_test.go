@@ -74,7 +74,7 @@ var imports = map[string][]string{
 	"internal/held":        {"internal/sqldb"},
 	"internal/release":     {"internal/ledger", "internal/held", "internal/passed", "internal/cluster", "internal/events", "internal/sqldb", "internal/outage"},
 	"internal/console":     {"internal/assess", "internal/motorway", "internal/report", "internal/ledger", "internal/windows", "internal/devices", "internal/cluster", "internal/events", "internal/sqldb", "internal/release", "internal/access", "internal/tokens", "internal/role", "internal/lines", "internal/audit", "internal/outage", "internal/adviser", "internal/flow", "internal/tail", "internal/guard", "internal/search", "internal/evidence"},
-	"internal/guard":       {"internal/access", "internal/audit", "internal/role"},
+	"internal/guard":       {"internal/access", "internal/audit", "internal/role", "internal/sqldb"},
 	"internal/page":        {"internal/guard", "internal/role"},
 	"internal/web/steer":   {"internal/page", "internal/report", "internal/reportfile", "internal/search", "internal/devices", "internal/events", "internal/sqldb", "internal/console", "internal/guard", "internal/role", "internal/outage"},
 	"internal/web/browse":  {"internal/page", "internal/draw", "internal/search", "internal/console", "internal/guard", "internal/role", "internal/evidence", "internal/outage"},
@@ -108,7 +108,7 @@ var imports = map[string][]string{
 
 // testImports says what the tests of a package may import besides.
 var testImports = map[string][]string{
-	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/smki", "internal/xmldsig"}, wholeStore...),
+	"internal/gateway":    append([]string{"internal/devca", "internal/duis", "internal/gbcs", "internal/recording", "internal/smki", "internal/xmldsig"}, wholeStore...),
 	"internal/channel":    {"internal/devca"},
 	"internal/fastpath":   {"internal/devca"},
 	"internal/search":     append([]string{"internal/sighting"}, wholeStore...),

@@ -104,7 +104,9 @@ func (ss *sessions) get(r *http.Request, now time.Time) (session, bool) {
 
 // byItself reports whether a request is one that an open page sends without the person, to follow
 // what happens. It keeps no session alive: the person may have left.
-func byItself(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/live/") }
+func byItself(r *http.Request) bool {
+	return strings.HasPrefix(r.URL.Path, "/live/") || r.URL.Path == "/api/v1/tail"
+}
 
 // end ends the session of a request.
 func (ss *sessions) end(r *http.Request) {

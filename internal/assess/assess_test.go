@@ -373,3 +373,23 @@ func TestOrders(t *testing.T) {
 		}
 	}
 }
+
+// If the store does not answer, how many hubs there are in an area is not known. It is not none.
+func TestHubsNotCounted(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	storetest.Script(t, s, `ALTER TABLE inventory RENAME TO elsewhere`)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 2 {
+		if n := s.Evidence.HubsIn(ended)(assess.Distributor("12")); n != -1 {
+			t.Errorf("%d hubs of a distributor", n)
+		}
+		if n := s.Evidence.HubsIn(t.Context())(7); n != -1 {
+			t.Errorf("%d hubs", n)
+		}
+	}
+	storetest.Script(t, s, `ALTER TABLE elsewhere RENAME TO inventory`)
+	if n := s.Evidence.HubsIn(t.Context())(assess.Distributor("12")); n != 0 {
+		t.Errorf("%d hubs of a distributor that has none", n)
+	}
+}

@@ -21,3 +21,6 @@ func (o *Orders) Resolve(s evidence.Sighting) []evidence.Sighting {
 	}
 	return o.orders.resolve(s)
 }
+
+// HubsIn is what tells the engine how many hubs there are in an area.
+func (a *Assessor) HubsIn(ctx context.Context) func(evidence.Area) int { return a.hubsIn(ctx) }

@@ -29,8 +29,10 @@ const (
 	countFor = time.Hour
 	// maxCounts bounds how many counts are in memory.
 	maxCounts = 100_000
-	// countTimeout bounds how long a count may take. Without one the engine uses none.
+	// countTimeout bounds how long a count may take. Without one, neighbours in the area say nothing.
 	countTimeout = 10 * time.Second
+	// countAgain is how long after a count that failed it is tried again.
+	countAgain = time.Minute
 )
 
 // hubsIn returns the function that tells the engine how many hubs the inventory has in an area.
@@ -45,24 +47,31 @@ func (a *Assessor) hubsIn(ctx context.Context) func(evidence.Area) int {
 		if ok && time.Since(have.at) < countFor {
 			return have.n
 		}
-		ctx, cancel := context.WithTimeout(ctx, countTimeout)
+		counting, cancel := context.WithTimeout(ctx, countTimeout)
 		defer cancel()
 		var n int
 		var err error
 		if id, is := distributorIDs[area]; is {
-			n, err = a.Devices.SupplyPoints(ctx, id)
+			n, err = a.Devices.SupplyPoints(counting, id)
 		} else {
-			n, err = a.Devices.HubsIn(ctx, int64(area))
+			n, err = a.Devices.HubsIn(counting, int64(area))
 		}
+		at := time.Now()
 		if err != nil {
-			return have.n
+			if n = have.n; !ok {
+				n = -1
+			}
+			if ctx.Err() != nil {
+				return n
+			}
+			at = at.Add(countAgain - countFor)
 		}
 		a.homes.mu.Lock()
 		defer a.homes.mu.Unlock()
 		if a.homes.counts == nil || len(a.homes.counts) >= maxCounts {
 			a.homes.counts = map[evidence.Area]count{}
 		}
-		a.homes.counts[area] = count{n, time.Now()}
+		a.homes.counts[area] = count{n, at}
 		return n
 	}
 }

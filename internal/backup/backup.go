@@ -44,6 +44,8 @@ var (
 	ErrNewer = errors.New("the backup is of a newer version of quell")
 	// ErrNotWhole says that a file is a part of a database.
 	ErrNotWhole = errors.New("beside it is a file with the newest data")
+
+	errNoFile = errors.New("it is no file, but a folder, a pipe or a device")
 )
 
 // Backup says what Make has written.
@@ -66,17 +68,9 @@ func Make(ctx context.Context, dir, file string) (b Backup, err error) {
 	if file, err = filepath.Abs(file); err != nil {
 		return b, err
 	}
-	// The empty file takes the name, so that nobody else does meanwhile.
-	mine, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return b, err
+	if _, err := os.Lstat(file); err == nil {
+		return b, &fs.PathError{Op: "create", Path: file, Err: fs.ErrExist}
 	}
-	mine.Close()
-	defer func() {
-		if err != nil {
-			os.Remove(file)
-		}
-	}()
 	f, err := os.CreateTemp(filepath.Dir(file), filepath.Base(file)+".*.part") // private as well
 	if err != nil {
 		return b, err
@@ -98,10 +92,28 @@ func Make(ctx context.Context, dir, file string) (b Backup, err error) {
 		return b, err
 	}
 	b.SHA256 = hex.EncodeToString(sum.Sum(nil))
-	if err := os.Rename(part, file); err != nil {
+	if err := name(part, file); err != nil {
 		return b, err
 	}
 	return b, datadir.Sync(filepath.Dir(file))
+}
+
+// name gives a file its name, unless another file has that by now. There is never a part of a file, nor
+// an empty one, under the name, except for a moment where a file cannot have two names.
+func name(part, file string) error {
+	err := os.Link(part, file)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	mine, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	mine.Close()
+	if err = os.Rename(part, file); err != nil {
+		os.Remove(file)
+	}
+	return err
 }
 
 // check checks a database, and whether this version of quell knows its tables.
@@ -152,11 +164,16 @@ func Restore(ctx context.Context, o Options) (r Restored, err error) {
 	if info, err := os.Stat(o.File + "-wal"); err == nil && info.Size() > 0 {
 		return r, fmt.Errorf("%s is no backup: %w, %s-wal", o.File, ErrNotWhole, o.File)
 	}
-	from, err := os.Open(o.File)
+	from, err := os.OpenFile(o.File, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe would wait for somebody to write
 	if err != nil {
 		return r, err
 	}
 	defer from.Close()
+	if info, err := from.Stat(); err != nil {
+		return r, err
+	} else if !info.Mode().IsRegular() {
+		return r, fmt.Errorf("%s is no backup: %w", o.File, errNoFile)
+	}
 	lock, err := datadir.Lock(o.Dir)
 	if err != nil {
 		return r, err
@@ -261,14 +278,15 @@ func copyTo(from io.Reader, to string) error {
 	return errors.Join(err, f.Sync(), f.Close())
 }
 
-// give gives a file to the owner of the data folder, if root is doing this for them.
+// give gives a file to the owner of the data folder, if root is doing this for them. That owner can put a
+// link into the place of the file, which must not give them what it leads to.
 func give(file, dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok && os.Geteuid() == 0 {
-		return os.Chown(file, int(owner.Uid), int(owner.Gid))
+		return os.Lchown(file, int(owner.Uid), int(owner.Gid))
 	}
 	return nil
 }

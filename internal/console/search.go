@@ -43,7 +43,7 @@ func (c *Console) searchRoutes(mux guard.Endpoints) {
 	mux.Handle("GET /api/v1/switch", role.Viewer, c.try(c.switchHistory), "before", "limit")
 	mux.Handle("GET /api/v1/imports", role.Viewer, c.try(c.imports), "kind", "before", "limit")
 	mux.Handle("GET /api/v1/preview/window", role.Viewer, c.try(c.previewWindow), "model", "from", "to")
-	mux.Handle("POST /api/v1/preview/list", role.Operator, c.try(c.untilDrain(c.previewList)))
+	mux.HandleFiles("POST /api/v1/preview/list", role.Operator, c.try(c.untilDrain(c.previewList)))
 }
 
 // asBad makes errors that the request is to blame for a 400.

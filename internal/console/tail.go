@@ -14,7 +14,7 @@ import (
 )
 
 func (c *Console) tailRoutes(mux guard.Endpoints) {
-	mux.Handle("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
+	mux.HandleLong("GET /api/v1/tail", role.Viewer, c.tail, "hub", "meter", "kind", "decision", "reason", "distributor")
 }
 
 // TailLine is a line of the answer to GET /api/v1/tail: a decision, or one of the other fields.
@@ -26,9 +26,9 @@ type TailLine struct {
 	Ends       string `json:"ends,omitempty"`        // the last line: why
 }
 
-// tailIdle is how often an answer without decisions has an empty line, so that one whose reader
-// is gone ends.
-const tailIdle = 10 * time.Second
+// TailIdle is how often an answer has an empty line, so that one whose reader is gone ends. Then the
+// console also looks whether the reader may still read.
+const TailIdle = 10 * time.Second
 
 // tail answers with the decisions of this node as they fall, a line of JSON each, until the reader
 // goes or quell stops.
@@ -62,7 +62,7 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) {
 		out.Encode(TailLine{Ends: "no messages pass here"})
 		return
 	}
-	idle := time.NewTicker(tailIdle)
+	idle := time.NewTicker(TailIdle)
 	defer idle.Stop()
 	for err == nil {
 		if len(lines) == 0 && flush() != nil {
@@ -75,6 +75,10 @@ func (c *Console) tail(w http.ResponseWriter, r *http.Request) {
 			}
 			err = out.Encode(TailLine{Line: &l})
 		case <-idle.C:
+			if !c.Guard.StillAllowed(r) {
+				out.Encode(TailLine{Ends: "the credentials of this request are not valid any more, or have another role"})
+				return
+			}
 			_, err = w.Write([]byte{'\n'})
 		case <-r.Context().Done():
 			return

@@ -19,7 +19,8 @@ func Lock(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}
-	f, err := Open(filepath.Join(dir, "lock"), os.O_RDWR)
+	// It may be root who locks the folder of another user, whose link must not lead to root's files.
+	f, err := Open(filepath.Join(dir, "lock"), os.O_RDWR|syscall.O_NOFOLLOW)
 	if err != nil {
 		return nil, fmt.Errorf("data folder: %w", err)
 	}

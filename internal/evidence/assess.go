@@ -114,22 +114,28 @@ func (e *Engine) facts(o *outageOf, causes []cause, window span) (f Facts, reboo
 	f.HasPostcode, f.HasSector = o.areas[0] != 0, o.areas[1] != 0
 	now := [3]*Count{&f.Postcode, &f.Sector, &f.Distributor}
 	next := [3]*Count{&f.LaterPostcode, &f.LaterSector, &f.LaterDistributor}
+	var uncounted [3]bool
 	e.eachArea(o.areas, func(a *area, i int) {
-		n := max(0, e.opts.Hubs(o.areas[i])-a.busyAt(o.start))
+		hubs := e.opts.Hubs(o.areas[i])
+		if hubs < 0 {
+			uncounted[i] = true // some of nobody knows how many say nothing
+			return
+		}
+		n := max(0, hubs-a.busyAt(o.start))
 		k := between(a.lost, o.start-near.Microseconds(), o.start+near.Microseconds())
 		l := between(a.lost, o.start+near.Microseconds()+1, o.start+later.Microseconds())
 		*now[i], *next[i] = Count{k, max(n, k)}, Count{l, max(n, l)}
 	})
-	o.withoutOwn(now, next)
+	o.withoutOwn(now, next, uncounted)
 	return f, reboots, b
 }
 
 // withoutOwn takes the hub itself out of the counts of its neighbours: it is none, whatever else
 // it has sent.
-func (o *outageOf) withoutOwn(now, next [3]*Count) {
+func (o *outageOf) withoutOwn(now, next [3]*Count, uncounted [3]bool) {
 	busy := slices.ContainsFunc(o.hub.busy, func(b span) bool { return b.from <= o.start && o.start <= b.to })
 	for i := range now {
-		if o.areas[i] == 0 {
+		if o.areas[i] == 0 || uncounted[i] {
 			continue
 		}
 		own := func(c *Count, from, to micros) {

@@ -11,7 +11,8 @@ import (
 
 // Options say what an Engine knows besides sightings.
 type Options struct {
-	// Hubs says how many hubs the inventory has in an area. It is called for each assessment.
+	// Hubs says how many hubs the inventory has in an area; -1 if it does not say. It is called for
+	// each assessment.
 	Hubs func(Area) int
 }
 
@@ -173,6 +174,9 @@ func (e *Engine) ordered(h *hub, s *Sighting) {
 			return
 		}
 	}
+	if len(h.orders) == maxOfHub {
+		return
+	}
 	h.home = s.Home
 	o := &order{meter: s.Meter, request: s.Request, signed: signed, tracked: s.Tracked, model: s.Home.Model, firmware: s.Firmware, start: start, received: s.Received.UnixMicro()}
 	h.orders = append(h.orders, o)
@@ -226,9 +230,7 @@ func (e *Engine) occupy(h *hub, start micros) {
 	}
 	h.busy = append(h.busy, added...)
 	slices.SortFunc(h.busy, func(a, b span) int { return cmp.Compare(a.from, b.from) })
-	for _, o := range h.outages {
-		e.count(o)
-	}
+	e.count(h)
 }
 
 // areas are the postcode, sector and distributor of a home.
@@ -250,15 +252,28 @@ func (e *Engine) eachArea(areas [3]Area, do func(a *area, i int)) {
 	}
 }
 
-// count decides whether an outage counts as a neighbour's.
-func (e *Engine) count(o *outageOf) {
-	counts := len(o.entries) == 0
-	for _, b := range o.hub.busy {
-		counts = counts && (o.start < b.from || o.start > b.to)
+// count decides which outages of a hub count as a neighbour's: of several that are not distinct, the
+// first alone. A hub is one neighbour, however many AD1s it sends.
+func (e *Engine) count(h *hub) {
+	for _, o := range h.outages {
+		counts := o.mayCount()
+		for _, other := range h.outages {
+			d := o.start - other.start
+			counts = counts && (d < 0 || d > distinct.Microseconds() || d == 0 && o.said <= other.said || !other.mayCount())
+		}
+		if counts != o.counted {
+			e.setCounted(o, counts)
+		}
 	}
-	if counts == o.counted {
-		return
-	}
+}
+
+// mayCount reports whether an outage is a neighbour's, unless it is one with another of its hub.
+func (o *outageOf) mayCount() bool {
+	return len(o.entries) == 0 && !slices.ContainsFunc(o.hub.busy, func(b span) bool { return b.from <= o.start && o.start <= b.to })
+}
+
+// setCounted has an outage count as a neighbour's, or not.
+func (e *Engine) setCounted(o *outageOf, counts bool) {
 	o.counted = counts
 	e.eachArea(o.areas, func(a *area, i int) {
 		if counts {
@@ -307,7 +322,7 @@ func (e *Engine) notRun(h *hub, s *Sighting) {
 		}
 	}
 	l := looseEnd{meter: s.Request.Target, request: s.Request, received: s.Received.UnixMicro(), why: cmp.Or(s.Why, "unknown")}
-	if !known && !slices.ContainsFunc(h.loose, func(have looseEnd) bool { return have.request == l.request }) {
+	if !known && len(h.loose) < maxOfHub && !slices.ContainsFunc(h.loose, func(have looseEnd) bool { return have.request == l.request }) {
 		h.loose = append(h.loose, l)
 		e.ownFact(h)
 	}
@@ -316,6 +331,9 @@ func (e *Engine) notRun(h *hub, s *Sighting) {
 func (e *Engine) lost(h *hub, s *Sighting) {
 	said, received := s.Start.UnixMicro(), s.Received.UnixMicro()
 	i := slices.IndexFunc(h.outages, func(o *outageOf) bool { return o.said == said })
+	if i < 0 && len(h.outages) == maxOfHub {
+		return
+	}
 	if i < 0 {
 		o := &outageOf{hub: h, said: said, start: said, received: received, areas: s.Home.areas()}
 		if d := received - said; d < leastDelay.Microseconds() || d > mostDelay.Microseconds() {
@@ -348,7 +366,7 @@ func (e *Engine) lost(h *hub, s *Sighting) {
 		e.push(event{at: e.now, kind: staging, entry: x, stage: AtOnce})
 		e.push(event{at: x.to, kind: staging, entry: x, stage: AtWindowEnd})
 	}
-	e.count(o)
+	e.count(h)
 }
 
 func (e *Engine) restoredAt(h *hub, s *Sighting) {
@@ -357,6 +375,9 @@ func (e *Engine) restoredAt(h *hub, s *Sighting) {
 		if have.start == r.start && have.end == r.end {
 			return
 		}
+	}
+	if len(h.restored) == maxOfHub {
+		return
 	}
 	h.restored = append(h.restored, r)
 	e.push(event{at: r.received + learnRestored.Microseconds(), kind: learningRestored, hub: h})

@@ -108,12 +108,22 @@ func (n *naive) odds(entry int64, at time.Time, final bool) float64 {
 		}
 		return false
 	}
+	may := func(o *event0) bool { return len(o.windows) == 0 && !busy(o.hub, o.s) }
+	// Of the outages of a hub that are at most 90 seconds apart the first is a neighbour's.
+	again := func(o *event0) bool {
+		for _, p := range all {
+			if p.hub == o.hub && may(p) && p.s <= o.s && o.s-p.s <= 90 && (p.s < o.s || p.said < o.said) {
+				return true
+			}
+		}
+		return false
+	}
 	neighbours := func(a Area, of func(Home) Area) (k, l, total float64) {
 		if a == 0 {
 			return 0, 0, 0
 		}
 		for _, o := range all {
-			if of(o.home) != a || len(o.windows) > 0 || busy(o.hub, o.s) || o.hub == me.hub {
+			if of(o.home) != a || !may(o) || again(o) || o.hub == me.hub {
 				continue
 			}
 			switch d := o.s - me.s; {

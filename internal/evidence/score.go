@@ -71,6 +71,11 @@ const (
 	strongFrom, weakFrom = 9, 1 // odds: 9 of 10 and 1 of 2 are genuine
 )
 
+// maxOfHub is how many outages, activations, restorations and failures of activations are kept of one
+// hub. What comes beyond is left out, and an entry whose outage is left out has no assessment. No home
+// has as many within a day, and the work that one more makes grows with those that are there.
+const maxOfHub = 50
+
 // How long after an alert its stages are, and when all ends.
 const (
 	after5  = 5 * time.Minute

@@ -95,7 +95,9 @@ type minute struct {
 	cells [unknown + 1]atomic.Pointer[Cell]
 	next  atomic.Pointer[minute] // one that was made earlier
 
-	written string // the counts that the database has; only who writes uses it
+	// Only who writes uses these.
+	written string    // the counts that the database has
+	over    time.Time // since when it is known that there is a later minute
 }
 
 // Received counts a received AD1, and returns the cell in which its end is to be counted. It takes

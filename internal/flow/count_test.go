@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -45,7 +46,9 @@ func TestPacked(t *testing.T) {
 
 // TestForget: minutes that the database has stay in memory for the ends of their messages, and those
 // that it does not take for a day at most.
-func TestForget(t *testing.T) {
+func TestForget(t *testing.T) { synctest.Test(t, testForget) }
+
+func testForget(t *testing.T) {
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	c := &Counters{opts: Options{Now: func() time.Time { return at }, Log: slog.New(slog.DiscardHandler)}}
 	for i := range maxMinutes + 60 {
@@ -66,6 +69,8 @@ func TestForget(t *testing.T) {
 	if s := c.snapshot(false); len(s.minutes) != 1 || s.lost != 60 {
 		t.Errorf("the end of a message: %d minutes are written, %d were lost", len(s.minutes), s.lost)
 	}
+	time.Sleep(keepFor)
+	c.snapshot(false)
 	n := 0
 	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
 		n++

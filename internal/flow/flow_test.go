@@ -303,6 +303,28 @@ func TestStoreAway(t *testing.T) {
 	})
 }
 
+// TestClockSteps: the clock steps two hours ahead while a message is under way. Its end is counted.
+func TestClockSteps(t *testing.T) {
+	storetest.EachEngine(t, func(t *testing.T) {
+		s, c := open(t, t.TempDir())
+		underWay := s.Flow.Received(t0, london)
+		flush(t, s)
+		c.set(t0.Add(2 * time.Hour))
+		s.Flow.Received(t0.Add(2*time.Hour), london).End(flow.Forwarded)
+		for range 3 {
+			flush(t, s)
+		}
+		underWay.End(flow.Forwarded)
+		c.set(t0.Add(2*time.Hour + time.Minute))
+		s.Flow.Received(t0.Add(2*time.Hour+time.Minute), london).End(flow.Forwarded)
+		r := audit(t, s)
+		wantDifferences(t, r)
+		if r.Total.Received != 3 || r.Total.Forwarded != 3 {
+			t.Errorf("%+v", r.Total)
+		}
+	})
+}
+
 // TestLost: that counts were dropped is said.
 func TestLost(t *testing.T) {
 	storetest.EachEngine(t, func(t *testing.T) {

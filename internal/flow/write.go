@@ -134,13 +134,16 @@ func (c *Counters) snapshot(stopped bool) *snapshot {
 	n, lost := 0, c.lost
 	for m := c.minutes.Load(); m != nil; m = m.next.Load() {
 		n++
+		if n > 1 && m.over.IsZero() {
+			m.over = time.Now()
+		}
 		text := string(m.appendCounts(nil))
 		switch changed := text != m.written; {
 		case changed && n > maxMinutes:
 			c.lost++
 		case changed:
 			last, s.minutes, s.counts = m, append(s.minutes, m), append(s.counts, text)
-		case n == 1 || newest-m.no < int64(keepFor/time.Minute):
+		case n == 1 || newest-m.no < int64(keepFor/time.Minute) || time.Since(m.over) < keepFor: // the clock may have stepped
 			last = m
 		}
 	}

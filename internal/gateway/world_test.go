@@ -22,6 +22,7 @@ import (
 	"quell/internal/devices"
 	"quell/internal/motorway"
 	"quell/internal/outage"
+	"quell/internal/recording"
 	"quell/internal/smki"
 	"quell/internal/store"
 
@@ -134,8 +135,11 @@ func (w *world) open() (err error) {
 	}
 	w.registry = prometheus.NewRegistry()
 	w.m = &motorway.Motorway{Ledger: w.store.Ledger, Windows: w.store.Windows, Devices: w.store.Devices, Cluster: w.store.Cluster, Flow: w.store.Flow, Now: w.now, Log: slog.New(&w.logs), Metrics: motorway.NewMetrics(w.registry),
-		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler))}
+		Trail: motorway.OpenTrail(w.dir, slog.New(slog.DiscardHandler)), Sightings: w.store.Sightings, Updates: w.store.Updates, Recording: recording.Open(w.dir, slog.New(slog.DiscardHandler))}
 	w.m.Trail.Enable(true)
+	// What looks on must change nothing: it is on in every test.
+	w.store.Sightings.Enable(true)
+	w.m.Recording.Configure(recording.Limits{Enabled: true, MaxBytes: 1 << 30, Keep: time.Hour})
 	w.setRules()
 	w.gw = New(w.m, slog.New(slog.DiscardHandler), w.limits)
 	w.direct()
@@ -193,6 +197,7 @@ func (w *world) close() {
 	w.checkFlow()
 	w.store.Close()
 	w.m.Trail.Close()
+	w.m.Recording.Close()
 }
 
 func (w *world) openGates() {
@@ -258,6 +263,7 @@ func (w *world) restart(crash bool) error {
 		w.closeFront()
 		w.store.Close() // under the lock, if there is one
 		w.m.Trail.Close()
+		w.m.Recording.Close()
 		w.release()
 	}
 	w.rules.StoreTimeout = patient

@@ -25,6 +25,7 @@ import (
 	"quell/internal/access"
 	"quell/internal/audit"
 	"quell/internal/role"
+	"quell/internal/sqldb"
 )
 
 // Guard admits requests to the endpoints that are added to it. Its fields are set before the
@@ -40,6 +41,9 @@ type Guard struct {
 	routes    []Route
 	changes   map[string]Change // by pattern
 	otherwise http.HandlerFunc  // nil: there is none
+
+	turns       turns
+	bodyTimeout time.Duration // of tests; 0: the constant
 }
 
 // Route is an endpoint, and the least role that may use it. docs/operations.md has them all.
@@ -79,6 +83,40 @@ const AnyParameters = "*"
 // would be ignored. The role.Anyone makes an endpoint open, also to those whose credentials are
 // wrong: a load balancer must learn whether the node is ready.
 func (e Endpoints) Handle(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
+	e.HandleFiles(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+		e.guard.limitBody(w, r)
+		h(w, r)
+	}, parameters...)
+}
+
+// HandleFiles is Handle for a body that may take long to arrive.
+func (e Endpoints) HandleFiles(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
+	if least > role.Anyone {
+		h = e.inTurn(h)
+	}
+	e.HandleLong(pattern, least, h, parameters...)
+}
+
+// inTurn is h for as many requests of a client at once as there may be. A scrape of metrics does not
+// wait for the other requests of its client.
+func (e Endpoints) inTurn(h http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		key := Caller(r).Key
+		if r.URL.Path == "/metrics" {
+			key = "metrics " + key
+		}
+		end := e.guard.turns.begin(r.Context(), key)
+		if end == nil {
+			e.refuse(w, r, &refusal{http.StatusTooManyRequests, errTurns, time.Second})
+			return
+		}
+		defer end()
+		h(w, r)
+	}
+}
+
+// HandleLong is Handle for an answer that has no end, of which the caller limits the number.
+func (e Endpoints) HandleLong(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
 	e.guard.routes = append(e.guard.routes, Route{pattern, least})
 	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
 }
@@ -117,6 +155,21 @@ type callerKey struct{}
 func Caller(r *http.Request) access.Identity {
 	id, _ := r.Context().Value(callerKey{}).(access.Identity)
 	return id
+}
+
+// StillAllowed reports whether who sends a request is who they were when its answer began, with the
+// same role. An answer that has no end asks this again and again: a token may be revoked meanwhile,
+// a certificate expire, and a person log out. If that cannot be found out, it is as before.
+func (g *Guard) StillAllowed(r *http.Request) bool {
+	id, err := g.Access.Identify(r)
+	if err != nil {
+		return errors.Is(err, sqldb.ErrUnavailable)
+	}
+	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
+		return false
+	}
+	was := Caller(r)
+	return id.Name == was.Name && id.Role == was.Role
 }
 
 // HideMPxN reports whether MPxNs are to be left out of the answer to a request.

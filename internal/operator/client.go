@@ -46,6 +46,8 @@ type Client struct {
 	Token       string // sent with each request, if it is not empty
 	Socket      string // the path of the console's Unix socket, instead of Base
 
+	tailSilence time.Duration // of tests; 0: the constant
+
 	once   sync.Once // sets the field below
 	client *http.Client
 }
@@ -168,8 +170,14 @@ func (c *Client) try(ctx context.Context, method, path string, query url.Values,
 	return nil, errors.New(e.Error)
 }
 
+// statusWait bounds the wait for a status, with which each command begins: a process that hangs takes
+// connections all the same.
+const statusWait = 10 * time.Second
+
 // Status returns the status of the node.
 func (c *Client) Status(ctx context.Context) (s console.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, statusWait)
+	defer cancel()
 	err = c.call(ctx, "GET", "/api/v1/status", nil, "", nil, &s)
 	if err == nil && s.Version == "" {
 		err = c.notQuell("its status names no version")

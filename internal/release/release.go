@@ -150,8 +150,12 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 	at := r.Cluster.Now().Truncate(sqldb.Precision)
 	who, why = sqldb.Text(who), sqldb.Text(why)
 	token := strconv.FormatUint(rand.Uint64(), 36)
+	message, err := r.kept(ctx, seq, at)
+	if err != nil {
+		return Release{}, err
+	}
 	x, err := sqldb.Write(ctx, r.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (Release, error) {
-		return r.ask(ctx, tx, seq, who, why, token, at)
+		return r.ask(ctx, tx, seq, message, who, why, token, at)
 	})
 	if err != nil {
 		return x, err
@@ -164,7 +168,24 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 	return x, nil
 }
 
-func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why, token string, at time.Time) (x Release, err error) {
+// kept returns the message of an entry; nil if it was not kept, or cannot be released anyway. The
+// search may read all that was kept since, so no transaction waits for it.
+func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, error) {
+	e, err := ledger.EntryOf(ctx, r.DB, seq)
+	if errors.Is(err, sqldb.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, sqldb.Unavailable(err)
+	}
+	if e.Outcome != outage.Suppressed || at.Sub(e.Received) >= held.Keep {
+		return nil, nil
+	}
+	message, err := held.Find(ctx, r.DB, passed.Key(e.AlertID, e.CHF, e.OutageStart), e.Received)
+	return message, sqldb.Unavailable(err)
+}
+
+func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, message []byte, who, why, token string, at time.Time) (x Release, err error) {
 	e, err := ledger.EntryOf(ctx, tx, seq)
 	if errors.Is(err, sqldb.ErrNoRows) {
 		return x, sqldb.Unchanged(fmt.Errorf("entry %d: %w", seq, ErrNoEntry))
@@ -193,10 +214,6 @@ func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, who, why, to
 		return x, refuse("entry %d was delivered already: its outcome is %s", seq, e.Outcome)
 	case at.Sub(e.Received) >= held.Keep:
 		return x, refuse("entry %d was received at %s, and messages are kept for %d hours", seq, stamp(e.Received), int(held.Keep.Hours()))
-	}
-	message, err := held.Find(ctx, tx, passed.Key(e.AlertID, e.CHF, e.OutageStart), e.Received)
-	if err != nil {
-		return x, err
 	}
 	if message == nil {
 		return x, refuse("the message of entry %d was not kept", seq)

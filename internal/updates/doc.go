@@ -13,6 +13,7 @@
 //
 //   - An 11.1 is longer than what quell reads of a message, and its signature is not verified.
 //     Anybody who may send messages south can make up an update. Nothing but the forecast uses it.
+//   - Updates of meters that the inventory does not have at that time. They are not noted.
 //   - If an answer refuses the whole 11.1, it is forgotten. The lists of single meters in
 //     warnings are not read: those meters have no N60, and are counted as ordered until they are forgotten.
 //   - Whether a supplier changes its mind. An update without an 11.3 is forgotten after Keep.

@@ -15,7 +15,8 @@ const writeBatch = 250
 // page is how many rows are read at once.
 const page = 1000
 
-// write writes notes, one of each meter. A note changes nothing if a later one is there.
+// write writes notes, one of each meter, of meters that are in the inventory: else the ids that somebody
+// makes up would fill the disk. A note changes nothing if a later one is there.
 func (u *Updates) write(ctx context.Context, batch []note) error {
 	rows := make([]byte, 0, 64*len(batch))
 	for i, n := range batch {
@@ -30,7 +31,8 @@ func (u *Updates) write(ctx context.Context, batch []note) error {
 	}
 	return u.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		return tx.Later(ctx, `INSERT INTO firmware (esme, supplier, state, known_at, begins_at)
-			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), CAST(value->>3 AS BIGINT), 0 FROM json_each(?) WHERE TRUE
+			SELECT CAST(value->>0 AS BIGINT), CAST(value->>1 AS BIGINT), CAST(value->>2 AS BIGINT), CAST(value->>3 AS BIGINT), 0 FROM json_each(?)
+			WHERE EXISTS (SELECT 1 FROM inventory d WHERE d.device_id = CAST(value->>0 AS BIGINT))
 			ON CONFLICT (esme) DO UPDATE SET supplier = excluded.supplier, state = excluded.state, known_at = excluded.known_at, begins_at = 0
 			WHERE excluded.known_at >= firmware.known_at`, string(append(rows, ']')))
 	})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,8 +27,13 @@ var noCheck = func(context.Context, sqldb.Tx) error { return nil }
 // importMeters imports an inventory with meters 1 to 4; 4 is a gas meter.
 func importMeters(t *testing.T, s *store.Store) {
 	t.Helper()
+	importRows(t, s, []string{"ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967", "ESME,SMETS2,Landis+Gyr,E470,%s,1400000000000", "ESME,SMETS2,Other Ltd,M2,%s,", "GSME,SMETS2,Landis+Gyr,G370,%s,"})
+}
+
+func importRows(t *testing.T, s *store.Store, rows []string) {
+	t.Helper()
 	text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"
-	for i, row := range []string{"ESME,SMETS2,Landis+Gyr,E470,%s,1200023305967", "ESME,SMETS2,Landis+Gyr,E470,%s,1400000000000", "ESME,SMETS2,Other Ltd,M2,%s,", "GSME,SMETS2,Landis+Gyr,G370,%s,"} {
+	for i, row := range rows {
 		text += storetest.Meter(i+1).String() + "," + fmt.Sprintf(row, storetest.Hub(i+1)) + "\n"
 	}
 	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
@@ -186,22 +192,23 @@ func TestUpdatesAtTheEnd(t *testing.T) {
 	}
 }
 
-// Lists of many meters are written, each meter once.
+// Lists of many meters are written, each meter once, and none that the inventory does not have.
 func TestManyUpdates(t *testing.T) { storetest.EachEngine(t, testManyUpdates) }
 
 func testManyUpdates(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	u := updates.New(s.DB, slog.New(slog.DiscardHandler))
+	importRows(t, s, slices.Repeat([]string{"ESME,SMETS2,Other Ltd,M2,%s,"}, 1500)) // meters 1 to 1500
 	var meters []int
 	for i := range 3000 {
-		meters = append(meters, i%2000)
+		meters = append(meters, i%2000+1)
 	}
 	order(u, 7, storetest.T0, meters...)
 	if err := u.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	var n int
-	if err := s.DB.QueryRow(t.Context(), `SELECT count(*) FROM firmware`).Scan(&n); err != nil || n != 2000 {
+	if err := s.DB.QueryRow(t.Context(), `SELECT count(*) FROM firmware`).Scan(&n); err != nil || n != 1500 {
 		t.Errorf("%d rows, %v", n, err)
 	}
 	if err := u.Housekeep(t.Context(), storetest.T0, noCheck); err != nil {

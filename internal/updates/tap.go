@@ -15,6 +15,8 @@ const (
 	maxList = 1_300_000 // bytes: the schema allows 50,000 ids, and white space is rare
 	maxName = 64        // of an element; longer ones are not what is looked for
 	maxHead = 16 << 10  // of an answer: its header
+
+	minBlock = 4 << 10 // of the list
 )
 
 // A Tap follows one 11.1 that passes: it copies its list of meters, which comes after the image.
@@ -27,7 +29,7 @@ type Tap struct {
 	mu    sync.Mutex // guards the next fields
 	in    place
 	name  []byte   // of the element that begins
-	list  [][]byte // what is between the tags of DeviceIDList, in pieces
+	list  [][]byte // what is between the tags of DeviceIDList, in blocks
 	size  int      // of the list, in bytes
 	over  bool     // the tap is closed
 	whole bool     // the list has ended
@@ -103,13 +105,26 @@ func (t *Tap) Write(p []byte) (int, error) {
 				t.list, t.whole = nil, true // it is not valid
 				return n, nil
 			}
-			t.list = append(t.list, bytes.Clone(piece))
+			t.keep(piece)
 			if t.whole = i >= 0; !t.whole {
 				return n, nil
 			}
 		}
 	}
 	return n, nil
+}
+
+// keep copies a piece of the list. Blocks are filled, since a sender may send a byte at a time.
+func (t *Tap) keep(piece []byte) {
+	for len(piece) > 0 {
+		if n := len(t.list); n == 0 || len(t.list[n-1]) == cap(t.list[n-1]) {
+			t.list = append(t.list, make([]byte, 0, max(len(piece), minBlock)))
+		}
+		last := &t.list[len(t.list)-1]
+		n := min(len(piece), cap(*last)-len(*last))
+		*last = append(*last, piece[:n]...)
+		piece = piece[n:]
+	}
 }
 
 // isList reports whether a tag, without its brackets, begins a DeviceIDList.

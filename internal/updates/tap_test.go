@@ -188,3 +188,22 @@ func BenchmarkArrived(b *testing.B) {
 		}
 	}
 }
+
+// A list that comes a byte at a time takes no more memory than another.
+func TestListInBytes(t *testing.T) {
+	text := message(10, maxList/24-10)
+	tap := begin(New(nil, slog.New(slog.DiscardHandler)))
+	for i := range len(text) {
+		io.WriteString(tap, text[i:i+1])
+	}
+	size := 24 * cap(tap.list)
+	for _, b := range tap.list {
+		size += cap(b)
+	}
+	if !tap.whole || tap.size < maxList/2 || size > maxList+maxList/10 {
+		t.Errorf("a list of %d bytes takes %d, whole %v", tap.size, size, tap.whole)
+	}
+	if got := len(tap.meters()); got != maxList/24-10 {
+		t.Errorf("%d meters", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"regexp"
 	"time"
 )
 
@@ -17,6 +18,10 @@ const (
 	// streamWrite is how long a client may take no byte of a message.
 	streamWrite = 10 * time.Second
 )
+
+// lineEnds are those that end a line of an event, apart from a newline: a text could otherwise end the
+// message in its middle, or give orders such as "retry" to the browser.
+var lineEnds = regexp.MustCompile(`\r\n?`)
 
 var errStreams = errors.New("too many pages follow what happens at the same time: reload the page to see what is new")
 
@@ -38,10 +43,14 @@ func (p *Web) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 	var before []byte
 	start := "retry: 1000\n" // how long the browser waits, in milliseconds, before it opens the next one
 	for {
+		if start == "" && !p.Console.Guard.StillAllowed(r) { // they have logged out, perhaps
+			return
+		}
 		text, err := read(ctx)
 		if err != nil || ctx.Err() != nil {
 			return
 		}
+		text = lineEnds.ReplaceAll(text, []byte("\n"))
 		message := []byte(": nothing new\n\n")
 		if !bytes.Equal(text, before) {
 			message = append([]byte("data: "), bytes.ReplaceAll(bytes.TrimSpace(text), []byte("\n"), []byte("\ndata: "))...)

@@ -14,7 +14,7 @@ func (p *Web) nowPages() {
 	p.page("GET /{$}", role.Viewer, func(r *http.Request) (any, error) {
 		return view{Template: "now", Title: "Now", Data: now.Get(r.Context())}, nil
 	})
-	p.endpoints.Handle("GET /live/now", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
+	p.endpoints.HandleLong("GET /live/now", role.Viewer, func(w http.ResponseWriter, r *http.Request) {
 		p.stream(w, r, overview.Every, func(ctx context.Context) ([]byte, error) {
 			var b bytes.Buffer
 			err := p.templates["now"].ExecuteTemplate(&b, "live", now.Get(ctx))
