@@ -235,7 +235,7 @@ func testRemote(t *testing.T, b *chromium, s *steered) {
 	}
 	verify("The file holds")
 	text := string(read(t, files[0]))
-	if err := os.WriteFile(files[0], []byte(strings.Replace(text, ",suppressed", ",forwarded", 1)), 0o600); err != nil {
+	if err := os.WriteFile(files[0], []byte(text[:len(text)/2]+text[len(text)/2+1:]), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	verify("The file does not hold")
@@ -243,9 +243,9 @@ func testRemote(t *testing.T, b *chromium, s *steered) {
 	p.open("/reports/verify")
 	eval[bool](p, `(() => {
 		const files = new DataTransfer();
-		files.items.add(new File([%q], "dropped.csv", {type: "text/csv"}));
+		files.items.add(new File([%q], %q, {type: "text/csv"}));
 		return document.querySelector("h1").dispatchEvent(new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true}));
-	})()`, text)
+	})()`, text, filepath.Base(files[0]))
 	p.says(".notice", "The file holds")
 	p.picture("journey-verify")
 	p.well("the remote")

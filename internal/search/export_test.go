@@ -7,7 +7,7 @@ func (s *Search) SetScanned(n int64) { s.scan = n }
 
 // Recount forgets the counts, so that the next call counts anew.
 func (s *Search) Recount() {
-	s.calendar, s.month = cached[*count]{}, cached[*month]{}
+	s.calendar, s.month, s.advised = cached[*count]{}, cached[*month]{}, cached[advised]{}
 }
 
 // LogQuery returns the query for the entries of a page.

@@ -259,11 +259,11 @@ func (s *Search) ofLog(ctx context.Context, q *Query, p *part) error {
 	if q.Level != "" { // which is looked up for each entry
 		most = s.most(byTime)
 	}
-	var first, last int64
+	var low, first, last int64
 	if err := s.DB.QueryRow(ctx, endsSQL).Scan(&first, &last); err != nil {
 		return err
 	}
-	low, high := first, last
+	high := last
 	if q.After > 0 {
 		p.order = `s.seq`
 		low = max(first, min(q.After, last)+1)

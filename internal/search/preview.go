@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"quell/internal/advice"
+	"quell/internal/adviser"
 	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/outage"
@@ -39,8 +40,8 @@ func (e *Entries) add(level evidence.Level, n int) {
 
 // WindowPreview says what another window would have done. Its JSON is part of the API.
 type WindowPreview struct {
-	// At is when the entries of the last 30 days were counted; zero if they are being counted for the
-	// first time.
+	// At is when the entries of the last 30 days were counted; zero if they, or the homes of the inventory,
+	// are being counted for the first time.
 	At    time.Time `json:"at,omitzero"`
 	From  time.Time `json:"from"`
 	Model string    `json:"model,omitempty"` // "": all models
@@ -60,18 +61,31 @@ type WindowPreview struct {
 // ErrWindow says that a window is none.
 var ErrWindow = errors.New("the window must begin at the activation or later, and end after that, within two hours")
 
+// advised is the advice on windows, which may count the homes of the inventory first, or why there is none.
+type advised struct {
+	adviser.Windows
+	err error
+}
+
+func (s *Search) advise(ctx context.Context) (advised, error) {
+	w, err := s.Advice(ctx)
+	return advised{w, err}, nil
+}
+
 // PreviewWindow says what the window from one time after the activation to another would have done to
 // the alerts of one model, or of all if model is "". The error may be ErrWindow.
 func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.Duration) (*WindowPreview, error) {
 	if from < 0 || to <= from || to > advice.MaxMinutes*time.Minute {
 		return nil, ErrWindow
 	}
-	known, err := s.Advice(ctx)
-	if err != nil {
-		return nil, err
+	known, learned := s.advised.get(ctx, s.advise)
+	if known.err != nil {
+		return nil, known.err
 	}
-	now := s.Now()
-	out := &WindowPreview{Model: model, From: now.AddDate(0, 0, -previewDays), LearnedUntil: known.LearnedUntil}
+	out := &WindowPreview{Model: model, From: s.Now().AddDate(0, 0, -previewDays), LearnedUntil: known.LearnedUntil}
+	if !learned {
+		return out, nil
+	}
 	alerts := 0
 	for i := range known.Models {
 		m := &known.Models[i]
