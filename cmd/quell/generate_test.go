@@ -317,7 +317,7 @@ func TestCompletion(t *testing.T) {
 		t.Skip("there is no bash")
 	}
 	for _, c := range []struct{ line, want string }{
-		{"", "serve demo stub status tail switch window explain release advise report inventory devices audit token store backup restore replay simulate config version help"},
+		{"", "serve demo stub status tail switch window explain release advise report inventory devices audit token login store backup restore replay simulate config version help"},
 		{"re", "release report restore replay"},
 		{"help win", "window"},
 		{"window ", "list close --all --config --console --json --limit --supplier --token-file --why"},
