@@ -179,12 +179,18 @@ func (s *SSHD) target(addr, dir, key, hosts string) string {
 	return fmt.Sprintf(":sftp,host=%s,port=%s,user=%s,key_file=%q,known_hosts_file=%q:%s", host, port, s.user, s.key(key), s.key(hosts), dir)
 }
 
-// FreeAddr returns an address of this machine that nobody listens on. It is outside
-// the range from which the system picks ports, so that nobody else gets it first.
+// givenOut has the addresses that FreeAddr has returned in this process.
+var givenOut sync.Map
+
+// FreeAddr returns an address of this machine that nobody listens on, another one each time. It is
+// outside the range from which the system picks ports, so that nobody else gets it first.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	for range 100 {
+	for range 1000 {
 		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, given := givenOut.LoadOrStore(addr, true); given {
+			continue
+		}
 		if l, err := net.Listen("tcp", addr); err == nil {
 			l.Close()
 			return addr
