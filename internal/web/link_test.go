@@ -41,7 +41,7 @@ func TestLoginLink(t *testing.T) {
 	at := w.url + link.Path
 	b := w.browser()
 	for range 3 { // a preview, a prefetch, a person
-		if a := w.get(b, at+"#"+link.Code); a.StatusCode != 200 || !strings.Contains(a.text, `<form method="post" action="/login/link"`) || w.cookie(b) != "" || a.Header.Get("Referrer-Policy") != "no-referrer" {
+		if a := w.get(b, at+"#"+link.Code); a.StatusCode != 200 || !strings.Contains(a.text, `<form method="post" action="/login/link"`) || w.cookie(b) != "" || a.Header.Get("Referrer-Policy") != "same-origin" {
 			t.Fatalf("%d %s", a.StatusCode, a.text)
 		}
 	}
