@@ -15,7 +15,7 @@
 // nodes in the order of their numbers. Housekeeping deletes those that are older than Keep; but not
 // before Keep has passed since their activations began, which may have been ordered weeks ahead.
 //
-// While the database does not answer, sightings wait: 8 MB of them, about 200,000. What comes
+// While the database does not answer, sightings wait: 8 MB of them, about 400,000. What comes
 // after that is dropped and counted. If the process is killed, those of the last second are lost.
 // Then an assessment may lack a neighbour. No decision depends on it.
 package sighting

@@ -12,9 +12,9 @@ import (
 	"quell/internal/outage"
 )
 
-// formatVersion begins each row. A reader skips rows of a version that it does not know: a later
-// node wrote them.
-const formatVersion = 1
+// formatVersion begins each row. A reader skips rows of a version that it does not know: another
+// version of quell wrote them.
+const formatVersion = 2
 
 // maxText bounds the texts in a sighting, in bytes.
 const maxText = 200
@@ -26,17 +26,26 @@ type Seen struct {
 	MPAN string // of a Lost, if the alert has a valid one; personal data
 }
 
-// appendSighting appends a sighting: its kind, when it was received and the hub; then what its kind
-// has. Numbers have the highest byte first, instants are in microseconds since 1970.
-func appendSighting(b []byte, s *Seen) []byte {
+// last is what the sighting before had, from which the next one differs little: an AD1 that passes takes
+// 18 bytes in place of 33. At the beginning of a row it is zero.
+type last struct {
+	received int64 // in microseconds since 1970
+	hub      uint64
+}
+
+// appendSighting appends a sighting: its kind; when it was received and the hub, as differences to the
+// sighting before; then what its kind has. Numbers of fixed length have the highest byte first.
+func appendSighting(b []byte, s *Seen, before *last) []byte {
 	b = append(b, byte(s.Kind))
-	b = appendTime(b, s.Received)
-	b = binary.BigEndian.AppendUint64(b, uint64(s.Home.Hub))
+	received, hub := micros(s.Received), uint64(s.Home.Hub)
+	b = binary.AppendVarint(b, received-before.received)
+	b = binary.AppendUvarint(b, hub^before.hub) // hubs of one maker have most of their id in common
+	*before = last{received, hub}
 	switch s.Kind {
 	case evidence.Ordered:
 		b = binary.BigEndian.AppendUint64(b, uint64(s.Meter))
 		b = appendRequest(b, s.Request)
-		b = appendTime(b, s.Start)
+		b = appendTime(b, s.Start, received)
 		var flags byte
 		if s.Form == outage.SignedPreCommand {
 			flags |= 1
@@ -51,21 +60,34 @@ func appendSighting(b []byte, s *Seen) []byte {
 		b = appendRequest(b, s.Request)
 		b = appendText(b, s.Why)
 	case evidence.Lost:
-		b = appendTime(b, s.Start)
-		b = binary.BigEndian.AppendUint64(b, mpanNumber(s.MPAN))
+		b = appendTime(b, s.Start, received)
+		n := mpanNumber(s.MPAN) // 13 digits fit into 6 bytes
+		b = append(b, byte(n>>40), byte(n>>32), byte(n>>24), byte(n>>16), byte(n>>8), byte(n))
 	case evidence.Restored:
 		b = binary.BigEndian.AppendUint64(b, uint64(s.Meter))
-		b = appendTime(appendTime(b, s.Start), s.End)
+		b = appendTime(appendTime(b, s.Start, received), s.End, received)
 	}
 	return b
 }
 
-func appendTime(b []byte, t time.Time) []byte {
-	us := int64(0)
-	if !t.IsZero() {
-		us = t.UnixMicro()
+// micros is an instant in microseconds since 1970; 0 if it is the zero time.
+func micros(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
 	}
-	return binary.BigEndian.AppendUint64(b, uint64(us))
+	return t.UnixMicro()
+}
+
+const second = int64(time.Second / time.Microsecond)
+
+// appendTime appends how long an instant is before the second of receipt. Messages give whole seconds: of
+// these the number is even, and has half as many bytes.
+func appendTime(b []byte, t time.Time, received int64) []byte {
+	d := received - received%second - micros(t)
+	if d%second == 0 {
+		return binary.AppendVarint(b, d/second*2)
+	}
+	return binary.AppendVarint(b, d*2+1)
 }
 
 func appendRequest(b []byte, r outage.RequestID) []byte {
@@ -89,7 +111,10 @@ func decode(row []byte) (list []Seen, err error) {
 	}
 	d := decoder{b: row[1:]}
 	for len(d.b) > 0 {
-		s := Seen{Sighting: evidence.Sighting{Kind: evidence.Kind(d.byte()), Received: d.time(), Home: evidence.Home{Hub: d.device()}}}
+		kind := evidence.Kind(d.byte())
+		d.before.received += d.varint()
+		d.before.hub ^= d.uvarint()
+		s := Seen{Sighting: evidence.Sighting{Kind: kind, Received: instant(d.before.received), Home: evidence.Home{Hub: outage.DeviceID(d.before.hub)}}}
 		switch s.Kind {
 		case evidence.Ordered:
 			s.Meter, s.Request, s.Start = d.device(), d.request(), d.time()
@@ -103,7 +128,7 @@ func decode(row []byte) (list []Seen, err error) {
 		case evidence.NotRun:
 			s.Meter, s.Request, s.Why = d.device(), d.request(), d.text()
 		case evidence.Lost:
-			s.Start, s.MPAN = d.time(), mpanText(d.uint64())
+			s.Start, s.MPAN = d.time(), mpanText(d.mpan())
 		case evidence.Restored:
 			s.Meter, s.Start, s.End = d.device(), d.time(), d.time()
 		case evidence.Heard:
@@ -119,8 +144,9 @@ func decode(row []byte) (list []Seen, err error) {
 }
 
 type decoder struct {
-	b     []byte
-	short bool
+	b      []byte
+	short  bool
+	before last
 }
 
 func (d *decoder) take(n int) []byte {
@@ -138,8 +164,45 @@ func (d *decoder) uint64() uint64          { return binary.BigEndian.Uint64(d.ta
 func (d *decoder) device() outage.DeviceID { return outage.DeviceID(d.uint64()) }
 func (d *decoder) text() string            { return string(d.take(int(d.byte()))) }
 
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(d.b)
+	d.skip(n)
+	return v
+}
+
+func (d *decoder) uvarint() uint64 {
+	v, n := binary.Uvarint(d.b)
+	d.skip(n)
+	return v
+}
+
+// skip goes on after a number of n bytes; if n is not positive, there was none.
+func (d *decoder) skip(n int) {
+	if n <= 0 {
+		d.b, d.short = nil, true
+		return
+	}
+	d.b = d.b[n:]
+}
+
+func (d *decoder) mpan() uint64 {
+	var eight [8]byte
+	copy(eight[2:], d.take(6))
+	return binary.BigEndian.Uint64(eight[:])
+}
+
+// time reads what appendTime has written.
 func (d *decoder) time() time.Time {
-	us := int64(d.uint64())
+	v, received := d.varint(), d.before.received
+	if v&1 == 0 {
+		v = v / 2 * second
+	} else {
+		v = (v - 1) / 2
+	}
+	return instant(received - received%second - v)
+}
+
+func instant(us int64) time.Time {
 	if us == 0 {
 		return time.Time{}
 	}

@@ -40,6 +40,7 @@ type Sightings struct {
 
 	mu      sync.Mutex // guards the next fields; held for appends alone
 	open    []byte     // the row that is being filled
+	before  last       // its last sighting
 	full    [][]byte   // rows that wait
 	ending  bool
 	noticed time.Time // when it was last logged that some were dropped
@@ -92,9 +93,9 @@ func (s *Sightings) Add(x *Seen) {
 		return
 	}
 	if s.open == nil {
-		s.open = append(make([]byte, 0, rowSize+1024), formatVersion)
+		s.open, s.before = append(make([]byte, 0, rowSize+1024), formatVersion), last{}
 	}
-	s.open = appendSighting(s.open, x)
+	s.open = appendSighting(s.open, x, &s.before)
 	if len(s.open) >= rowSize {
 		s.full, s.open = append(s.full, s.open), nil
 	}

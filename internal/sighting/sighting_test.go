@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"reflect"
 	"sync"
 	"testing"
@@ -38,9 +39,9 @@ func every() []Seen {
 // cut.
 func TestRow(t *testing.T) {
 	want := every()
-	row, ends := []byte{formatVersion}, map[int]int{1: 0}
+	row, ends, before := []byte{formatVersion}, map[int]int{1: 0}, last{}
 	for i := range want {
-		row = appendSighting(row, &want[i])
+		row = appendSighting(row, &want[i], &before)
 		ends[len(row)] = i + 1
 	}
 	for n := 1; n <= len(row); n++ {
@@ -60,26 +61,45 @@ func TestRow(t *testing.T) {
 		t.Errorf("an unknown kind: %v", err)
 	}
 	odd := Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: t0, Home: home(3)}, MPAN: "1200023305968"} // the check digit is wrong
-	if have, err := decode(appendSighting([]byte{formatVersion}, &odd)); err != nil || have[0].MPAN != "" {
+	if have, err := decode(appendSighting([]byte{formatVersion}, &odd, &last{})); err != nil || have[0].MPAN != "" {
 		t.Errorf("an MPxN that is not valid is kept: %+v %v", have, err)
 	}
 	long := Seen{Sighting: evidence.Sighting{Kind: evidence.NotRun, Received: t0, Why: string(bytes.Repeat([]byte("x"), 1000))}}
-	if have, err := decode(appendSighting([]byte{formatVersion}, &long)); err != nil || len(have[0].Why) != maxText {
+	if have, err := decode(appendSighting([]byte{formatVersion}, &long, &last{})); err != nil || len(have[0].Why) != maxText {
 		t.Errorf("a long text: %v", err)
 	}
 }
 
+// An AD1 that passes is kept as long as it may matter, and there are a million a day: it takes few bytes.
+func TestSmall(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 2))
+	row, before := []byte{formatVersion}, last{}
+	var want []Seen
+	at := t0
+	for range 1000 {
+		at = at.Add(time.Duration(r.IntN(200_000)) * time.Microsecond)
+		s := Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: at, Home: home(0x8873845700000000 + outage.DeviceID(r.Uint32())), Start: at.Truncate(time.Second).Add(-time.Duration(180+r.IntN(120)) * time.Second)}, MPAN: "1200023305967"}
+		want, row = append(want, s), appendSighting(row, &s, &before)
+	}
+	if have, err := decode(row); err != nil || !reflect.DeepEqual(have, want) {
+		t.Errorf("it is not read as it was written: %v", err)
+	}
+	if each := float64(len(row)) / 1000; each > 19 {
+		t.Errorf("%.1f bytes each", each)
+	}
+}
+
 func FuzzRow(f *testing.F) {
-	row := []byte{formatVersion}
+	row, before := []byte{formatVersion}, last{}
 	for _, s := range every() {
-		row = appendSighting(row, &s)
+		row = appendSighting(row, &s, &before)
 	}
 	f.Add(row)
 	f.Fuzz(func(t *testing.T, row []byte) {
 		list, _ := decode(row)
-		again := []byte{formatVersion}
+		again, before := []byte{formatVersion}, last{}
 		for i := range list {
-			again = appendSighting(again, &list[i])
+			again = appendSighting(again, &list[i], &before)
 		}
 		back, err := decode(again)
 		if err != nil || len(back) != len(list) {
@@ -145,7 +165,7 @@ func TestBounded(t *testing.T) {
 		t.Fatal("collected while it is off")
 	}
 	s.Enable(true)
-	const n = 400_000
+	const n = 1_000_000
 	for range n {
 		s.Add(&lost)
 	}
