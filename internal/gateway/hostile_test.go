@@ -554,8 +554,15 @@ func TestHostileCost(t *testing.T) {
 					t.Errorf("%s, N = %d: %d bytes are allocated to read %d", s.file, s.n, got, len(b))
 				}
 				harmless := replaceOnce(s.alert(own), "</sr:PowerOutageEvent>", "<sr:Later>"+strings.Repeat("harmless ", len(b)/9)+"</sr:Later></sr:PowerOutageEvent>")
-				if got, want := fastest(b), fastest(cut(harmless)); got > 50*want+time.Millisecond {
-					t.Errorf("%s, N = %d: %d bytes take %s; as many without harm take %s", s.file, s.n, len(b), got, want)
+				for try := 1; ; try++ { // others may have the machine during one of the two
+					got, want := fastest(b), fastest(cut(harmless))
+					if got <= 50*want+time.Millisecond {
+						break
+					}
+					if try == 3 {
+						t.Errorf("%s, N = %d: %d bytes take %s; as many without harm take %s", s.file, s.n, len(b), got, want)
+						break
+					}
 				}
 			}
 		}
