@@ -25,6 +25,18 @@ const blockSize = 128
 
 func blockOf(seq int64) int64 { return seq / blockSize }
 
+// blocksOf returns the numbers of the blocks that may have entries, apart from those with a row of their
+// own.
+func blocksOf[V any](seqs []int64, rows map[int64]V) (numbers []int64) {
+	for _, seq := range seqs {
+		if _, ok := rows[seq]; !ok {
+			numbers = append(numbers, blockOf(seq))
+		}
+	}
+	slices.Sort(numbers)
+	return slices.Compact(numbers)
+}
+
 // maxBlock bounds a block when it is read, in bytes.
 const maxBlock = 1 << 20
 
@@ -113,14 +125,7 @@ func (a *Assessor) latest(ctx context.Context, seqs []int64) (list []evidence.As
 	}); err != nil {
 		return nil, sqldb.Unavailable(err)
 	}
-	var numbers []int64
-	for _, seq := range seqs {
-		if _, ok := texts[seq]; !ok {
-			numbers = append(numbers, blockOf(seq))
-		}
-	}
-	slices.Sort(numbers)
-	blocks, err := a.readBlocks(ctx, slices.Compact(numbers))
+	blocks, err := a.readBlocks(ctx, blocksOf(seqs, texts))
 	if err != nil {
 		return nil, err
 	}

@@ -88,14 +88,7 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 	for _, b := range were {
 		was[b.seq] = b
 	}
-	var numbers []int64
-	for _, seq := range seqs {
-		if _, ok := was[seq]; !ok {
-			numbers = append(numbers, blockOf(seq))
-		}
-	}
-	slices.Sort(numbers)
-	blocks, err := a.readBlocks(ctx, slices.Compact(numbers))
+	blocks, err := a.readBlocks(ctx, blocksOf(seqs, was))
 	if err != nil {
 		return nil, err
 	}
