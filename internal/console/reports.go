@@ -89,37 +89,37 @@ type Chain struct {
 }
 
 func (c *Console) reportChain(r *http.Request) (any, error) {
-	before, err := number(r, "before", 1<<62, 1, 1<<62)
-	if err != nil {
+	list, next, err := latestReports(r, c.Reporting.Chain, func(l *report.Linked) int64 { return l.No })
+	if list == nil {
 		return nil, err
 	}
-	limit, err := number(r, "limit", defaultLimit, 1, 1000)
-	if err != nil {
-		return nil, err
-	}
-	list, err := c.Reporting.Chain(r.Context(), before, int(limit))
-	out := Chain{Reports: append([]report.Linked{}, list...), Next: before}
-	if len(list) > 0 {
-		out.Next = list[len(list)-1].No
-	}
-	return out, err
+	return Chain{Reports: list, Next: next}, err
 }
 
 func (c *Console) listReports(r *http.Request) (any, error) {
+	list, next, err := latestReports(r, c.Reports.List, func(x *report.Report) int64 { return x.No })
+	if list == nil {
+		return nil, err
+	}
+	return Reports{Reports: list, Next: next}, err
+}
+
+// latestReports reads a page of reports, the latest first, and returns the value of "before" for the
+// next page. The list is nil if the parameters are wrong.
+func latestReports[T any](r *http.Request, read func(ctx context.Context, before int64, limit int) ([]T, error), no func(*T) int64) (list []T, next int64, err error) {
 	before, err := number(r, "before", 1<<62, 1, 1<<62)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	limit, err := number(r, "limit", defaultLimit, 1, 1000)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	list, err := c.Reports.List(r.Context(), before, int(limit))
-	out := Reports{Reports: append([]report.Report{}, list...), Next: before}
-	if len(list) > 0 {
-		out.Next = list[len(list)-1].No
+	list, err = read(r.Context(), before, int(limit))
+	if next = before; len(list) > 0 {
+		next = no(&list[len(list)-1])
 	}
-	return out, err
+	return append([]T{}, list...), next, err
 }
 
 // reportFile answers with a file of a report: the consolidated one, unless the parameter
