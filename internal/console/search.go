@@ -249,7 +249,7 @@ func (c *Console) chart(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.Flow.Chart(r.Context(), from, to, time.Duration(minutes)*time.Minute)
+	return c.Flow.Chart(r.Context(), from, to, time.Duration(minutes)*time.Minute, c.Motorway.Now())
 }
 
 func (c *Console) switchHistory(r *http.Request) (any, error) {

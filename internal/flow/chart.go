@@ -59,9 +59,9 @@ type Chart struct {
 const chartSQL = `SELECT minute, counts FROM flow WHERE minute >= ?1 AND minute < ?2`
 
 // Chart returns how many AD1s were received, and what became of them, in steps of whole minutes from
-// one instant to another. It takes the counts as they are, and looks for no differences: Audit does.
+// one instant to another, and those of the hour and the day before now. It takes the counts as they are, and looks for no differences: Audit does.
 // The error is ErrRange, or sqldb.ErrUnavailable.
-func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Duration) (*Chart, error) {
+func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Duration, now time.Time) (*Chart, error) {
 	from, to = from.UTC().Truncate(time.Minute), to.UTC().Add(time.Minute-1).Truncate(time.Minute)
 	length := to.Sub(from)
 	if step < time.Minute || step%time.Minute != 0 || length <= 0 || length > MaxRange || length/step > 24*60 {
@@ -90,7 +90,7 @@ func (c *Counters) Chart(ctx context.Context, from, to time.Time, step time.Dura
 	if err != nil {
 		return nil, err
 	}
-	out.LastHour, out.LastDay, err = c.Recent(ctx, c.opts.Now())
+	out.LastHour, out.LastDay, err = c.Recent(ctx, now)
 	return out, err
 }
 

@@ -34,7 +34,7 @@ func testChart(t *testing.T) {
 	}
 	c.set(t0.Add(26*time.Hour + 30*time.Second))
 	flush(t, s)
-	chart, err := s.Flow.Chart(t.Context(), t0, t0.Add(90*time.Minute), 10*time.Minute)
+	chart, err := s.Flow.Chart(t.Context(), t0, t0.Add(90*time.Minute), 10*time.Minute, c.now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +52,11 @@ func testChart(t *testing.T) {
 		t.Errorf("last hour %+v, last day %+v", chart.LastHour, chart.LastDay)
 	}
 	c.set(t0.Add(25*time.Hour + 9*time.Minute + 30*time.Second))
-	if chart, err = s.Flow.Chart(t.Context(), t0, t0.Add(time.Hour), time.Hour); err != nil || chart.LastDay != (flow.Counted{Received: 2, Failed: 1}) {
+	if chart, err = s.Flow.Chart(t.Context(), t0, t0.Add(time.Hour), time.Hour, c.now()); err != nil || chart.LastDay != (flow.Counted{Received: 2, Failed: 1}) {
 		t.Errorf("%+v, %v", chart, err)
 	}
 	for _, x := range [][3]time.Duration{{0, 0, time.Minute}, {0, time.Hour, time.Second}, {0, time.Hour, 90 * time.Second}, {0, 32 * 24 * time.Hour, 24 * time.Hour}, {0, 25 * time.Hour, time.Minute}, {time.Hour, 0, time.Minute}} {
-		if _, err := s.Flow.Chart(t.Context(), t0.Add(x[0]), t0.Add(x[1]), x[2]); !errors.Is(err, flow.ErrRange) {
+		if _, err := s.Flow.Chart(t.Context(), t0.Add(x[0]), t0.Add(x[1]), x[2], c.now()); !errors.Is(err, flow.ErrRange) {
 			t.Errorf("%v: %v", x, err)
 		}
 	}
@@ -65,7 +65,7 @@ func testChart(t *testing.T) {
 	}
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := s.Flow.Chart(ended, t0, t0.Add(time.Hour), time.Minute); err == nil {
+	if _, err := s.Flow.Chart(ended, t0, t0.Add(time.Hour), time.Minute, c.now()); err == nil {
 		t.Error("no error without a store")
 	}
 }

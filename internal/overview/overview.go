@@ -213,13 +213,11 @@ func (n *Overview) readDay(ctx context.Context, v *View) error {
 	c := n.console
 	end := v.At.Truncate(chartStep).Add(chartStep)
 	a := draw.Axis{From: end.Add(-24 * time.Hour), To: end}
-	chart, err := c.Flow.Chart(ctx, a.From, a.To, chartStep)
-	if err == nil {
-		v.Hour, v.Day, err = c.Flow.Recent(ctx, v.At)
-	}
+	chart, err := c.Flow.Chart(ctx, a.From, a.To, chartStep, v.At)
 	if err != nil {
 		return err
 	}
+	v.Hour, v.Day = chart.LastHour, chart.LastDay
 	open, err := n.countCampaigns(a.From)
 	if err != nil {
 		v.Unknown = append(v.Unknown, err.Error())

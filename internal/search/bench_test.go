@@ -87,7 +87,7 @@ func BenchmarkPages(b *testing.B) {
 	campaign("of-nobody", search.CampaignQuery{Supplier: 1})
 	page("imports", func() error { _, err := s.Imports(b.Context(), "devices", 0, 20); return err })
 	page("chart", func() error {
-		_, err := st.Flow.Chart(b.Context(), now.Add(-24*time.Hour), now, 10*time.Minute)
+		_, err := st.Flow.Chart(b.Context(), now.Add(-24*time.Hour), now, 10*time.Minute, now)
 		return err
 	})
 	began := time.Now()

@@ -45,7 +45,7 @@ const (
 	inList
 )
 
-// Begin begins to follow an 11.1. It returns nil if too many are followed. Whoever calls it
+// Begin begins to follow an 11.1. It returns nil if too many are followed. Its caller
 // calls Refused, or Answer and then closes what that returns.
 func (u *Updates) Begin(id outage.RequestID, at time.Time) *Tap {
 	if u == nil {
