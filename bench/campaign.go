@@ -85,6 +85,10 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 	if err != nil {
 		return err
 	}
+	evidence, err := h.assessed(nodes, store)
+	if err != nil {
+		return err
+	}
 	if err := rig.Sleep(h.Ctx, 2*time.Second); err != nil { // the next hop writes its log each second
 		return err
 	}
@@ -120,6 +124,15 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 		h.clusterAD1 = page.Sample{o.micros}
 		lines = append(lines, []string{"µs of processor time of PostgreSQL for each false one", h.postgresAD1.String()})
 	}
+	each := func(d time.Duration) string { return page.Number(float64(d.Microseconds()) / float64(stopped)) }
+	after := each(evidence.quell)
+	if p != nil {
+		after += ", " + each(evidence.store)
+	}
+	lines = append(lines,
+		[]string{"evidence afterwards: s until it has caught up", page.Number(evidence.took.Seconds())},
+		[]string{"evidence afterwards: µs of processor time for each false one, of quell" + map[bool]string{true: "", false: ", of PostgreSQL"}[p == nil], after},
+		[]string{"evidence afterwards: memory at most, MiB", fmt.Sprint(evidence.memory >> 20)})
 	text := page.Table(lines...)
 	fmt.Print(text)
 	h.set(map[bool]string{true: "campaign", false: "campaign-nodes"}[p == nil], text)
@@ -128,6 +141,62 @@ func (h *harness) campaignOn(name, key string, p *rig.Postgres) error {
 		fmt.Sprintf("at %s/s%s: latest %v, lost %d, forwarded in doubt %d, memory grew by %.0f %% in the second half", page.Thousands(int64(rate)), share, o.late.Round(time.Millisecond), lost, doubtful, 100*(float64(whole)/float64(half)-1)),
 		o.late <= time.Second && lost == 0 && doubtful <= main.Total/200 && flat && rate == aimed)
 	return nil
+}
+
+// settled is what nodes did after a campaign, until its evidence was assessed as far as it can be.
+type settled struct {
+	took         time.Duration
+	quell, store time.Duration // of processor time
+	memory       int64         // of all nodes, at most
+}
+
+// assessed waits until the leader has assessed what came in a campaign, which it does not do
+// while alerts come in a rush.
+func (h *harness) assessed(nodes []*rig.Node, store *rig.Process) (s settled, err error) {
+	spent := func() (quell, ofStore time.Duration, err error) {
+		for _, n := range nodes {
+			d, err := n.CPU()
+			if err != nil {
+				return 0, 0, err
+			}
+			quell += d
+		}
+		if store != nil {
+			ofStore, err = store.CPU()
+		}
+		return quell, ofStore, err
+	}
+	began := time.Now()
+	quell, ofStore, err := spent()
+	if err != nil {
+		return s, err
+	}
+	for until := began.Add(10 * time.Minute); ; {
+		if err := rig.Sleep(h.Ctx, time.Second); err != nil {
+			return s, err
+		}
+		var lag float64
+		var memory int64
+		for _, n := range nodes {
+			m, err := n.Metrics()
+			if err != nil {
+				return s, err
+			}
+			lag = max(lag, m["quell_evidence_lag_seconds"])
+			memory += n.RSS()
+		}
+		s.memory = max(s.memory, memory)
+		if lag < 5 {
+			break
+		}
+		if time.Now().After(until) {
+			return s, fmt.Errorf("the evidence is %.0f s late ten minutes after the campaign", lag)
+		}
+	}
+	s.took = time.Since(began)
+	afterwards, ofStoreThen, err := spent()
+	s.quell, s.store = afterwards-quell, ofStoreThen-ofStore
+	return s, err
 }
 
 // openEverywhere opens windows at the first of some nodes, and waits until all know them.

@@ -45,6 +45,7 @@ type Assessor struct {
 	Changed func(Change)
 
 	homes   homes
+	rush    atomic.Bool  // entries come in a rush; Follow says so
 	last    atomic.Int64 // when the last step succeeded, in microseconds since 1970; 0 if none has
 	trouble atomic.Pointer[string]
 
@@ -65,7 +66,7 @@ func (a *Assessor) Run(ctx context.Context) {
 	defer a.setTrouble(nil)
 	defer a.forgetLevels()
 	var w *work
-	pause := every
+	next := every
 	for ctx.Err() == nil {
 		var err error
 		if a.Sightings.On() {
@@ -85,13 +86,10 @@ func (a *Assessor) Run(ctx context.Context) {
 		if ctx.Err() == nil {
 			a.setTrouble(err)
 		}
-		if pause = min(2*pause, longestPause); err == nil {
-			pause = every
+		if next = min(2*next, longestPause); err == nil {
+			next = every
 		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-		}
+		pause(ctx, next)
 	}
 }
 
@@ -104,6 +102,8 @@ func (a *Assessor) once(ctx context.Context, w **work) error {
 		}
 		*w = begun
 	}
+	(*w).patience = time.Now().Add(longestRest)
+	a.waitInRush(ctx, *w)
 	(*w).turn = time.Now()
 	return a.step(ctx, *w, a.Cluster.Now())
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -316,6 +317,55 @@ func TestHomes(t *testing.T) {
 	if m := assess.ModelOf(d); m != "Landis+Gyr E470" {
 		t.Error(m)
 	}
+}
+
+// In a rush of entries nothing is assessed, so that alerts have the machine; afterwards all is.
+func TestRush(t *testing.T) { storetest.EachEngine(t, testRush) }
+
+func testRush(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	const display = outage.DeviceID(0x00DB123499999999)
+	if err := storetest.ImportRows(t.Context(), s, storetest.DeviceRow(1, 1), fmt.Sprintf("%s,PPMID,,,,%s,1200023305967\n", display, storetest.Hub(1))); err != nil {
+		t.Fatal(err)
+	}
+	night(t, s, 1)
+	now := time.Now()
+	storetest.Script(t, s, fmt.Sprint(`UPDATE suppression SET received_at = `, sqldb.Micros(now)))
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { s.Evidence.Follow(ctx) })
+	defer running.Wait()
+	defer cancel()
+	at := now.Add(time.Second)
+	storetest.Eventually(t, "all devices of the home are waited for", func() bool {
+		return s.Sightings.Waits(storetest.Hub(1), at) != 0 && s.Sightings.Waits(storetest.Meter(1), at) != 0 && s.Sightings.Waits(display, at) == storetest.Hub(1)
+	})
+	if s.Evidence.InRush() {
+		t.Error("one entry is no rush")
+	}
+	for n := 1; !s.Evidence.InRush(); n++ {
+		storetest.Script(t, s, fmt.Sprintf(`INSERT INTO suppression
+			WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)
+			SELECT seq + %[1]d + i, CAST(i AS TEXT), alert_code, chf, esme, mpxn, mpxn_valid, distributor, outage_start + %[1]d, received_at, activation_id, request_id, mode, window_start, window_end,
+				throttled_sequence, throttled_count, outcome, started_before, repeated FROM suppression, n WHERE seq = 1`, 10_000*n))
+		time.Sleep(100 * time.Millisecond)
+	}
+	storetest.Eventually(t, "the rush is over", func() bool { return !s.Evidence.InRush() })
+
+	cancel()
+	running.Wait()
+	storetest.Script(t, s, `DELETE FROM suppression WHERE seq > 1`)
+	s.Evidence.SetRush(true)
+	s.Evidence.WaitInRush(t.Context(), time.Now()) // one without an end is not waited for
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	running.Go(func() { s.Evidence.Run(ctx) })
+	time.Sleep(2 * time.Second)
+	if assessed(t, s, 1) != 0 {
+		t.Error("an entry is assessed in a rush")
+	}
+	s.Evidence.SetRush(false)
+	storetest.Eventually(t, "the entry is assessed", func() bool { return assessed(t, s, 1) == 1 })
 }
 
 // BenchmarkAssess assesses 2,000 entries of a night, with 2,000 alerts that passed, until all are

@@ -10,6 +10,9 @@
 // looked, and what it saw, must be there when somebody asks. Changes of the level go into
 // evidence_change, with the assessment that they come from; reports take them from there.
 //
+// While more than 1,000 entries a second come, the leader leaves that for later, for two minutes at
+// most, since alerts need the machine. What an assessment says does not depend on when it is made.
+//
 // # After a restart, or on another leader
 //
 // The engine is in memory. A new one gets all sightings and entries of the last 26 hours again.

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"context"
+	"time"
 
 	"quell/internal/evidence"
 	"quell/internal/outage"
@@ -19,7 +20,16 @@ func (o *Orders) Resolve(s evidence.Sighting) []evidence.Sighting {
 	if o.orders == nil {
 		o.orders = map[outage.DeviceID][]order{}
 	}
-	return o.orders.resolve(s)
+	return o.orders.resolve(nil, &s)
+}
+
+// InRush reports whether entries come in a rush. SetRush says so until Follow does.
+func (a *Assessor) InRush() bool      { return a.rush.Load() }
+func (a *Assessor) SetRush(rush bool) { a.rush.Store(rush) }
+
+// WaitInRush waits while entries come in a rush, until an instant.
+func (a *Assessor) WaitInRush(ctx context.Context, patience time.Time) {
+	a.waitInRush(ctx, &work{patience: patience})
 }
 
 // HubsIn is what tells the engine how many hubs there are in an area.

@@ -2,6 +2,7 @@ package assess
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"quell/internal/evidence"
@@ -12,7 +13,7 @@ import (
 
 // Pages of what is read at once.
 const (
-	rowPage   = 100
+	rowPage   = 10 // of some thousand sightings each in a storm
 	entryPage = 1000
 )
 
@@ -30,34 +31,74 @@ type work struct {
 	learnedRow int64     // the positions that were written then
 	learnedEnt int64
 
-	seen     []evidence.Sighting // read, and not yet added
-	moreSeen bool                // there may be more rows
-	ofLog    []evidence.Sighting
+	seen     readAhead
+	moreSeen bool // there may be more rows
+	ofLog    readAhead
 	moreLog  bool
 	latest   time.Time // of what was added
 	advanced time.Time
 
 	unwritten []evidence.Assessment // those of an entry in order
 
-	paced bool      // it rests in between; see rest
-	turn  time.Time // when it rested last
+	paced    bool      // it rests in between; see rest
+	turn     time.Time // when it rested last
+	patience time.Time // until then it waits while alerts come in a rush
 }
 
-// resting is how much longer it rests than it works. Assessments may wait for a minute or two, and
-// messages may not: in a campaign the assessor would else take a whole core from them.
-const resting = 3
+// readAhead has sightings that are read, and not yet added. A storm has millions: so its memory is used
+// again.
+type readAhead struct {
+	list []evidence.Sighting
+	next int
+}
+
+func (r *readAhead) empty() bool { return r.next == len(r.list) }
+
+func (r *readAhead) first() *evidence.Sighting { return &r.list[r.next] }
+
+func (r *readAhead) take() *evidence.Sighting {
+	r.next++
+	return &r.list[r.next-1]
+}
+
+// begin empties it, and returns the list to append to.
+func (r *readAhead) begin() []evidence.Sighting {
+	r.next = 0
+	return r.list[:0]
+}
+
+// Assessments may wait for a minute or two, and messages may not: in a campaign the assessor would
+// else take a whole core from them. So it works for a turn at most, and rests for longer than that;
+// in a rush it does nothing else, for so long that what is due after five minutes is in time.
+const (
+	turn        = 20 * time.Millisecond
+	resting     = 3 // times as long as it worked
+	longestRest = 2 * time.Minute
+)
 
 // rest rests, if it is time to.
-func (w *work) rest(ctx context.Context) {
+func (a *Assessor) rest(ctx context.Context, w *work) {
 	took := time.Since(w.turn)
-	if !w.paced || took < 20*time.Millisecond {
+	if !w.paced || took < turn {
 		return
 	}
+	pause(ctx, resting*took)
+	a.waitInRush(ctx, w)
+	w.turn = time.Now()
+}
+
+// waitInRush waits while alerts come in a rush, as long as there is patience.
+func (a *Assessor) waitInRush(ctx context.Context, w *work) {
+	for ctx.Err() == nil && a.rush.Load() && time.Now().Before(w.patience) {
+		pause(ctx, every)
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
 	select {
-	case <-time.After(resting * took):
+	case <-time.After(d):
 	case <-ctx.Done():
 	}
-	w.turn = time.Now()
 }
 
 // begin makes an engine, and gives it what there was up to what is in the table learned.
@@ -124,28 +165,28 @@ func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
 func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func([]evidence.Assessment) error) error {
 	w.moreSeen, w.moreLog = true, true
 	for {
-		if len(w.seen) == 0 && w.moreSeen {
-			w.rest(ctx)
+		if w.seen.empty() && w.moreSeen {
+			a.rest(ctx, w)
 			if err := a.readRows(ctx, w, row); err != nil {
 				return err
 			}
 		}
-		if len(w.ofLog) == 0 && w.moreLog {
-			w.rest(ctx)
+		if w.ofLog.empty() && w.moreLog {
+			a.rest(ctx, w)
 			if err := a.readLog(ctx, w, entry); err != nil {
 				return err
 			}
 		}
 		var next *evidence.Sighting
 		switch {
-		case len(w.seen) == 0 && w.moreSeen || len(w.ofLog) == 0 && w.moreLog:
+		case w.seen.empty() && w.moreSeen || w.ofLog.empty() && w.moreLog:
 			continue // a page without anything
-		case len(w.seen) == 0 && len(w.ofLog) == 0:
+		case w.seen.empty() && w.ofLog.empty():
 			return nil
-		case len(w.ofLog) == 0 || len(w.seen) > 0 && !w.ofLog[0].Received.Before(w.seen[0].Received):
-			next, w.seen = &w.seen[0], w.seen[1:]
+		case w.ofLog.empty() || !w.seen.empty() && !w.ofLog.first().Received.Before(w.seen.first().Received):
+			next = w.seen.take()
 		default:
-			next, w.ofLog = &w.ofLog[0], w.ofLog[1:]
+			next = w.ofLog.take()
 		}
 		if next.Received.After(w.latest) {
 			w.latest = next.Received
@@ -156,7 +197,7 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 			if err := say(list); err != nil {
 				return err
 			}
-			w.rest(ctx)
+			a.rest(ctx, w)
 		}
 		w.engine.Add(*next)
 	}
@@ -169,24 +210,20 @@ func (a *Assessor) readRows(ctx context.Context, w *work, upTo int64) error {
 		return err
 	}
 	w.moreSeen = len(rows) == rowPage
-	var list []sighting.Seen
-	last := w.row
-	for _, r := range rows {
-		if upTo >= 0 && r.ID > upTo {
-			w.moreSeen = false
-			break
-		}
-		last = r.ID
-		list = append(list, r.Seen...)
+	if n := slices.IndexFunc(rows, func(r sighting.Row) bool { return upTo >= 0 && r.ID > upTo }); n >= 0 {
+		rows, w.moreSeen = rows[:n], false
 	}
-	seen, err := a.place(ctx, list)
-	if err != nil {
+	if err := a.place(ctx, rows); err != nil {
 		return err
 	}
-	w.row = last
-	for _, s := range seen {
-		w.seen = append(w.seen, w.orders.resolve(s)...)
+	list := w.seen.begin()
+	for i := range rows {
+		for j := range rows[i].Seen {
+			list = w.orders.resolve(list, &rows[i].Seen[j].Sighting)
+		}
+		w.row = rows[i].ID
 	}
+	w.seen.list = list
 	return nil
 }
 
@@ -212,7 +249,7 @@ func (a *Assessor) readLog(ctx context.Context, w *work, upTo int64) error {
 	if len(list) > 0 {
 		w.entry = list[len(list)-1].Seq
 	}
-	w.ofLog = append(w.ofLog, lost...)
+	w.ofLog.list = append(w.ofLog.begin(), lost...)
 	return nil
 }
 
@@ -237,19 +274,18 @@ type order struct {
 // not followed.
 const maxOrders = 500_000
 
-// resolve returns what the engine gets for a sighting.
-func (o orders) resolve(s evidence.Sighting) []evidence.Sighting {
-	list := []evidence.Sighting{s}
+// resolve appends what the engine gets for a sighting.
+func (o orders) resolve(list []evidence.Sighting, s *evidence.Sighting) []evidence.Sighting {
 	switch {
 	case s.Kind == evidence.NotRun && s.Request == (outage.RequestID{}): // a cancellation
-		list = o.replaced(nil, &s, s.Why)
+		return o.replaced(list, s, s.Why)
 	case s.Kind == evidence.Ordered && s.Form == outage.SignedPreCommand:
-		list = append(o.replaced(nil, &s, "another request took its place"), list...)
+		list = o.replaced(list, s, "another request took its place")
 		if s.Start.After(s.Received) && (len(o) < maxOrders || o[s.Meter] != nil) {
 			o[s.Meter] = append(o[s.Meter], order{s.Request, s.Start})
 		}
 	}
-	return list
+	return append(list, *s)
 }
 
 // replaced appends a NotRun for each request that was pending when s was received.

@@ -115,38 +115,40 @@ func homeOf(d *outage.Device) evidence.Home {
 
 func isMeter(d *outage.Device) bool { return strings.EqualFold(strings.TrimSpace(d.Type), "ESME") }
 
-// place says of sightings where they were, as the inventory says now.
-func (a *Assessor) place(ctx context.Context, list []sighting.Seen) ([]evidence.Sighting, error) {
+// place says of the sightings of rows where they were, as the inventory says now.
+func (a *Assessor) place(ctx context.Context, rows []sighting.Row) error {
 	var ids []int64
 	var mpans []string
-	for i := range list {
-		if s := &list[i]; s.Meter != 0 {
-			ids = append(ids, int64(s.Meter))
-		} else if s.MPAN != "" {
-			mpans = append(mpans, s.MPAN)
+	for i := range rows {
+		for j := range rows[i].Seen {
+			if s := &rows[i].Seen[j]; s.Meter != 0 {
+				ids = append(ids, int64(s.Meter))
+			} else if s.MPAN != "" {
+				mpans = append(mpans, s.MPAN)
+			}
 		}
 	}
 	byID, byMPAN, err := a.look(ctx, ids, mpans)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	placed := make([]evidence.Sighting, len(list))
-	for i := range list {
-		s := &placed[i]
-		*s = list[i].Sighting
-		hub := s.Home.Hub
-		if d := byID[s.Meter]; d != nil {
-			s.Home = homeOf(d)
-		} else if d := byMPAN[list[i].MPAN]; d != nil && list[i].MPAN != "" && (d.CHF == hub || d.CHF == 0) {
-			s.Home = homeOf(d)
-		} else if dist, ok := outage.DistributorOf(list[i].MPAN); ok {
-			s.Home.Distributor = Distributor(dist.ID)
-		}
-		if hub != 0 {
-			s.Home.Hub = hub // it was the hub then
+	for i := range rows {
+		for j := range rows[i].Seen {
+			s := &rows[i].Seen[j]
+			hub := s.Home.Hub
+			if d := byID[s.Meter]; d != nil {
+				s.Home = homeOf(d)
+			} else if d := byMPAN[s.MPAN]; d != nil && s.MPAN != "" && (d.CHF == hub || d.CHF == 0) {
+				s.Home = homeOf(d)
+			} else if dist, ok := outage.DistributorOf(s.MPAN); ok {
+				s.Home.Distributor = Distributor(dist.ID)
+			}
+			if hub != 0 {
+				s.Home.Hub = hub // it was the hub then
+			}
 		}
 	}
-	return placed, nil
+	return nil
 }
 
 // placeEntries returns entries as sightings, with where they were.

@@ -13,7 +13,9 @@ type Resolver struct{ orders orders }
 func NewResolver() *Resolver { return &Resolver{orders{}} }
 
 // Resolve returns what the engine gets for a sighting.
-func (r *Resolver) Resolve(s evidence.Sighting) []evidence.Sighting { return r.orders.resolve(s) }
+func (r *Resolver) Resolve(s evidence.Sighting) []evidence.Sighting {
+	return r.orders.resolve(nil, &s)
+}
 
 // HomeOf returns the home of a meter.
 func HomeOf(d *outage.Device) evidence.Home { return homeOf(d) }

@@ -42,7 +42,7 @@ func (a *Assessor) write(ctx context.Context, w *work) error {
 		}
 		w.unwritten = w.unwritten[n:]
 		a.tell(ctx, changes)
-		w.rest(ctx)
+		a.rest(ctx, w)
 	}
 	w.unwritten = nil
 	return nil

@@ -80,6 +80,8 @@ type hub struct {
 	loose    []looseEnd // activations that did not run and are not known
 	look     micros     // when it is next looked at, for what to forget; 0 if it is not
 	busy     []span     // when it has a window or recent 11.3: in order, and apart from each other
+
+	one [1]*outageOf // the memory of outages, while there is one: most hubs of a storm have no more
 }
 
 type span struct{ from, to micros } // both included

@@ -345,7 +345,9 @@ func (e *Engine) lost(h *hub, s *Sighting) {
 				earlier.hears(received)
 			}
 		}
-		i = len(h.outages)
+		if i = len(h.outages); i == 0 {
+			h.outages = h.one[:0]
+		}
 		h.outages = append(h.outages, o)
 		e.look(h, received+learnAfter.Microseconds())
 		e.ownFact(h)

@@ -101,6 +101,9 @@ func appendText(b []byte, s string) []byte {
 	return append(append(b, byte(len(s))), s...)
 }
 
+// usualSize is how many bytes an AD1 that passed has: most of a storm.
+const usualSize = 18
+
 var errRow = errors.New("a row of sightings is not whole")
 
 // decode reads the sightings of a row. It returns none, without an error, if the row is of a
@@ -110,6 +113,7 @@ func decode(row []byte) (list []Seen, err error) {
 		return nil, nil
 	}
 	d := decoder{b: row[1:]}
+	list = make([]Seen, 0, len(row)/usualSize+1)
 	for len(d.b) > 0 {
 		kind := evidence.Kind(d.byte())
 		d.before.received += d.varint()
