@@ -31,7 +31,7 @@ func (a *Assessor) Follow(ctx context.Context) {
 		if begun && a.Sightings.On() {
 			before := meters
 			meters, _ = a.follow(ctx, meters, a.watchMeters) // what fails is read again a second later
-			a.rush.Store(float64(meters-before) >= rushFrom*now.Sub(looked).Seconds())
+			a.rush.Store(float64(meters-before) > rushFrom*now.Sub(looked).Seconds())
 			if !a.rush.Load() || time.Since(calm) > longestRest {
 				others, _ = a.follow(ctx, others, a.watchOthers)
 				calm = time.Now()
