@@ -86,6 +86,9 @@ func (h *harness) secure() error {
 			return fmt.Errorf("%d messages were sent, and %d were prepared", n, perRound)
 		}
 		verified = append(verified, us)
+		if _, err := h.assessed([]*rig.Node{quell}, nil); err != nil {
+			return err
+		}
 	}
 	ratio := micros["quell"].Over(micros[nginx.Name])
 	text := page.Table(

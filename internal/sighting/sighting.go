@@ -122,7 +122,7 @@ func (s *Sightings) Waits(device outage.DeviceID, at time.Time) (hub outage.Devi
 // Watch waits for a device of a home whose alert, received at the instant from, was suppressed.
 func (s *Sightings) Watch(device, hub outage.DeviceID, from time.Time) {
 	if device != 0 {
-		s.watched.add(device, watch{hub, from.UnixMicro(), from.Add(WatchFor).UnixMicro()})
+		s.watched.add(device, watch{hub, from.UnixMicro()})
 	}
 }
 

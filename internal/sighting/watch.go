@@ -20,11 +20,13 @@ type watchShard struct {
 	of map[outage.DeviceID]watch
 }
 
-// watch says that a device counts if it is heard in (from, until).
+// watch says that a device counts if it is heard after an instant, for WatchFor. A campaign has a million.
 type watch struct {
-	hub         outage.DeviceID
-	from, until int64 // in microseconds since 1970
+	hub  outage.DeviceID
+	from int64 // in microseconds since 1970
 }
+
+func (w watch) until() int64 { return w.from + WatchFor.Microseconds() }
 
 func (w *watched) shard(device outage.DeviceID) *watchShard {
 	return &w.shards[uint64(device)*0x9e3779b97f4a7c15>>58]
@@ -59,7 +61,7 @@ func (w *watched) heard(device outage.DeviceID, at time.Time) (hub outage.Device
 	}
 	delete(sh.of, device)
 	w.devices.Add(-1)
-	return x.hub, us < x.until
+	return x.hub, us < x.until()
 }
 
 // waits returns the hub of a device that counts, as heard does, and forgets nothing.
@@ -70,7 +72,7 @@ func (w *watched) waits(device outage.DeviceID, at time.Time) outage.DeviceID {
 	sh := w.shard(device)
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	if x, ok := sh.of[device]; ok && x.from < at.UnixMicro() && at.UnixMicro() < x.until {
+	if x, ok := sh.of[device]; ok && x.from < at.UnixMicro() && at.UnixMicro() < x.until() {
 		return x.hub
 	}
 	return 0
@@ -83,7 +85,7 @@ func (w *watched) expire(now time.Time) {
 		sh := &w.shards[i]
 		sh.mu.Lock()
 		for device, x := range sh.of {
-			if x.until <= us {
+			if x.until() <= us {
 				delete(sh.of, device)
 				w.devices.Add(-1)
 			}
