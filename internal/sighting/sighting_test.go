@@ -115,14 +115,14 @@ func TestWatched(t *testing.T) {
 		t.Error("heard, and nobody waits for it")
 	}
 	for n := range 1000 {
-		w.add(outage.DeviceID(n+1), watch{9, t0.UnixMicro(), t0.Add(time.Minute).UnixMicro()})
-		w.add(outage.DeviceID(n+1), watch{9, t0.UnixMicro(), t0.Add(time.Minute).UnixMicro()})
+		w.add(outage.DeviceID(n+1), watch{9, t0.UnixMicro()})
+		w.add(outage.DeviceID(n+1), watch{9, t0.UnixMicro()})
 	}
 	for _, c := range []struct {
 		device outage.DeviceID
 		after  time.Duration
 		want   bool
-	}{{5000, 1, false}, {1, 0, false}, {1, -time.Second, false}, {1, time.Microsecond, true}, {1, time.Second, false}, {2, time.Minute - time.Microsecond, true}, {3, time.Minute, false}, {3, time.Second, false}} {
+	}{{5000, 1, false}, {1, 0, false}, {1, -time.Second, false}, {1, time.Microsecond, true}, {1, time.Second, false}, {2, WatchFor - time.Microsecond, true}, {3, WatchFor, false}, {3, time.Second, false}} {
 		if hub, ok := w.heard(c.device, t0.Add(c.after)); ok != c.want || ok && hub != 9 {
 			t.Errorf("device %d after %v: %v %v", c.device, c.after, hub, ok)
 		}
@@ -130,11 +130,11 @@ func TestWatched(t *testing.T) {
 	if n := w.devices.Load(); n != 997 {
 		t.Errorf("%d devices", n)
 	}
-	w.expire(t0.Add(time.Minute - time.Microsecond))
+	w.expire(t0.Add(WatchFor - time.Microsecond))
 	if n := w.devices.Load(); n != 997 {
 		t.Errorf("%d devices after too early an end", n)
 	}
-	w.expire(t0.Add(time.Minute))
+	w.expire(t0.Add(WatchFor))
 	if n := w.devices.Load(); n != 0 {
 		t.Errorf("%d devices after the end", n)
 	}
