@@ -411,7 +411,7 @@ func TestDocumentPaths(t *testing.T) {
 // TestDocumentLinks holds that a link to a part of a document leads to a heading.
 func TestDocumentLinks(t *testing.T) {
 	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
-	drop := regexp.MustCompile("[^\\w -]")
+	drop := regexp.MustCompile(`[^\w -]`)
 	headings := map[string]map[string]bool{}
 	for _, file := range files(t, ".md") {
 		text, err := os.ReadFile(file)
