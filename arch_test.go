@@ -408,6 +408,45 @@ func TestDocumentPaths(t *testing.T) {
 	}
 }
 
+// TestDocumentLinks holds that a link to a part of a document leads to a heading.
+func TestDocumentLinks(t *testing.T) {
+	heading := regexp.MustCompile(`(?m)^#+ (.*)$`)
+	drop := regexp.MustCompile(`[^\w -]`)
+	headings := map[string]map[string]bool{}
+	for _, file := range files(t, ".md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		headings[file] = map[string]bool{}
+		for _, m := range heading.FindAllStringSubmatch(fenced.ReplaceAllString(string(text), ""), -1) {
+			headings[file][strings.ReplaceAll(drop.ReplaceAllString(strings.ToLower(m[1]), ""), " ", "-")] = true
+		}
+	}
+	n := 0
+	for _, file := range files(t, ".md") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			to, part, ok := strings.Cut(m[1], "#")
+			if !ok || strings.Contains(to, "://") {
+				continue
+			}
+			if to = path.Join(path.Dir(file), to); m[1][0] == '#' {
+				to = file
+			}
+			if n++; !headings[to][part] {
+				t.Errorf("%s has a link to %s, which has no such heading", file, m[1])
+			}
+		}
+	}
+	if n == 0 {
+		t.Error("no document has a link to a heading")
+	}
+}
+
 // TestDocumentTests holds that the tests and timelines that documents name exist.
 func TestDocumentTests(t *testing.T) {
 	var defined strings.Builder

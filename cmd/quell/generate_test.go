@@ -182,7 +182,7 @@ func manPage(t *testing.T, pages []page) string {
 	item(".I /etc/quell/env", "secret variables of the service, NAME=value; does not exist at first")
 	item(".I /var/lib/quell", "the data folder of the service")
 	section("EXIT STATUS")
-	b.WriteString("0 for success, 2 for a wrong command line, 1 for anything else.\n")
+	b.WriteString("0 for success, 2 for a wrong command line, 1 for anything else. That of quell status is above.\n")
 	return b.String()
 }
 

@@ -293,12 +293,12 @@ type Config struct {
 	// Default: 4s.
 	NextHopIdle Duration `yaml:"next_hop_idle" reload:"restart"`
 
-	// The admin API, health and metrics.
+	// The pages for operators, the API, health and metrics.
 	Console struct {
 		// The address, host:port, of the console. Who sends a request there needs a
 		// token, a client certificate or a login; over loopback, those who have none of
-		// these may look, but sees no MPxN. An address that is not loopback is refused
-		// unless insecure is true.
+		// these may look, but see no MPxN. An address that is not loopback needs tls,
+		// or insecure.
 		// Default: 127.0.0.1:8080.
 		Listen string `yaml:"listen" reload:"restart"`
 

@@ -199,7 +199,7 @@ refused. So are unknown environment variables that begin with QUELL_, except QUE
 and QUELL_TOKEN_FILE, which commands use, and QUELL_TEST_….
 
 Durations have the units d (24 hours), h, m, s, ms, us and ns: 250ms, 90s, 30m, 7d, 1d12h. Sizes are written as 10MiB, 500kB or 65536.
-In an environment variable, commas separate the items of a list. If the items have keys, write the list as YAML:
+In an environment variable, commas separate the items of a list. Write keys and values as YAML, and a list whose items have keys:
 ` + "`[{name: esi, target: \"esi:/inbound/poas\"}]`" + `. An empty variable makes its key empty.
 
 On SIGHUP quell reads the file again. If the file has any fault, nothing changes. In the column SIGHUP, *live* means that quell adopts
@@ -250,6 +250,10 @@ func typeName(t reflect.Type) string {
 		return "true, false"
 	case t.Kind() == reflect.Slice:
 		return "list"
+	case t.Kind() == reflect.Int:
+		return "number"
+	case t.Kind() == reflect.Map, t.Kind() == reflect.Pointer:
+		return "keys and values"
 	}
 	return "text"
 }

@@ -43,7 +43,6 @@ var remedies = []struct{ has, do string }{
 	{"released alerts wait", "Find out why the northbound next hop does not take them; quell goes on trying."},
 	{"evidence on suppressed alerts is not assessed", "Read the error: it is of the store. quell catches up by itself."},
 	{"sightings were lost", "Find out why the store was slow or away. Evidence on some alerts may be missing."},
-	{"the audit does not", "Find out why the store does not take records."},
 	{"syslog", "Find out why the syslog receiver does not take records. They wait in the store."},
 	{"the service audit trail", "Read the error: the disk of data_dir may be full. Messages are not affected."},
 	{"the recording", "Read the error: the disk of data_dir may be full. Messages are not affected."},

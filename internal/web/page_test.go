@@ -374,6 +374,9 @@ func TestRolesInDocument(t *testing.T) {
 	}
 	documented := map[string]string{}
 	for _, m := range regexp.MustCompile("(?m)^\\| `((?:GET|POST|PUT|DELETE) /[^`]*)` \\| (\\w+) \\|").FindAllStringSubmatch(string(text), -1) {
+		if documented[m[1]] != "" {
+			t.Errorf("docs/operations.md has %s twice", m[1])
+		}
 		documented[m[1]] = m[2]
 	}
 	for _, r := range c.Guard.Routes() {
