@@ -32,8 +32,10 @@ type Message struct {
 	Bytes    []byte
 }
 
-// insertSQL adds a row. Ids rise in the order of commits.
-const insertSQL = `INSERT INTO held (id, messages) VALUES ((SELECT CASE WHEN CAST(?1 AS BIGINT) > coalesce(max(id), 0) THEN CAST(?1 AS BIGINT) ELSE max(id) + 1 END FROM held), ?2)`
+// insertSQL adds a row. Ids rise in the order of commits; but rows that were written while the clock was a day
+// ahead, or more, do not count, or else no later row would be deleted before that time.
+const insertSQL = `INSERT INTO held (id, messages) VALUES ((SELECT CASE WHEN CAST(?1 AS BIGINT) > coalesce(max(id), 0) THEN CAST(?1 AS BIGINT) ELSE max(id) + 1 END FROM held
+	WHERE id < CAST(?1 AS BIGINT) + 86400000000), ?2)`
 
 // headSize is the size of what is in front of a message.
 const headSize = 8 + 4

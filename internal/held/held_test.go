@@ -57,6 +57,25 @@ func TestFind(t *testing.T) {
 		if found, err := held.Find(t.Context(), s.DB, 99, at(0)); err != nil || found != nil {
 			t.Errorf("an old message is there: %q, %v", found, err)
 		}
+		// A clock was a year ahead. What comes after that is found, and is deleted when it is old.
+		insert(held.Message{Key: 100, Received: at(40).AddDate(1, 0, 0), Bytes: []byte("far ahead")})
+		insert(held.Message{Key: 101, Received: at(40), Bytes: []byte("right again")})
+		insert(held.Message{Key: 102, Received: at(40), Bytes: []byte("at the same time")})
+		for key, want := range map[uint64]string{100: "far ahead", 101: "right again", 102: "at the same time"} {
+			if found, err := held.Find(t.Context(), s.DB, key, at(40)); err != nil || string(found) != want {
+				t.Errorf("message %d: %q, %v", key, found, err)
+			}
+		}
+		if _, err := sqldb.Write(t.Context(), s.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			return held.Delete(ctx, tx, at(41), 100)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range map[uint64]string{100: "far ahead", 101: "", 102: ""} {
+			if found, err := held.Find(t.Context(), s.DB, key, at(40)); err != nil || string(found) != want {
+				t.Errorf("message %d, afterwards: %q, %v", key, found, err)
+			}
+		}
 	})
 }
 
