@@ -62,20 +62,25 @@ func Insert(ctx context.Context, tx sqldb.Tx, list []Message) error {
 	return nil
 }
 
-// Find returns the message of an alert; nil if it is not kept.
+// ErrDamaged says that a row of the messages cannot be read.
+var ErrDamaged = errors.New("a row of the messages that are kept is damaged")
+
+// Find returns the message of an alert; nil if it is not kept. The error is ErrDamaged if it may be in a row
+// that cannot be read.
 func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) ([]byte, error) {
 	rows, err := q.Query(ctx, `SELECT messages FROM held WHERE id >= ? ORDER BY id`, sqldb.Micros(received))
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	var damaged error
 	for rows.Next() {
 		var row []byte
 		if err := rows.Scan(&row); err != nil {
 			return nil, err
 		}
 		if row, err = unpack(row); err != nil {
-			return nil, err
+			damaged = err // another row may have it
 		}
 		for len(row) >= headSize {
 			k, n := binary.LittleEndian.Uint64(row), uint64(binary.LittleEndian.Uint32(row[8:]))
@@ -89,15 +94,22 @@ func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) 
 			row = row[n:]
 		}
 	}
-	return nil, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return nil, damaged
 }
 
-// unpack returns what Insert has written of messages.
+// unpack returns what Insert has written of messages. The error is ErrDamaged.
 func unpack(row []byte) ([]byte, error) {
 	if n, err := s2.DecodedLen(row); err != nil || n > maxRow+headSize+MaxMessage {
-		return nil, errors.New("a row of the messages that are kept is damaged")
+		return nil, ErrDamaged
 	}
-	return s2.Decode(nil, row)
+	row, err := s2.Decode(nil, row)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return row, nil
 }
 
 // Delete deletes up to limit rows whose messages were all received before an instant, the oldest

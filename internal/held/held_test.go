@@ -3,6 +3,7 @@ package held_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -47,6 +48,18 @@ func TestFind(t *testing.T) {
 		}
 		if found, err := held.Find(t.Context(), s.DB, 12345, at(0)); err != nil || found != nil {
 			t.Errorf("one that was not kept: %q, %v", found, err)
+		}
+		// A row that cannot be read hides no other. Whether it had the message is not known.
+		if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+			return tx.Later(ctx, `INSERT INTO held (id, messages) VALUES (?, ?)`, sqldb.Micros(at(0)), []byte("damaged"))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := held.Find(t.Context(), s.DB, list[0].Key, at(0)); err != nil || !bytes.Equal(found, message(0)) {
+			t.Errorf("behind a damaged row: %d bytes, %v", len(found), err)
+		}
+		if found, err := held.Find(t.Context(), s.DB, 12345, at(0)); !errors.Is(err, held.ErrDamaged) || found != nil {
+			t.Errorf("one that may be in a damaged row: %q, %v", found, err)
 		}
 		deleted, err := sqldb.Write(t.Context(), s.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			return held.Delete(ctx, tx, at(21), 100)

@@ -169,7 +169,7 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 }
 
 // kept returns the message of an entry; nil if it was not kept, or cannot be released anyway. The
-// search may read all that was kept since, so no transaction waits for it.
+// search may read all that was kept since, so no transaction waits for it. The error may be ErrRefused.
 func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, error) {
 	e, err := ledger.EntryOf(ctx, r.DB, seq)
 	if errors.Is(err, sqldb.ErrNoRows) {
@@ -182,6 +182,9 @@ func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, e
 		return nil, nil
 	}
 	message, err := held.Find(ctx, r.DB, passed.Key(e.AlertID, e.CHF, e.OutageStart), e.Received)
+	if errors.Is(err, held.ErrDamaged) {
+		return nil, refuse("the message of entry %d is not found, and may be lost: %v", seq, err)
+	}
 	return message, sqldb.Unavailable(err)
 }
 
