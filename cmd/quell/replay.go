@@ -48,6 +48,9 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	if o.Window < 0 || *position != "" && !o.Switch.Valid() {
 		return errUsage{"the window must be more than 0, and the switch on, shadow or off"}
 	}
+	if !to.IsZero() && !from.Before(to.Time) {
+		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no AD1s", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
+	}
 	if *list != "" {
 		if o.List, err = replay.ReadList(*list); err != nil {
 			return err
