@@ -261,7 +261,7 @@ func TestTwoMetersOnHub(t *testing.T) {
 	for i := range 400 {
 		for k, model := range []string{"E470", "E360"} {
 			id := meterOf(i + 1000*k)
-			inventory[id] = &outage.Device{ID: id, Type: []string{"ESME", " esme"}[k], SMETSVersion: "SMETS2", Manufacturer: "Landis+Gyr", Model: model, CHF: hubOf(i), Supplier: supplier}
+			inventory[id] = &outage.Device{ID: id, Type: []string{"ESME", " esme"}[i%2], SMETSVersion: "SMETS2", Manufacturer: "Landis+Gyr", Model: model, CHF: hubOf(i), Supplier: supplier}
 		}
 	}
 	for range 3 {
