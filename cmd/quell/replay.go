@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"quell/internal/config"
@@ -46,6 +47,9 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	o.Window, o.Switch, o.From, o.To = time.Duration(window), outage.Switch(*position), from.Time, to.Time
 	if o.Window < 0 || *position != "" && !o.Switch.Valid() {
 		return errUsage{"the window must be more than 0, and the switch on, shadow or off"}
+	}
+	if !to.IsZero() && !from.Before(to.Time) {
+		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no AD1s", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}
 	}
 	if *list != "" {
 		if o.List, err = replay.ReadList(*list); err != nil {
@@ -88,10 +92,15 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	for _, cut := range result.Cut {
 		fmt.Fprintf(e.stderr, "quell replay: %s; what comes before counts\n", printable(cut.Error()))
 	}
-	return result.WriteText(e.stdout)
+	var text strings.Builder
+	if err := result.WriteText(&text); err != nil {
+		return err
+	}
+	_, err = io.WriteString(e.stdout, printableLines(text.String())) // models are as the inventory has them
+	return err
 }
 
-// writeWhole writes a file as a whole, or leaves none.
+// writeWhole writes a file as a whole, or leaves none. What is no file, as /dev/stdout, stays.
 func writeWhole(path string, write func(w io.Writer) error) error {
 	f, err := os.Create(path)
 	if err != nil {
@@ -99,7 +108,9 @@ func writeWhole(path string, write func(w io.Writer) error) error {
 	}
 	w := bufio.NewWriter(f)
 	if err := firstOf(write(w), w.Flush(), f.Close()); err != nil {
-		os.Remove(path)
+		if info, e := os.Lstat(path); e == nil && info.Mode().IsRegular() {
+			os.Remove(path)
+		}
 		return err
 	}
 	return nil

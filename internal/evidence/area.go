@@ -109,10 +109,10 @@ type outageOf struct {
 	areas    [3]Area
 	counted  bool   // it is in its areas
 	quiet    bool   // it was counted as Quiet, or is not to be
+	genuine  bool   // it was learned as genuine
 	heard    micros // when the home was first heard again; 0 if it was not
 	entries  []*entry
-
-	genuine, restored bool // learned as genuine; its restoration alert
+	restored *order // whose reboot its restoration alert was learned of; nil if that was not learned
 }
 
 type entry struct {

@@ -262,9 +262,11 @@ func (e *Engine) learn(h *hub, a *order, at micros) {
 	case genuine:
 		b.Genuine = 1
 		for _, o := range h.outages {
-			if o.genuine && o.restored {
-				b.Restored--
-				o.restored = false // it was counted before it was known to be genuine
+			if o.genuine && o.restored != nil { // it was counted before it was known to be genuine
+				if at > e.skip {
+					e.learned.behaviour(o.restored.model).Restored--
+				}
+				o.restored = nil
 			}
 		}
 	case first == nil:
@@ -278,8 +280,8 @@ func (e *Engine) learn(h *hub, a *order, at micros) {
 		if first.heard != 0 && first.heard-first.received <= heardWithin.Microseconds() {
 			b.Heard = 1
 		}
-		if !first.restored && first.restoration(h.later(first), a.start) != nil {
-			b.Restored, first.restored = 1, true
+		if a.tracked && first.restored == nil && first.restoration(h.later(first), a.start) != nil {
+			b.Restored, first.restored = 1, a
 		}
 	}
 	if at <= e.skip {
@@ -301,12 +303,12 @@ func (h *hub) later(o *outageOf) bool {
 // learnRestored learns from the restoration alerts of a hub, without waiting for learn.
 func (e *Engine) learnRestored(h *hub, at micros) {
 	for _, o := range h.outages {
-		if o.restored || o.genuine {
+		if o.restored != nil || o.genuine {
 			continue
 		}
 		for _, a := range h.orders {
 			if a.tracked && o.effectOf(a) && o.restoration(h.later(o), a.start) != nil && !e.genuine(o) {
-				o.restored = true
+				o.restored = a
 				if at > e.skip {
 					e.learned.behaviour(a.model).Restored++
 				}

@@ -173,3 +173,34 @@ func TestBrokenA5IsLearned(t *testing.T) {
 		t.Errorf("learned %d restored, %d genuine", b.Restored, b.Genuine)
 	}
 }
+
+// TestRestoredOfTwoModels: a hub has two meters of different models, and both are activated. Its restoration
+// alert is learned, and then neighbours say that the outage was genuine: it is taken from the model that it was
+// learned of. The other one, whose activation is looked at first, is not charged with it.
+func TestRestoredOfTwoModels(t *testing.T) {
+	for _, tracked := range []bool{true, false} { // of the other one
+		e := New(Options{Hubs: func(Area) int { return 20 }})
+		for i, m := range []Model{"A", "B"} { // A was ordered first, and begins last
+			s := activation(here)
+			s.Home.Model, s.Meter = m, meter+outage.DeviceID(i)
+			s.Request.Target, s.Received, s.Start = s.Meter, at(i-7200), at(-i)
+			s.Tracked = m == "A" || tracked
+			e.Add(s)
+		}
+		e.Add(alert(280, 80))
+		e.Add(one(Restored, 400, Sighting{Meter: meter, Start: at(80), End: at(300)})[0])
+		e.Advance(at(600))
+		if b := e.Learning().Models["A"]; b == nil || b.Restored != 1 {
+			t.Fatalf("at first: %+v", b)
+		}
+		for _, s := range neighbours(14, 700, 80) {
+			e.Add(s)
+		}
+		e.Advance(at(4000))
+		for _, m := range []Model{"A", "B"} {
+			if b := e.Learning().Models[m]; b != nil && (b.Restored != 0 || b.AD1s != 0 || b.Genuine != 1) {
+				t.Errorf("model %s: %d restored, %d AD1s, %d genuine", m, b.Restored, b.AD1s, b.Genuine)
+			}
+		}
+	}
+}

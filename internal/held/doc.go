@@ -11,8 +11,9 @@
 // lines are written as net/http has them: names in canonical form, in alphabetical order.
 //
 // The id of a row is when the last of its alerts was received, in microseconds since 1970, or one
-// more than the id before. So the rows are in the order of time, without an index, and a message is
-// in the row with the time of its receipt or in one soon after.
+// more than the id before, unless that is over a day ahead, as after the clock was. So the rows are in
+// the order of time, without an index, and a message is in the row with the time of its receipt or in
+// one soon after.
 //
 // Nothing depends on these rows but a release. If the database refuses one, the ledger decides
 // without them for a minute.

@@ -32,8 +32,10 @@ type Message struct {
 	Bytes    []byte
 }
 
-// insertSQL adds a row. Ids rise in the order of commits.
-const insertSQL = `INSERT INTO held (id, messages) VALUES ((SELECT CASE WHEN CAST(?1 AS BIGINT) > coalesce(max(id), 0) THEN CAST(?1 AS BIGINT) ELSE max(id) + 1 END FROM held), ?2)`
+// insertSQL adds a row. Ids rise in the order of commits; but rows that were written while the clock was a day
+// ahead, or more, do not count, or else no later row would be deleted before that time.
+const insertSQL = `INSERT INTO held (id, messages) VALUES ((SELECT CASE WHEN CAST(?1 AS BIGINT) > coalesce(max(id), 0) THEN CAST(?1 AS BIGINT) ELSE max(id) + 1 END FROM held
+	WHERE id < CAST(?1 AS BIGINT) + 86400000000), ?2)`
 
 // headSize is the size of what is in front of a message.
 const headSize = 8 + 4
@@ -60,20 +62,25 @@ func Insert(ctx context.Context, tx sqldb.Tx, list []Message) error {
 	return nil
 }
 
-// Find returns the message of an alert; nil if it is not kept.
+// ErrDamaged says that a row of the messages cannot be read.
+var ErrDamaged = errors.New("a row of the messages that are kept is damaged")
+
+// Find returns the message of an alert; nil if it is not kept. The error is ErrDamaged if it may be in a row
+// that cannot be read.
 func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) ([]byte, error) {
 	rows, err := q.Query(ctx, `SELECT messages FROM held WHERE id >= ? ORDER BY id`, sqldb.Micros(received))
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	var damaged error
 	for rows.Next() {
 		var row []byte
 		if err := rows.Scan(&row); err != nil {
 			return nil, err
 		}
 		if row, err = unpack(row); err != nil {
-			return nil, err
+			damaged = err // another row may have it
 		}
 		for len(row) >= headSize {
 			k, n := binary.LittleEndian.Uint64(row), uint64(binary.LittleEndian.Uint32(row[8:]))
@@ -87,15 +94,22 @@ func Find(ctx context.Context, q sqldb.Querier, key uint64, received time.Time) 
 			row = row[n:]
 		}
 	}
-	return nil, rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return nil, damaged
 }
 
-// unpack returns what Insert has written of messages.
+// unpack returns what Insert has written of messages. The error is ErrDamaged.
 func unpack(row []byte) ([]byte, error) {
 	if n, err := s2.DecodedLen(row); err != nil || n > maxRow+headSize+MaxMessage {
-		return nil, errors.New("a row of the messages that are kept is damaged")
+		return nil, ErrDamaged
 	}
-	return s2.Decode(nil, row)
+	row, err := s2.Decode(nil, row)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return row, nil
 }
 
 // Delete deletes up to limit rows whose messages were all received before an instant, the oldest

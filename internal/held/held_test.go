@@ -3,6 +3,7 @@ package held_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,6 +49,18 @@ func TestFind(t *testing.T) {
 		if found, err := held.Find(t.Context(), s.DB, 12345, at(0)); err != nil || found != nil {
 			t.Errorf("one that was not kept: %q, %v", found, err)
 		}
+		// A row that cannot be read hides no other. Whether it had the message is not known.
+		if err := s.DB.Do(t.Context(), sqldb.Urgent, func(ctx context.Context, tx sqldb.Tx) error {
+			return tx.Later(ctx, `INSERT INTO held (id, messages) VALUES (?, ?)`, sqldb.Micros(at(0)), []byte("damaged"))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := held.Find(t.Context(), s.DB, list[0].Key, at(0)); err != nil || !bytes.Equal(found, message(0)) {
+			t.Errorf("behind a damaged row: %d bytes, %v", len(found), err)
+		}
+		if found, err := held.Find(t.Context(), s.DB, 12345, at(0)); !errors.Is(err, held.ErrDamaged) || found != nil {
+			t.Errorf("one that may be in a damaged row: %q, %v", found, err)
+		}
 		deleted, err := sqldb.Write(t.Context(), s.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
 			return held.Delete(ctx, tx, at(21), 100)
 		})
@@ -56,6 +69,25 @@ func TestFind(t *testing.T) {
 		}
 		if found, err := held.Find(t.Context(), s.DB, 99, at(0)); err != nil || found != nil {
 			t.Errorf("an old message is there: %q, %v", found, err)
+		}
+		// A clock was a year ahead. What comes after that is found, and is deleted when it is old.
+		insert(held.Message{Key: 100, Received: at(40).AddDate(1, 0, 0), Bytes: []byte("far ahead")})
+		insert(held.Message{Key: 101, Received: at(40), Bytes: []byte("right again")})
+		insert(held.Message{Key: 102, Received: at(40), Bytes: []byte("at the same time")})
+		for key, want := range map[uint64]string{100: "far ahead", 101: "right again", 102: "at the same time"} {
+			if found, err := held.Find(t.Context(), s.DB, key, at(40)); err != nil || string(found) != want {
+				t.Errorf("message %d: %q, %v", key, found, err)
+			}
+		}
+		if _, err := sqldb.Write(t.Context(), s.DB, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (int, error) {
+			return held.Delete(ctx, tx, at(41), 100)
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for key, want := range map[uint64]string{100: "far ahead", 101: "", 102: ""} {
+			if found, err := held.Find(t.Context(), s.DB, key, at(40)); err != nil || string(found) != want {
+				t.Errorf("message %d, afterwards: %q, %v", key, found, err)
+			}
 		}
 	})
 }

@@ -13,7 +13,8 @@
 //     its sender sent it again and it was forwarded. It may be asked for again.
 //
 // While the next hop is away, or answers that it cannot take messages now, a release stays asked,
-// and is tried again after a pause that grows to a minute.
+// and is tried again after a pause that grows to a minute. A pause that would be longer than an hour
+// began while the clock was ahead, and is over.
 //
 // # Once
 //

@@ -117,7 +117,7 @@ const late = 5 * time.Minute
 // Conditions says what is wrong; nil if nothing.
 func (r *Releases) Conditions() []string {
 	x := r.oldest.Load()
-	if x == nil || r.Cluster.Now().Sub(x.AskedAt) < late {
+	if x == nil || r.Cluster.Now().Sub(x.AskedAt).Abs() < late { // the clock may have been ahead
 		return nil
 	}
 	text := fmt.Sprintf("%d released alerts wait to be delivered, the first (entry %d) since %s", r.Waiting(), x.Entry, x.AskedAt.Format(time.RFC3339))
@@ -169,7 +169,7 @@ func (r *Releases) Release(ctx context.Context, seq int64, who, why string) (Rel
 }
 
 // kept returns the message of an entry; nil if it was not kept, or cannot be released anyway. The
-// search may read all that was kept since, so no transaction waits for it.
+// search may read all that was kept since, so no transaction waits for it. The error may be ErrRefused.
 func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, error) {
 	e, err := ledger.EntryOf(ctx, r.DB, seq)
 	if errors.Is(err, sqldb.ErrNoRows) {
@@ -182,6 +182,9 @@ func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, e
 		return nil, nil
 	}
 	message, err := held.Find(ctx, r.DB, passed.Key(e.AlertID, e.CHF, e.OutageStart), e.Received)
+	if errors.Is(err, held.ErrDamaged) {
+		return nil, refuse("the message of entry %d is not found, and may be lost: %v", seq, err)
+	}
 	return message, sqldb.Unavailable(err)
 }
 
@@ -256,6 +259,7 @@ const (
 	claimTime = 2 * tryTime      // after which a claim is in doubt
 	maxPause  = time.Minute      // between two tries
 	atOnce    = 8                // tries at the same time
+	mostAhead = time.Hour        // what is due later than that was written while a clock was ahead
 )
 
 // Run delivers what was asked for, until ctx ends. Call it while this node is the leader.
@@ -267,10 +271,11 @@ func (r *Releases) Run(ctx context.Context, send Send) {
 	failing := false
 	for {
 		more, err := r.deliver(ctx, send)
-		if err != nil && ctx.Err() == nil && !failing {
+		fails := err != nil && !errors.Is(err, cluster.ErrNotLeader) // another is the leader: ctx ends soon
+		if fails && ctx.Err() == nil && !failing {
 			r.Log.Error("releases cannot be read or written; will retry", "error", err)
 		}
-		failing = err != nil
+		failing = fails
 		if more && err == nil {
 			continue
 		}
@@ -283,7 +288,8 @@ func (r *Releases) Run(ctx context.Context, send Send) {
 	}
 }
 
-// deliver delivers up to atOnce of what is due. It reports whether there was that much.
+// deliver delivers up to atOnce of what is due. It reports whether anything was. The error may be
+// cluster.ErrNotLeader.
 func (r *Releases) deliver(ctx context.Context, send Send) (more bool, err error) {
 	list, err := read(ctx, r.DB, `WHERE r.state IN ('asked', 'sending') ORDER BY r.id`)
 	if err != nil {
@@ -315,7 +321,7 @@ func (r *Releases) isDue(x *Release, now time.Time) bool {
 	if x.State == Sending && !r.DB.Remote() && !strings.HasPrefix(x.claim, r.process+".") {
 		return true // that process is dead
 	}
-	return !now.Before(x.due)
+	return !now.Before(x.due) || x.due.Sub(now) > mostAhead
 }
 
 func (r *Releases) reached(step string) {
@@ -346,7 +352,7 @@ func (r *Releases) try(ctx context.Context, x *Release, send Send) error {
 }
 
 // claimIt makes this process the one that sends a release, and returns the message; nil if it is
-// not to be sent.
+// not to be sent. The error may be cluster.ErrNotLeader.
 func (r *Releases) claimIt(ctx context.Context, x *Release) ([]byte, error) {
 	claim := r.process + "." + strconv.FormatUint(rand.Uint64(), 36)
 	now := r.Cluster.Now()
@@ -370,9 +376,6 @@ func (r *Releases) claimIt(ctx context.Context, x *Release) ([]byte, error) {
 		return message, tx.Later(ctx, `UPDATE released SET state = ?, claim = ?, due_at = ?, tries = tries + 1 WHERE id = ?`,
 			string(Sending), claim, sqldb.Micros(now.Add(claimTime)), x.id)
 	})
-	if errors.Is(err, cluster.ErrNotLeader) {
-		return nil, nil
-	}
 	x.claim, x.State = claim, Sending
 	x.Tries++
 	return message, err

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/cluster"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/release"
@@ -343,6 +344,56 @@ func TestTwoNodes(t *testing.T) {
 		}
 		if d := storetest.Decide(t, nodes[1], alert(ids[0], now.Add(time.Second))); d.Outcome != outage.Forwarded {
 			t.Errorf("a retry at another node: %+v", d.Decision)
+		}
+	})
+}
+
+// A pause after a try that began while the clock was far ahead does not last until then.
+func TestClockWasAhead(t *testing.T) {
+	storetest.EachEngine(t, func(t *testing.T) {
+		at := storetest.T0.Add(time.Minute)
+		c := &clock{at: at}
+		s := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Now = c.now })
+		seqs := suppress(t, s, at, "a")
+		if _, err := s.Releases.Release(t.Context(), seqs[0], "alice", "a reason"); err != nil {
+			t.Fatal(err)
+		}
+		c.set(at.AddDate(1, 0, 0))
+		h := &hop{}
+		stop := run(t, s, h)
+		storetest.Eventually(t, "it was tried", func() bool {
+			x := stateOf(t, s, seqs[0])
+			return x.Tries > 0 && x.State == release.Asked
+		})
+		stop()
+		c.set(at.Add(10 * time.Minute))
+		h.answer(200)
+		run(t, s, h)
+		awaitState(t, s, seqs[0], release.Done)
+		if n := h.count("/north alert a"); n != 1 {
+			t.Errorf("it was delivered %d times", n)
+		}
+	})
+}
+
+// A node that is not the leader any more does not ask the store again at once, until it knows.
+func TestNotLeaderAnyMore(t *testing.T) {
+	storetest.OnlyPostgres(t, func(t *testing.T) {
+		database := storetest.Database(t, t.TempDir())
+		var nodes []*store.Store
+		for range 2 {
+			nodes = append(nodes, storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = database }))
+		}
+		storetest.MakeLeader(t, nodes[0])
+		now := time.Now()
+		nodes[0].Ledger.Record(t.Context(), storetest.OnDemand(1, 1, now.Add(-time.Minute)))
+		seq := storetest.Decide(t, nodes[0], alert("a", now)).Entry.Seq
+		if _, err := nodes[0].Releases.Release(t.Context(), seq, "alice", "a reason"); err != nil {
+			t.Fatal(err)
+		}
+		h := &hop{status: 200}
+		if _, err := nodes[1].Releases.Deliver(t.Context(), h.send); !errors.Is(err, cluster.ErrNotLeader) || len(h.got) > 0 {
+			t.Errorf("%v, and the next hop got %v", err, h.got)
 		}
 	})
 }

@@ -3,7 +3,6 @@ package replay
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"quell/internal/assess"
@@ -59,7 +58,7 @@ func newAssessor(r *replay) *assessor {
 
 // place notes where a device is, if it is a meter on a hub.
 func (a *assessor) place(d *outage.Device) {
-	if !strings.EqualFold(strings.TrimSpace(d.Type), "ESME") || d.CHF == 0 {
+	if !isMeter(d) {
 		return
 	}
 	m := &meterOn{assess.HomeOf(d), d.MPxN}
@@ -155,12 +154,15 @@ func (a *assessor) count(alert *Alert) {
 	}
 }
 
-// end says what is known at the end of the recordings.
+// end says what is known at the end of the recordings. The last line may have an earlier time than one
+// before it.
 func (a *assessor) end() error {
-	a.advanced = time.Time{}
-	if a.r.current != nil {
-		a.advance(a.r.current.At)
+	now := a.advanced
+	if l := a.r.current; l != nil && l.At.After(now) {
+		now = l.At
 	}
+	a.advanced = time.Time{}
+	a.advance(now)
 	r := a.r.result
 	r.Levels = map[evidence.Level]int{}
 	for _, e := range a.entries {

@@ -150,3 +150,30 @@ func TestHeardAtAnotherNode(t *testing.T) {
 		}
 	}
 }
+
+// TestLastLineIsEarlier: lines are in the order of decisions, which is not always that of receipt. What the last
+// line brings is assessed also if it was received a moment before the line in front of it.
+func TestLastLineIsEarlier(t *testing.T) {
+	settings, err := json.Marshal(motorway.Settings{Rules: rules, Switch: outage.SwitchOn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := t0.Add(5 * time.Minute)
+	var text []byte
+	for _, l := range []recording.Line{
+		{Kind: recording.Settings, At: t0, Run: "1", Rules: settings},
+		{Kind: recording.Southbound, At: t0, No: 1, Reason: outage.ReasonTracked, Outcome: outage.Forwarded, Listed: true,
+			Document: message(outage.RequestID{Originator: supplier, Target: meterOf(1), Counter: 1}, outage.SignedPreCommand, outage.Order{Kind: outage.OnDemand}),
+			Meter:    outage.Device{ID: meterOf(1), Type: "ESME", SMETSVersion: "SMETS2", Manufacturer: "Landis+Gyr", Model: "E470", CHF: hubOf(1)}},
+		{Kind: recording.Answer, At: t0, No: 1, State: outage.Accepted, Code: "I99"},
+		{Kind: recording.Heard, At: at, Device: hubOf(2)},
+		{Kind: recording.Northbound, At: at.Add(-time.Millisecond), Outcome: outage.Suppressed, Reason: outage.ReasonWindowOpen,
+			Document: duis.AppendPowerOutage(nil, outage.RequestID{Originator: hubOf(1), Target: supplier, Counter: 1}, at, duis.PowerOutage{CHF: hubOf(1), Start: t0.Add(time.Minute), MPxN: mpan(1)})},
+	} {
+		text = l.Append(text)
+	}
+	r, err := Run(t.Context(), []Source{memoryFile("a", text)}, Options{Evidence: true})
+	if err != nil || r.Alerts.Suppressed != 1 || len(r.Changes) > 0 || r.Levels[evidence.None] != 1 {
+		t.Errorf("%v, %+v", err, r)
+	}
+}

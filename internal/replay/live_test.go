@@ -253,6 +253,25 @@ func TestOptions(t *testing.T) {
 	}
 }
 
+// Of two meters on a hub the table names always the same, also if the inventory writes the type of a meter
+// otherwise.
+func TestTwoMetersOnHub(t *testing.T) {
+	source := []Source{memoryFile("night", night(t, "1", 200))}
+	inventory := map[outage.DeviceID]*outage.Device{}
+	for i := range 400 {
+		for k, model := range []string{"E470", "E360"} {
+			id := meterOf(i + 1000*k)
+			inventory[id] = &outage.Device{ID: id, Type: []string{"ESME", " esme"}[i%2], SMETSVersion: "SMETS2", Manufacturer: "Landis+Gyr", Model: model, CHF: hubOf(i), Supplier: supplier}
+		}
+	}
+	for range 3 {
+		r, err := Run(t.Context(), source, Options{Inventory: inventory})
+		if err != nil || r.Alerts.Suppressed != 100 || len(r.Models) != 1 || r.Models["Landis+Gyr E360"] == nil {
+			t.Fatalf("%v, %+v, %v", err, r.Alerts, r.Models)
+		}
+	}
+}
+
 // A file that is cut off, of two, counts as far as it goes. One that is damaged is an error.
 func TestCutOff(t *testing.T) {
 	text := night(t, "1", 2000)

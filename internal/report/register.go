@@ -227,7 +227,8 @@ func (reg *Register) EventsAfter(ctx context.Context, id int64, limit int) ([]ev
 	return list, sqldb.Unavailable(err)
 }
 
-// before returns the report before r. The error is ErrNoReport if it was deleted.
+// before returns the report before r; its number is 0 if there was none. The error is ErrNoReport if
+// it was deleted.
 func (reg *Register) before(ctx context.Context, r Report) (Report, error) {
 	if r.No <= 1 {
 		return Report{}, nil
@@ -235,6 +236,9 @@ func (reg *Register) before(ctx context.Context, r Report) (Report, error) {
 	list, err := scanReports(reg.db.Query(ctx, `SELECT `+reportColumns+` FROM report WHERE no < ? ORDER BY no DESC LIMIT 1`, r.No))
 	if err != nil {
 		return Report{}, sqldb.Unavailable(err)
+	}
+	if len(list) == 0 && len(r.Files) > 0 && r.Files[0].Previous == 0 {
+		return Report{}, nil // an operator has said with which number a new store begins
 	}
 	if len(list) == 0 || list[0].LastSeq != r.FirstSeq-1 {
 		return Report{}, fmt.Errorf("%w: the one before %d", ErrNoReport, r.No)

@@ -62,7 +62,7 @@ type File struct {
 // part is the part of a file that is of one distributor.
 type part struct {
 	entries int64
-	sum     uint64 // of the C and D records, in order
+	sum     uint64 // of the C, D and E records, in order
 }
 
 // seed is the seed of the sums that compare the files of one report.
@@ -90,7 +90,7 @@ func (f *File) part(stream string) *part {
 	return p
 }
 
-// Read reads a file, and checks it by itself. It calls yield with each S, C and D record, if
+// Read reads a file, and checks it by itself. It calls yield with each S, C, D and E record, if
 // yield is not nil. It keeps no more than a record in memory. The error is a *Fault with the given
 // name, or one of reading.
 func Read(name string, r io.Reader, yield func(Record)) (*File, error) {

@@ -59,7 +59,7 @@ func WriteSightings(dir string, n *nation.Night) error {
 	return writeFile(filepath.Join(dir, "truth.jsonl"), n.WriteTruth)
 }
 
-// writeFile writes a file as a whole, or leaves none.
+// writeFile writes a file as a whole, or leaves none. What is no file, as /dev/stdout, stays.
 func writeFile(path string, write func(io.Writer) error) error {
 	file, err := os.Create(path)
 	if err != nil {
@@ -67,7 +67,9 @@ func writeFile(path string, write func(io.Writer) error) error {
 	}
 	out := bufio.NewWriter(file)
 	if err := errors.Join(write(out), out.Flush(), file.Close()); err != nil {
-		os.Remove(path)
+		if info, e := os.Lstat(path); e == nil && info.Mode().IsRegular() {
+			os.Remove(path)
+		}
 		return err
 	}
 	return nil
