@@ -95,6 +95,9 @@ func (a *Assessor) Run(ctx context.Context) {
 
 // once is one step of Run. w is nil before the first.
 func (a *Assessor) once(ctx context.Context, w **work) error {
+	if *w != nil && (*w).advanced.Sub(a.Cluster.Now()) > mostAhead { // the clock was, and is not any more
+		*w = nil
+	}
 	if *w == nil {
 		begun, err := a.begin(ctx, a.Cluster.Now(), true)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -366,6 +367,60 @@ func testRush(t *testing.T) {
 	}
 	s.Evidence.SetRush(false)
 	storetest.Eventually(t, "the entry is assessed", func() bool { return assessed(t, s, 1) == 1 })
+}
+
+// What was assessed while the clock was a year ahead does not keep quell from assessing, and learning,
+// when it is right again: neither in the process that did it, nor after a restart.
+func TestClockWasAhead(t *testing.T) { storetest.EachEngine(t, testClockWasAhead) }
+
+func testClockWasAhead(t *testing.T) {
+	var at atomic.Int64
+	now := func() time.Time { return time.UnixMicro(at.Load()) }
+	set := func(t time.Time) { at.Store(t.UnixMicro()) }
+	set(storetest.T0.Add(6 * time.Minute))
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Now = now }))
+	s.Sightings.Enable(true)
+	log := func(n int, at time.Time) {
+		t.Helper()
+		a := storetest.OnDemand(n, 1, at)
+		s.Ledger.Record(t.Context(), a)
+		s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Ordered, Received: at, Start: at, Home: evidence.Home{Hub: storetest.Hub(n)},
+			Meter: storetest.Meter(n), Request: a.RequestID, Form: outage.SignedPreCommand, Tracked: true}})
+		s.Sightings.Flush()
+		if d := storetest.Decide(t, s, storetest.AD1(n, fmt.Sprint("alert", n), at.Add(5*time.Minute))); d.Entry.Seq != int64(n) {
+			t.Fatalf("entry %d: %+v", n, d)
+		}
+	}
+	log(1, storetest.T0)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	stop := func() { cancel(); <-ended }
+	storetest.Eventually(t, "the first entry is assessed", func() bool { return assessed(t, s, 1) == 1 })
+	set(storetest.T0.AddDate(1, 0, 0))
+	finals := func(seq int64) bool {
+		found, err := s.Evidence.Of(t.Context(), []int64{seq})
+		return err == nil && len(found) == 1 && found[seq].Stage == "final"
+	}
+	storetest.Eventually(t, "it is final, a year later", func() bool { return finals(1) })
+	set(storetest.T0.Add(10 * time.Minute))
+	log(2, storetest.T0.Add(2*time.Minute))
+	storetest.Eventually(t, "the next entry is assessed", func() bool { return assessed(t, s, 2) == 2 })
+	set(storetest.T0.Add(25 * time.Minute))
+	storetest.Eventually(t, "the first is not final any more", func() bool { return !finals(1) })
+	stop()
+	set(storetest.T0.Add(3 * time.Hour))
+	log(3, storetest.T0.Add(2*time.Hour))
+	if err := s.Evidence.Assess(t.Context(), now()); err != nil || assessed(t, s, 3) != 3 {
+		t.Errorf("after a restart %d of 3 are assessed, %v", assessed(t, s, 3), err)
+	}
+	learned, err := s.Evidence.Learned(t.Context())
+	if err != nil || learned.Until.After(now()) {
+		t.Errorf("it learns from %v on, %v", learned.Until, err)
+	}
+	if b := learned.Models[""]; b == nil || b.Activations < 3 {
+		t.Errorf("learned %+v", b)
+	}
 }
 
 // BenchmarkAssess assesses 2,000 entries of a night, with 2,000 alerts that passed, until all are

@@ -10,7 +10,7 @@ import (
 
 // Write writes assessments, as Run does.
 func (a *Assessor) Write(ctx context.Context, list []evidence.Assessment) error {
-	return a.write(ctx, &work{unwritten: list})
+	return a.write(ctx, &work{unwritten: list, limit: time.Now()})
 }
 
 // Orders follow requests as Run does.

@@ -43,7 +43,12 @@ type work struct {
 	paced    bool      // it rests in between; see rest
 	turn     time.Time // when it rested last
 	patience time.Time // until then it waits while alerts come in a rush
+
+	limit time.Time // what is later than that was written while a clock was ahead, and does not count
 }
+
+// mostAhead is how far the clock of one who wrote something may be ahead.
+const mostAhead = time.Hour
 
 // readAhead has sightings that are read, and not yet added. A storm has millions: so its memory is used
 // again.
@@ -108,7 +113,14 @@ func (a *Assessor) begin(ctx context.Context, now time.Time, paced bool) (*work,
 	if err != nil {
 		return nil, err
 	}
+	w.limit = now.Add(mostAhead)
+	if at.After(w.limit) {
+		at = now
+	}
 	if learned != nil {
+		if learned.Until.After(w.limit) {
+			learned.Until = now
+		}
 		w.engine.SetLearning(learned) // until that time the engine learns nothing again
 	}
 	if w.entry, err = a.entryBefore(ctx, now.Add(-lookBack)); err != nil {
@@ -134,6 +146,7 @@ const lookBack = sighting.Keep - time.Hour
 
 // step reads what is new, and writes what the engine says at an instant.
 func (a *Assessor) step(ctx context.Context, w *work, now time.Time) error {
+	w.limit = now.Add(mostAhead)
 	if err := a.checkNumbers(ctx, w); err != nil {
 		return err
 	}
@@ -187,6 +200,9 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 			next = w.seen.take()
 		default:
 			next = w.ofLog.take()
+		}
+		if next.Received.After(w.limit) {
+			continue
 		}
 		if next.Received.After(w.latest) {
 			w.latest = next.Received

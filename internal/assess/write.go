@@ -36,7 +36,7 @@ type Change struct {
 func (a *Assessor) write(ctx context.Context, w *work) error {
 	for len(w.unwritten) > 0 {
 		n := batchOf(w.unwritten)
-		changes, err := a.writeBatch(ctx, w.unwritten[:n])
+		changes, err := a.writeBatch(ctx, w.unwritten[:n], w.limit)
 		if err != nil {
 			return err
 		}
@@ -74,7 +74,7 @@ type before struct {
 
 // writeBatch writes assessments, and returns what has changed. It reads before its transaction, since
 // nobody else writes there while this node is the leader: what fails then fails for nobody else.
-func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) ([]Change, error) {
+func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment, limit time.Time) ([]Change, error) {
 	seqs := make([]int64, len(list))
 	for i := range list {
 		seqs[i] = list[i].Entry
@@ -92,7 +92,7 @@ func (a *Assessor) writeBatch(ctx context.Context, list []evidence.Assessment) (
 	if err != nil {
 		return nil, err
 	}
-	p, err := plan(list, was, blocks)
+	p, err := plan(list, was, blocks, sqldb.Micros(limit))
 	if err != nil || len(p.changes) == 0 {
 		return nil, err
 	}
@@ -132,14 +132,14 @@ type planned struct {
 }
 
 // plan says what to write for assessments. was is what evidence has of the entries, and blocks are the
-// blocks of the others; plan keeps both up to date.
-func plan(list []evidence.Assessment, was map[int64]before, blocks map[int64]block) (*planned, error) {
+// blocks of the others; plan keeps both up to date. What they have from after limit counts as older.
+func plan(list []evidence.Assessment, was map[int64]before, blocks map[int64]block, limit int64) (*planned, error) {
 	p := &planned{rows: map[int64][]byte{}, blocks: map[int64]block{}}
 	for i := range list {
 		x := &list[i]
 		number, at := blockOf(x.Entry), sqldb.Micros(x.At)
 		old, isRow := was[x.Entry]
-		if max(old.at, blocks[number][x.Entry].at) > at {
+		if before := max(old.at, blocks[number][x.Entry].at); before > at && before <= limit {
 			continue // it was written before a restart, and more after it
 		}
 		facts, err := json.Marshal(x)
