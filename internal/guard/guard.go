@@ -117,18 +117,21 @@ func (e Endpoints) inTurn(h http.HandlerFunc) http.HandlerFunc {
 // HandleLong is Handle for an answer that has no end, of which the caller limits the number.
 func (e Endpoints) HandleLong(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
 	e.guard.routes = append(e.guard.routes, Route{pattern, least})
-	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
+	e.guard.mux.HandleFunc(pattern, e.admitted(pattern, least, h, parameters))
 }
 
 // Otherwise sets what handles a GET of a path that no endpoint has, outside of /api/. It is open
 // to anyone.
 func (e Endpoints) Otherwise(h http.HandlerFunc) {
-	e.guard.otherwise = e.admitted(role.Anyone, h, []string{AnyParameters})
+	e.guard.otherwise = e.admitted("", role.Anyone, h, []string{AnyParameters})
 }
 
 // admitted is h for those who may use it.
-func (e Endpoints) admitted(least role.Role, h http.HandlerFunc, parameters []string) http.HandlerFunc {
+func (e Endpoints) admitted(pattern string, least role.Role, h http.HandlerFunc, parameters []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if rec, ok := w.(*recorder); ok {
+			rec.pattern = pattern
+		}
 		id, ref := e.guard.admit(r, least)
 		audit.Identify(r.Context(), id.Name, roleName(id.Role))
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, id))
