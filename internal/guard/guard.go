@@ -162,17 +162,7 @@ func Caller(r *http.Request) access.Identity {
 // StillAllowed reports whether who sends a request is who they were when its answer began, with the
 // same role. An answer that has no end asks this again and again: a token may be revoked meanwhile,
 // a certificate expire, and a person log out. If that cannot be found out, it is as before.
-func (g *Guard) StillAllowed(r *http.Request) bool {
-	id, err := g.Access.Identify(r)
-	if err != nil {
-		return !errors.Is(err, access.ErrCredentials) && !errors.Is(err, access.ErrHost)
-	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
-		return false
-	}
-	was := Caller(r)
-	return id.Name == was.Name && id.Role == was.Role
-}
+func (g *Guard) StillAllowed(r *http.Request) bool { return g.Access.Still(r, Caller(r)) }
 
 // HideMPxN reports whether MPxNs are to be left out of the answer to a request.
 func HideMPxN(r *http.Request) bool { return Caller(r).Role < role.Analyst }
