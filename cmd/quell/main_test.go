@@ -33,18 +33,20 @@ import (
 
 // If the first of these variables is set, the test binary is quell itself. It kills itself
 // when a report reaches the step in the second, and panics at the step in the fourth. The
-// third is how many bytes of the log may wait.
+// third is how many bytes of the log may wait, and the fifth its version.
 const (
 	beQuell    = "QUELL_TEST_MAIN"
 	dieAt      = "QUELL_TEST_DIE_AT"
 	logLimitOf = "QUELL_TEST_LOG_LIMIT"
 	panicAt    = "QUELL_TEST_PANIC_AT"
+	releaseOf  = "QUELL_TEST_RELEASE"
 )
 
 func TestMain(m *testing.M) {
 	if os.Getenv(beQuell) == "" {
 		testscript.Main(m, map[string]func(){"quell": main}) // exits
 	}
+	release = os.Getenv(releaseOf)
 	if os.Getenv(dieAt)+os.Getenv(logLimitOf)+os.Getenv(panicAt) == "" {
 		main()
 	}

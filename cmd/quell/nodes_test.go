@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -198,10 +197,6 @@ func TestThreeNodes(t *testing.T) {
 		c.goesOn()
 		standby.Promote()
 	})
-	next := filepath.Join(t.TempDir(), "quell")
-	if out, err := exec.Command("go", "build", "-ldflags", "-X main.release=next", "-o", next, ".").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
 	under("a new version is rolled out", func() {
 		after, err := sql.Open("pgx", standby.URL("quell"))
 		if err != nil {
@@ -216,8 +211,7 @@ func TestThreeNodes(t *testing.T) {
 			if err := processes[n].stop(syscall.SIGTERM); err != nil {
 				t.Errorf("%v\n%s", err, processes[n].log)
 			}
-			nodes[n].program = next
-			processes[n] = nodes[n].serve()
+			processes[n] = nodes[n].serve(releaseOf + "=next")
 			c.goesOn()
 		}
 	})

@@ -7,7 +7,6 @@ import (
 
 	"quell/internal/console"
 	"quell/internal/events"
-	"quell/internal/operator"
 	"quell/internal/outage"
 	"quell/internal/screen"
 )
@@ -61,28 +60,17 @@ func showSwitch(ctx context.Context, e *env, file string, asJSON bool) error {
 	status, err := c.Status(ctx)
 	if err == nil && asJSON {
 		var last *events.Event
-		if last, err = lastChange(ctx, c); err == nil {
+		if last, err = c.LastSwitchChange(ctx); err == nil {
 			err = printJSON(e.stdout, map[string]any{"switch": status.Switch, "change": last})
 		}
 	} else if err == nil {
 		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
 		var last *events.Event
-		if last, err = lastChange(ctx, c); err == nil && last != nil {
+		if last, err = c.LastSwitchChange(ctx); err == nil && last != nil {
 			fmt.Fprintln(e.stdout, screen.Wrap(fmt.Sprintf("Since %s UTC, by %s: %s", stamp(last.At), printable(last.Who), printable(last.Why)), ""))
 		}
 	}
 	return firstOf(err, done())
-}
-
-// lastChange returns the last change of the switch, nil if it is not among the last events.
-func lastChange(ctx context.Context, c *operator.Client) (*events.Event, error) {
-	events, err := c.Events(ctx, 1000)
-	for i := range events {
-		if events[i].What == "switch" {
-			return &events[i], nil
-		}
-	}
-	return nil, err
 }
 
 func orNone(s string) string {

@@ -112,7 +112,7 @@ func (a *Access) Identify(r *http.Request) (Identity, error) {
 	if uid, ok := peer(r); ok {
 		return named(userName(uid), userRole(uid))
 	}
-	if s, ok := a.sessions.get(r, time.Now()); ok && !a.hasToken(r, &s) {
+	if s, ok := a.sessions.get(r, time.Now()); ok && !a.hasToken(r, s.token) {
 		a.sessions.end(r)
 	} else if ok {
 		id.Session = true
@@ -129,6 +129,21 @@ func (a *Access) Identify(r *http.Request) (Identity, error) {
 	}
 	id.Role = role.Viewer
 	return id, nil
+}
+
+// Still reports whether who sends a request is who they were, with the same role. If that cannot be found
+// out, it is as before.
+func (a *Access) Still(r *http.Request, was Identity) bool {
+	id, err := a.Identify(r)
+	switch {
+	case errors.Is(err, ErrTries): // this token was right, so to look at it again is no try
+		return a.hasToken(r, was.token)
+	case err != nil:
+		return !errors.Is(err, ErrCredentials) && !errors.Is(err, ErrHost)
+	case r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter):
+		return false
+	}
+	return id.Name == was.Name && id.Role == was.Role
 }
 
 // token checks the token of a header. After some wrong ones from a network, none from there is

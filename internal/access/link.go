@@ -139,18 +139,19 @@ func (a *Access) Follow(w http.ResponseWriter, r *http.Request, code string) (na
 	return name, l.role, nil
 }
 
-// tokenTimeout bounds the wait for the store when a session with a token is used.
+// tokenTimeout bounds the wait for the store when it is asked whether a token is in force.
 const tokenTimeout = time.Second
 
-// hasToken reports whether the token is in force with which a session's link was asked for, if one
-// was. While the store does not say so, the session goes on: the switch must work then too.
-func (a *Access) hasToken(r *http.Request, s *session) bool {
-	if s.token == "" {
+// hasToken reports whether a token is in force, by its id; also if there is none. A session ends with the
+// token with which its link was asked for. While the store does not say so, the session goes on: the
+// switch must work then too.
+func (a *Access) hasToken(r *http.Request, id string) bool {
+	if id == "" {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), tokenTimeout)
 	defer cancel()
-	ok, err := a.Tokens.InForce(ctx, s.token, a.Now())
+	ok, err := a.Tokens.InForce(ctx, id, a.Now())
 	return ok || err != nil
 }
 

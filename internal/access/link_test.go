@@ -267,3 +267,40 @@ func TestLinkRevoked(t *testing.T) {
 		t.Errorf("with other roles: %v, %s", err, w.who(alice))
 	}
 }
+
+// TestStill: who has lost their token is not who they were, though wrong tokens came from their network so
+// often that none from there is tried. Who has it still is.
+func TestStill(t *testing.T) {
+	w := newLinkWorld(t)
+	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { st.Close() })
+	w.Tokens = tokens.New(st.DB)
+	text, token, err := w.Tokens.Create(t.Context(), "desk", role.Analyst, time.Hour, "a test", w.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := over("192.0.2.1:9")
+	r.Header.Set("Authorization", "Bearer "+text)
+	was, err := w.Identify(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong := over("192.0.2.1:9")
+	wrong.Header.Set("Authorization", "Bearer quell_wrong")
+	for !errors.Is(err, ErrTries) {
+		_, err = w.Identify(wrong)
+	}
+	w.Tokens = tokens.New(st.DB) // a minute later it is not remembered
+	if !w.Still(r, was) {
+		t.Error("the token is in force")
+	}
+	if _, err := w.Tokens.Revoke(t.Context(), token.ID, "a test", w.now); err != nil {
+		t.Fatal(err)
+	}
+	if w.Still(r, was) {
+		t.Error("the token was revoked")
+	}
+}

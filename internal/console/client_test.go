@@ -1,6 +1,7 @@
 package console_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -9,9 +10,11 @@ import (
 	"quell/internal/audit"
 	"quell/internal/console"
 	"quell/internal/devices"
+	"quell/internal/events"
 	"quell/internal/operator"
 	"quell/internal/outage"
 	"quell/internal/role"
+	"quell/internal/sqldb"
 )
 
 // The commands and the console understand each other.
@@ -63,6 +66,31 @@ func TestClient(t *testing.T) {
 	srv.Close()
 	if _, err := client.Status(t.Context()); !errors.Is(err, operator.ErrNotRunning) {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestLastSwitchChange: the last change of the switch is known, whatever was changed since.
+func TestLastSwitchChange(t *testing.T) {
+	c, srv := console.NewTest(t)
+	client := operator.Client{Base: srv.URL, Token: console.TokenOf(t, c, "alice", role.Viewer)}
+	if e, err := client.LastSwitchChange(t.Context()); err != nil || e != nil {
+		t.Errorf("%+v %v", e, err)
+	}
+	if _, err := c.Ledger.SetSwitch(t.Context(), outage.SwitchOff, "alice", "CHG1", console.T0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sqldb.Write(t.Context(), c.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (any, error) {
+		for range 1001 {
+			if err := events.Insert(ctx, tx, events.Event{At: console.T0.Add(time.Second), Who: "alice", What: "inventory"}); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := client.LastSwitchChange(t.Context()); err != nil || e == nil || e.New != string(outage.SwitchOff) || e.Why != "CHG1" {
+		t.Errorf("%+v %v", e, err)
 	}
 }
 

@@ -15,7 +15,7 @@ type Event struct {
 	ID   int64     `json:"id"`
 	At   time.Time `json:"at"`
 	Who  string    `json:"who"`
-	What string    `json:"what"` // switch, inventory, devices, windows, reports or release
+	What string    `json:"what"` // switch, inventory, devices, windows, reports, release or token
 	Old  string    `json:"old"`
 	New  string    `json:"new"`
 	Why  string    `json:"why"`

@@ -53,10 +53,9 @@ func (g *Guard) Changed(r *http.Request, what, object, why string) {
 // whatever is refused for a lack of rights.
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(audit.WithCaller(r.Context(), originOf(r)))
-	_, pattern := g.mux.Handler(r)
 	rec := &recorder{ResponseWriter: w}
-	defer func() { g.recordOutcome(r, pattern, rec) }()
-	if pattern == "" && g.otherwise != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/api/") {
+	defer func() { g.recordOutcome(r, rec) }()
+	if _, pattern := g.mux.Handler(r); pattern == "" && g.otherwise != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/api/") {
 		g.otherwise(rec, r)
 		return
 	}
@@ -83,8 +82,8 @@ func ObjectOf(r *http.Request) string {
 }
 
 // recordOutcome records a request that was answered.
-func (g *Guard) recordOutcome(r *http.Request, pattern string, rec *recorder) {
-	change, isChange := g.changes[pattern]
+func (g *Guard) recordOutcome(r *http.Request, rec *recorder) {
+	change, isChange := g.changes[rec.pattern]
 	by := audit.CallerOf(r.Context())
 	out := audit.Record{Who: by.Who, Role: by.Role, From: by.From, What: change.What, Object: ObjectOf(r), Detail: rec.said()}
 	switch status := rec.status; {
@@ -112,9 +111,10 @@ func (g *Guard) recordOutcome(r *http.Request, pattern string, rec *recorder) {
 // recorder notes the status of an answer, and the beginning of an error's text.
 type recorder struct {
 	http.ResponseWriter
-	status int    // 0 before the answer begins
-	text   []byte // of an error
-	why    string // what is wrong, if the answer does not say it in JSON
+	pattern string // of the endpoint that the request came to; "" if none: the mux leads from //a to /a by itself
+	status  int    // 0 before the answer begins
+	text    []byte // of an error
+	why     string // what is wrong, if the answer does not say it in JSON
 }
 
 // Because says why a request is refused, or fails, for an answer that is not JSON. w is what

@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"cmp"
 	"io"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -10,18 +12,20 @@ import (
 // console has few connections: those who sent half a form would keep out the probes of load balancers.
 const bodyTimeout = 30 * time.Second
 
-// limitBody limits how long the body of a request may take to arrive. page.Upload sets a longer time.
+// limitBody limits how long the body of a request without files may take to arrive.
 func (g *Guard) limitBody(w http.ResponseWriter, r *http.Request) {
+	LimitBody(w, r, cmp.Or(g.bodyTimeout, bodyTimeout))
+}
+
+// LimitBody limits how long the body of a request may take to arrive. A listener that waits for each
+// byte sets another deadline before each, so the time is looked at after each too.
+func LimitBody(w http.ResponseWriter, r *http.Request, limit time.Duration) {
 	if r.ContentLength == 0 {
 		return
 	}
-	limit := g.bodyTimeout
-	if limit == 0 {
-		limit = bodyTimeout
-	}
-	control := http.NewResponseController(w)
-	if control.SetReadDeadline(time.Now().Add(limit)) == nil { // a test's answer has none
-		r.Body = &limitedBody{r.Body, control}
+	body := &limitedBody{r.Body, http.NewResponseController(w), time.Now().Add(limit)}
+	if body.control.SetReadDeadline(body.until) == nil { // a test's answer has none
+		r.Body = body
 	}
 }
 
@@ -29,12 +33,16 @@ func (g *Guard) limitBody(w http.ResponseWriter, r *http.Request) {
 type limitedBody struct {
 	io.ReadCloser
 	control *http.ResponseController
+	until   time.Time
 }
 
 func (b *limitedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
+	switch {
+	case err == io.EOF:
 		b.control.SetReadDeadline(time.Time{})
+	case err == nil && time.Now().After(b.until):
+		err = os.ErrDeadlineExceeded
 	}
 	return n, err
 }

@@ -16,9 +16,26 @@ import (
 	"quell/internal/role"
 )
 
+// listened is a body as quell's listeners give it: they limit the wait for each byte.
+type listened struct {
+	io.ReadCloser
+	control *http.ResponseController
+	wait    time.Duration
+}
+
+func (b listened) Read(p []byte) (int, error) {
+	b.control.SetReadDeadline(time.Now().Add(b.wait))
+	return b.ReadCloser.Read(p)
+}
+
 // TestHalfSentForms: who sends a part of a form, and then nothing or a byte now and then, is cut off.
 // What takes long once the form is whole is not, and neither are files.
 func TestHalfSentForms(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { testHalfSentForms(t, false) })
+	t.Run("behind a listener", func(t *testing.T) { testHalfSentForms(t, true) })
+}
+
+func testHalfSentForms(t *testing.T, listener bool) {
 	const limit = 300 * time.Millisecond
 	g := &Guard{Access: &access.Access{Now: time.Now, Rates: &access.Rates{}}, bodyTimeout: limit,
 		Record: func(context.Context, ...audit.Record) error { return nil }, Refused: func(audit.Record) {}}
@@ -36,7 +53,12 @@ func TestHalfSentForms(t *testing.T) {
 	}
 	e.Handle("POST /form", role.Viewer, read)
 	e.HandleFiles("POST /files", role.Viewer, read)
-	s := httptest.NewServer(g)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if listener {
+			r.Body = listened{r.Body, http.NewResponseController(w), 2 * limit}
+		}
+		g.ServeHTTP(w, r)
+	}))
 	defer s.Close()
 	for _, x := range []struct {
 		path, first string

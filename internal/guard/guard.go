@@ -117,18 +117,21 @@ func (e Endpoints) inTurn(h http.HandlerFunc) http.HandlerFunc {
 // HandleLong is Handle for an answer that has no end, of which the caller limits the number.
 func (e Endpoints) HandleLong(pattern string, least role.Role, h http.HandlerFunc, parameters ...string) {
 	e.guard.routes = append(e.guard.routes, Route{pattern, least})
-	e.guard.mux.HandleFunc(pattern, e.admitted(least, h, parameters))
+	e.guard.mux.HandleFunc(pattern, e.admitted(pattern, least, h, parameters))
 }
 
 // Otherwise sets what handles a GET of a path that no endpoint has, outside of /api/. It is open
 // to anyone.
 func (e Endpoints) Otherwise(h http.HandlerFunc) {
-	e.guard.otherwise = e.admitted(role.Anyone, h, []string{AnyParameters})
+	e.guard.otherwise = e.admitted("", role.Anyone, h, []string{AnyParameters})
 }
 
 // admitted is h for those who may use it.
-func (e Endpoints) admitted(least role.Role, h http.HandlerFunc, parameters []string) http.HandlerFunc {
+func (e Endpoints) admitted(pattern string, least role.Role, h http.HandlerFunc, parameters []string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
+		if rec, ok := w.(*recorder); ok {
+			rec.pattern = pattern
+		}
 		id, ref := e.guard.admit(r, least)
 		audit.Identify(r.Context(), id.Name, roleName(id.Role))
 		r = r.WithContext(context.WithValue(r.Context(), callerKey{}, id))
@@ -159,17 +162,7 @@ func Caller(r *http.Request) access.Identity {
 // StillAllowed reports whether who sends a request is who they were when its answer began, with the
 // same role. An answer that has no end asks this again and again: a token may be revoked meanwhile,
 // a certificate expire, and a person log out. If that cannot be found out, it is as before.
-func (g *Guard) StillAllowed(r *http.Request) bool {
-	id, err := g.Access.Identify(r)
-	if err != nil {
-		return !errors.Is(err, access.ErrCredentials) && !errors.Is(err, access.ErrHost)
-	}
-	if r.TLS != nil && len(r.TLS.VerifiedChains) > 0 && time.Now().After(r.TLS.PeerCertificates[0].NotAfter) {
-		return false
-	}
-	was := Caller(r)
-	return id.Name == was.Name && id.Role == was.Role
-}
+func (g *Guard) StillAllowed(r *http.Request) bool { return g.Access.Still(r, Caller(r)) }
 
 // HideMPxN reports whether MPxNs are to be left out of the answer to a request.
 func HideMPxN(r *http.Request) bool { return Caller(r).Role < role.Analyst }

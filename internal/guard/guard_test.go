@@ -1,10 +1,36 @@
 package guard
 
 import (
+	"context"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
+
+	"quell/internal/access"
+	"quell/internal/audit"
+	"quell/internal/role"
 )
+
+// TestLedToEndpoint: a path such as //change leads to /change, for anybody. That is no change, and the audit
+// log does not say that there was one.
+func TestLedToEndpoint(t *testing.T) {
+	var list []audit.Record
+	g := &Guard{Access: &access.Access{Rates: &access.Rates{}}, Record: func(_ context.Context, x ...audit.Record) error { list = append(list, x...); return nil }, Refused: func(audit.Record) {}}
+	e := g.Endpoints(WriteError, map[string]Change{"POST /change": {What: "change"}})
+	e.Handle("POST /change", role.Viewer, func(http.ResponseWriter, *http.Request) {})
+	for path, want := range map[string]struct{ status, records int }{"/change": {200, 1}, "//change": {307, 0}, "/a/../change": {307, 0}} {
+		list = nil
+		r := httptest.NewRequest("POST", path, nil)
+		r.Host, r.RemoteAddr = "localhost", "127.0.0.1:9"
+		w := httptest.NewRecorder()
+		g.ServeHTTP(w, r)
+		if w.Code != want.status || len(list) != want.records {
+			t.Errorf("%s: %d, audit %+v", path, w.Code, list)
+		}
+	}
+}
 
 // FuzzParameters: a query that is accepted has no other parameter than those that are known, and
 // none of them twice.

@@ -194,11 +194,13 @@ func (c *Client) SetSwitch(ctx context.Context, change console.SwitchChange) (ou
 	return out, c.call(ctx, "PUT", "/api/v1/switch", nil, "application/json", bytes.NewReader(body), &out)
 }
 
-// Events returns what operators changed, the latest first.
-func (c *Client) Events(ctx context.Context, limit int) ([]events.Event, error) {
-	var out struct{ Events []events.Event }
-	err := c.call(ctx, "GET", "/api/v1/events", url.Values{"limit": {strconv.Itoa(limit)}}, "", nil, &out)
-	return out.Events, err
+// LastSwitchChange returns the last change of the switch; nil if there was none.
+func (c *Client) LastSwitchChange(ctx context.Context) (*events.Event, error) {
+	var out struct{ Changes []events.Event }
+	if err := c.call(ctx, "GET", "/api/v1/switch", url.Values{"limit": {"1"}}, "", nil, &out); err != nil || len(out.Changes) == 0 {
+		return nil, err
+	}
+	return &out.Changes[0], nil
 }
 
 // Windows returns up to limit windows that are open or pending; of all, unless w selects

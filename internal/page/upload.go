@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"quell/internal/guard"
 )
 
 // uploadTimeout is how long a browser may take to send files.
@@ -16,8 +18,8 @@ const uploadTimeout = 10 * time.Minute
 // left, as much again at most. Otherwise a browser shows a broken connection and not the page that
 // says what is wrong.
 func Upload(w http.ResponseWriter, r *http.Request, most int64) (end func()) {
+	guard.LimitBody(w, r, uploadTimeout)
 	body := r.Body
-	http.NewResponseController(w).SetReadDeadline(time.Now().Add(uploadTimeout))
 	r.Body = http.MaxBytesReader(w, body, most)
 	return func() { io.CopyN(io.Discard, body, most) }
 }

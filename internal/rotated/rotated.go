@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -130,24 +129,41 @@ func (f *File) Close() {
 	}
 }
 
+// nameOfOld returns what is before and after the time in the name of an old file.
+func (f *File) nameOfOld() (stem, ext string) {
+	name := filepath.Base(f.Path)
+	ext = filepath.Ext(name)
+	return strings.TrimSuffix(name, ext) + "-", ext
+}
+
+// old returns the paths of the old files, the oldest first, and the time in the name of the last. Files of
+// others, with a name that is alike, are none of them.
+func (f *File) old() (paths []string, last time.Time, err error) {
+	dir := filepath.Dir(f.Path)
+	entries, err := os.ReadDir(dir) // in order
+	stem, ext := f.nameOfOld()
+	for _, e := range entries {
+		text := strings.TrimSuffix(strings.TrimPrefix(e.Name(), stem), ext)
+		if at, err := time.Parse(Time, text); err == nil && e.Name() == stem+text+ext {
+			paths, last = append(paths, filepath.Join(dir, e.Name())), at
+		}
+	}
+	return paths, last, err
+}
+
 // rotate renames the file, starts a new one, and deletes the oldest.
 func (f *File) rotate() error {
 	f.Close()
-	stem, ext := strings.TrimSuffix(f.Path, filepath.Ext(f.Path))+"-", filepath.Ext(f.Path)
-	old, err := filepath.Glob(stem + "*" + ext)
+	old, last, err := f.old()
 	if err != nil {
 		return err
 	}
-	slices.Sort(old)
 	at := time.Now().UTC()
-	if len(old) > 0 {
-		// Names must sort in the order of the files, even if the clock was set back.
-		name := strings.TrimSuffix(strings.TrimPrefix(old[len(old)-1], stem), ext)
-		if last, err := time.Parse(Time, name); err == nil && at.Sub(last) < time.Millisecond {
-			at = last.Add(time.Millisecond)
-		}
+	if at.Sub(last) < time.Millisecond { // names must sort in the order of the files, even if the clock was set back
+		at = last.Add(time.Millisecond)
 	}
-	renamed := stem + at.Format(Time) + ext
+	stem, ext := f.nameOfOld()
+	renamed := filepath.Join(filepath.Dir(f.Path), stem+at.Format(Time)+ext)
 	if _, err := os.Lstat(renamed); !errors.Is(err, fs.ErrNotExist) {
 		return cmp.Or(err, fs.ErrExist)
 	}

@@ -23,6 +23,7 @@ type cached[T any] struct {
 	mu      sync.Mutex // guards the next fields
 	value   T
 	known   bool
+	failed  error         // why the last computation failed; nil if it did not
 	due     time.Time     // when the next computation may start
 	running chan struct{} // closed when the computation under way ends; nil if there is none
 }
@@ -58,12 +59,22 @@ func (c *cached[T]) run(done chan struct{}, compute func(context.Context) (T, er
 	value, err := compute(ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if err == nil {
+	if c.failed = err; err == nil {
 		c.value, c.known = value, true
 	}
 	c.due = time.Now().Add(max(freshFor, restShare*time.Since(began)))
 	c.running = nil
 	close(done)
+}
+
+// failure returns why there is no value; nil if there is one, or one is being computed.
+func (c *cached[T]) failure() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.known || c.running != nil {
+		return nil
+	}
+	return c.failed
 }
 
 // rest waits after a step of a count as long as the step took, so that others come first.

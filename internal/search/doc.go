@@ -42,6 +42,6 @@ type Search struct {
 	scan       int64 // see most
 	calendar   cached[*count]
 	month      cached[*month]
-	advised    cached[advised]
+	advised    cached[adviser.Windows]
 	previewing sync.Mutex // held while a list is previewed
 }

@@ -1,13 +1,25 @@
 package search
 
-import "context"
+import (
+	"context"
+	"time"
+
+	"quell/internal/adviser"
+)
 
 // SetScanned sets how many entries are looked at for one page.
 func (s *Search) SetScanned(n int64) { s.scan = n }
 
 // Recount forgets the counts, so that the next call counts anew.
 func (s *Search) Recount() {
-	s.calendar, s.month, s.advised = cached[*count]{}, cached[*month]{}, cached[advised]{}
+	s.calendar, s.month, s.advised = cached[*count]{}, cached[*month]{}, cached[adviser.Windows]{}
+}
+
+// AdviceDue lets advice be asked for again.
+func (s *Search) AdviceDue() {
+	s.advised.mu.Lock()
+	defer s.advised.mu.Unlock()
+	s.advised.due = time.Time{}
 }
 
 // LogQuery returns the query for the entries of a page.

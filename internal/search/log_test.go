@@ -43,14 +43,16 @@ func matches(f *search.Filter, e *entry) bool {
 		(f.Outcome == "" || e.Outcome == f.Outcome) && (f.Level == "" || cmp.Or(e.level, "none") == string(f.Level))
 }
 
-func someFilter(r *rand.Rand) (f search.Filter) {
+// someFilter makes a filter for entries that took so many minutes to come.
+func someFilter(r *rand.Rand, minutes int) (f search.Filter) {
+	part := 3 * minutes / 5
 	maybe := func(set func()) {
 		if r.IntN(3) == 0 {
 			set()
 		}
 	}
-	maybe(func() { f.From = storetest.T0.Add(time.Duration(r.IntN(400)) * time.Minute) })
-	maybe(func() { f.To = storetest.T0.Add(time.Duration(400+r.IntN(400)) * time.Minute) })
+	maybe(func() { f.From = storetest.T0.Add(time.Duration(r.IntN(part)) * time.Minute) })
+	maybe(func() { f.To = storetest.T0.Add(time.Duration(part+r.IntN(part)) * time.Minute) })
 	maybe(func() { f.Distributor = []string{"12", "24", "unknown", "13"}[r.IntN(4)] })
 	maybe(func() { f.Outcome = []outage.Outcome{outage.Suppressed, outage.Shadow, outage.Forwarded}[r.IntN(3)] })
 	maybe(func() { f.Level = []evidence.Level{evidence.None, evidence.Weak, evidence.Strong}[r.IntN(3)] })
@@ -71,11 +73,12 @@ func testPages(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 0))
-	all := someEntries(r, 2000)
+	const n = 600 // in some walks each page has one
+	all := someEntries(r, n)
 	logEntries(t, st, all)
 	stops, walked := 0, 0
 	for range 40 {
-		f := someFilter(r)
+		f := someFilter(r, n/3)
 		s.SetScanned(int64(1 + r.IntN(300)))
 		limit := 1 + r.IntN(100)
 		var want []int64

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"quell/internal/advice"
-	"quell/internal/adviser"
 	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/outage"
@@ -61,26 +60,15 @@ type WindowPreview struct {
 // ErrWindow says that a window is none.
 var ErrWindow = errors.New("the window must begin at the activation or later, and end after that, within two hours")
 
-// advised is the advice on windows, which may count the homes of the inventory first, or why there is none.
-type advised struct {
-	adviser.Windows
-	err error
-}
-
-func (s *Search) advise(ctx context.Context) (advised, error) {
-	w, err := s.Advice(ctx)
-	return advised{w, err}, nil
-}
-
 // PreviewWindow says what the window from one time after the activation to another would have done to
 // the alerts of one model, or of all if model is "". The error may be ErrWindow.
 func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.Duration) (*WindowPreview, error) {
 	if from < 0 || to <= from || to > advice.MaxMinutes*time.Minute {
 		return nil, ErrWindow
 	}
-	known, learned := s.advised.get(ctx, s.advise)
-	if known.err != nil {
-		return nil, known.err
+	known, learned := s.advised.get(ctx, s.Advice)
+	if err := s.advised.failure(); err != nil {
+		return nil, err
 	}
 	out := &WindowPreview{Model: model, From: s.Now().AddDate(0, 0, -previewDays), LearnedUntil: known.LearnedUntil}
 	if !learned {

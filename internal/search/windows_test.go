@@ -317,6 +317,25 @@ func testPreviews(t *testing.T) {
 	}
 }
 
+// TestPreviewFails: a preview that cannot be made says why. It is not said any more once it can.
+func TestPreviewFails(t *testing.T) {
+	s := newSearch(storetest.Open(t, t.TempDir()))
+	away := errors.New("the store is away")
+	var err error
+	s.Advice = func(context.Context) (adviser.Windows, error) { return adviser.Windows{}, err }
+	preview := func() error {
+		_, err := s.PreviewWindow(t.Context(), "", 0, time.Minute)
+		return err
+	}
+	err = away
+	storetest.Eventually(t, "it says why", func() bool { return errors.Is(preview(), away) })
+	err = nil
+	s.AdviceDue()
+	if err := preview(); err != nil {
+		t.Error(err)
+	}
+}
+
 func near(a, b float64) bool { return a-b < 1e-9 && b-a < 1e-9 }
 
 // Imports are kept with what they changed, also after the next import.

@@ -14,3 +14,10 @@ func (ts *Tokens) Age(by time.Duration) {
 		ts.remembered[key] = r
 	}
 }
+
+// TakeSlots takes all slots for hashes.
+func (ts *Tokens) TakeSlots() {
+	for range cap(ts.hashing) {
+		ts.hashing <- struct{}{}
+	}
+}

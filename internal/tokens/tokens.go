@@ -244,7 +244,10 @@ func (ts *Tokens) Check(ctx context.Context, text string, now time.Time) (Token,
 	if len(list) == 0 || !now.Before(list[0].Expires) {
 		return Token{}, ErrWrong
 	}
-	if ok, err := ts.checkHash(ctx, secret, hashes[0]); err != nil || !ok {
+	switch ok, err := ts.checkHash(ctx, secret, hashes[0]); {
+	case errors.Is(err, sqldb.ErrUnavailable):
+		return Token{}, err
+	case err != nil || !ok:
 		return Token{}, errors.Join(ErrWrong, err)
 	}
 	if ts.remember(text, list[0], changes) {

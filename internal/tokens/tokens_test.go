@@ -1,6 +1,7 @@
 package tokens_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -218,5 +219,21 @@ func TestRevokedElsewhere(t *testing.T) {
 	}
 	if tokens.RememberFor > time.Minute {
 		t.Error("docs/operations.md says a minute")
+	}
+}
+
+// TestNoSlot: a token that is not checked, since others are and its client does not wait, is not wrong.
+func TestNoSlot(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	text, _, err := tokens.New(s.DB).Create(t.Context(), "a", role.Viewer, time.Hour, "alice", storetest.T0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts := tokens.New(s.DB) // remembers nothing
+	ts.TakeSlots()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := ts.Check(ctx, text, storetest.T0); !errors.Is(err, sqldb.ErrUnavailable) || errors.Is(err, tokens.ErrWrong) {
+		t.Error(err)
 	}
 }

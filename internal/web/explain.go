@@ -121,7 +121,7 @@ func (p *Web) explainDevice(r *http.Request) (view, error) {
 	case d.Entry != nil:
 		d.Short = append(d.Short, entrySentence(d.Entry), fmt.Sprintf("That was the last AD1 in the log from here: entry %d.", d.Entry.Seq))
 	case !d.X.Known:
-		d.Short = d.X.Text[:1]
+		d.Short = d.X.Text[:1:1]
 	default:
 		d.Short = append(d.Short, "No AD1 from here was suppressed.")
 	}
@@ -185,7 +185,7 @@ func (p *Web) explainMessage(r *http.Request) (view, error) {
 		}
 	}
 	if len(d.Short) == 0 {
-		d.Short = d.X.Text[:1]
+		d.Short = d.X.Text[:1:1]
 	}
 	return view{Template: "explain", Title: title + t.Message, Data: d}, nil
 }

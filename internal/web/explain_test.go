@@ -30,13 +30,13 @@ func TestTyped(t *testing.T) {
 		"01 801 100 12 0002 3305 967": {MPxN: supplyPoint}, // 21 digits, as a bill has them
 		request:                       message, strings.ToLower(request): message, strings.ReplaceAll(request, "-", ""): message, strings.ReplaceAll(request, "-", ":"): message, " " + strings.ReplaceAll(request, ":", " : "): message,
 		"content:0123456789abcdef": {Message: "content:0123456789abcdef"},
-		"entry 12":                 {Entry: "12"}, "Entry #12": {Entry: "12"}, "#12": {Entry: "12"}, "entry 0012": {Entry: "12"},
+		"entry 12":                 {Entry: "12"}, "Entry #12": {Entry: "12"}, "#12": {Entry: "12"}, "entry 0012": {Entry: "12"}, "entry 0": {Entry: "0"},
 	} {
 		if have, err := readTyped(text); err != nil || have != want {
 			t.Errorf("%q: %+v, %v; want %+v", text, have, err, want)
 		}
 	}
-	for _, text := range []string{"", "x", "12000233059671", "88738457002F961", "88738457002F961G", "entry", "entry x", request + "x", strings.Repeat("8", 60), "<b>"} {
+	for _, text := range []string{"", "x", "12000233059671", "88738457002F961", "88738457002F961G", "0000000000000000", "entry", "entry x", request + "x", strings.Repeat("8", 60), "<b>"} {
 		if have, err := readTyped(text); err == nil {
 			t.Errorf("%q is read as %+v", text, have)
 		}
@@ -105,6 +105,10 @@ func TestExplain(t *testing.T) {
 		if w.Code != 200 || !strings.Contains(text(w), want) {
 			t.Errorf("%q: %d %s", id, w.Code, text(w))
 		}
+	}
+	// What the answer says does not take the place of what is known in words.
+	if page := text(ask(c, far, viewer, "GET", "/explain/device/0000000000000001", nil)); !strings.Contains(page, "An AD1 of hub 00-00-00-00-00-00-00-01 received at 2026-03-01") {
+		t.Error(page)
 	}
 	for _, x := range []struct {
 		token, id string

@@ -15,8 +15,6 @@ const (
 	// streamFor is how long a stream lasts. The browser then opens another one, and is asked again
 	// who it is.
 	streamFor = time.Minute
-	// streamWrite is how long a client may take no byte of a message.
-	streamWrite = 10 * time.Second
 )
 
 // lineEnds are those that end a line of an event, apart from a newline: a text could otherwise end the
@@ -57,7 +55,6 @@ func (p *Web) stream(w http.ResponseWriter, r *http.Request, every time.Duration
 			message = append(message, "\n\n"...)
 			before = text
 		}
-		_ = control.SetWriteDeadline(time.Now().Add(streamWrite)) // a test's answer has none
 		if _, err := w.Write(append([]byte(start), message...)); err != nil {
 			return
 		}

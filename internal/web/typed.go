@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"regexp"
 	"strings"
@@ -31,7 +32,7 @@ var (
 func readTyped(text string) (typed, error) {
 	text = strings.TrimSpace(text)
 	if m := entryText.FindStringSubmatch(text); m != nil {
-		return typed{Entry: strings.TrimLeft(m[1], "0")}, nil
+		return typed{Entry: cmp.Or(strings.TrimLeft(m[1], "0"), "0")}, nil
 	}
 	if content := strings.ToLower(text); contentText.MatchString(content) {
 		return typed{Message: content}, nil
@@ -48,7 +49,7 @@ func readTyped(text string) (typed, error) {
 	case onlyDigits && len(digits) == 21:
 		return typed{MPxN: digits[8:]}, nil
 	}
-	if id, err := outage.ParseAnyDeviceID(digits); err == nil {
+	if id, err := outage.ParseAnyDeviceID(digits); err == nil && id != 0 {
 		return typed{Device: id}, nil
 	}
 	if m := messageText.FindStringSubmatch(digits); m != nil {

@@ -161,9 +161,12 @@ func (p *Web) answer(w http.ResponseWriter, r *http.Request, h handler) {
 
 // upload adds a page whose form sends files, of no more bytes together than most.
 func (p *Web) upload(pattern string, least role.Role, most int64, h handler) {
-	p.endpoints.Handle(pattern, least, func(w http.ResponseWriter, r *http.Request) {
+	p.endpoints.HandleFiles(pattern, least, func(w http.ResponseWriter, r *http.Request) {
 		defer page.Upload(w, r, most)()
-		defer context.AfterFunc(p.Console.Draining(), func() { http.NewResponseController(w).SetReadDeadline(time.Now()) })()
+		defer context.AfterFunc(p.Console.Draining(), func() {
+			http.NewResponseController(w).SetReadDeadline(time.Now())
+			r.Body.Close() // the listener would set another deadline before the next byte
+		})()
 		p.respond(w, r, h)
 	})
 }
