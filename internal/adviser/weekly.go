@@ -45,10 +45,10 @@ func (a *Adviser) WriteWeekly(ctx context.Context, dir string) (path string, err
 	if err = errors.Join(os.Rename(path+".part", path), datadir.Sync(dir)); err != nil {
 		return "", err
 	}
-	old, err := filepath.Glob(filepath.Join(dir, "list-*-W*.txt"))
+	old, err := fs.Glob(os.DirFS(dir), "list-*-W*.txt") // of names alone: the folder's may have a [
 	slices.Sort(old)
 	for _, o := range old[:max(0, len(old)-keepWeeks)] {
-		err = errors.Join(err, os.Remove(o))
+		err = errors.Join(err, os.Remove(filepath.Join(dir, o)))
 	}
 	return path, err
 }

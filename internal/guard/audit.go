@@ -54,7 +54,19 @@ func (g *Guard) Changed(r *http.Request, what, object, why string) {
 func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r = r.WithContext(audit.WithCaller(r.Context(), originOf(r)))
 	rec := &recorder{ResponseWriter: w}
-	defer func() { g.recordOutcome(r, rec) }()
+	ended := false
+	defer func() {
+		if !ended && rec.status == 0 {
+			rec.status = http.StatusInternalServerError // it panicked, and net/http hangs up
+		}
+		g.recordOutcome(r, rec)
+	}()
+	g.serve(rec, r)
+	ended = true
+}
+
+// serve has the endpoint handle a request.
+func (g *Guard) serve(rec *recorder, r *http.Request) {
 	if _, pattern := g.mux.Handler(r); pattern == "" && g.otherwise != nil && r.Method == http.MethodGet && !strings.HasPrefix(r.URL.Path, "/api/") {
 		g.otherwise(rec, r)
 		return

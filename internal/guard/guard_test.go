@@ -32,6 +32,27 @@ func TestLedToEndpoint(t *testing.T) {
 	}
 }
 
+// A change whose handler panics before it answers did not succeed, for the audit log.
+func TestPanicIsNoSuccess(t *testing.T) {
+	var done, refused []audit.Record
+	g := &Guard{Access: &access.Access{Rates: &access.Rates{}}, Record: func(_ context.Context, x ...audit.Record) error { done = append(done, x...); return nil }, Refused: func(x audit.Record) { refused = append(refused, x) }}
+	e := g.Endpoints(WriteError, map[string]Change{"POST /change": {What: "change"}})
+	e.Handle("POST /change", role.Viewer, func(http.ResponseWriter, *http.Request) { panic("a fault") })
+	r := httptest.NewRequest("POST", "/change", nil)
+	r.Host, r.RemoteAddr = "localhost", "127.0.0.1:9"
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("net/http does not learn of the panic")
+			}
+		}()
+		g.ServeHTTP(httptest.NewRecorder(), r)
+	}()
+	if len(done) != 0 || len(refused) != 1 || refused[0].Outcome != audit.Failed {
+		t.Errorf("audit %+v, %+v", done, refused)
+	}
+}
+
 // FuzzParameters: a query that is accepted has no other parameter than those that are known, and
 // none of them twice.
 func FuzzParameters(f *testing.F) {

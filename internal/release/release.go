@@ -346,6 +346,9 @@ func (r *Releases) try(ctx context.Context, x *Release, send Send) error {
 	case err == nil:
 		return r.done(ctx, x)
 	case status >= 400 && status < 500 && status != http.StatusRequestTimeout && status != http.StatusTooManyRequests:
+		if x.Tries > 1 { // it may be refused as a repetition
+			err = fmt.Errorf("%w; an earlier try may have arrived", err)
+		}
 		return r.fail(ctx, x, err)
 	}
 	return r.postpone(ctx, x, err)

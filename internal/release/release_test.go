@@ -281,6 +281,21 @@ func TestNextHopAway(t *testing.T) {
 		h.answer(400)
 		ask(seqs[1])
 		awaitState(t, s, seqs[1], release.Failed)
+		if x := stateOf(t, s, seqs[1]); strings.Contains(x.Error, "earlier try") {
+			t.Errorf("refused at once: %s", x.Error)
+		}
+		h.answer(0)
+		ask(seqs[1])
+		storetest.Eventually(t, "it was tried", func() bool {
+			x := stateOf(t, s, seqs[1])
+			return x.Tries == 1 && x.State == release.Asked
+		})
+		h.answer(409)
+		c.set(at.Add(10 * time.Minute))
+		awaitState(t, s, seqs[1], release.Failed)
+		if x := stateOf(t, s, seqs[1]); !strings.HasSuffix(x.Error, "; an earlier try may have arrived") {
+			t.Errorf("refused after a try without an answer: %s", x.Error)
+		}
 		h.answer(200)
 		ask(seqs[1])
 		awaitState(t, s, seqs[1], release.Done)
@@ -295,7 +310,7 @@ func TestNextHopAway(t *testing.T) {
 		h.answer(200)
 		c.set(at.Add(20 * time.Minute))
 		awaitState(t, s, seqs[2], release.Failed)
-		if h.count("/north alert c") != 0 || h.count("/north alert b") != 2 || s.Releases.Delivered() != 2 {
+		if h.count("/north alert c") != 0 || h.count("/north alert b") != 3 || s.Releases.Delivered() != 2 {
 			t.Errorf("the next hop got %v", h.got)
 		}
 	})

@@ -76,7 +76,12 @@ func watchEvidence(r prometheus.Registerer, st *store.Store) {
 		func() float64 { return float64(st.Updates.Dropped()) })
 	violations := f.NewCounterVec(prometheus.CounterOpts{Namespace: "quell", Name: "a5_violation_total",
 		Help: "Suppressed alerts that a restoration alert of the meter is about, by model: the outage was genuine, or assumption A5 does not hold for the model."}, []string{"model"})
+	strong := f.NewCounter(prometheus.CounterOpts{Namespace: "quell", Name: "evidence_strong_total",
+		Help: "Times that the evidence that a suppressed alert was genuine has become strong. On the leader, since it is that."})
 	st.Evidence.Changed = func(c assess.Change) {
+		if c.Level == evidence.Strong && c.Was != evidence.Strong {
+			strong.Inc()
+		}
 		if c.Restored {
 			violations.WithLabelValues(string(c.Model)).Inc()
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/assess"
 	"quell/internal/config"
 	"quell/internal/duis"
 	"quell/internal/evidence"
@@ -82,6 +83,12 @@ func testEvidenceRuns(t *testing.T) {
 			t.Fatal(err)
 		}
 		return string(b)
+	}
+	for _, was := range []evidence.Level{evidence.None, evidence.Strong} {
+		s.store.Evidence.Changed(assess.Change{Assessment: evidence.Assessment{Level: evidence.Strong}, Was: was})
+	}
+	if text := page("/metrics"); !strings.Contains(text, "\nquell_evidence_strong_total 1\n") {
+		t.Errorf("one entry has become strong, and the metrics say otherwise:\n%s", text)
 	}
 	for path, want := range map[string]string{"/metrics": "\nquell_evidence_entries{level=\"none\"} 1\n", "/api/v1/suppressions": `"stage": "at-once"`,
 		"/api/v1/explain?id=" + storetest.Hub(1).String(): "Entry 1: there is no evidence that the alert was genuine"} {
