@@ -106,7 +106,7 @@ func (g *Gateway) listenOn(name string, l net.Listener, h http.Handler, secure *
 		made.door = g.newDoor(name, secure)
 		srv.TLSConfig = made.door.Config()
 		srv.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: sentBuffer, MaxReceiveBufferPerConnection: maxStreams * sentBuffer}
-		srv.Handler = made.door.Handler(d.LimitMessages(listener.LimitStreams(h, g.limits.Sender)))
+		srv.Handler = made.door.Handler(d.LimitMessages(g.ended, listener.LimitStreams(h, g.limits.Sender)))
 	}
 	srv.ConnState = func(c net.Conn, state http.ConnState) {
 		under := fastpath.Under(c)

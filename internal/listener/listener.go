@@ -3,6 +3,7 @@
 package listener
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,17 +94,24 @@ func (d *Limiter) TryMessage() bool {
 func (d *Limiter) EndMessage() { <-d.messages }
 
 // LimitMessages lets no more messages in than there may be connections. Otherwise a sender
-// could have many more with HTTP/2. Others wait until one ends, as connections do.
-func (d *Limiter) LimitMessages(next http.Handler) http.Handler {
+// could have many more with HTTP/2. Others wait until one ends, as connections do. Those that wait when
+// ended ends, as messages are abandoned at a stop, are not let in by others that it ends.
+func (d *Limiter) LimitMessages(ended context.Context, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !d.TryMessage() {
 			d.metrics.ConnectionsFull.WithLabelValues(d.name).Inc()
 			if d.busy.record(time.Now()) {
 				d.log.Error("a listener has as many messages as it may have, others wait", "listener", d.name, "messages", cap(d.messages))
 			}
+			let := false
 			select {
 			case d.messages <- struct{}{}:
-			case <-r.Context().Done(): // the client is gone, or messages are abandoned at a stop
+				if let = ended.Err() == nil; !let {
+					d.EndMessage()
+				}
+			case <-r.Context().Done(): // the client is gone, or messages are abandoned
+			}
+			if !let {
 				http.Error(w, "quell: the message was not sent, send it again", http.StatusServiceUnavailable)
 				return
 			}
