@@ -18,6 +18,7 @@ import (
 	"quell/internal/release"
 	"quell/internal/role"
 	"quell/internal/sqldb"
+	"quell/internal/wording"
 )
 
 // explanation is what a page of Explain shows.
@@ -119,7 +120,7 @@ func (p *Web) explainDevice(r *http.Request) (view, error) {
 	}
 	switch {
 	case d.Entry != nil:
-		d.Short = append(d.Short, entrySentence(d.Entry), fmt.Sprintf("That was the last AD1 in the log from here: entry %d.", d.Entry.Seq))
+		d.Short = append(d.Short, entrySentence(d.Entry), "That was the last AD1 in the log from here: entry "+wording.Number(d.Entry.Seq)+".")
 	case !d.X.Known:
 		d.Short = d.X.Text[:1:1]
 	default:

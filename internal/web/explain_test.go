@@ -30,7 +30,7 @@ func TestTyped(t *testing.T) {
 		"01 801 100 12 0002 3305 967": {MPxN: supplyPoint}, // 21 digits, as a bill has them
 		request:                       message, strings.ToLower(request): message, strings.ReplaceAll(request, "-", ""): message, strings.ReplaceAll(request, "-", ":"): message, " " + strings.ReplaceAll(request, ":", " : "): message,
 		"content:0123456789abcdef": {Message: "content:0123456789abcdef"},
-		"entry 12":                 {Entry: "12"}, "Entry #12": {Entry: "12"}, "#12": {Entry: "12"}, "entry 0012": {Entry: "12"}, "entry 0": {Entry: "0"},
+		"entry 12":                 {Entry: "12"}, "Entry #12": {Entry: "12"}, "#12": {Entry: "12"}, "entry 0012": {Entry: "12"}, "entry 0": {Entry: "0"}, "entry 7,500,001": {Entry: "7500001"},
 	} {
 		if have, err := readTyped(text); err != nil || have != want {
 			t.Errorf("%q: %+v, %v; want %+v", text, have, err, want)

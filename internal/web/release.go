@@ -9,6 +9,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/release"
 	"quell/internal/role"
+	"quell/internal/wording"
 )
 
 // releasePages add the release of the alert of an entry: a form with the reason, a page that says
@@ -42,7 +43,7 @@ func (p *Web) askRelease(r *http.Request) (confirmation, error) {
 		return confirmation{}, console.Conflict{Err: fmt.Errorf("%w: its outcome is %s", release.ErrRefused, e.Outcome)}
 	}
 	return confirmation{
-		Title: fmt.Sprintf("Release the alert of entry %d?", e.Seq),
+		Title: "Release the alert of entry " + wording.Number(e.Seq) + "?",
 		Will: []string{
 			fmt.Sprintf("The AD1 of hub %s, received at %s, is sent north now: late, and as it came.", e.CHF, utc(e.Received)),
 			"The Service Users get it once. It cannot be taken back.",

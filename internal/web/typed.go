@@ -21,7 +21,7 @@ type typed struct {
 }
 
 var (
-	entryText   = regexp.MustCompile(`^(?i:entry|#)\s*#?\s*([0-9]{1,18})$`)
+	entryText   = regexp.MustCompile(`^(?i:entry|#)\s*#?\s*((?:,?[0-9]){1,18})$`) // pages write 7,500,001
 	messageText = regexp.MustCompile(`^([0-9A-F]{16})([0-9A-F]{16})([0-9]{1,20})$`)
 	contentText = regexp.MustCompile(`^content:[0-9a-f]{8,128}$`)
 )
@@ -32,7 +32,7 @@ var (
 func readTyped(text string) (typed, error) {
 	text = strings.TrimSpace(text)
 	if m := entryText.FindStringSubmatch(text); m != nil {
-		return typed{Entry: cmp.Or(strings.TrimLeft(m[1], "0"), "0")}, nil
+		return typed{Entry: cmp.Or(strings.TrimLeft(strings.ReplaceAll(m[1], ",", ""), "0"), "0")}, nil
 	}
 	if content := strings.ToLower(text); contentText.MatchString(content) {
 		return typed{Message: content}, nil
