@@ -526,6 +526,54 @@ func TestCitedPaths(t *testing.T) {
 	}
 }
 
+// What scripts/check.sh tests without the race detector starts no goroutine: the packages that it lists as
+// alone, and the files of those that it tests once more. The tests of nation use no Study, which starts some.
+func TestAlone(t *testing.T) {
+	script, err := os.ReadFile("scripts/check.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func(name string) (dirs []string) {
+		m := regexp.MustCompile(`(?m)^` + name + `=\((.*)\)$`).FindSubmatch(script)
+		if m == nil {
+			t.Fatalf("scripts/check.sh has no list %s", name)
+		}
+		for _, p := range strings.Fields(string(m[1])) {
+			dirs = append(dirs, strings.TrimPrefix(p, "quell/"))
+		}
+		return dirs
+	}
+	alone, onceMore := list("alone"), list("once_more")
+	for _, file := range files(t, ".go") {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir, tagged := path.Dir(file), strings.HasPrefix(string(text), "//go:build !race\n")
+		if tagged && !slices.Contains(onceMore, dir) {
+			t.Errorf("%s: scripts/check.sh does not run it", file)
+		}
+		if !tagged && !slices.Contains(alone, dir) || file == "internal/nation/study.go" {
+			continue
+		}
+		tree, err := parser.ParseFile(token.NewFileSet(), file, text, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(tree, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s starts a goroutine", file)
+			case *ast.Ident:
+				if slices.Contains([]string{"Go", "Parallel", "AfterFunc", "NewServer", "synctest"}, n.Name) || n.Name == "Study" && strings.HasSuffix(file, "_test.go") {
+					t.Errorf("%s has %s, which may start a goroutine", file, n.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
 // TestNoHomes holds that no file names a path of somebody's machine.
 func TestNoHomes(t *testing.T) {
 	home := regexp.MustCompile(`(^|[^\w.])/(root|home|Users)/\w+`)

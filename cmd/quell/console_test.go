@@ -315,7 +315,7 @@ func (v view) String() string {
 	return fmt.Sprintf("%d-%s", v.width, map[bool]string{true: "dark", false: "light"}[v.dark])
 }
 
-// seen looks at a page: it opens, fits its window, and keeps to WCAG 2.2 AA. A picture of it is kept.
+// seen looks at a page: it opens, fits its window, and keeps to WCAG 2.2 AA. A picture of it is kept, if pictures are wanted.
 func (p *tab) seen(name, path string, views ...view) {
 	p.t.Helper()
 	p.look(views[0].width, views[0].dark)
