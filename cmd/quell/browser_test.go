@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"image"
 	"image/color"
@@ -32,11 +33,8 @@ import (
 type chromium struct {
 	ctx context.Context
 	axe string // the script of axe-core
-	dir string // for pictures; empty if none are kept
+	dir string // for pictures; empty without the flag -artifacts of go test: then none are made
 }
-
-// picturesTo is the environment variable with the folder where the pictures of the pages are kept. Without it none are made.
-const picturesTo = "QUELL_TEST_PICTURES"
 
 func newChromium(t *testing.T) *chromium {
 	t.Helper()
@@ -48,7 +46,10 @@ func newChromium(t *testing.T) *chromium {
 	if err != nil {
 		t.Skip("axe-core is not there: run scripts/axe.sh")
 	}
-	b := &chromium{axe: string(read(t, strings.TrimSpace(string(path)))), dir: os.Getenv(picturesTo)}
+	b := &chromium{axe: string(read(t, strings.TrimSpace(string(path))))}
+	if flag.Lookup("test.artifacts").Value.String() == "true" { // else go test would delete them
+		b.dir = t.ArtifactDir()
+	}
 	// Ends after the tabs of the test.
 	allocator, stop := chromedp.NewExecAllocator(context.Background(), append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(program), chromedp.NoSandbox,
 		chromedp.UserDataDir(t.TempDir()), chromedp.Env("HOME="+t.TempDir()), chromedp.DisableGPU, chromedp.Flag("no-proxy-server", true), chromedp.Flag("disable-component-update", true),
