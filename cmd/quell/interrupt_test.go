@@ -18,10 +18,13 @@ import (
 func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var out, errs bytes.Buffer
-	status := run(ctx, &env{stdout: &out, stderr: &errs}, []string{"simulate", "--homes", "100", "--nights", "1", "--worlds", "1"})
-	if want := "quell simulate: interrupted\n"; status != 1 || errs.String() != want {
-		t.Errorf("status %d, %q; want %q", status, errs.String(), want)
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, args := range [][]string{{"simulate", "--homes", "100", "--nights", "1", "--worlds", "1"}, {"demo"}} {
+		var out, errs bytes.Buffer
+		status := run(ctx, &env{stdout: &out, stderr: &errs}, args)
+		if want := "quell " + args[0] + ": interrupted\n"; status != 1 || errs.String() != want {
+			t.Errorf("status %d, %q; want %q", status, errs.String(), want)
+		}
 	}
 }
 
