@@ -102,11 +102,8 @@ func running(ctx context.Context, file string, e *env) (*operator.Client, *confi
 		_, err = c.Status(ctx)
 		return c, nil, err
 	}
-	cfg, err := config.Load(file, e.environ)
+	cfg, err := e.load(file)
 	if err != nil {
-		if file == "" {
-			err = fmt.Errorf("which quell? Give --config FILE, or set QUELL_CONFIG (%w)", err)
-		}
 		return nil, nil, err
 	}
 	c, err := reach(ctx, &cfg, token)
@@ -114,6 +111,15 @@ func running(ctx context.Context, file string, e *env) (*operator.Client, *confi
 		c = &operator.Client{Token: token}
 	}
 	return c, &cfg, err
+}
+
+// load reads the configuration of a command that is about one quell.
+func (e *env) load(file string) (config.Config, error) {
+	cfg, err := config.Load(file, e.environ)
+	if err != nil && file == "" {
+		err = fmt.Errorf("which quell? Give --config FILE, or set QUELL_CONFIG (%w)", err)
+	}
+	return cfg, err
 }
 
 // reach returns a client of the quell that runs with a configuration. The error is

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"quell/internal/operator"
@@ -46,9 +45,7 @@ var adviseCommand = command{
 		switch {
 		case err != nil:
 		case *asJSON:
-			out := json.NewEncoder(e.stdout)
-			out.SetIndent("", "  ")
-			err = out.Encode(answer)
+			err = printJSON(e.stdout, answer)
 		default:
 			err = print(e.stdout, operator.AdviceFlags{Model: *model, CSV: *asCSV})
 		}

@@ -92,7 +92,7 @@ func sqliteFlags(e *env, fs *flag.FlagSet, args []string) (cfg config.Config, na
 	if err != nil || len(rest) != 1 {
 		return cfg, "", orUsage(err, "needs one file")
 	}
-	if cfg, err = config.Load(*file, e.environ); err == nil && cfg.Database() != "" {
+	if cfg, err = e.load(*file); err == nil && cfg.Database() != "" {
 		err = errors.New("the store is a PostgreSQL database: use its own tools, as docs/operations.md says")
 	}
 	return cfg, rest[0], err

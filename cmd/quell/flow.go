@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,9 +21,7 @@ func auditFlow(ctx context.Context, e *env, c *operator.Client, q flow.Query, as
 	}
 	w := bufio.NewWriter(e.stdout)
 	if asJSON {
-		out := json.NewEncoder(w)
-		out.SetIndent("", "  ")
-		err = out.Encode(r)
+		err = printJSON(w, r)
 	} else {
 		err = printFlow(w, &r)
 	}

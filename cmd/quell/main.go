@@ -106,6 +106,8 @@ func runCommand(ctx context.Context, e *env, args []string) int {
 			return 2
 		case errors.As(err, &exit) && exit.error == nil:
 			return exit.status
+		case errors.Is(err, context.Canceled) && err.Error() == context.Canceled.Error(): // and nothing else
+			err = errors.New("interrupted")
 		}
 		fmt.Fprintf(e.stderr, "quell %s: %s\n", c.name, printableLines(err.Error()))
 		return max(exit.status, 1)

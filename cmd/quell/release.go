@@ -48,9 +48,13 @@ func releaseEntry(ctx context.Context, e *env, c *operator.Client, absent string
 		return nil
 	}
 	for until := time.Now().Add(releaseWait); time.Now().Before(until); {
-		if x, err = c.ReleaseOf(ctx, x.Entry); err != nil {
+		now, err := c.ReleaseOf(ctx, x.Entry)
+		if ctx.Err() != nil {
+			break // an interrupt does not take the release back
+		} else if err != nil {
 			return err
 		}
+		x = now
 		switch x.State {
 		case releases.Done:
 			fmt.Fprintf(e.stdout, "Entry %d was released: alert %s was delivered.\n", x.Entry, printable(x.AlertID))
@@ -61,7 +65,6 @@ func releaseEntry(ctx context.Context, e *env, c *operator.Client, absent string
 		select {
 		case <-time.After(100 * time.Millisecond):
 		case <-ctx.Done():
-			return ctx.Err()
 		}
 	}
 	text := "the node that leads has not sent it yet"

@@ -80,7 +80,7 @@ func runReport(ctx context.Context, e *env, args []string) error {
 			if err := c.ResumeReports(ctx, console.ResumeRequest{From: *next, Why: *why}); err != nil {
 				return err
 			}
-			fmt.Fprintf(e.stdout, "Reports go on. The next has the number %d. %s\n", *next, absent)
+			fmt.Fprintln(e.stdout, strings.TrimSpace(fmt.Sprintf("Reports go on. The next has the number %d. %s", *next, absent)))
 			return nil
 		},
 		"export": func(c *operator.Client, _ string, _ int64) error {
@@ -165,7 +165,7 @@ func deliveryState(d report.Delivery) string {
 	if d.State == report.StateConfirmed || d.Tries == 0 {
 		return string(d.State)
 	}
-	return fmt.Sprintf("%s after %d tries", d.State, d.Tries)
+	return fmt.Sprintf("%s after %s", d.State, plural(d.Tries, "try"))
 }
 
 func showReport(ctx context.Context, e *env, c *operator.Client, no int64, asJSON bool) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -44,14 +45,16 @@ func simulate(ctx context.Context, e *env, args []string) error {
 		return orUsage(err, "takes no arguments")
 	}
 	var scenarios []nation.Scenario
+	var names []string
 	for _, s := range nation.Scenarios {
+		names = append(names, strconv.Quote(s.Name))
 		if *name == "" || *name == s.Name {
 			scenarios = append(scenarios, s)
 		}
 	}
 	switch {
 	case len(scenarios) == 0:
-		return errUsage{fmt.Sprintf("there is no scenario %q", *name)}
+		return errUsage{fmt.Sprintf("there is no scenario %q; there are %s", *name, strings.Join(names, ", "))}
 	case y.Homes < 100 || y.Nights < 1 || y.Worlds < 1:
 		return errUsage{"it needs 100 homes, one night and one world at least"}
 	case *report != "" && *name != "":

@@ -67,6 +67,9 @@ func showSwitch(ctx context.Context, e *env, file string, asJSON bool) error {
 		fmt.Fprintf(e.stdout, "The switch is %s.\n", orNone(string(status.Switch)))
 		var last *events.Event
 		if last, err = c.LastSwitchChange(ctx); err == nil && last != nil {
+			if last.New != string(status.Switch) {
+				fmt.Fprintf(e.stdout, "That is so on this node only. The store has %s:\n", printable(last.New))
+			}
 			fmt.Fprintln(e.stdout, screen.Wrap(fmt.Sprintf("Since %s UTC, by %s: %s", stamp(last.At), printable(last.Who), printable(last.Why)), ""))
 		}
 	}

@@ -35,6 +35,14 @@ func TestSwitchOffInAnEmergency(t *testing.T) {
 	if s, err := c.Status(t.Context()); err != nil || s.Switch != "off" || s.Pending == 0 {
 		t.Errorf("%+v %v", s, err)
 	}
+	// Since when, by whom and why is what the store has, and of another position.
+	const here, since = "The switch is off.\nThat is so on this node only. The store has on:\nSince 20", "off on this node; the store has on since 20"
+	if status, out, errs := i.quell("switch"); status != 0 || !strings.HasPrefix(out, here) {
+		t.Errorf("status %d\n%s%s", status, out, errs)
+	}
+	if _, out, errs := i.quell("status"); !strings.Contains(strings.Join(strings.Fields(out), " "), since) {
+		t.Errorf("%s%s", out, errs)
+	}
 	lock.Rollback()
 	storetest.Eventually(t, "the store is told", func() bool { s, err := c.Status(t.Context()); return err == nil && s.Pending == 0 })
 	if err := p.stop(syscall.SIGTERM); err != nil {

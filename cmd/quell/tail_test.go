@@ -136,7 +136,7 @@ func TestTail(t *testing.T) {
 		}
 	}
 	all, alerts, document := i.tail(t), i.tail(t, "--decision", "suppressed", "--distributor", "12"), i.tail(t, "--json")
-	for _, args := range [][]string{{"--decision", "lost"}, {"--kind", "x"}, {"--hub", "x"}} {
+	for _, args := range [][]string{{"--decision", "lost"}, {"--kind", "x"}, {"--hub", "x"}, {"--reason", "no-windows"}, {"--distributor", "UKPN"}} {
 		if status, _, errs := i.quell(append([]string{"tail"}, args...)...); status != 1 || !strings.Contains(errs, "quell tail: ") {
 			t.Errorf("%q: %d %s", args, status, errs)
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -9,6 +10,7 @@ import (
 	"quell/internal/config"
 	"quell/internal/console"
 	"quell/internal/devices"
+	"quell/internal/operator"
 	"quell/internal/server"
 )
 
@@ -39,31 +41,36 @@ var versionCommand = command{
 		} else {
 			fmt.Fprintln(e.stdout, "device list built in: none")
 		}
-		cfg, err := config.Load(*file, e.environ)
-		if err != nil {
-			if *file == "" {
-				fmt.Fprintln(e.stdout, "device list in force: unknown, since no configuration says which quell (--config FILE or QUELL_CONFIG)")
-				return nil
+		at := e.consoleURL
+		if at == "" {
+			cfg, err := config.Load(*file, e.environ)
+			if err != nil {
+				if *file == "" {
+					fmt.Fprintln(e.stdout, "device list in force: unknown, since no configuration says which quell (--config FILE or QUELL_CONFIG)")
+					return nil
+				}
+				return err
 			}
-			return err
+			at = cfg.Console.Listen
 		}
-		token, err := e.token()
-		if err != nil {
+		if _, err := e.token(); err != nil {
 			return err
 		}
 		var s console.Status
-		c, err := reach(ctx, &cfg, token)
+		c, _, err := running(ctx, *file, e)
 		if err == nil {
 			s, err = c.Status(ctx)
 		}
 		switch {
+		case errors.Is(err, operator.ErrNotRunning):
+			fmt.Fprintf(e.stdout, "device list in force: unknown, no quell answers at %s\n", at)
 		case err != nil:
-			fmt.Fprintf(e.stdout, "device list in force: unknown, no quell answers at %s\n", cfg.Console.Listen)
+			fmt.Fprintf(e.stdout, "device list in force at %s: unknown, %s\n", at, printable(err.Error()))
 		case s.DeviceList.No == 0:
-			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): none\n", cfg.Console.Listen, s.Version)
+			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): none\n", at, s.Version)
 		default:
 			fmt.Fprintf(e.stdout, "device list in force at %s (quell %s): %s from %s, SHA-256 %s\n",
-				cfg.Console.Listen, s.Version, plural(s.DeviceList.Rows, "device"), printable(s.DeviceList.Source), s.DeviceList.SHA256)
+				at, s.Version, plural(s.DeviceList.Rows, "device"), printable(s.DeviceList.Source), s.DeviceList.SHA256)
 		}
 		return nil
 	},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"quell/internal/guard"
@@ -106,6 +107,10 @@ func tailFilter(q url.Values) (f tail.Filter, err error) {
 		err = fmt.Errorf("kind=%q is neither alert nor activation", f.Kind)
 	case f.Decision != "" && f.Decision != outage.Suppressed && f.Decision != outage.Shadow && f.Decision != outage.Forwarded:
 		err = fmt.Errorf("decision=%q is not suppressed, shadow or forwarded", f.Decision)
+	case f.Reason != "" && !slices.ContainsFunc(outage.Reasons, func(r outage.ReasonText) bool { return r.Reason == f.Reason }):
+		err = fmt.Errorf("reason=%q is none of those in docs/reasons.md", f.Reason)
+	case f.Distributor != "" && !outage.IsDistributor(f.Distributor):
+		err = fmt.Errorf("distributor=%q is none: it has two digits, such as 12", f.Distributor)
 	}
 	return f, err
 }

@@ -106,7 +106,7 @@ const (
 )
 
 // ErrRange says that a query asks for too much, or for nothing.
-var ErrRange = errors.New("the times must be a range of up to 31 days, or a day minute by minute")
+var ErrRange = errors.New("the times must be a range of up to 31 days, or a day minute by minute: the first before the last, which is now if it is not given")
 
 // run is a process that counts.
 type run struct {

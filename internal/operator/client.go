@@ -153,8 +153,14 @@ func (c *Client) try(ctx context.Context, method, path string, query url.Values,
 		req.Header.Set("Authorization", "Bearer "+c.Token)
 	}
 	res, err := c.http().Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled): // whoever waits has stopped: that says nothing of quell
+		if err == nil {
+			res.Body.Close()
+		}
+		return nil, context.Canceled
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", ErrNotRunning, c.cause(err))
 	}
 	if res.StatusCode == http.StatusOK {
 		return res, nil
@@ -168,6 +174,22 @@ func (c *Client) try(ctx context.Context, method, path string, query url.Values,
 		return nil, &tooOften{e.Error, time.Duration(seconds) * time.Second}
 	}
 	return nil, errors.New(e.Error)
+}
+
+// cause returns why there is no answer. On the socket it names that: the URL is one of no machine, and
+// access.Dial may open the socket by another path.
+func (c *Client) cause(err error) error {
+	var request *url.Error
+	var dial *net.OpError
+	switch {
+	case c.Socket == "":
+		return err
+	case errors.As(err, &dial):
+		err = dial.Err
+	case errors.As(err, &request):
+		err = request.Err
+	}
+	return fmt.Errorf("%s: %w", c.Socket, err)
 }
 
 // statusWait bounds the wait for a status, with which each command begins: a process that hangs takes
@@ -238,6 +260,20 @@ func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorw
 		q.Set("at", at.Format(time.RFC3339Nano))
 	}
 	return x, c.call(ctx, "GET", "/api/v1/explain", q, "", nil, &x)
+}
+
+// OneID returns the arguments of a command as one id, without the blanks in it: people write an MPAN in
+// groups of digits. Several arguments are one id only if they are the digits of an MPxN.
+func OneID(args []string) (id string, one bool) {
+	text := strings.Join(args, " ")
+	joined := strings.Join(strings.Fields(text), "")
+	if len(args) > 1 {
+		return joined, strings.Trim(joined, "0123456789") == "" && len(joined) <= 13
+	}
+	if strings.Trim(joined, "0123456789abcdefABCDEF-:") == "" {
+		text = joined
+	}
+	return text, len(args) == 1
 }
 
 // Devices returns up to limit devices of the device list in force: those with higher ids

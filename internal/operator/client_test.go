@@ -1,10 +1,13 @@
 package operator
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -33,6 +36,32 @@ func TestNotQuell(t *testing.T) {
 			t.Errorf("%+v: %+v, %v", x, s, err)
 		}
 		srv.Close()
+	}
+}
+
+// What is wrong with the socket is said of the socket: of its path, and not of a URL that nobody typed.
+func TestNoSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "console.sock")
+	_, err := (&Client{Socket: socket}).Status(t.Context())
+	if want := "no quell answers: " + socket + ": connect: no such file or directory"; !errors.Is(err, ErrNotRunning) || !errors.Is(err, fs.ErrNotExist) || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	_, err = (&Client{Socket: filepath.Join(socket, "console.sock")}).Status(t.Context())
+	if !errors.Is(err, ErrNotRunning) || strings.Contains(err.Error(), "http:") {
+		t.Errorf("%v", err)
+	}
+}
+
+// Who interrupts a command is not told that no quell answers.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		cancel()
+		<-r.Context().Done()
+	}))
+	defer srv.Close()
+	if _, err := (&Client{Base: srv.URL}).Status(ctx); err != context.Canceled {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -59,7 +59,7 @@ func (r *Release) Text() string {
 	case r.State == Failed:
 		return text + fmt.Sprintf(" That failed at %s: %s.", stamp(r.EndedAt), r.Error)
 	case r.Error != "":
-		return text + fmt.Sprintf(" It is not delivered yet, after %d tries: %s.", r.Tries, r.Error)
+		return text + fmt.Sprintf(" It is not delivered yet; tries: %d, last error: %s.", r.Tries, r.Error)
 	}
 	return text + " It is not delivered yet."
 }

@@ -101,7 +101,7 @@ func TestStatusSaysWhatIsDown(t *testing.T) {
 	var plain, coloured strings.Builder
 	Status(&plain, s, Style{})
 	Status(&coloured, s, Style{Colours: true})
-	for _, want := range []string{"Remotes      remote4: 1 file not confirmed since 2026-03-01 03:00\n", "and 3 more\n", "DOWN: northbound to", "up: southbound to", "postgres, does not answer\n", "7 records wait for the store, 0 are"} {
+	for _, want := range []string{"Remotes      remote4: 1 file not confirmed since 2026-03-01 03:00\n", "and 3 more\n", "DOWN: northbound to", "up: southbound to", "postgres, does not answer\n", "7 records wait for the store; in memory only: 0, lost: 0\n"} {
 		if !strings.Contains(plain.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &plain)
 		}

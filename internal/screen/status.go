@@ -97,6 +97,9 @@ func switchText(s *console.Status, o *console.Overview) string {
 		text = string(s.Switch)
 	}
 	if c := o.SwitchChange; c != nil {
+		if c.New != "" && c.New != string(s.Switch) { // the store does not have the change yet
+			text += " on this node; the store has " + Printable(c.New)
+		}
 		text += fmt.Sprintf(" since %s, by %s: %s", stamp(c.At), Printable(c.Who), Printable(c.Why))
 	}
 	return text
@@ -128,7 +131,11 @@ func journalText(s *console.Status, o *console.Overview) string {
 	if s.Pending+o.InMemory+o.Lost == 0 {
 		return "empty: the store has everything"
 	}
-	return fmt.Sprintf("%d records wait for the store, %d are in memory only, %d were lost", s.Pending, o.InMemory, o.Lost)
+	verb := "wait"
+	if s.Pending == 1 {
+		verb = "waits"
+	}
+	return fmt.Sprintf("%s %s for the store; in memory only: %d, lost: %d", plural(s.Pending, "record"), verb, o.InMemory, o.Lost)
 }
 
 func (p *page) nodes(s *console.Status) {

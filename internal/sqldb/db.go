@@ -3,6 +3,7 @@ package sqldb
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -15,10 +16,10 @@ var ErrUnavailable = errors.New("the store is not available")
 
 // Unavailable wraps the error of a read in ErrUnavailable; nil stays nil.
 func Unavailable(err error) error {
-	if err == nil {
-		return nil
+	if err == nil || errors.Is(err, ErrUnavailable) {
+		return err
 	}
-	return errors.Join(ErrUnavailable, err)
+	return fmt.Errorf("%w: %w", ErrUnavailable, err)
 }
 
 // Options are what Open needs to know.

@@ -11,9 +11,11 @@ import (
 	"time"
 
 	"quell/internal/console"
+	"quell/internal/events"
 	"quell/internal/flow"
 	"quell/internal/outage"
 	"quell/internal/overview"
+	"quell/internal/sqldb"
 
 	"golang.org/x/net/html"
 )
@@ -77,6 +79,16 @@ func TestNow(t *testing.T) {
 		if have := section(t, page, part); !strings.Contains(have, says) {
 			t.Errorf("%s: %q, want %q", part, have, says)
 		}
+	}
+	// As when this node was turned off while the store did not answer: the store has another position.
+	if _, err := sqldb.Write(t.Context(), c.DB, sqldb.Retry, func(ctx context.Context, tx sqldb.Tx) (any, error) {
+		return nil, events.Insert(ctx, tx, events.Event{At: now, Who: "alice", What: "switch", Old: "on", New: "shadow", Why: "a test"})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(overview.Every)
+	if have := section(t, ask(c, here, "", "GET", "/", nil).Body.String(), "switch"); !strings.Contains(have, "on AD1s of hubs with an open window are suppressed. That is so on this node only. The store has shadow: Changed") {
+		t.Errorf("another position in the store: %q", have)
 	}
 	c.DB.Close()
 	time.Sleep(overview.Every)
