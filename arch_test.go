@@ -90,7 +90,7 @@ var imports = map[string][]string{
 	"internal/senders":     {"internal/outage"},
 	"internal/recording":   {"internal/lines", "internal/datadir", "internal/duis", "internal/outage"},
 	"internal/replay":      {"internal/assess", "internal/motorway", "internal/recording", "internal/ledger", "internal/windows", "internal/passed", "internal/devices", "internal/sighting", "internal/evidence", "internal/duis", "internal/gbcs", "internal/outage"},
-	"internal/simnight":    {"internal/nation", "internal/motorway", "internal/recording", "internal/devices", "internal/duis", "internal/gbcs", "internal/evidence", "internal/outage"},
+	"internal/simnight":    {"internal/datadir", "internal/nation", "internal/motorway", "internal/recording", "internal/devices", "internal/duis", "internal/gbcs", "internal/evidence", "internal/outage"},
 	"internal/server":      {"internal/release", "internal/assess", "internal/evidence", "internal/console", "internal/gateway", "internal/motorway", "internal/reporter", "internal/reportfile", "internal/report", "internal/store", "internal/ledger", "internal/adviser", "internal/liveness", "internal/recording", "internal/access", "internal/tokens", "internal/devices", "internal/sqldb", "internal/smki", "internal/config", "internal/channel", "internal/lines", "internal/audit", "internal/syslog", "internal/outage", "internal/tail", "internal/guard", "internal/web", "internal/search"},
 	"internal/sim":         {"internal/duis", "internal/gbcs", "internal/xmldsig", "internal/smki", "internal/outage"},
 	"internal/syslog":      {"internal/audit"},

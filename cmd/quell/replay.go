@@ -1,15 +1,14 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
 	"quell/internal/config"
+	"quell/internal/datadir"
 	"quell/internal/outage"
 	"quell/internal/replay"
 )
@@ -76,7 +75,7 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 		return firstOf(err, t.Flush())
 	}
 	if *table != "" {
-		err = writeWhole(*table, run)
+		err = datadir.WriteWhole(*table, run)
 	} else {
 		result, err = replay.Run(ctx, sources, o)
 	}
@@ -85,7 +84,7 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	}
 	progress.end()
 	if *chart != "" {
-		if err := writeWhole(*chart, result.WriteSVG); err != nil {
+		if err := datadir.WriteWhole(*chart, result.WriteSVG); err != nil {
 			return err
 		}
 	}
@@ -98,20 +97,4 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	}
 	_, err = io.WriteString(e.stdout, printableLines(text.String())) // models are as the inventory has them
 	return err
-}
-
-// writeWhole writes a file as a whole, or leaves none. What is no file, as /dev/stdout, stays.
-func writeWhole(path string, write func(w io.Writer) error) error {
-	f, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	w := bufio.NewWriter(f)
-	if err := firstOf(write(w), w.Flush(), f.Close()); err != nil {
-		if info, e := os.Lstat(path); e == nil && info.Mode().IsRegular() {
-			os.Remove(path)
-		}
-		return err
-	}
-	return nil
 }

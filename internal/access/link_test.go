@@ -197,16 +197,23 @@ func TestLinkTries(t *testing.T) {
 	}
 }
 
-// TestLinkRevoked: a session goes on only as long as the token with which its link was asked for, and
-// those of all links end when certificates get other roles.
-func TestLinkRevoked(t *testing.T) {
-	w := newLinkWorld(t)
+// newTokenWorld is newLinkWorld with tokens, and their store.
+func newTokenWorld(t *testing.T) (*linkWorld, *store.Store) {
+	t.Helper()
 	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { st.Close() })
+	w := newLinkWorld(t)
 	w.Tokens = tokens.New(st.DB)
+	return w, st
+}
+
+// TestLinkRevoked: a session goes on only as long as the token with which its link was asked for, and
+// those of all links end when certificates get other roles.
+func TestLinkRevoked(t *testing.T) {
+	w, st := newTokenWorld(t)
 	elsewhere := tokens.New(st.DB) // another node revokes
 	as := func(name string, valid time.Duration) (id string, ask func() Link) {
 		text, token, err := w.Tokens.Create(t.Context(), name, role.Admin, valid, "a test", w.now)
@@ -271,13 +278,7 @@ func TestLinkRevoked(t *testing.T) {
 // TestStill: who has lost their token is not who they were, though wrong tokens came from their network so
 // often that none from there is tried. Who has it still is.
 func TestStill(t *testing.T) {
-	w := newLinkWorld(t)
-	st, err := store.Open(t.Context(), store.Options{Dir: t.TempDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { st.Close() })
-	w.Tokens = tokens.New(st.DB)
+	w, st := newTokenWorld(t)
 	text, token, err := w.Tokens.Create(t.Context(), "desk", role.Analyst, time.Hour, "a test", w.now)
 	if err != nil {
 		t.Fatal(err)

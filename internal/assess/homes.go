@@ -113,8 +113,6 @@ func homeOf(d *outage.Device) evidence.Home {
 	return h
 }
 
-func isMeter(d *outage.Device) bool { return strings.EqualFold(strings.TrimSpace(d.Type), "ESME") }
-
 // place says of the sightings of rows where they were, as the inventory says now.
 func (a *Assessor) place(ctx context.Context, rows []sighting.Row) error {
 	var ids []int64
@@ -202,7 +200,7 @@ func (a *Assessor) look(ctx context.Context, ids []int64, mpans []string) (byID 
 			return nil, nil, err
 		}
 		for i := range list {
-			if d := &list[i]; isMeter(d) {
+			if d := &list[i]; d.IsMeter() {
 				byMPAN[d.MPxN] = d
 			}
 		}

@@ -3,8 +3,11 @@
 package datadir
 
 import (
+	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -60,4 +63,21 @@ func Sync(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// WriteWhole writes a file as a whole, or leaves none; it may be outside of the data folder, and others
+// may read it. What is no file, as /dev/stdout, stays.
+func WriteWhole(path string, write func(io.Writer) error) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	w := bufio.NewWriter(f)
+	if err := cmp.Or(write(w), w.Flush(), f.Close()); err != nil {
+		if info, e := os.Lstat(path); e == nil && info.Mode().IsRegular() {
+			os.Remove(path)
+		}
+		return err
+	}
+	return nil
 }

@@ -114,7 +114,7 @@ func ParsePostcode(text string) (postcode, sector string) {
 // placesOf returns the places under which an inventory is searched for a device: of a meter on a
 // hub, its area and its sector.
 func placesOf(d *outage.Device) (list []int64) {
-	if !strings.EqualFold(strings.TrimSpace(d.Type), "ESME") || d.CHF == 0 {
+	if !d.IsMeter() || d.CHF == 0 {
 		return nil
 	}
 	for _, place := range []int64{d.Area, d.Sector} {

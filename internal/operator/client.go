@@ -154,7 +154,7 @@ func (c *Client) try(ctx context.Context, method, path string, query url.Values,
 	}
 	res, err := c.http().Do(req)
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled): // whoever waits has stopped: that says nothing of quell
+	case errors.Is(ctx.Err(), context.Canceled): // who waits has stopped: that says nothing of quell
 		if err == nil {
 			res.Body.Close()
 		}

@@ -139,6 +139,9 @@ type Device struct {
 	Group    string `json:"-"` // of the network operator: a transformer, a feeder
 }
 
+// IsMeter reports whether d is an electricity meter.
+func (d *Device) IsMeter() bool { return strings.EqualFold(strings.TrimSpace(d.Type), "ESME") }
+
 // SuppliedBy reports whether the originator of a request may order an activation on d, as
 // far as the inventory says. It may if the inventory does not know the device, or not who
 // supplies it.
@@ -217,7 +220,7 @@ func Eligible(d *Device, listed bool, m Manufacturers) (bool, Reason) {
 	switch {
 	case d == nil:
 		return false, ReasonUnknownDevice
-	case !strings.EqualFold(strings.TrimSpace(d.Type), "ESME"):
+	case !d.IsMeter():
 		return false, ReasonNotESME
 	case SMETSGeneration(d.SMETSVersion) != 2:
 		return false, ReasonNotSMETS2

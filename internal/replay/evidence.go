@@ -58,7 +58,7 @@ func newAssessor(r *replay) *assessor {
 
 // place notes where a device is, if it is a meter on a hub.
 func (a *assessor) place(d *outage.Device) {
-	if !isMeter(d) {
+	if !d.IsMeter() || d.CHF == 0 {
 		return
 	}
 	m := &meterOn{assess.HomeOf(d), d.MPxN}

@@ -53,7 +53,7 @@ func Run(ctx context.Context, sources []Source, o Options) (*Result, error) {
 	r := &replay{Options: o, ctx: ctx, ledger: newMemory(), nodes: map[string]*node{}, meters: map[outage.DeviceID]*meter{}, models: map[outage.DeviceID]string{}, result: newResult()}
 	r.metrics = motorway.NewMetrics(prometheus.NewRegistry())
 	for _, id := range slices.Sorted(maps.Keys(o.Inventory)) { // of two meters on a hub, always the same
-		if d := o.Inventory[id]; isMeter(d) {
+		if d := o.Inventory[id]; d.IsMeter() && d.CHF != 0 {
 			r.models[d.CHF] = modelOf(d)
 		}
 	}
@@ -275,11 +275,6 @@ func (r *replay) northbound(n *node, l *recording.Line) {
 }
 
 const unknown = "unknown"
-
-// isMeter reports whether a device is a meter on a hub.
-func isMeter(d *outage.Device) bool {
-	return strings.EqualFold(strings.TrimSpace(d.Type), "ESME") && d.CHF != 0
-}
 
 // modelOf names a kind of meter.
 func modelOf(d *outage.Device) string {

@@ -1,11 +1,8 @@
 package simnight
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -96,25 +93,5 @@ func TestSameLevels(t *testing.T) {
 	}
 	if strong < 15 {
 		t.Errorf("the nights say little: %d entries are strong", strong)
-	}
-}
-
-// What cannot be written to its end is removed, if it is a file: a link stays, as /dev/stdout is one.
-func TestWriteFile(t *testing.T) {
-	dir := t.TempDir()
-	file, link := filepath.Join(dir, "file"), filepath.Join(dir, "stdout")
-	if err := os.Symlink("/dev/null", link); err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range []string{file, link} {
-		if err := writeFile(path, func(io.Writer) error { return errors.New("it breaks off") }); err == nil {
-			t.Errorf("%s: no error", path)
-		}
-	}
-	if _, err := os.Lstat(file); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("half a file is there: %v", err)
-	}
-	if _, err := os.Lstat(link); err != nil {
-		t.Errorf("what is no file was removed: %v", err)
 	}
 }

@@ -1,15 +1,14 @@
 package simnight
 
 import (
-	"bufio"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"time"
 
+	"quell/internal/datadir"
 	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/motorway"
@@ -41,7 +40,7 @@ func WriteFiles(path string, w *nation.World, n *nation.Night, s nation.Scenario
 		{path + ".list.txt", func(out io.Writer) error { return WriteList(out, w) }},
 		{path + ".truth", n.WriteTruth},
 	} {
-		if err := writeFile(f.name, f.write); err != nil {
+		if err := datadir.WriteWhole(f.name, f.write); err != nil {
 			return err
 		}
 	}
@@ -53,26 +52,10 @@ func WriteSightings(dir string, n *nation.Night) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "sightings.jsonl"), n.WriteSightings); err != nil {
+	if err := datadir.WriteWhole(filepath.Join(dir, "sightings.jsonl"), n.WriteSightings); err != nil {
 		return err
 	}
-	return writeFile(filepath.Join(dir, "truth.jsonl"), n.WriteTruth)
-}
-
-// writeFile writes a file as a whole, or leaves none. What is no file, as /dev/stdout, stays.
-func writeFile(path string, write func(io.Writer) error) error {
-	file, err := os.Create(path)
-	if err != nil {
-		return err
-	}
-	out := bufio.NewWriter(file)
-	if err := errors.Join(write(out), out.Flush(), file.Close()); err != nil {
-		if info, e := os.Lstat(path); e == nil && info.Mode().IsRegular() {
-			os.Remove(path)
-		}
-		return err
-	}
-	return nil
+	return datadir.WriteWhole(filepath.Join(dir, "truth.jsonl"), n.WriteTruth)
 }
 
 // Record writes a night as a recording. What it says was decided is what the simulation says:

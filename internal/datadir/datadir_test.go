@@ -1,4 +1,4 @@
-package main
+package datadir
 
 import (
 	"errors"
@@ -21,7 +21,7 @@ func TestWriteWhole(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{file, link} {
-		if err := writeWhole(path, broken); err == nil {
+		if err := WriteWhole(path, broken); err == nil {
 			t.Errorf("%s: no error", path)
 		}
 	}
@@ -31,7 +31,7 @@ func TestWriteWhole(t *testing.T) {
 	if _, err := os.Lstat(link); err != nil {
 		t.Errorf("what is no file was removed: %v", err)
 	}
-	if err := writeWhole(file, func(w io.Writer) error { _, err := io.WriteString(w, "all"); return err }); err != nil {
+	if err := WriteWhole(file, func(w io.Writer) error { _, err := io.WriteString(w, "all"); return err }); err != nil {
 		t.Fatal(err)
 	}
 	if text, err := os.ReadFile(file); err != nil || string(text) != "all" {
