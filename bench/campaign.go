@@ -150,24 +150,26 @@ type settled struct {
 	memory       int64         // of all nodes, at most
 }
 
+// spent returns the processor time of nodes, and of their store, which may be nil.
+func spent(nodes []*rig.Node, store *rig.Process) (quell, ofStore time.Duration, err error) {
+	for _, n := range nodes {
+		d, err := n.CPU()
+		if err != nil {
+			return 0, 0, err
+		}
+		quell += d
+	}
+	if store != nil {
+		ofStore, err = store.CPU()
+	}
+	return quell, ofStore, err
+}
+
 // assessed waits until the leader has assessed what was suppressed, which it does not do while
 // alerts come in a rush. Without that it would do it while something else is measured.
 func (h *harness) assessed(nodes []*rig.Node, store *rig.Process) (s settled, err error) {
-	spent := func() (quell, ofStore time.Duration, err error) {
-		for _, n := range nodes {
-			d, err := n.CPU()
-			if err != nil {
-				return 0, 0, err
-			}
-			quell += d
-		}
-		if store != nil {
-			ofStore, err = store.CPU()
-		}
-		return quell, ofStore, err
-	}
 	began := time.Now()
-	quell, ofStore, err := spent()
+	quell, ofStore, err := spent(nodes, store)
 	if err != nil {
 		return s, err
 	}
@@ -197,7 +199,7 @@ func (h *harness) assessed(nodes []*rig.Node, store *rig.Process) (s settled, er
 		}
 	}
 	s.took = time.Since(began)
-	afterwards, ofStoreThen, err := spent()
+	afterwards, ofStoreThen, err := spent(nodes, store)
 	s.quell, s.store = afterwards-quell, ofStoreThen-ofStore
 	return s, err
 }

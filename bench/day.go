@@ -22,13 +22,9 @@ type seen struct {
 
 // under runs an open loop against nodes, and watches. store may be nil.
 func (h *harness) under(l *load.Loop, nodes []*rig.Node, store *rig.Process) (o seen, err error) {
-	spent := func() (all [4]time.Duration, err error) {
-		for _, n := range nodes {
-			d, err := n.CPU()
-			if err != nil {
-				return all, err
-			}
-			all[0] += d
+	everyone := func() (all [4]time.Duration, err error) {
+		if all[0], all[3], err = spent(nodes, store); err != nil {
+			return all, err
 		}
 		if all[1], err = h.Up.CPU(); err != nil {
 			return all, err
@@ -38,12 +34,9 @@ func (h *harness) under(l *load.Loop, nodes []*rig.Node, store *rig.Process) (o 
 			return all, err
 		}
 		all[2] = time.Duration(own.Utime.Nano() + own.Stime.Nano())
-		if store != nil {
-			all[3], err = store.CPU()
-		}
-		return all, err
+		return all, nil
 	}
-	before, err := spent()
+	before, err := everyone()
 	if err != nil {
 		return o, err
 	}
@@ -72,7 +65,7 @@ func (h *harness) under(l *load.Loop, nodes []*rig.Node, store *rig.Process) (o 
 	if err := rig.Sleep(h.Ctx, rig.Settle); err != nil {
 		return o, err
 	}
-	after, err := spent()
+	after, err := everyone()
 	if err != nil {
 		return o, err
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +20,7 @@ import (
 	"quell/internal/assess"
 	"quell/internal/config"
 	"quell/internal/console"
+	"quell/internal/datadir"
 	"quell/internal/devca"
 	"quell/internal/evidence"
 	"quell/internal/operator"
@@ -120,10 +120,10 @@ func startDemo(ctx context.Context, dir string) (d *demonstration, err error) {
 	for _, addr := range []*string{&cfg.Southbound.Listen, &cfg.Northbound.Listen, &cfg.Console.Listen} {
 		*addr = "127.0.0.1:0"
 	}
-	if err := writeFile(cfg.DeviceList, d.town.WriteDeviceList); err != nil {
+	if err := datadir.WriteWhole(cfg.DeviceList, d.town.WriteDeviceList); err != nil {
 		return nil, err
 	}
-	if err := writeFile(cfg.Inventory[0], d.town.WriteInventory); err != nil {
+	if err := datadir.WriteWhole(cfg.Inventory[0], d.town.WriteInventory); err != nil {
 		return nil, err
 	}
 	cfg.Certificates = filepath.Join(dir, "signers")
@@ -201,14 +201,6 @@ func (d *demonstration) hop(h http.Handler) (string, error) {
 	d.hops = append(d.hops, srv)
 	go srv.ServeTLS(l, "", "") // until close
 	return "https://" + l.Addr().String(), nil
-}
-
-func writeFile(name string, write func(io.Writer) error) error {
-	f, err := os.Create(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
 }
 
 func (d *demonstration) close() error {
