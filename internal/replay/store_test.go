@@ -72,16 +72,19 @@ func (l *live) setSwitch(t testing.TB, to outage.Switch) {
 	}
 }
 
-// importTown imports homes; every fifth meter is not listed, and every seventh of another
-// manufacturer.
+// importTown imports homes; every fifth meter is not listed, every seventh of another
+// manufacturer, and every third of another model.
 func (l *live) importTown(t testing.TB, homes int) {
 	inventory, list := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,import_supplier\n", ""
 	for i := range homes {
-		maker := "Landis+Gyr"
+		maker, model := "Landis+Gyr", "E470"
 		if i%7 == 6 {
 			maker = "Other"
 		}
-		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,E470,%s,%s,\n", meterOf(i), maker, hubOf(i/2), mpan(i))
+		if i%3 == 2 {
+			model = "E360"
+		}
+		inventory += fmt.Sprintf("%s,ESME,SMETS2,%s,%s,%s,%s,\n", meterOf(i), maker, model, hubOf(i/2), mpan(i))
 		if i%5 != 4 {
 			list += meterOf(i).String() + "\n"
 		}
