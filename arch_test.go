@@ -527,7 +527,8 @@ func TestCitedPaths(t *testing.T) {
 }
 
 // What scripts/check.sh tests without the race detector starts no goroutine: the packages that it lists as
-// alone, and the files of those that it tests once more. The tests of nation use no Study, which starts some.
+// alone, and the files of those that it tests once more, unless they name a test that goes the same way
+// under the detector. The tests of nation use no Study, which starts some.
 func TestAlone(t *testing.T) {
 	script, err := os.ReadFile("scripts/check.sh")
 	if err != nil {
@@ -553,6 +554,12 @@ func TestAlone(t *testing.T) {
 		if tagged && !slices.Contains(onceMore, dir) {
 			t.Errorf("%s: scripts/check.sh does not run it", file)
 		}
+		if m := sameWay.FindSubmatch(text); tagged && m != nil {
+			if !isWatched(t, dir, string(m[1])) {
+				t.Errorf("%s: no test %s goes the same way", file, m[1])
+			}
+			continue
+		}
 		if !tagged && !slices.Contains(alone, dir) || file == "internal/nation/study.go" {
 			continue
 		}
@@ -572,6 +579,20 @@ func TestAlone(t *testing.T) {
 			return true
 		})
 	}
+}
+
+var sameWay = regexp.MustCompile(`(?m)^// (Test\w+) goes the same way under the race detector\.$`)
+
+// isWatched reports whether a folder has a test, in a file that is built for the race detector.
+func isWatched(t *testing.T, dir, test string) bool {
+	names, err := filepath.Glob(filepath.Join(dir, "*_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(names, func(name string) bool {
+		text, err := os.ReadFile(name)
+		return err == nil && !strings.HasPrefix(string(text), "//go:build") && strings.Contains(string(text), "\nfunc "+test+"(")
+	})
 }
 
 // TestNoHomes holds that no file names a path of somebody's machine.

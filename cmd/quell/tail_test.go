@@ -111,9 +111,15 @@ func TestTailSlow(t *testing.T) {
 	}
 }
 
+// Who gets alerts, and for which home.
+const (
+	operatorID  = outage.DeviceID(0x90B3D51F30020000)
+	supplyPoint = "1200023305967"
+)
+
 // activationText is an 11.3 on demand with a number.
 func activationText(number uint64, meter outage.DeviceID) string {
-	id, order := outage.RequestID{Originator: supplierID, Target: meter, Counter: number}, outage.Order{Kind: outage.OnDemand}
+	id, order := outage.RequestID{Originator: originator, Target: meter, Counter: number}, outage.Order{Kind: outage.OnDemand}
 	command := gbcs.AppendCS06(nil, gbcs.CS06{Originator: id.Originator, Target: id.Target, Counter: id.Counter, Order: order})
 	return string(duis.AppendSignedPreCommand(nil, id, 5, order, gbcs.AppendSigned(nil, command, [64]byte{})))
 }

@@ -184,7 +184,7 @@ func testCloseManyWindows(t *testing.T) {
 			}
 		}
 	})
-	commits.Store(-n) // not those that follow
+	commits.Store(-n)                         // not those that follow
 	for first := 0; first < n; first += 100 { // no transaction that takes seconds on a busy machine
 		if err := s.DB.Do(t.Context(), sqldb.Background, func(ctx context.Context, tx sqldb.Tx) (err error) {
 			for i := first; i < first+100 && err == nil; i++ {
