@@ -134,7 +134,7 @@ tests() {
 	names=$(grep -rlx --include='*_test.go' '//go:build !race' cmd internal | xargs sed -n 's/^func \(Test[^(]*\).*/\1/p' | paste -sd '|') || return
 	# Tests wait more than they compute, so more of them, and of packages, run at once than there are cores.
 	# The packages that take longest begin first.
-	local flags=(-vet=off -shuffle=on -p 4 -parallel 4 -timeout 12m -v) status=0
+	local flags=(-vet=off -shuffle=on -p 3 -parallel 4 -timeout 12m -v) status=0
 	{
 		scripts/in_memory.sh go test "${race[@]}" "${flags[@]}" ./cmd/quell ./internal/{ledger,store,replay,motorway,web,windows,storecopy,remote} $watched || status=1
 		scripts/in_memory.sh go test "${flags[@]}" "${alone[@]}" || status=1

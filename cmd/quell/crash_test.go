@@ -166,7 +166,7 @@ func (c *campaign) run() (stop func()) {
 				select {
 				case <-done:
 					return
-				case <-time.After(time.Millisecond): // a sender's pause
+				case <-time.After(20 * time.Millisecond): // a sender's pause
 				}
 				if m := c.next(rnd); !c.send(m, c.nodes[worker%len(c.nodes)]) {
 					c.mu.Lock()

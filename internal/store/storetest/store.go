@@ -107,10 +107,12 @@ func Entries(t testing.TB, s *store.Store) []outage.Entry {
 // Eventually waits until a condition holds that another goroutine changes.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !cond(); time.Sleep(2 * time.Millisecond) {
+	deadline := time.Now().Add(20 * time.Second)
+	for pause := time.Millisecond; !cond(); pause = min(2*pause, 64*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
 		}
+		time.Sleep(pause)
 	}
 }
 
