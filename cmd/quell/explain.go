@@ -11,8 +11,9 @@ import (
 var explainCommand = command{
 	name: "explain", usage: "ID [--at TIME] [--json] [--config FILE]", short: "Explain why an alert was, or would be, suppressed or not",
 	run: func(ctx context.Context, e *env, args []string) error {
-		fs := e.flags("ID is that of a hub or a meter (EUI-64), a supply point (MPxN), a request or an alert.\n" +
-			"An EUI-64 may have hyphens, colons or neither, and an MPxN blanks. The exit status is 1 if nothing is known of the id.")
+		fs := e.flags("ID is that of a hub or a meter (EUI-64), a supply point (MPxN), a request or an alert, or \"entry\" and the\n" +
+			"number of an entry of the suppression log. An EUI-64 may have hyphens, colons or neither, and an MPxN blanks.\n" +
+			"The exit status is 1 if nothing is known of the id.")
 		file := e.consoleFlags(fs)
 		var at instant
 		fs.Var(&at, "at", "say what would happen to an alert received at `TIME`, instead of now: 2026-03-01 or 2026-03-01T10:00:00Z")

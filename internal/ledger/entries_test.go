@@ -17,8 +17,8 @@ func TestEntriesByIndex(t *testing.T) { storetest.EachEngine(t, testEntriesByInd
 func testEntriesByIndex(t *testing.T) {
 	s := storetest.Open(t, t.TempDir())
 	id := outage.RequestID{Originator: storetest.Supplier, Target: storetest.Meter(1), Counter: 1}
-	for what, f := range map[string]ledger.Filter{"hub": {CHF: storetest.Hub(1)}, "meter": {ESME: storetest.Meter(1)}, "MPxN": {MPxN: "1"}, "request": {RequestID: id}, "alert": {AlertID: "a"},
-		"all": {CHF: storetest.Hub(1), ESME: storetest.Meter(1), MPxN: "1", RequestID: id, AlertID: "a"}} {
+	for what, f := range map[string]ledger.Filter{"hub": {CHF: storetest.Hub(1)}, "meter": {ESME: storetest.Meter(1)}, "MPxN": {MPxN: "1"}, "request": {RequestID: id}, "alert": {AlertID: "a"}, "entry": {Entry: 1},
+		"all": {CHF: storetest.Hub(1), ESME: storetest.Meter(1), MPxN: "1", RequestID: id, AlertID: "a", Entry: 1}} {
 		query, args := ledger.EntriesQuery(f, 10)
 		if plan := storetest.PlanOf(t, s, query, args...); storetest.WholeTable.MatchString(plan) || strings.Contains(plan, "suppression_pkey") && !strings.Contains(plan, "Index Cond") {
 			t.Errorf("by %s:\n%s", what, plan)

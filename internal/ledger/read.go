@@ -53,6 +53,7 @@ type Filter struct {
 	MPxN      string
 	RequestID outage.RequestID
 	AlertID   string
+	Entry     int64 // its number
 }
 
 // EntriesAfter returns up to limit entries of the suppression log with seq > after, in order.
@@ -73,8 +74,8 @@ func EntryOf(ctx context.Context, q sqldb.Querier, seq int64) (e outage.Entry, e
 	return e, err
 }
 
-// Entries returns up to limit entries of a hub, a meter, an MPxN, a request or an alert, the
-// latest first.
+// Entries returns up to limit entries of a hub, a meter, an MPxN, a request or an alert, or the one
+// with a number, the latest first.
 func (l *Ledger) Entries(ctx context.Context, f Filter, limit int) ([]outage.Entry, error) {
 	query, args := entriesQuery(f, limit)
 	list, err := scanEntries(l.db.Query(ctx, query, args...))
@@ -97,6 +98,7 @@ func entriesQuery(f Filter, limit int) (query string, args []any) {
 	add(f.MPxN != "", "mpxn = ?", f.MPxN)
 	add(f.RequestID != (outage.RequestID{}), "esme = ? AND request_id = ?", int64(f.RequestID.Target), f.RequestID.String())
 	add(f.AlertID != "", "alert_id = ?", f.AlertID)
+	add(f.Entry != 0, "seq = ?", f.Entry)
 	return query + `) ORDER BY seq DESC LIMIT ?`, append(args, limit)
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,8 +18,8 @@ import (
 )
 
 // ErrNotAnID says that the text that Explain was given is not the id of a hub, a meter, a
-// supply point, a request or an alert.
-var ErrNotAnID = errors.New("not an EUI-64, an MPxN, or the id of a request or an alert")
+// supply point, a request or an alert, nor the number of an entry.
+var ErrNotAnID = errors.New("not an EUI-64, an MPxN, the id of a request or an alert, or the number of an entry (such as entry 12)")
 
 // Explanation says why alerts were or would be suppressed or not, with the records that
 // show it. Its JSON is part of the API. The MPxN in it is personal data.
@@ -78,6 +80,9 @@ func View(a outage.Activation) Activation {
 	return v
 }
 
+// shortestMPxN is how many digits an MPxN has at least: an MPRN has 6 to 10, an MPAN 13.
+const shortestMPxN = 6
+
 // explainLimit bounds each list of an explanation.
 const explainLimit = 50
 
@@ -98,7 +103,7 @@ func (m *Motorway) log() *ledger.Ledger         { return m.Ledger.(*ledger.Ledge
 func (m *Motorway) inventory() *devices.Devices { return m.Devices.(*devices.Devices) }
 
 // Explain looks up what is known about an id: of a hub or a meter (EUI-64), of a supply
-// point (MPxN), of a request or of an alert. The verdict is for an AD1 received at the
+// point (MPxN), of a request or of an alert, or "entry" and a number. The verdict is for an AD1 received at the
 // instant at. The error is ErrNotAnID or sqldb.ErrUnavailable.
 func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Explanation, error) {
 	x := &Explanation{ID: id, At: at, Verdicts: map[string]Verdict{}}
@@ -144,6 +149,9 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.message
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
+		if len(sub.filter.MPxN) > 0 && len(id) < shortestMPxN {
+			x.Text = append(x.Text, "If it is the number of an entry of the suppression log, ask for: entry "+id)
+		}
 	}
 	if unnamed {
 		x.Text = append(x.Text, "An alert that passed because its hub had no window leaves no record with its id. If quell writes the Service Audit Trail, that has a line for it.")
@@ -167,6 +175,18 @@ func (s *subject) addHub(id outage.DeviceID) {
 	if id != 0 {
 		s.hubs = append(s.hubs, id)
 	}
+}
+
+var entryForm = regexp.MustCompile(`^(?i:entry|#)\s*#?\s*((?:,?[0-9]){1,18})$`) // pages write 7,500,001
+
+// EntryNumber reads the number of an entry of the suppression log as people write it: "entry 12".
+func EntryNumber(text string) (no int64, ok bool) {
+	m := entryForm.FindStringSubmatch(strings.TrimSpace(text))
+	if m == nil {
+		return 0, false
+	}
+	no, err := strconv.ParseInt(strings.ReplaceAll(m[1], ",", ""), 10, 64)
+	return no, err == nil
 }
 
 // identify finds out what an id refers to. It adds the devices to x.
@@ -195,6 +215,10 @@ func (m *Motorway) identify(ctx context.Context, x *Explanation, id string) (s s
 	}
 	if strings.HasPrefix(id, "content:") {
 		s.filter = ledger.Filter{AlertID: id}
+		return s, nil
+	}
+	if no, ok := EntryNumber(id); ok {
+		s.filter = ledger.Filter{Entry: no}
 		return s, nil
 	}
 	if len(id) == 0 || len(id) > 13 || strings.Trim(id, "0123456789") != "" {

@@ -263,10 +263,13 @@ func (c *Client) Explain(ctx context.Context, id string, at time.Time) (x motorw
 }
 
 // OneID returns the arguments of a command as one id, without the blanks in it: people write an MPAN in
-// groups of digits. Several arguments are one id only if they are the digits of an MPxN.
+// groups of digits. Several arguments are one id only if they are the digits of an MPxN, or "entry" and a number.
 func OneID(args []string) (id string, one bool) {
 	text := strings.Join(args, " ")
 	joined := strings.Join(strings.Fields(text), "")
+	if _, ok := motorway.EntryNumber(text); ok {
+		return text, true
+	}
 	if len(args) > 1 {
 		return joined, strings.Trim(joined, "0123456789") == "" && len(joined) <= 13
 	}

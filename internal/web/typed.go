@@ -1,12 +1,13 @@
 package web
 
 import (
-	"cmp"
 	"errors"
 	"regexp"
+	"strconv"
 	"strings"
 	"unicode"
 
+	"quell/internal/motorway"
 	"quell/internal/outage"
 )
 
@@ -21,7 +22,6 @@ type typed struct {
 }
 
 var (
-	entryText   = regexp.MustCompile(`^(?i:entry|#)\s*#?\s*((?:,?[0-9]){1,18})$`) // pages write 7,500,001
 	messageText = regexp.MustCompile(`^([0-9A-F]{16})([0-9A-F]{16})([0-9]{1,20})$`)
 	contentText = regexp.MustCompile(`^content:[0-9a-f]{8,128}$`)
 )
@@ -31,8 +31,8 @@ var (
 // a bill has.
 func readTyped(text string) (typed, error) {
 	text = strings.TrimSpace(text)
-	if m := entryText.FindStringSubmatch(text); m != nil {
-		return typed{Entry: cmp.Or(strings.TrimLeft(strings.ReplaceAll(m[1], ",", ""), "0"), "0")}, nil
+	if no, ok := motorway.EntryNumber(text); ok {
+		return typed{Entry: strconv.FormatInt(no, 10)}, nil
 	}
 	if content := strings.ToLower(text); contentText.MatchString(content) {
 		return typed{Message: content}, nil
