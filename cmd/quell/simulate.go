@@ -2,9 +2,9 @@ package main
 
 import (
 	"context"
+	"flag"
 	"fmt"
-	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,6 +44,13 @@ func simulate(ctx context.Context, e *env, args []string) error {
 	if rest, err := parse(fs, args); err != nil || len(rest) > 0 {
 		return orUsage(err, "takes no arguments")
 	}
+	one := *out+*record+to.Southbound+to.Northbound != ""
+	var stray []string
+	fs.Visit(func(f *flag.Flag) {
+		if one && slices.Contains([]string{"nights", "worlds", "report"}, f.Name) || f.Name == "speed" && to.Southbound == "" {
+			stray = append(stray, "--"+f.Name)
+		}
+	})
 	var scenarios []nation.Scenario
 	var names []string
 	for _, s := range nation.Scenarios {
@@ -53,13 +60,15 @@ func simulate(ctx context.Context, e *env, args []string) error {
 		}
 	}
 	switch {
+	case len(stray) > 0:
+		return errUsage{strings.Join(stray, ", ") + ": not in this use, see --help"}
 	case len(scenarios) == 0:
 		return errUsage{fmt.Sprintf("there is no scenario %q; there are %s", *name, strings.Join(names, ", "))}
 	case y.Homes < 100 || y.Nights < 1 || y.Worlds < 1:
 		return errUsage{"it needs 100 homes, one night and one world at least"}
 	case *report != "" && *name != "":
 		return errUsage{"a report has all scenarios"}
-	case *out+*record+to.Southbound+to.Northbound != "":
+	case one:
 		return writeNight(ctx, e, scenarios[0], y, *out, *record, to)
 	}
 	p := newProgress(e, "simulating", int64(len(scenarios)*y.Worlds*y.Nights), func(n int64) string { return fmt.Sprintf("%d nights", n) })
@@ -82,31 +91,7 @@ func simulate(ctx context.Context, e *env, args []string) error {
 	if *report == "" {
 		return nil
 	}
-	return writeSafety(*report, y, results)
-}
-
-// writeSafety replaces the parts of outage-safety.md that are measured, and the charts.
-func writeSafety(dir string, y nation.Study, results []*nation.Result) error {
-	path := filepath.Join(dir, "outage-safety.md")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
-	doc := string(text)
-	for name, part := range y.Parts(results) {
-		before, rest, ok1 := strings.Cut(doc, "<!-- safety:"+name+" -->\n")
-		_, after, ok2 := strings.Cut(rest, "<!-- /safety:"+name+" -->")
-		if !ok1 || !ok2 {
-			return fmt.Errorf("%s has no part %s", path, name)
-		}
-		doc = before + "<!-- safety:" + name + " -->\n" + strings.TrimRight(part, "\n") + "\n<!-- /safety:" + name + " -->" + after
-	}
-	for file, content := range map[string]string{"outage-safety.md": doc, "outage-safety-precision.svg": nation.PrecisionChart(results), "outage-safety-odds.svg": nation.OddsChart(results[1])} {
-		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return simnight.WriteReport(*report, y, results)
 }
 
 // writeNight writes a night as sightings, as a recording, or both, and sends it if it is told to whom.
@@ -117,7 +102,7 @@ func writeNight(ctx context.Context, e *env, s nation.Scenario, y nation.Study, 
 	}
 	w := nation.NewWorld(y.Seed, y.Homes)
 	n := w.Night(s, y.Seed, time.Date(2026, 11, 1, 22, 0, 0, 0, time.UTC))
-	fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off; %d alerts suppressed.\n", s.Name, y.Homes, n.Activated, n.Cut, len(n.Alerts))
+	fmt.Fprintf(e.stdout, "%s, %d homes: %d activated, %d cut off; AD1s of %d outages suppressed.\n", s.Name, y.Homes, n.Activated, n.Cut, len(n.Alerts))
 	if dir != "" {
 		if err := simnight.WriteSightings(dir, n); err != nil {
 			return err
@@ -129,7 +114,7 @@ func writeNight(ctx context.Context, e *env, s nation.Scenario, y nation.Study, 
 		}
 		levels := w.Levels(n)
 		strong, weak, none := levels[evidence.Strong], levels[evidence.Weak], levels[evidence.None]
-		fmt.Fprintf(e.stdout, "Evidence of the %d entries at the end: %d strong, %d weak, %d none.\n", strong+weak+none, strong, weak, none)
+		fmt.Fprintf(e.stdout, "An outage has an entry for each user who gets an AD1. Evidence of the %d entries at the end: %d strong, %d weak, %d none.\n", strong+weak+none, strong, weak, none)
 	}
 	if !send {
 		return nil

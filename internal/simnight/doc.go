@@ -11,4 +11,6 @@
 // The simulation has nothing but sightings. What they do not say is made up here, always
 // in the same way: the ids of messages, the MPANs, and how the meter or the DCC says that an
 // activation did not run.
+//
+// It also writes what a study of many nights measured into docs/outage-safety.md.
 package simnight

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"quell/internal/datadir"
@@ -146,4 +147,28 @@ func WriteList(out io.Writer, w *nation.World) (err error) {
 		}
 	}
 	return err
+}
+
+// WriteReport replaces the parts of outage-safety.md in a folder that are measured, and the charts beside it.
+func WriteReport(dir string, y nation.Study, results []*nation.Result) error {
+	path := filepath.Join(dir, "outage-safety.md")
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	doc := string(text)
+	for name, part := range y.Parts(results) {
+		before, rest, ok1 := strings.Cut(doc, "<!-- safety:"+name+" -->\n")
+		_, after, ok2 := strings.Cut(rest, "<!-- /safety:"+name+" -->")
+		if !ok1 || !ok2 {
+			return fmt.Errorf("%s has no part %s", path, name)
+		}
+		doc = before + "<!-- safety:" + name + " -->\n" + strings.TrimRight(part, "\n") + "\n<!-- /safety:" + name + " -->" + after
+	}
+	for file, content := range map[string]string{"outage-safety.md": doc, "outage-safety-precision.svg": nation.PrecisionChart(results), "outage-safety-odds.svg": nation.OddsChart(results[1])} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
