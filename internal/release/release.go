@@ -379,8 +379,10 @@ func (r *Releases) claimIt(ctx context.Context, x *Release) ([]byte, error) {
 		return message, tx.Later(ctx, `UPDATE released SET state = ?, claim = ?, due_at = ?, tries = tries + 1 WHERE id = ?`,
 			string(Sending), claim, sqldb.Micros(now.Add(claimTime)), x.id)
 	})
-	x.claim, x.State = claim, Sending
-	x.Tries++
+	if err == nil { // else the change may still be under way, and reads x
+		x.claim, x.State = claim, Sending
+		x.Tries++
+	}
 	return message, err
 }
 
