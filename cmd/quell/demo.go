@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -237,13 +238,16 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 		}
 	}
 	fmt.Fprintln(e.stdout, "The SHA-256 of each message and answer that passed is the same on both sides of quell, or the kind is DIFFERENT.")
+	hidden := slices.IndexFunc(results, func(r sim.Result) bool { return r.Name == sim.HiddenCut })
+	genuine, err := d.strong(ctx, results[hidden].Hubs)
+	if err != nil {
+		return err
+	}
 	if err := d.suppressionLog(ctx, e); err != nil {
 		return err
 	}
-	if i := slices.IndexFunc(results, func(r sim.Result) bool { return r.Name == sim.HiddenCut }); i >= 0 {
-		if err := d.hiddenCut(ctx, e, &results[i]); err != nil {
-			return err
-		}
+	if err := d.release(ctx, e, &results[hidden], genuine); err != nil {
+		return err
 	}
 	if err := d.report(ctx, e); err != nil {
 		return err
@@ -259,12 +263,8 @@ func (d *demonstration) run(ctx context.Context, e *env) error {
 // evidenceWait is how long the evidence of an alert may take. It takes about two seconds.
 const evidenceWait = 20 * time.Second
 
-// hiddenCut names the suppressed alert that was genuine, with the evidence, and releases it.
-func (d *demonstration) hiddenCut(ctx context.Context, e *env, kind *sim.Result) error {
-	genuine, err := d.strong(ctx, kind.Hubs)
-	if err != nil {
-		return err
-	}
+// release names the suppressed alert that was genuine, with the evidence, and releases it.
+func (d *demonstration) release(ctx context.Context, e *env, kind *sim.Result, genuine *assess.Evidence) error {
 	fmt.Fprintf(e.stdout, "\nOne of them was probably genuine: entry %d. The street of its home lost its power, and so did the home, while its\nmeter was being activated. quell knows of that only what it saw pass:\n", genuine.Entry)
 	for _, text := range genuine.Text {
 		fmt.Fprintf(e.stdout, "  %s\n", text)
@@ -332,20 +332,24 @@ func (d *demonstration) suppressionLog(ctx context.Context, e *env) error {
 	if err != nil {
 		return err
 	}
+	levels := map[int64]evidence.Level{}
+	for _, x := range log.Evidence {
+		levels[x.Entry] = x.Level
+	}
 	fmt.Fprintln(e.stdout, "\nThe suppression log:")
 	t := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "SEQ\tHUB\tMPxN\tDISTRIBUTOR\tRECEIVED\tWINDOW\tMODE\tOUTCOME\tEVIDENCE OF A GENUINE OUTAGE")
 	const clock = "15:04:05.000"
 	for _, x := range log.Entries {
-		var evidence []string
+		says := []string{cmp.Or(string(levels[x.Seq]), "not assessed yet")}
 		if x.StartedBefore {
-			evidence = append(evidence, "started before activation")
+			says = append(says, "started before activation")
 		}
 		if x.Repeated {
-			evidence = append(evidence, "repeated in window")
+			says = append(says, "repeated in window")
 		}
 		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s to %s\t%s\t%s\t%s\n", x.Seq, x.CHF, x.MPxN, x.Distributor, x.Received.Format(clock),
-			x.WindowStart.Format(clock), x.WindowEnd.Format(clock), x.Mode, x.Outcome, strings.Join(evidence, ", "))
+			x.WindowStart.Format(clock), x.WindowEnd.Format(clock), x.Mode, x.Outcome, strings.Join(says, ", "))
 	}
 	return t.Flush()
 }
