@@ -510,3 +510,30 @@ func TestHubsNotCounted(t *testing.T) {
 		t.Errorf("%d hubs of a distributor that has none", n)
 	}
 }
+
+// While the store refuses what is found, each try begins where the one before has ended. No entry is
+// left out by that.
+func TestWriteFails(t *testing.T) {
+	const n = 3100 // more than are written at once, and some in the second after these
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir(), func(o *store.Options) {
+		o.Now = func() time.Time { return storetest.T0.Add(2 * time.Minute) }
+	}))
+	s.Sightings.Enable(true)
+	for i := range n {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(i+1, 1, storetest.T0))
+	}
+	for i := range n {
+		storetest.Decide(t, s, storetest.AD1(i+1, fmt.Sprint("alert", i), storetest.T0.Add(time.Duration(i)*time.Millisecond)))
+	}
+	storetest.Script(t, s, `CREATE TRIGGER refused BEFORE INSERT ON quiet BEGIN SELECT raise(ABORT, 'refused'); END`)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	storetest.Eventually(t, "the store refuses", func() bool { return len(s.Evidence.Conditions()) == 1 })
+	storetest.Script(t, s, `DROP TRIGGER refused`)
+	storetest.Eventually(t, "it is assessed again", func() bool { return len(s.Evidence.Conditions()) == 0 })
+	if got := assessed(t, s, n); got != n {
+		t.Errorf("%d of %d entries are assessed", got, n)
+	}
+}
