@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"quell/internal/evidence"
+	"quell/internal/outage"
 )
 
 // naiveAtLeast sums the binomial distribution with big numbers.
@@ -404,5 +405,33 @@ func TestWorthAsking(t *testing.T) {
 		if got := WorthAsking(&evidence.Assessment{Level: c.level, Facts: c.facts}, now.Add(-c.age), now); got != c.want {
 			t.Errorf("%s, %+v, %s: %v", c.level, c.facts, c.age, got)
 		}
+	}
+}
+
+// While a clock was wrong for some hours, AD1s were counted for days of another year. These do not make
+// the time any longer in which the others came.
+func TestBaseClockWasWrong(t *testing.T) {
+	e := evidence.New(evidence.Options{Hubs: func(evidence.Area) int { return 0 }})
+	day := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	pass := func(at time.Time) {
+		e.Add(evidence.Sighting{Kind: evidence.Lost, Received: at, Start: at.Add(-3 * time.Minute), Home: evidence.Home{Hub: outage.DeviceID(at.Unix())}})
+		e.Advance(at.Add(3 * time.Hour))
+	}
+	restart := func(until time.Time) {
+		l := e.Learning()
+		l.Until = until // as package assess does when the clock is right again
+		e = evidence.New(evidence.Options{Hubs: func(evidence.Area) int { return 0 }})
+		e.SetLearning(l)
+	}
+	pass(day.AddDate(-56, 0, 0)) // the machine began with a clock of 1970
+	for n := range 5 {
+		pass(day.AddDate(0, 0, n))
+	}
+	now := day.AddDate(0, 0, 4).Add(4 * time.Hour)
+	pass(day.AddDate(1, 0, 0))
+	restart(now)
+	l := e.Learning()
+	if got, want := BaseOf(l, 1000), (Base{Alerts: 3, HubMinutes: 3 * 24 * 60 * 1000}); got != want || len(l.Quiet) != 7 {
+		t.Errorf("%+v, want %+v, of %v", got, want, l.Quiet)
 	}
 }

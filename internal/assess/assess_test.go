@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -14,6 +15,7 @@ import (
 
 	"quell/internal/assess"
 	"quell/internal/cluster"
+	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/sighting"
@@ -508,5 +510,84 @@ func TestHubsNotCounted(t *testing.T) {
 	storetest.Script(t, s, `ALTER TABLE elsewhere RENAME TO inventory`)
 	if n := s.Evidence.HubsIn(t.Context())(assess.Distributor("12")); n != 0 {
 		t.Errorf("%d hubs of a distributor that has none", n)
+	}
+}
+
+// While the store refuses what is found, each try begins where the one before has ended. No entry is
+// left out by that.
+func TestWriteFails(t *testing.T) {
+	const n = 3100 // more than are written at once, and some in the second after these
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir(), func(o *store.Options) {
+		o.Now = func() time.Time { return storetest.T0.Add(2 * time.Minute) }
+	}))
+	s.Sightings.Enable(true)
+	for i := range n {
+		s.Ledger.Record(t.Context(), storetest.OnDemand(i+1, 1, storetest.T0))
+	}
+	for i := range n {
+		storetest.Decide(t, s, storetest.AD1(i+1, fmt.Sprint("alert", i), storetest.T0.Add(time.Duration(i)*time.Millisecond)))
+	}
+	storetest.Script(t, s, `CREATE TRIGGER refused BEFORE INSERT ON quiet BEGIN SELECT raise(ABORT, 'refused'); END`)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { s.Evidence.Run(ctx); close(ended) }()
+	defer func() { cancel(); <-ended }()
+	storetest.Eventually(t, "the store refuses", func() bool { return len(s.Evidence.Conditions()) == 1 })
+	storetest.Script(t, s, `DROP TRIGGER refused`)
+	storetest.Eventually(t, "it is assessed again", func() bool { return len(s.Evidence.Conditions()) == 0 })
+	if got := assessed(t, s, n); got != n {
+		t.Errorf("%d of %d entries are assessed", got, n)
+	}
+}
+
+// Where a meter was replaced, the inventory may have the old one too, at the same supply point and on the hub of
+// then. An AD1 is of the home whose hub sent it.
+func TestMeterReplaced(t *testing.T) { storetest.EachEngine(t, testMeterReplaced) }
+
+func testMeterReplaced(t *testing.T) {
+	s := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	s.Sightings.Enable(true)
+	text := "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode\n"
+	for _, x := range []struct {
+		meter, hub int
+		mpxn       string
+	}{
+		{1, 1, "1200023305967"},
+		{2, 2, "1012345678903"}, {9, 12, "1012345678903"}, // the meter of hub 2 has the lower id
+		{8, 3, "1012345678912"}, {4, 13, "1012345678912"}, // that of hub 3 has the higher one
+	} {
+		text += fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,SW1A 1AA\n", storetest.Meter(x.meter), storetest.Hub(x.hub), x.mpxn)
+	}
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
+	if _, err := s.Devices.ImportInventory(t.Context(), "a test", storetest.T0, func() (f devices.File, err error) {
+		if len(files) == 0 {
+			return f, io.EOF
+		}
+		f, files = files[0], nil
+		return f, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	at := storetest.T0.Add(5 * time.Minute)
+	s.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
+	a := storetest.AD1(1, "alert", at)
+	a.OutageStart = at.Add(-3 * time.Minute)
+	storetest.Decide(t, s, a)
+	for hub, mpan := range map[int]string{2: "1012345678903", 3: "1012345678912"} {
+		if _, ok := outage.DistributorOf(mpan); !ok {
+			t.Fatal(mpan)
+		}
+		s.Sightings.Add(&sighting.Seen{Sighting: evidence.Sighting{Kind: evidence.Lost, Received: at, Home: evidence.Home{Hub: storetest.Hub(hub)}, Start: a.OutageStart}, MPAN: mpan})
+	}
+	s.Sightings.Flush()
+	if err := s.DB.Ping(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Evidence.Assess(t.Context(), at.Add(time.Minute)); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Evidence.Assessed(t.Context(), 1, 1)
+	if err != nil || len(list) != 1 || list[0].Facts.Postcode.K != 2 {
+		t.Errorf("%+v %v: 2 neighbours lost power", list, err)
 	}
 }

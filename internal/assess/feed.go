@@ -190,18 +190,20 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 				return err
 			}
 		}
-		var next *evidence.Sighting
+		var from *readAhead
 		switch {
 		case w.seen.empty() && w.moreSeen || w.ofLog.empty() && w.moreLog:
 			continue // a page without anything
 		case w.seen.empty() && w.ofLog.empty():
 			return nil
 		case w.ofLog.empty() || !w.seen.empty() && !w.ofLog.first().Received.Before(w.seen.first().Received):
-			next = w.seen.take()
+			from = &w.seen
 		default:
-			next = w.ofLog.take()
+			from = &w.ofLog
 		}
+		next := from.first() // taken when say has not failed: the next step begins with it
 		if next.Received.After(w.limit) {
+			from.take()
 			continue
 		}
 		if next.Received.After(w.latest) {
@@ -215,7 +217,7 @@ func (a *Assessor) read(ctx context.Context, w *work, row, entry int64, say func
 			}
 			a.rest(ctx, w)
 		}
-		w.engine.Add(*next)
+		w.engine.Add(*from.take())
 	}
 }
 

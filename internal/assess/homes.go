@@ -136,7 +136,7 @@ func (a *Assessor) place(ctx context.Context, rows []sighting.Row) error {
 			hub := s.Home.Hub
 			if d := byID[s.Meter]; d != nil {
 				s.Home = homeOf(d)
-			} else if d := byMPAN[s.MPAN]; d != nil && s.MPAN != "" && (d.CHF == hub || d.CHF == 0) {
+			} else if d := onHub(byMPAN[s.MPAN], hub); d != nil {
 				s.Home = homeOf(d)
 			} else if dist, ok := outage.DistributorOf(s.MPAN); ok {
 				s.Home.Distributor = Distributor(dist.ID)
@@ -179,9 +179,23 @@ func (a *Assessor) placeEntries(ctx context.Context, list []outage.Entry) ([]evi
 // lookPage is how many devices one query looks up.
 const lookPage = 1000
 
+// onHub returns the meter on a hub, or else one whose hub is not known; nil if there is none. The inventory may have
+// others at the same supply point, such as those that were replaced. Of several the last by its id counts, so that it is
+// always the same.
+func onHub(meters []*outage.Device, hub outage.DeviceID) (found *outage.Device) {
+	for _, d := range meters {
+		switch {
+		case d.CHF != hub && d.CHF != 0, d.CHF == 0 && found != nil && found.CHF != 0:
+		case found == nil || found.CHF != d.CHF || d.ID > found.ID:
+			found = d
+		}
+	}
+	return found
+}
+
 // look looks devices up in the inventory: by their ids, and meters by their MPANs.
-func (a *Assessor) look(ctx context.Context, ids []int64, mpans []string) (byID map[outage.DeviceID]*outage.Device, byMPAN map[string]*outage.Device, err error) {
-	byID, byMPAN = map[outage.DeviceID]*outage.Device{}, map[string]*outage.Device{}
+func (a *Assessor) look(ctx context.Context, ids []int64, mpans []string) (byID map[outage.DeviceID]*outage.Device, byMPAN map[string][]*outage.Device, err error) {
+	byID, byMPAN = map[outage.DeviceID]*outage.Device{}, map[string][]*outage.Device{}
 	for len(ids) > 0 {
 		n := min(len(ids), lookPage)
 		list, err := a.Devices.OfIDs(ctx, ids[:n])
@@ -201,7 +215,7 @@ func (a *Assessor) look(ctx context.Context, ids []int64, mpans []string) (byID 
 		}
 		for i := range list {
 			if d := &list[i]; d.IsMeter() {
-				byMPAN[d.MPxN] = d
+				byMPAN[d.MPxN] = append(byMPAN[d.MPxN], d)
 			}
 		}
 		mpans = mpans[n:]

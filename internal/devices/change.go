@@ -133,8 +133,9 @@ func (ds *Devices) changeOfInventory(ctx context.Context, s *Staged) (c Change, 
 	var ids []int64
 	rows := map[int64]string{}
 	compare := func() error {
-		list, err := scanDevices(ds.db.Query(ctx, `SELECT `+deviceColumns+` FROM inventory d
-			WHERE d.device_id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)) AND `+newest, sqldb.Column(ids)))
+		found, err := ds.db.Query(ctx, `SELECT `+deviceColumns+`, d.postcode, d.feeder FROM inventory d
+			WHERE d.device_id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?)) AND `+newest, sqldb.Column(ids))
+		list, err := sqldb.Scan(found, err, func(rows sqldb.Rows, d *outage.Device) error { return scanDevice(rows, d, &d.Postcode, &d.Group) })
 		if err != nil {
 			return sqldb.Unavailable(err)
 		}

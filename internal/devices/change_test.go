@@ -98,3 +98,27 @@ func counts(c devices.Change) devices.Change {
 	c.Additions, c.Removals = nil, nil
 	return c
 }
+
+// An inventory that is imported again changes nothing, also where the texts of postcodes and groups are
+// kept. If they are kept from now on, or no longer, that is a change.
+func TestChangeWithPostcodes(t *testing.T) { storetest.EachEngine(t, testChangeWithPostcodes) }
+
+func testChangeWithPostcodes(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	for i, x := range []struct {
+		plain   bool
+		added   int
+		changed int
+	}{{false, 2, 0}, {false, 0, 0}, {true, 0, 1}, {true, 0, 0}, {false, 0, 1}} {
+		s.Devices.KeepPostcodes(x.plain)
+		next := inTurn(devices.File{Name: "inventory", Reader: strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn,postcode,group\n" +
+			fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,a,%s,,SW1A 1AA,f1\n%s,ESME,SMETS2,Landis+Gyr,a,%s,,,\n", storetest.Meter(1), storetest.Hub(1), storetest.Meter(2), storetest.Hub(2)))})
+		var got devices.Change
+		if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, next, func(_ devices.Import, c devices.Change) error { got = c; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if want := (devices.Change{After: 2, Added: x.added, Changed: x.changed}); !reflect.DeepEqual(got, want) {
+			t.Errorf("import %d: %+v, want %+v", i+1, got, want)
+		}
+	}
+}

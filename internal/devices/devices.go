@@ -102,12 +102,15 @@ func (ds *Devices) At(ctx context.Context, mpxn string, limit int) ([]outage.Dev
 }
 
 func scanDevices(rows sqldb.Rows, err error) ([]outage.Device, error) {
-	return sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.Device) error {
-		var id, chf, supplier int64
-		err := rows.Scan(&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN, &supplier, &d.Area, &d.Sector)
-		d.ID, d.CHF, d.Supplier = outage.DeviceID(id), outage.DeviceID(chf), outage.DeviceID(supplier)
-		return err
-	})
+	return sqldb.Scan(rows, err, func(rows sqldb.Rows, d *outage.Device) error { return scanDevice(rows, d) })
+}
+
+// scanDevice reads deviceColumns, and more columns after these.
+func scanDevice(rows sqldb.Rows, d *outage.Device, more ...any) error {
+	var id, chf, supplier int64
+	err := rows.Scan(append([]any{&id, &d.Type, &d.SMETSVersion, &d.Manufacturer, &d.Model, &chf, &d.MPxN, &supplier, &d.Area, &d.Sector}, more...)...)
+	d.ID, d.CHF, d.Supplier = outage.DeviceID(id), outage.DeviceID(chf), outage.DeviceID(supplier)
+	return err
 }
 
 // List returns up to limit devices of the device list in force whose ids come after the

@@ -17,8 +17,8 @@ const recoverBatch = 250
 // RecoverEntries adds entries that were delivered in reports and are not in the log, as after a
 // database was restored from a backup. known is the number of the last entry in a report that
 // the database has; last is that of the last entry that was delivered. An entry that was logged
-// since the backup under a number between these gets a new number, at the end of the log. If it
-// fails, it may be called again.
+// since the backup under a number between these gets a new number, at the end of the log. An entry
+// that comes again, with another outcome, is corrected. If it fails, it may be called again.
 func (l *Ledger) RecoverEntries(ctx context.Context, known, last int64, entries iter.Seq2[outage.Entry, error]) error {
 	// From now on nothing is logged under a number that was delivered. Entries that were logged
 	// since the backup get negative numbers for now.
@@ -56,19 +56,15 @@ func (l *Ledger) recoverAll(ctx context.Context, list []outage.Entry) error {
 	if len(list) == 0 {
 		return nil
 	}
-	_, err := sqldb.Write(ctx, l.db, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) ([]outage.Entry, error) {
+	return l.db.Do(ctx, sqldb.Background, func(ctx context.Context, tx sqldb.Tx) error {
 		for _, e := range list {
+			l.hubs.Add(e.CHF) // one too many does no harm
 			if err := l.recoverEntry(ctx, tx, e); err != nil {
-				return nil, fmt.Errorf("entry %d: %w", e.Seq, err)
+				return fmt.Errorf("entry %d: %w", e.Seq, err)
 			}
 		}
-		return list, nil
-	}, func(list []outage.Entry) {
-		for _, e := range list {
-			l.hubs.Add(e.CHF)
-		}
+		return nil
 	})
-	return err
 }
 
 func (l *Ledger) recoverEntry(ctx context.Context, tx sqldb.Tx, e outage.Entry) error {
@@ -78,7 +74,10 @@ func (l *Ledger) recoverEntry(ctx context.Context, tx sqldb.Tx, e outage.Entry) 
 	}
 	for _, k := range known {
 		if k.OutageStart.Truncate(filePrecision).Equal(e.OutageStart.Truncate(filePrecision)) { // it was in the backup, or a retry was logged since
-			return l.renumber(ctx, tx, k.Seq, e.Seq)
+			if k.Seq == e.Seq && (e.Outcome == outage.Forwarded || e.Outcome == outage.Released) { // corrected since
+				return l.correctTo(ctx, tx, e.Outcome, ForwardedNote{AlertID: k.AlertID, CHF: k.CHF, OutageStart: k.OutageStart, Received: k.Received, Reason: outage.ReasonStoreUnavailable})
+			}
+			return errors.Join(l.renumber(ctx, tx, k.Seq, e.Seq), tx.Later(ctx, `UPDATE suppression SET outcome = ? WHERE seq = ? AND outcome = ?`, string(e.Outcome), e.Seq, string(outage.Suppressed)))
 		}
 	}
 	optional := func(v *uint32) any {

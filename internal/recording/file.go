@@ -70,6 +70,7 @@ func (w *writer) Write(text []byte) (int, error) {
 		w.close()
 	}
 	w.plain = w.plain[:0]
+	before := w.settings
 	if w.file == nil {
 		if err := w.open(); err != nil {
 			return 0, err
@@ -89,6 +90,7 @@ func (w *writer) Write(text []byte) (int, error) {
 			err = errors.Join(err, w.file.Truncate(w.size))
 		}
 		w.close()
+		w.settings = before
 		return 0, err
 	}
 	w.size += int64(len(w.frame))

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -422,4 +423,40 @@ func TestDisk(t *testing.T) {
 			t.Error("lines are in a file that hangs")
 		}
 	})
+}
+
+// A file that is begun anew after a write that failed begins with what was in force before that write, not
+// with what the write itself changes.
+func TestSettingsAfterFailure(t *testing.T) {
+	w := newWriter(t.TempDir(), "run", slog.New(slog.DiscardHandler), func() *Limits { return &large })
+	defer w.close()
+	set := func(rules string) []byte {
+		return (&Line{Kind: Settings, At: t0, Run: "run", Rules: []byte(rules)}).Append(nil)
+	}
+	heard := (&Line{Kind: Heard, At: t0, Device: 1}).Append(nil)
+	if _, err := w.Write(append(set("1"), heard...)); err != nil {
+		t.Fatal(err)
+	}
+	w.file.Close() // as a disk that fails
+	text := slices.Concat(heard, set("2"), heard)
+	if _, err := w.Write(text); err == nil {
+		t.Fatal("a closed file is written")
+	}
+	if _, err := w.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(w.file.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	r, err := NewReader("file", f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	var l Line
+	if err := r.Next(&l); err != nil || l.Kind != Settings || string(l.Rules) != "1" {
+		t.Errorf("the first line is %s, with %s, %v", l.Kind, l.Rules, err)
+	}
 }

@@ -70,6 +70,8 @@ func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05.000 
 var (
 	ErrNoEntry = errors.New("there is no such entry in the log")
 	ErrRefused = errors.New("it cannot be released")
+	// ErrNotKept is an ErrRefused of an alert that was not delivered.
+	ErrNotKept = fmt.Errorf("%w: its message was not kept", ErrRefused)
 )
 
 // refuse returns an ErrRefused with a reason.
@@ -183,7 +185,7 @@ func (r *Releases) kept(ctx context.Context, seq int64, at time.Time) ([]byte, e
 	}
 	message, err := held.Find(ctx, r.DB, passed.Key(e.AlertID, e.CHF, e.OutageStart), e.Received)
 	if errors.Is(err, held.ErrDamaged) {
-		return nil, refuse("the message of entry %d is not found, and may be lost: %v", seq, err)
+		return nil, fmt.Errorf("%w, or is lost: entry %d: %w", ErrNotKept, seq, err)
 	}
 	return message, sqldb.Unavailable(err)
 }
@@ -219,7 +221,7 @@ func (r *Releases) ask(ctx context.Context, tx sqldb.Tx, seq int64, message []by
 		return x, refuse("entry %d was received at %s, and messages are kept for %d hours", seq, stamp(e.Received), int(held.Keep.Hours()))
 	}
 	if message == nil {
-		return x, refuse("the message of entry %d was not kept", seq)
+		return x, sqldb.Unchanged(fmt.Errorf("%w: entry %d", ErrNotKept, seq))
 	}
 	x = Release{Entry: seq, AlertID: e.AlertID, State: Asked, AskedAt: at, Who: who, Why: why}
 	return x, errors.Join(

@@ -21,7 +21,7 @@ type assessor struct {
 	sightings *sighting.Sightings // of all nodes: a home may be heard again at another one
 	meters    map[outage.DeviceID]*meterOn
 	onHub     map[outage.DeviceID][]*meterOn // in the order of their ids, if an inventory was given
-	ofMPxN    map[string]*meterOn
+	hasMPxN   map[string]bool
 	inAreas   map[evidence.Area]int         // hubs; of a distributor, supply points
 	last      map[int64]evidence.Assessment // of each entry
 	alerts    []Alert                       // that are counted, if somebody wants them
@@ -40,7 +40,7 @@ type meterOn struct {
 const advanceEvery = 15 * time.Second
 
 func newAssessor(r *replay) *assessor {
-	a := &assessor{r: r, resolver: assess.NewResolver(), meters: map[outage.DeviceID]*meterOn{}, onHub: map[outage.DeviceID][]*meterOn{}, ofMPxN: map[string]*meterOn{},
+	a := &assessor{r: r, resolver: assess.NewResolver(), meters: map[outage.DeviceID]*meterOn{}, onHub: map[outage.DeviceID][]*meterOn{}, hasMPxN: map[string]bool{},
 		inAreas: map[evidence.Area]int{}, last: map[int64]evidence.Assessment{}, counted: map[int64]bool{}}
 	a.engine = evidence.New(evidence.Options{Hubs: func(area evidence.Area) int { return a.inAreas[area] }})
 	a.sightings = sighting.Collect(a.see)
@@ -71,7 +71,7 @@ func (a *assessor) place(d *outage.Device) {
 	}
 	a.onHub[d.CHF] = append(others, m)
 	if d.MPxN != "" {
-		a.ofMPxN[d.MPxN] = m
+		a.hasMPxN[d.MPxN] = true
 	}
 }
 
@@ -102,9 +102,11 @@ func (a *assessor) see(s *sighting.Seen) {
 // the inventory. In most recordings another has its place, of which only the distributor is right: so
 // it is a meter of the hub with that distributor. Without an inventory MPxNs are not known.
 func (a *assessor) lost(hub outage.DeviceID, mpan string) *meterOn {
-	if m := a.ofMPxN[mpan]; m != nil {
-		if m.home.Hub == hub {
-			return m
+	if a.hasMPxN[mpan] {
+		for _, m := range slices.Backward(a.onHub[hub]) { // of several the last, as package assess
+			if m.mpxn == mpan {
+				return m
+			}
 		}
 		return nil
 	}

@@ -177,3 +177,21 @@ func TestLastLineIsEarlier(t *testing.T) {
 		t.Errorf("%v, %+v", err, r)
 	}
 }
+
+// What was received before To counts, also behind a line that was received later and decided sooner.
+func TestToCountsAll(t *testing.T) {
+	settings, err := json.Marshal(motorway.Settings{Rules: rules, Switch: outage.SwitchOn})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := t0.Add(5 * time.Minute)
+	text := (&recording.Line{Kind: recording.Settings, At: t0, Run: "1", Rules: settings}).Append(nil)
+	for i, at := range []time.Duration{-time.Second, time.Millisecond, -time.Millisecond, 0, time.Hour, -time.Microsecond} {
+		text = (&recording.Line{Kind: recording.Northbound, At: to.Add(at), Outcome: outage.Forwarded, Reason: outage.ReasonNoWindow,
+			Document: duis.AppendPowerOutage(nil, outage.RequestID{Originator: hubOf(i), Target: supplier, Counter: 1}, to, duis.PowerOutage{CHF: hubOf(i), Start: t0, MPxN: mpan(i)})}).Append(text)
+	}
+	r, err := Run(t.Context(), []Source{memoryFile("a", text)}, Options{To: to})
+	if err != nil || r.Alerts.Forwarded != 2 || !r.Last.Before(to) {
+		t.Errorf("%v, %+v", err, r)
+	}
+}

@@ -19,7 +19,8 @@ import (
 // Lost are reports that were delivered and that the database does not have.
 type Lost struct {
 	Reports []Report // in order, with their files
-	// Entries are the entries of the reports, in order.
+	// Entries are the entries of the reports, in order; and then those that the reports correct, as
+	// they were corrected. The next report has these corrections once more.
 	Entries iter.Seq2[outage.Entry, error]
 	// Next is the number of the next report, above any that was used.
 	Next int64

@@ -295,7 +295,7 @@ func (r *Reporter) watch(ctx context.Context) {
 }
 
 // alarm sets the condition and the metrics of each remote. It logs once that a remote is late,
-// and once that it no longer is.
+// and once that it no longer is; and once that files wait for a remote that is not used any more.
 func (r *Reporter) alarm(waiting []report.Waiting, late map[string]bool) {
 	set := r.settings.Load()
 	if r.aheadSince == nil {
@@ -331,6 +331,12 @@ func (r *Reporter) alarm(waiting []report.Waiting, late map[string]bool) {
 			r.Log.Info("reports are delivered again", "remote", to.Name)
 		}
 		late[to.Name] = isLate
+	}
+	for _, w := range waiting {
+		if !late[w.Remote] && !slices.Contains(r.Remotes(), w.Remote) {
+			late[w.Remote] = true
+			r.Log.Warn("report files wait for a remote that is not in the configuration", "remote", w.Remote, "files", w.Files, "oldest_report", w.Report)
+		}
 	}
 }
 

@@ -287,6 +287,28 @@ func TestAlarm(t *testing.T) {
 	}
 }
 
+// If a remote gets another name in the configuration, or is taken out of it, somebody must know that files still wait
+// for it.
+func TestAlarmOfRemoteThatIsGone(t *testing.T) {
+	b, dir := newDeliveries(t, 2)
+	var log bytes.Buffer
+	b.Reporter.Log = slog.New(slog.NewTextHandler(&log, nil))
+	set := *b.settings.Load()
+	set.Remotes = []Remote{{"new-name", dir, report.Consolidated}}
+	b.Set(set)
+	late := map[string]bool{}
+	for range 2 {
+		w, err := b.store.Reports.Waiting(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.alarm(w, late)
+	}
+	if text := log.String(); strings.Count(text, "level=WARN") != 1 || !strings.Contains(text, "remote=esi files=2 oldest_report=1") {
+		t.Errorf("the log has %q", text)
+	}
+}
+
 // Files are kept for as long as the settings say, and as long as a remote waits for them. The
 // temporary files of an interrupted write are removed.
 func TestRemoveOldFiles(t *testing.T) {

@@ -258,29 +258,39 @@ func (r *Reporter) readUnknown(after int64) (reports []report.Report, paths []st
 	return reports, paths, nil
 }
 
-// entriesOf reads the entries of files, one after the other.
+// entriesOf reads the entries of files, one after the other, and then their corrections.
 func entriesOf(paths []string) iter.Seq2[outage.Entry, error] {
 	return func(yield func(outage.Entry, error) bool) {
-		for _, path := range paths {
-			f, err := os.Open(path)
-			if err != nil {
-				yield(outage.Entry{}, err)
-				return
-			}
-			ended := false
-			_, err = reportfile.Read(path, f, func(rec reportfile.Record) {
-				if rec.Entry != nil && !ended {
-					ended = !yield(*rec.Entry, nil)
+		for _, of := range []func(reportfile.Record) *outage.Entry{
+			func(rec reportfile.Record) *outage.Entry { return rec.Entry },
+			func(rec reportfile.Record) *outage.Entry { return rec.Correction },
+		} {
+			for _, path := range paths {
+				if !entriesIn(path, of, yield) {
+					return
 				}
-			})
-			f.Close()
-			if ended {
-				return
-			}
-			if err != nil {
-				yield(outage.Entry{}, err)
-				return
 			}
 		}
 	}
+}
+
+// entriesIn yields what of returns of the records of a file. It returns false at the end: if yield does, or
+// after an error.
+func entriesIn(path string, of func(reportfile.Record) *outage.Entry, yield func(outage.Entry, error) bool) (more bool) {
+	f, err := os.Open(path)
+	if err != nil {
+		yield(outage.Entry{}, err)
+		return false
+	}
+	defer f.Close()
+	more = true
+	if _, err = reportfile.Read(path, f, func(rec reportfile.Record) {
+		if e := of(rec); e != nil && more {
+			more = yield(*e, nil)
+		}
+	}); err != nil && more {
+		yield(outage.Entry{}, err)
+		return false
+	}
+	return more
 }

@@ -2,6 +2,7 @@ package reporter
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -61,5 +62,70 @@ func TestNewStore(t *testing.T) {
 	b.Reporter.next.streams = nil
 	if err := b.checkRestored(t.Context()); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestCorrectionsComeBack: a backup is put back from before reports that correct entries: one that the backup
+// has, and others that they have themselves. What is taken back says what became of each alert in the end.
+func TestCorrectionsComeBack(t *testing.T) {
+	old := newBench(t)
+	old.setSwitch(outage.SwitchOn, "quell", "first")
+	lose := func(b *bench, names ...string) {
+		b.activate(1)
+		for _, name := range names {
+			b.alert(1, name, "1200023305967")
+		}
+	}
+	lose(old, "a", "b")
+	old.cutNow()
+	lose(old, "c", "d", "e") // of report 2
+	old.forwardAfterAll(1, "c")
+	old.cutNow()
+	old.forwardAfterAll(1, "a")
+	old.forwardAfterAll(1, "d")
+	old.cutNow()
+
+	// The backup has report 1, and the alert c, which was not corrected then.
+	b := newBench(t)
+	b.setSwitch(outage.SwitchOn, "quell", "first")
+	lose(b, "a", "b")
+	b.cutNow()
+	lose(b, "c")
+	for _, name := range old.files()[1:] {
+		text, err := os.ReadFile(filepath.Join(old.Dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(b.Dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.Resume(t.Context(), 4, "alice", "a backup was put back"); err != nil {
+		t.Fatal(err)
+	}
+	outcomes := func(b *bench) (text string) {
+		for e, err := range b.Ledger.EntriesBetween(t.Context(), 1, 1000) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += fmt.Sprintf(" %d %s %s", e.Seq, e.AlertID, e.Outcome)
+		}
+		return text
+	}
+	if got, want := outcomes(b), outcomes(old); got != want {
+		t.Errorf("after it was put back:\n%s, want\n%s", got, want)
+	}
+	b.cutNow()
+	if _, err := reportfile.Verify(b.paths(), nil); err != nil {
+		t.Error(err)
+	}
+	for _, no := range []int64{1, 2} {
+		rep, err := b.Register.Report(t.Context(), no)
+		if err == nil {
+			err = b.write(t.Context(), rep) // the same again
+		}
+		if err != nil {
+			t.Errorf("report %d, written again: %v", no, err)
+		}
 	}
 }

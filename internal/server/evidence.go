@@ -35,7 +35,7 @@ const releaseWithin = time.Hour
 
 // releaseStrong releases the entries that have become strong, if evidence.release says so, while
 // this node is the leader and until ctx ends. It asks again for what it has asked for before a
-// restart; that is refused.
+// restart; that is refused, and nobody needs to know.
 func (s *Server) releaseStrong(ctx context.Context) {
 	if s.store.Ready(ctx) != nil {
 		return
@@ -47,6 +47,9 @@ func (s *Server) releaseStrong(ctx context.Context) {
 			list, _ := s.store.Evidence.BecameStrong(ctx, last, s.store.Cluster.Now().Add(-releaseWithin), 1000)
 			for i := range list {
 				_, err := s.store.Releases.Release(ctx, list[i].Entry, importer, list[i].Text)
+				if errors.Is(err, release.ErrNotKept) {
+					s.log.Error("an alert that was probably genuine cannot be released", "sequence", list[i].Entry, "error", err)
+				}
 				if err != nil && !errors.Is(err, release.ErrRefused) && !errors.Is(err, release.ErrNoEntry) {
 					break // the store does not answer
 				}

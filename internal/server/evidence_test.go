@@ -2,8 +2,10 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -118,5 +120,43 @@ func testEvidenceRuns(t *testing.T) {
 	wait(t, "it is off", func() bool { return len(s.store.Evidence.Levels()) == 0 })
 	if d := lose(1); d != "suppressed" {
 		t.Error(d)
+	}
+}
+
+// What evidence.release cannot release, since its message is not there, is said. Nobody else asks for it. What was
+// released before is asked for again after a restart, and no line says so.
+func TestReleaseStrong(t *testing.T) {
+	now := time.Now()
+	st := storetest.MakeLeader(t, storetest.Open(t, t.TempDir()))
+	st.Ledger.Record(t.Context(), storetest.OnDemand(1, 1, now.Add(-time.Minute)))
+	for _, message := range [][]byte{[]byte("POST / HTTP/1.1\r\nHost: h\r\n\r\n"), nil} {
+		a := storetest.AD1(1, fmt.Sprint(len(message)), now)
+		a.Message = message
+		if d := storetest.Decide(t, st, a); d.Outcome != outage.Suppressed {
+			t.Fatalf("%+v", d)
+		}
+	}
+	for seq := 1; seq <= 2; seq++ {
+		storetest.Script(t, st, fmt.Sprintf(`INSERT INTO evidence (seq, at, level, restored, facts) VALUES (%d, %d, 'strong', 0, '{}');
+			INSERT INTO evidence_change (seq, at, was, level, distributor, facts, text) VALUES (%[1]d, %[2]d, 'none', 'strong', '', '{}', 'It is dark.')`, seq, now.UnixMicro()))
+	}
+	for range 2 {
+		var log storetest.Buffer
+		s := &Server{store: st, log: slog.New(slog.NewTextHandler(&log, nil))}
+		cfg := config.Default()
+		cfg.Evidence.Release = "strong"
+		s.cfg.Store(&cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { s.releaseStrong(ctx); close(ended) }()
+		wait(t, "the log says that entry 2 cannot be released", func() bool { return strings.Contains(log.String(), "sequence=2") })
+		cancel()
+		<-ended
+		if text := log.String(); strings.Contains(text, "sequence=1") {
+			t.Errorf("entry 1 is released, and the log has:\n%s", text)
+		}
+	}
+	if list, err := st.Releases.Of(t.Context(), []int64{1, 2}); err != nil || len(list) != 1 || list[0].Entry != 1 {
+		t.Errorf("%+v %v", list, err)
 	}
 }

@@ -19,6 +19,9 @@ const (
 	rowSize = 16 << 10
 	// maxWaiting bounds what waits, in rows.
 	maxWaiting = (8 << 20) / rowSize
+	// maxHanded is how many rows the writer may have when it gets more: a minute or so of a database that
+	// hangs. After that rows are filled first.
+	maxHanded = 64
 	// Keep is how long sightings are kept, those of activations after they begin: an assessment looks back for 24 hours, and the
 	// activation that it is about may be some time older.
 	Keep = 26 * time.Hour
@@ -145,9 +148,15 @@ func (s *Sightings) Run(ctx context.Context) {
 	s.Flush()
 }
 
-// Flush hands what waits to the database's writer, and does not wait for it.
+// Flush hands what waits to the database's writer, and does not wait for it. While the writer has much of
+// it already, since the database hangs, it gets no more.
 func (s *Sightings) Flush() {
+	handed := s.lane.Waiting()
 	s.mu.Lock()
+	if handed >= maxHanded && !s.ending {
+		s.mu.Unlock()
+		return
+	}
 	rows := s.full
 	if s.open != nil {
 		rows = append(rows, s.open)

@@ -203,6 +203,26 @@ func TestBounded(t *testing.T) {
 	}
 }
 
+// While the database hangs, what was handed to its writer is bounded too, and nothing is lost for that.
+func TestBoundedInLane(t *testing.T) {
+	s := unstarted(t) // nobody takes anything from the lane
+	const n = 100_000
+	for i := range n {
+		s.Add(&Seen{Sighting: evidence.Sighting{Kind: evidence.Heard, Received: t0, Home: home(1)}})
+		if i%10 == 0 {
+			s.Flush()
+		}
+	}
+	if rows := s.lane.Waiting() + len(s.full); rows > maxWaiting || s.Dropped() > 0 {
+		t.Errorf("%d rows wait, each with the memory of a full one; %d sightings dropped", rows, s.Dropped())
+	}
+	s.ending = true
+	s.Flush()
+	if s.open != nil || s.full != nil {
+		t.Error("at the end the writer does not get all")
+	}
+}
+
 // A nil Sightings does nothing.
 func TestNil(t *testing.T) {
 	var s *Sightings
