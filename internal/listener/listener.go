@@ -141,6 +141,7 @@ func (d *Limiter) Accept() (net.Conn, error) {
 			if d.failing.record(time.Now()) {
 				d.log.Error("connections cannot be accepted, will retry", "listener", d.name, "error", err)
 			}
+			err = passing{err}
 		}
 		return nil, err
 	}
@@ -158,6 +159,18 @@ func (d *Limiter) Accept() (net.Conn, error) {
 	d.open[s] = true
 	return s, nil
 }
+
+// passing is an error of Accept after which its caller tries again, a moment later. Whatever Linux says,
+// such as that memory is short, it says of that moment: a listener that is open remains one.
+type passing struct{ error }
+
+func (p passing) Unwrap() error { return p.error }
+
+// Temporary is what net/http asks.
+func (passing) Temporary() bool { return true }
+
+// Timeout makes it a net.Error.
+func (passing) Timeout() bool { return false }
 
 // Only a connection that has been idle for minIdle may be closed to free its slot, so
 // that a sender can send its next message at once. If there is none, retryEvery is how
