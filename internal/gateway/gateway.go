@@ -78,9 +78,8 @@ func (g *Gateway) AbandonMessages() { g.end() }
 // the path of each message.
 func (g *Gateway) SetNextHops(south, north *url.URL) {
 	for n, to := range map[*nextHop]*url.URL{&g.south: south, &g.north: north} {
-		if n.setURL(to) {
-			g.renewCarrier(n)
-		}
+		n.setURL(to)
+		g.renewCarrier(n)
 	}
 }
 

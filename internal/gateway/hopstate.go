@@ -30,13 +30,11 @@ type nextHop struct {
 	last    error       // of the last one
 }
 
-// setURL sets where messages go from now on, and reports whether that is another place.
-func (n *nextHop) setURL(to *url.URL) (changed bool) {
-	was := n.url.Swap(to)
-	if changed = was == nil || to == nil || *was != *to; changed {
+// setURL sets where messages go from now on.
+func (n *nextHop) setURL(to *url.URL) {
+	if was := n.url.Swap(to); was == nil || to == nil || *was != *to {
 		n.recordAnswer()
 	}
-	return changed
 }
 
 // RoundTrip sends a message to the next hop.
