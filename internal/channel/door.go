@@ -84,7 +84,21 @@ func (d *Door) Config() *tls.Config {
 // Admit says whether a client may speak now; if not, it counts and logs that, and returns a
 // *Refusal. It returns the chains by which the client's certificate is good; nil if it has none,
 // or if none is asked for. Call it for each message: the client may have been let in long ago.
-func (d *Door) Admit(c net.Conn, chain []*x509.Certificate) (verified [][]*x509.Certificate, _ error) {
+func (d *Door) Admit(c net.Conn, chain []*x509.Certificate) (verified [][]*x509.Certificate, err error) {
+	verified, err = d.verify(c, chain)
+	if r := (*Refusal)(nil); errors.As(err, &r) {
+		d.refuse(r.Cause, c.RemoteAddr(), err)
+	}
+	return verified, err
+}
+
+// Admits reports whether a client may speak now. It counts no refusal: who asks leaves that to Admit.
+func (d *Door) Admits(c net.Conn, chain []*x509.Certificate) bool {
+	_, err := d.verify(c, chain)
+	return err == nil
+}
+
+func (d *Door) verify(c net.Conn, chain []*x509.Certificate) (verified [][]*x509.Certificate, _ error) {
 	guest, k, names, now := d.GuestOf(c), d.Source.Keys(), d.names.Load(), time.Now()
 	if k.Authorities == nil {
 		return nil, nil
@@ -93,8 +107,7 @@ func (d *Door) Admit(c net.Conn, chain []*x509.Certificate) (verified [][]*x509.
 		return p.verified, nil
 	}
 	verified, until, err := k.VerifyClient(chain, *names, d.Need, now)
-	if r := (*Refusal)(nil); errors.As(err, &r) {
-		d.refuse(r.Cause, c.RemoteAddr(), err)
+	if err != nil {
 		return nil, err
 	}
 	guest.pass.Store(&pass{k, names, verified, until})

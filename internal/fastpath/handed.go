@@ -32,7 +32,9 @@ func (h *Handed) Take() *Begun { return h.begun.Swap(nil) }
 func (h *Handed) Read(b []byte) (int, error) {
 	if len(h.read) > 0 {
 		n := copy(b, h.read)
-		h.read = h.read[n:]
+		if h.read = h.read[n:]; len(h.read) == 0 {
+			h.read = nil // the connection may last for hours, and an empty slice would keep all of it
+		}
 		return n, nil
 	}
 	return h.Conn.Read(b)

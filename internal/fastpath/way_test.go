@@ -707,3 +707,24 @@ func TestSlowDecision(t *testing.T) {
 		s.gets(sender, replied)
 	}
 }
+
+// TestHandedKeepsNothing: net/http may have a connection for hours. What was read of it before does
+// not stay in memory for that long.
+func TestHandedKeepsNothing(t *testing.T) {
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	list := make([]*Handed, 200)
+	for i := range list {
+		list[i] = &Handed{read: make([]byte, maxBody)}
+		if n, err := io.CopyN(io.Discard, list[i], maxBody); n != maxBody || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&after)
+	if kept := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(len(list)); kept > maxBody/2 {
+		t.Errorf("a connection keeps %d bytes of %d that net/http has read", kept, maxBody)
+	}
+	runtime.KeepAlive(list)
+}

@@ -268,6 +268,61 @@ func (failing) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
 }
 
+// flaky fails to accept while there are errors.
+type flaky struct {
+	net.Listener
+	errs chan syscall.Errno
+}
+
+func (f flaky) Accept() (net.Conn, error) {
+	select {
+	case e := <-f.errs:
+		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", e)}
+	default:
+		return f.Listener.Accept()
+	}
+}
+
+// TestAcceptGoesOn: a listener survives what Linux says instead of accepting a connection (accept(2)):
+// that memory is short, that a firewall forbids it, or what is wrong with one connection.
+func TestAcceptGoesOn(t *testing.T) {
+	w := startedWorld(t)
+	for _, name := range []string{"northbound", "console"} {
+		real, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := flaky{real, make(chan syscall.Errno, 10)}
+		for _, e := range []syscall.Errno{syscall.ENOBUFS, syscall.ENOMEM, syscall.EPERM, syscall.EPROTO, syscall.EHOSTUNREACH} {
+			f.errs <- e
+		}
+		l := w.gw.ServeOn(name, f, w.gw.Northbound())
+		ended := make(chan error, 1)
+		go func() { ended <- l.Serve() }()
+		c := l.dial(t)
+		io.WriteString(c, "POST / HTTP/1.1\r\nHost: quell\r\nContent-Type: application/xml\r\nContent-Length: 3\r\n\r\nabc")
+		answered := make(chan string, 1)
+		go func() {
+			text, status, err := readAnswer(bufio.NewReader(c))
+			answered <- fmt.Sprint(status, " ", text, err)
+		}()
+		select {
+		case err := <-ended:
+			t.Errorf("%s: it has ended: %v", name, err)
+		case got := <-answered:
+			if !strings.HasPrefix(got, "200") {
+				t.Errorf("%s: %s", name, got)
+			}
+		}
+		l.Close()
+		select {
+		case <-ended:
+		case <-time.After(long):
+			t.Fatalf("%s: it does not end", name)
+		}
+	}
+}
+
 // TestOwnListener: a next hop that is quell itself, under whatever address, is not
 // used. One message takes one connection.
 func TestOwnListener(t *testing.T) {

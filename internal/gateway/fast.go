@@ -56,10 +56,7 @@ func (g *Gateway) fastWay(d *way, made *Listener) *fastpath.Way {
 		},
 	}
 	if made.door != nil {
-		f.Admit = func(c *listener.Conn, s *tls.ConnectionState) bool {
-			_, err := made.door.Admit(c, s.PeerCertificates)
-			return err == nil
-		}
+		f.Admit = func(c *listener.Conn, s *tls.ConnectionState) bool { return made.door.Admits(c, s.PeerCertificates) }
 	}
 	return f
 }

@@ -51,6 +51,8 @@ type Gateway struct {
 	ended  context.Context // ends when messages are abandoned
 	end    context.CancelFunc
 
+	renewing sync.Mutex // held by renewCarrier: of two, the last one knows all that was set before
+
 	mu       sync.Mutex // guards the fields below
 	limiters []*listener.Limiter
 	doors    []*channel.Door
@@ -75,10 +77,10 @@ func (g *Gateway) AbandonMessages() { g.end() }
 // SetNextHops sets where messages go from now on. If a URL has a path, it comes before
 // the path of each message.
 func (g *Gateway) SetNextHops(south, north *url.URL) {
-	g.south.setURL(south)
-	g.north.setURL(north)
-	g.renewHops(&g.south)
-	g.renewHops(&g.north)
+	for n, to := range map[*nextHop]*url.URL{&g.south: south, &g.north: north} {
+		n.setURL(to)
+		g.renewCarrier(n)
+	}
 }
 
 // way is one direction: how its messages are decided, and passed on.

@@ -16,6 +16,7 @@ func (g *Gateway) SendLate(r *http.Request, body []byte) (res *http.Response, un
 	to := r.WithContext(context.WithValue(r.Context(), transitKey{}, &transit{}))
 	to.RequestURI = ""
 	to.Header = r.Header.Clone()
+	sendOnce(to.Header)
 	setTarget(to, r, g.north.url.Load())
 	if res, err = g.north.RoundTrip(to); err != nil {
 		g.north.recordFailure(err)

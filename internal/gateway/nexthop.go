@@ -290,15 +290,19 @@ func rewrite(r *httputil.ProxyRequest, nextHop *url.URL) {
 	// accept the offer.
 	out.Header.Del("Connection")
 	out.Header.Del("Upgrade")
-	// With these headers the transport would send a message again that may have
-	// arrived. It looks only for this spelling; next hops accept any.
+	sendOnce(out.Header)
+	setTarget(out, in, nextHop)
+}
+
+// sendOnce spells some headers in another way: if a connection breaks, the transport would send a
+// message with them again, which may have arrived. It looks only for this spelling; next hops accept any.
+func sendOnce(h http.Header) {
 	for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
-		if v, ok := out.Header[name]; ok {
-			delete(out.Header, name)
-			out.Header[strings.ToLower(name)] = v
+		if v, ok := h[name]; ok {
+			delete(h, name)
+			h[strings.ToLower(name)] = v
 		}
 	}
-	setTarget(out, in, nextHop)
 }
 
 // setTarget sets the target of a request: the path of the next hop, then the path of

@@ -37,6 +37,8 @@ func (g *Gateway) SecureNextHop(d outage.Direction, t HopTLS) {
 
 // renewCarrier makes the next messages of a direction use new connections.
 func (g *Gateway) renewCarrier(n *nextHop) {
+	g.renewing.Lock()
+	defer g.renewing.Unlock()
 	t := n.tls.Load()
 	secure := &tls.Config{MinVersion: channel.LeastVersion(t.TLS12)}
 	var fault error

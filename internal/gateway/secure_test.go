@@ -248,6 +248,9 @@ func TestRevoked(t *testing.T) {
 			if status, _, err := send(c, l.URL); status != http.StatusForbidden {
 				t.Errorf("HTTP/%d, %s revoked: %d %v", version, what, status, err)
 			}
+			if n := w.metric("quell_tls_refused_total", "listener=southbound"); n != 1 {
+				t.Errorf("way %d, HTTP/%d, %s revoked: one message was refused, %v are counted", i, version, what, n)
+			}
 			w.eventually("the connection is closed", func() bool { return w.metric("quell_connections", "listener=southbound") == 0 })
 			if status, _, err := send(c, l.URL); err == nil {
 				t.Errorf("HTTP/%d, %s revoked: it may come back: %d", version, what, status)

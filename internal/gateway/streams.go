@@ -35,6 +35,7 @@ type streams struct {
 type stream struct {
 	*http.ClientConn
 	conn *hopConn
+	addr string // of the next hop
 }
 
 // errHTTP1 says that the next hop speaks HTTP/1.1. Nothing was sent.
@@ -79,7 +80,7 @@ func (s *streams) get(ctx context.Context, addr string, fresh bool) (_ *stream, 
 		c := s.idle[n-1]
 		s.idle = s.idle[:n-1]
 		s.mu.Unlock()
-		if c.Reserve() == nil {
+		if c.addr == addr && c.Reserve() == nil { // a message may have begun before its direction got another next hop
 			return c, true, nil, nil
 		}
 		c.Close()
@@ -96,7 +97,7 @@ func (s *streams) get(ctx context.Context, addr string, fresh bool) (_ *stream, 
 		t.Close()
 		return nil, false, nil, err
 	}
-	return &stream{cc, hopConnOf(t)}, false, nil, nil
+	return &stream{cc, hopConnOf(t), addr}, false, nil, nil
 }
 
 // dial connects to a next hop, and finds out what it speaks.

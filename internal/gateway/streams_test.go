@@ -798,3 +798,43 @@ func TestStreamIdle(t *testing.T) {
 		t.Errorf("the sender's connection is kept for %v", took)
 	}
 }
+
+// TestStreamNextHopChanges: as soon as a direction has another next hop, its messages go there, also
+// while a connection of HTTP/2 to the one before is open, and whatever that spoke.
+func TestStreamNextHopChanges(t *testing.T) {
+	w := startedWorldWith(t, Limits{NextHopIdle: time.Minute})
+	ca := newAuthority(t, "authority")
+	var at atomic.Pointer[string] // where the last message arrived
+	hop := func(name string, protocols ...string) *url.URL {
+		l := ca.secureListener(&tls.Config{Certificates: []tls.Certificate{*ca.pair(devca.Request{SANs: []string{"127.0.0.1"}})}, NextProtos: protocols})
+		s := &http.Server{Protocols: new(http.Protocols), Handler: http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			io.Copy(io.Discard, r.Body)
+			at.Store(&name)
+		})}
+		s.Protocols.SetHTTP1(true)
+		s.Protocols.SetHTTP2(true)
+		s.TLSConfig = &tls.Config{NextProtos: protocols}
+		go s.Serve(l)
+		t.Cleanup(func() { s.Close() })
+		return &url.URL{Scheme: "https", Host: l.Addr().String()}
+	}
+	one, two, three := hop("one", "h2"), hop("two", "h2"), hop("three", "http/1.1")
+	w.gw.SecureNextHop(outage.South, HopTLS{Source: ca.source("quell")})
+	for n, u := range []*url.URL{one, two, one, three, two} {
+		w.gw.SetNextHops(u, u)
+		for i := range 2 {
+			want := map[*url.URL]string{one: "one", two: "two", three: "three"}[u]
+			if r := w.mustSend(outage.South, activateNow(1, uint64(2*n+i+1))); r.status != 200 || *at.Load() != want {
+				t.Errorf("message %d: status %d, it arrived at %s, want %s", 2*n+i, r.status, *at.Load(), want)
+			}
+			if u != three {
+				w.eventually("the connection is kept", func() bool {
+					s := w.gw.south.carrier.Load().streams
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return len(s.idle) > 0
+				})
+			}
+		}
+	}
+}

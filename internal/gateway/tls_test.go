@@ -4,11 +4,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -138,3 +141,20 @@ func (a *authority) secureListener(config *tls.Config) net.Listener {
 
 // never is a time that has passed.
 var never = time.Now().Add(-time.Minute)
+
+// TestRenewedTogether: if a direction gets another next hop at the moment when its certificates are
+// read again, the next messages go where it is told, with what it is told.
+func TestRenewedTogether(t *testing.T) {
+	w := startedWorld(t)
+	n := &w.gw.south
+	for i := range 20_000 {
+		u := &url.URL{Scheme: "http", Host: "127.0.0.1:9", Path: fmt.Sprintf("/%d", i)}
+		var both sync.WaitGroup
+		both.Go(func() { w.gw.SetNextHops(u, u) })
+		both.Go(func() { w.gw.renewCarrier(n) })
+		both.Wait()
+		if got := n.hops.Load().Prefix; got != u.Path {
+			t.Fatalf("after %d times, messages go to %s, not to %s", i+1, got, u.Path)
+		}
+	}
+}

@@ -3,6 +3,7 @@
 package listener
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,12 @@ func New(l net.Listener, name string, most int, stall time.Duration, log *slog.L
 		open: map[*Conn]bool{}, stall: stall, log: log, metrics: metrics}
 }
 
+// began is from when instants are counted, by time that passes: the clock may be set.
+var began = time.Now()
+
+// instant returns a time as nanoseconds since began. It is not 0, which stands for none.
+func instant(t time.Time) int64 { return cmp.Or(int64(t.Sub(began)), 1) }
+
 // lastTime is when something last happened.
 type lastTime struct{ at atomic.Int64 }
 
@@ -56,13 +63,13 @@ const recent = time.Minute
 
 func (r *lastTime) isRecent(now time.Time) bool {
 	at := r.at.Load()
-	return at != 0 && now.Sub(time.Unix(0, at)) < recent
+	return at != 0 && time.Duration(instant(now)-at) < recent
 }
 
 // record records that it happens now, and reports whether to log it.
 func (r *lastTime) record(now time.Time) bool {
 	first := !r.isRecent(now)
-	r.at.Store(now.UnixNano())
+	r.at.Store(instant(now))
 	return first
 }
 
@@ -134,6 +141,7 @@ func (d *Limiter) Accept() (net.Conn, error) {
 			if d.failing.record(time.Now()) {
 				d.log.Error("connections cannot be accepted, will retry", "listener", d.name, "error", err)
 			}
+			err = passing{err}
 		}
 		return nil, err
 	}
@@ -151,6 +159,18 @@ func (d *Limiter) Accept() (net.Conn, error) {
 	d.open[s] = true
 	return s, nil
 }
+
+// passing is an error of Accept after which its caller tries again, a moment later. Whatever Linux says,
+// such as that memory is short, it says of that moment: a listener that is open remains one.
+type passing struct{ error }
+
+func (p passing) Unwrap() error { return p.error }
+
+// Temporary is what net/http asks.
+func (passing) Temporary() bool { return true }
+
+// Timeout makes it a net.Error.
+func (passing) Timeout() bool { return false }
 
 // Only a connection that has been idle for minIdle may be closed to free its slot, so
 // that a sender can send its next message at once. If there is none, retryEvery is how
@@ -188,7 +208,7 @@ func (d *Limiter) takeSlot() bool {
 
 // closeIdle closes the connection that has been idle longest, if any.
 func (d *Limiter) closeIdle(now time.Time) {
-	oldest, since := (*Conn)(nil), now.Add(-minIdle).UnixNano()
+	oldest, since := (*Conn)(nil), instant(now.Add(-minIdle))
 	d.mu.Lock()
 	for c := range d.open {
 		if idle := c.idle.Load(); idle != 0 && idle < since {
@@ -216,14 +236,17 @@ type Conn struct {
 	Guest channel.Guest // of a client, with TLS
 
 	stall  time.Duration
-	closed func()       // called by each Close; may be nil
-	idle   atomic.Int64 // since when it has been idle, in ns; 0 if it has a message, or has had none
-	until  atomic.Int64 // the deadline of Write, in ns; 0 if it is not known
-	wrote  atomic.Int64 // bytes
+	now    func() time.Time // time.Now, but for tests
+	closed func()           // called by each Close; may be nil
+	idle   atomic.Int64     // the instant since when it has been idle; 0 if it has a message, or has had none
+	until  atomic.Int64     // the instant of the deadline of Write; 0 if it is not known
+	wrote  atomic.Int64     // bytes
 }
 
 // NewConn limits how long the other side of a connection may take no byte.
-func NewConn(c net.Conn, stall time.Duration) *Conn { return &Conn{Conn: c, stall: stall} }
+func NewConn(c net.Conn, stall time.Duration) *Conn {
+	return &Conn{Conn: c, stall: stall, now: time.Now}
+}
 
 // SetIdle says since when a connection has had no message, so it may be closed to make room
 // for others; the zero time says that it has one.
@@ -231,7 +254,7 @@ func (c *Conn) SetIdle(since time.Time) {
 	if since.IsZero() {
 		c.idle.Store(0)
 	} else {
-		c.idle.Store(since.UnixNano())
+		c.idle.Store(instant(since))
 	}
 }
 
@@ -239,10 +262,10 @@ func (c *Conn) SetIdle(since time.Time) {
 // looked at only now and then, a quarter more.
 func (c *Conn) Write(b []byte) (written int, err error) {
 	for {
-		if now := time.Now(); c.until.Load() < now.Add(c.stall).UnixNano() {
+		if now := c.now(); c.until.Load() < instant(now.Add(c.stall)) {
 			until := now.Add(c.stall + c.stall/4)
 			c.Conn.SetWriteDeadline(until)
-			c.until.Store(until.UnixNano())
+			c.until.Store(instant(until))
 		}
 		n, err := c.Conn.Write(b[written:])
 		written += n
