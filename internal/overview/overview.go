@@ -99,8 +99,9 @@ type Beginning struct {
 
 // Hours has the numbers of the strips for the hour from At on.
 type Hours struct {
-	At                                     time.Time
-	Suppressed, Shadow, Forwarded, Windows int64
+	At                            time.Time
+	Suppressed, Shadow, Forwarded int64
+	Windows                       int64 // -1: not known yet
 }
 
 // FailOpen says how many messages this node has forwarded since something failed.
@@ -128,6 +129,9 @@ type Remote struct {
 	Waiting int
 	Since   time.Time
 }
+
+// Has reports whether a part could be read: those that Unknown does not name.
+func (v *View) Has(part string) bool { return !slices.Contains(v.Unknown, part) }
 
 // New returns the overview of a console.
 func New(c *console.Console) *Overview {
@@ -232,12 +236,18 @@ func (n *Overview) readDay(ctx context.Context, v *View) error {
 		h := &v.Hours[i/(chartSteps/24)]
 		h.Suppressed, h.Shadow, h.Forwarded = h.Suppressed+p.Suppressed, h.Shadow+p.Shadow, h.Forwarded+p.Forwarded
 	}
+	v.Strips = []draw.Strip{draw.NewStrip("Suppressed", "first", a, chartStep, suppressed[:]), draw.NewStrip("Forwarded", "second", a, chartStep, forwarded[:])}
+	if err != nil {
+		for i := range v.Hours {
+			v.Hours[i].Windows = -1
+		}
+		return nil
+	}
 	for i, n := range open {
 		h := &v.Hours[i/(chartSteps/24)]
 		h.Windows = max(h.Windows, n)
 	}
-	v.Strips = []draw.Strip{draw.NewStrip("Suppressed", "first", a, chartStep, suppressed[:]), draw.NewStrip("Forwarded", "second", a, chartStep, forwarded[:]),
-		draw.NewStrip("Windows open", "window", a, chartStep, open)}
+	v.Strips = append(v.Strips, draw.NewStrip("Windows open", "window", a, chartStep, open))
 	return nil
 }
 

@@ -97,6 +97,16 @@ func TestNow(t *testing.T) {
 	if have := section(t, w.Body.String(), "wrong"); w.Code != 200 || !strings.Contains(have, "Not shown, since it cannot be read now: ") || !strings.Contains(have, "The store cannot be read") {
 		t.Errorf("without a store: %d %q", w.Code, have)
 	}
+	// What cannot be read is not none, and not 0.
+	for _, part := range []string{"windows", "alerts", "suspects", "chart", "remotes"} {
+		have := section(t, w.Body.String(), part)
+		if !strings.Contains(have, "cannot be read now") || strings.Contains(have, " 0") || strings.Contains(have, "No ") {
+			t.Errorf("without a store, %s: %q", part, have)
+		}
+	}
+	if have := section(t, w.Body.String(), "store"); strings.Contains(have, "none") || strings.Count(have, "not known") != 2 {
+		t.Errorf("without a store, the lists: %q", have)
+	}
 }
 
 // record records a request for the meter. The last one of a meter is in force.
