@@ -265,7 +265,8 @@ var errCounting = errors.New("the windows of the day, which are being counted")
 // caller holds n.mu.
 func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 	last := n.campaigns.Load()
-	if n.counting == nil && (last == nil || !time.Now().Before(last.due)) {
+	// A step that the last count does not have would be drawn as one without windows.
+	if n.counting == nil && (last == nil || from.After(last.from) || !time.Now().Before(last.due)) {
 		n.counting = make(chan struct{})
 		go n.countAll(from, n.counting)
 	}
