@@ -269,6 +269,39 @@ func TestStopWaitsForReports(t *testing.T) {
 	}
 }
 
+// TestReloadWhileReportsHang: a report hangs, as on a disk that does. A reload that names another remote takes over
+// the rest of the configuration all the same, and does not keep quell from hearing of the next signal.
+func TestReloadWhileReportsHang(t *testing.T) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	first := true
+	s, cfg := running(t, func(step string) {
+		if step == "in place" && first {
+			first = false
+			close(reached)
+			<-release
+		}
+	}, func(c *config.Config) { c.Report.Every = config.Duration(time.Second) })
+	<-reached
+	to := t.TempDir()
+	cfg.Report.Remotes = []config.Remote{{Name: "esi", Target: to}}
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		s.Reload(cfg)
+	}()
+	select {
+	case <-reloaded:
+	case <-time.After(5 * time.Second):
+		t.Error("the reload waits for the report")
+	}
+	close(release)
+	<-reloaded
+	wait(t, "the new remote has reports", func() bool {
+		list, _ := os.ReadDir(to)
+		return len(list) > 0
+	})
+}
+
 // TestReloadRoles: a reload changes who may use the console.
 func TestReloadRoles(t *testing.T) {
 	s, cfg := running(t, nil, func(*config.Config) {})
