@@ -287,15 +287,11 @@ func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 	return open, nil
 }
 
-// countAll counts campaigns. The windows are at most as long as the rules say now.
+// countAll counts campaigns.
 func (n *Overview) countAll(from time.Time, done chan struct{}) {
 	defer close(done)
-	rules, began := n.console.Motorway.Rules(), time.Now()
-	longest := rules.Window
-	for _, s := range rules.Spans {
-		longest = max(longest, s.To)
-	}
-	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, longest)
+	began := time.Now()
+	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, n.console.Search.Longest())
 	if err == nil {
 		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
 	}

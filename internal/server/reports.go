@@ -33,16 +33,14 @@ func reportSettings(cfg config.Config) reporter.Settings {
 	return s
 }
 
-// startReports cuts and delivers reports, with the present remotes, until ctx ends. What an earlier
-// call started is stopped first. Nobody waits for that: a report may hang with its disk, and then quell
-// would hear of no signal.
+// startReports cuts and delivers reports, with the present remotes, until ctx ends. It
+// first stops what an earlier call started.
 func (s *Server) startReports(ctx context.Context) {
-	stopEarlier := s.stopReports
+	s.stopReports()
 	ctx, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
 	s.background.Go(func() {
 		defer close(done)
-		stopEarlier()
 		s.reports.Run(ctx)
 	})
 	s.stopReports = func() {

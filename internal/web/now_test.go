@@ -13,7 +13,6 @@ import (
 	"quell/internal/console"
 	"quell/internal/events"
 	"quell/internal/flow"
-	"quell/internal/motorway"
 	"quell/internal/outage"
 	"quell/internal/overview"
 	"quell/internal/sqldb"
@@ -114,7 +113,6 @@ func TestNow(t *testing.T) {
 // TestNowNextQuarter: when a quarter of an hour begins, its windows are drawn at once, not a minute later.
 func TestNowNextQuarter(t *testing.T) {
 	c, _ := filled(t) // one window is open from 10:00 to 11:00
-	c.Motorway.SetRules(motorway.Rules{Window: time.Hour})
 	bar := func(at string) bool {
 		t.Helper()
 		return strings.Contains(ask(c, here, "", "GET", "/", nil).Body.String(), "<title>"+at+": 1</title></rect>\n<line") // the last bar of a strip
