@@ -161,39 +161,40 @@ func localPath(to string) string {
 	return to
 }
 
-// Callback finishes a login: the provider has led the browser back with a code. The error may
-// be ErrNoLogin, ErrProvider, ErrLogin or ErrNoRole; name is then who tried, if that is known.
-func (a *Access) Callback(w http.ResponseWriter, r *http.Request) (name string, err error) {
+// Callback finishes a login: the provider has led the browser back with a code. It returns who has
+// logged in, and their role. The error may be ErrNoLogin, ErrProvider, ErrLogin or ErrNoRole; name is
+// then who tried, if that is known.
+func (a *Access) Callback(w http.ResponseWriter, r *http.Request) (name string, as role.Role, err error) {
 	l := a.oidc.Load()
 	if l == nil {
-		return "", ErrNoLogin
+		return "", role.Anyone, ErrNoLogin
 	}
 	begun, err := readAttempt(r)
 	setCookie(w, attemptCookie, "", -time.Second) // each serves once
 	if err != nil {
-		return "", err
+		return "", role.Anyone, err
 	}
 	q := r.URL.Query()
 	if subtle.ConstantTimeCompare([]byte(q.Get("state")), []byte(begun.State)) != 1 {
-		return "", fmt.Errorf("%w: it did not begin in this browser", ErrLogin)
+		return "", role.Anyone, fmt.Errorf("%w: it did not begin in this browser", ErrLogin)
 	}
 	if q.Has("error") {
-		return "", fmt.Errorf("%w: the provider says %q", ErrLogin, oneLine(q.Get("error")))
+		return "", role.Anyone, fmt.Errorf("%w: the provider says %q", ErrLogin, oneLine(q.Get("error")))
 	}
 	if iss := q.Get("iss"); iss != "" && iss != l.Issuer {
-		return "", fmt.Errorf("%w: the answer is from another provider", ErrLogin)
+		return "", role.Anyone, fmt.Errorf("%w: the answer is from another provider", ErrLogin)
 	}
-	name, as, err := l.redeem(r.Context(), q.Get("code"), begun)
+	name, as, err = l.redeem(r.Context(), q.Get("code"), begun)
 	if err != nil {
-		return name, err
+		return name, role.Anyone, err
 	}
 	if a.oidc.Load() != l {
-		return name, fmt.Errorf("%w: the configuration has changed meanwhile", ErrLogin)
+		return name, role.Anyone, fmt.Errorf("%w: the configuration has changed meanwhile", ErrLogin)
 	}
 	a.sessions.end(r) // of an earlier login in this browser
 	a.sessions.start(w, session{name: name, role: as, longest: sessionMax}, time.Now())
 	http.Redirect(w, r, localPath(begun.To), http.StatusSeeOther)
-	return name, nil
+	return name, as, nil
 }
 
 // Logout ends the session of a request, if it has one.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"quell/internal/cluster"
@@ -31,8 +32,16 @@ type Status struct {
 	WindowsWait int            `json:"windows_pending"`
 	// Counting says that there are many windows, which are not counted yet after a start.
 	Counting bool `json:"windows_counting,omitempty"`
+	// Unread names the fields of the status that could not be read: what they say means nothing.
+	Unread []string `json:"unread,omitempty"`
 	*Overview
 }
+
+// What Unread names if the store does not answer: of the status itself, and of its overview.
+var (
+	UnreadState    = []string{"device_list", "inventory", "windows_open", "windows_pending"}
+	UnreadOverview = []string{"switch_change", "next_window", "last_hour", "last_day", "remotes"}
+)
 
 // Overview is the part of the status that costs more questions to the store.
 type Overview struct {
@@ -97,6 +106,7 @@ func (c *Console) Status(ctx context.Context) (s Status, read bool) {
 	}
 	if err != nil {
 		wrong("the store cannot be read: %v", err)
+		s.Unread = UnreadState
 		return s, false
 	}
 	switch {
@@ -121,6 +131,9 @@ func (c *Console) wholeStatus(w http.ResponseWriter, r *http.Request) {
 	o, err := c.overview(ctx, read)
 	if err != nil {
 		s.Degraded = append(s.Degraded, fmt.Sprintf("the store cannot be read: %v", err))
+	}
+	if !read || err != nil {
+		s.Unread = slices.Concat(s.Unread, UnreadOverview)
 	}
 	s.Overview = o
 	c.answer(w, r, http.StatusOK, s)

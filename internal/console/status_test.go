@@ -2,6 +2,7 @@ package console
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -38,5 +39,26 @@ func TestOverview(t *testing.T) {
 	}
 	if shown := w.Body.String() + probe; strings.Contains(shown, supplyPoint) {
 		t.Error("an MPxN:", shown)
+	}
+}
+
+// TestStatusUnread: when the store does not answer, the status says what in it means nothing.
+func TestStatusUnread(t *testing.T) {
+	c, h, _ := filled(t)
+	c.Neighbours = func() ([]NextHop, []Remote) { return nil, []Remote{{Name: "esi", Stream: "consolidated"}} }
+	var s Status
+	get := func() {
+		t.Helper()
+		s = Status{}
+		if err := json.Unmarshal(ask(h, "127.0.0.1:9", "", "GET", "/api/v1/status", "").Body.Bytes(), &s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if get(); s.Unread != nil {
+		t.Errorf("a store that answers: %q", s.Unread)
+	}
+	c.DB.Close()
+	if get(); !slices.Contains(s.Unread, "windows_open") || !slices.Contains(s.Unread, "last_hour") || !slices.Contains(s.Unread, "remotes") || len(s.Degraded) == 0 {
+		t.Errorf("a store that does not answer: %q, %q", s.Unread, s.Degraded)
 	}
 }

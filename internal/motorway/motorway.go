@@ -54,16 +54,6 @@ func (r Rules) WindowOf(model string) (from, to time.Duration) {
 	return 0, r.Window
 }
 
-// LongestWindow returns the length of the longest window that these rules open, from the
-// activation on.
-func (r Rules) LongestWindow() time.Duration {
-	longest := r.Window
-	for _, s := range r.Spans {
-		longest = max(longest, s.To)
-	}
-	return longest
-}
-
 // Motorway is safe for use by many goroutines. Its fields are set before the
 // first message; Flow, Trail, Recording, Recorded and Tail may be nil.
 type Motorway struct {

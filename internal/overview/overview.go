@@ -99,8 +99,9 @@ type Beginning struct {
 
 // Hours has the numbers of the strips for the hour from At on.
 type Hours struct {
-	At                                     time.Time
-	Suppressed, Shadow, Forwarded, Windows int64
+	At                            time.Time
+	Suppressed, Shadow, Forwarded int64
+	Windows                       int64 // -1: not known yet
 }
 
 // FailOpen says how many messages this node has forwarded since something failed.
@@ -128,6 +129,9 @@ type Remote struct {
 	Waiting int
 	Since   time.Time
 }
+
+// Has reports whether a part could be read: those that Unknown does not name.
+func (v *View) Has(part string) bool { return !slices.Contains(v.Unknown, part) }
 
 // New returns the overview of a console.
 func New(c *console.Console) *Overview {
@@ -232,12 +236,18 @@ func (n *Overview) readDay(ctx context.Context, v *View) error {
 		h := &v.Hours[i/(chartSteps/24)]
 		h.Suppressed, h.Shadow, h.Forwarded = h.Suppressed+p.Suppressed, h.Shadow+p.Shadow, h.Forwarded+p.Forwarded
 	}
+	v.Strips = []draw.Strip{draw.NewStrip("Suppressed", "first", a, chartStep, suppressed[:]), draw.NewStrip("Forwarded", "second", a, chartStep, forwarded[:])}
+	if err != nil {
+		for i := range v.Hours {
+			v.Hours[i].Windows = -1
+		}
+		return nil
+	}
 	for i, n := range open {
 		h := &v.Hours[i/(chartSteps/24)]
 		h.Windows = max(h.Windows, n)
 	}
-	v.Strips = []draw.Strip{draw.NewStrip("Suppressed", "first", a, chartStep, suppressed[:]), draw.NewStrip("Forwarded", "second", a, chartStep, forwarded[:]),
-		draw.NewStrip("Windows open", "window", a, chartStep, open)}
+	v.Strips = append(v.Strips, draw.NewStrip("Windows open", "window", a, chartStep, open))
 	return nil
 }
 
@@ -255,7 +265,8 @@ var errCounting = errors.New("the windows of the day, which are being counted")
 // caller holds n.mu.
 func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 	last := n.campaigns.Load()
-	if n.counting == nil && (last == nil || !time.Now().Before(last.due)) {
+	// A step that the last count does not have would be drawn as one without windows.
+	if n.counting == nil && (last == nil || from.After(last.from) || !time.Now().Before(last.due)) {
 		n.counting = make(chan struct{})
 		go n.countAll(from, n.counting)
 	}
@@ -276,15 +287,11 @@ func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 	return open, nil
 }
 
-// countAll counts campaigns. The windows are at most as long as the rules say now.
+// countAll counts campaigns.
 func (n *Overview) countAll(from time.Time, done chan struct{}) {
 	defer close(done)
-	rules, began := n.console.Motorway.Rules(), time.Now()
-	longest := rules.Window
-	for _, s := range rules.Spans {
-		longest = max(longest, s.To)
-	}
-	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, longest)
+	began := time.Now()
+	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, n.console.Search.Longest())
 	if err == nil {
 		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
 	}

@@ -111,6 +111,37 @@ func TestStatusSaysWhatIsDown(t *testing.T) {
 	}
 }
 
+// TestStatusUnknown: what could not be read is not known. It is not none, and no remote has all its files.
+func TestStatusUnknown(t *testing.T) {
+	s := long(2)
+	s.Unread = append(append([]string{}, console.UnreadState...), console.UnreadOverview...)
+	s.WindowsOpen, s.WindowsWait, s.DeviceList, s.Inventory = 0, 0, devices.Import{}, devices.Import{}
+	s.SwitchChange, s.NextWindow, s.Hour, s.Day = nil, time.Time{}, flow.Counted{}, flow.Counted{}
+	for i := range s.Remotes {
+		s.Remotes[i].Unsent = 0
+	}
+	var b strings.Builder
+	Status(&b, s, Style{})
+	fits(t, b.String())
+	for _, want := range []string{"Windows      not known", "  last hour  not known", "  last day   not known", "Device list  not known", "Inventory    not known", ": not known"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, &b)
+		}
+	}
+	for _, wrong := range []string{"0 open", "confirmed", "none"} {
+		if strings.Contains(b.String(), wrong) {
+			t.Errorf("%q is in\n%s", wrong, &b)
+		}
+	}
+
+	s = long(0)
+	s.Counting, s.WindowsOpen, s.WindowsWait = true, 0, 0
+	b.Reset()
+	if Status(&b, s, Style{}); !strings.Contains(b.String(), "Windows      there are many, and they are being counted, the next begins at ") {
+		t.Errorf("while windows are counted:\n%s", &b)
+	}
+}
+
 // TestTable: no line of a table is wider than 80 columns, and each value is there whole, unless it
 // is longer than a line.
 func TestTable(t *testing.T) {

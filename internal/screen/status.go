@@ -3,6 +3,7 @@ package screen
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,11 +31,17 @@ func Status(w io.Writer, s *console.Status, style Style) error {
 	p.head(s, o)
 	p.field("Switch", 2, switchText(s, o))
 	windows := fmt.Sprintf("%s open, %s pending", comma(s.WindowsOpen), comma(s.WindowsWait))
+	switch {
+	case unread(s, "windows_open"):
+		windows = notKnown
+	case s.Counting:
+		windows = "there are many, and they are being counted"
+	}
 	if !o.NextWindow.IsZero() {
 		windows += ", the next begins at " + stamp(o.NextWindow)
 	}
 	p.field("Windows", 1, windows)
-	p.alerts(o)
+	p.alerts(o, unread(s, "last_hour"))
 	p.field("Store", 1, storeText(&o.Store))
 	p.field("Journal", 1, journalText(s, o))
 	p.nodes(s)
@@ -45,12 +52,18 @@ func Status(w io.Writer, s *console.Status, style Style) error {
 		}
 		p.field(label("Next hops", i), 1, fmt.Sprintf("%s: %s to %s", state, h.Direction, Printable(h.URL)))
 	}
-	p.remotes(o)
-	p.list("Device list", s.DeviceList.No, s.DeviceList.Rows, s.DeviceList.Source, s.DeviceList.At)
-	p.list("Inventory", s.Inventory.No, s.Inventory.Rows, s.Inventory.Source, s.Inventory.At)
+	p.remotes(o, unread(s, "remotes"))
+	p.list("Device list", unread(s, "device_list"), s.DeviceList.No, s.DeviceList.Rows, s.DeviceList.Source, s.DeviceList.At)
+	p.list("Inventory", unread(s, "inventory"), s.Inventory.No, s.Inventory.Rows, s.Inventory.Source, s.Inventory.At)
 	_, err := io.WriteString(w, p.b.String())
 	return err
 }
+
+// notKnown is in place of what could not be read: a zero would be taken for an answer.
+const notKnown = "not known"
+
+// unread reports whether a field of the status could not be read.
+func unread(s *console.Status, field string) bool { return slices.Contains(s.Unread, field) }
 
 // page is a screen that is being written.
 type page struct {
@@ -92,7 +105,7 @@ func label(text string, i int) string {
 }
 
 func switchText(s *console.Status, o *console.Overview) string {
-	text := "not known"
+	text := notKnown
 	if s.Switch != "" {
 		text = string(s.Switch)
 	}
@@ -105,12 +118,16 @@ func switchText(s *console.Status, o *console.Overview) string {
 	return text
 }
 
-func (p *page) alerts(o *console.Overview) {
+func (p *page) alerts(o *console.Overview, unread bool) {
 	p.b.WriteString(p.style.label("AD1s          received suppressed   shadow  forwarded  returned under way") + "\n")
 	for _, x := range []struct {
 		name string
 		t    flow.Counted
 	}{{"last hour", o.Hour}, {"last day", o.Day}} {
+		if unread {
+			p.field("  "+x.name, 1, notKnown)
+			continue
+		}
 		fmt.Fprintf(&p.b, "  %-9s %10s %10s %8s %10s %9s %9s\n", x.name, comma(x.t.Received), comma(x.t.Suppressed), comma(x.t.Shadow),
 			comma(x.t.Forwarded), comma(x.t.Refused+x.t.Failed), comma(x.t.NoEnd()))
 	}
@@ -168,11 +185,15 @@ func (p *page) some(name string, list []string, most int) {
 	}
 }
 
-func (p *page) remotes(o *console.Overview) {
+func (p *page) remotes(o *console.Overview, unread bool) {
 	var waiting, fine []string
 	for _, r := range o.Remotes {
 		name := Cut(Printable(r.Name), 20)
-		if r.Unsent == 0 {
+		switch {
+		case unread:
+			fine = append(fine, name+": "+notKnown)
+			continue
+		case r.Unsent == 0:
 			fine = append(fine, name+": all files confirmed")
 			continue
 		}
@@ -184,8 +205,12 @@ func (p *page) remotes(o *console.Overview) {
 	p.some("Remotes", append(waiting, fine...), mostRemotes)
 }
 
-func (p *page) list(name string, no int64, rows int, source string, at time.Time) {
-	if no == 0 {
+func (p *page) list(name string, unread bool, no int64, rows int, source string, at time.Time) {
+	switch {
+	case unread:
+		p.field(name, 1, notKnown)
+		return
+	case no == 0:
 		p.field(name, 1, "none")
 		return
 	}

@@ -28,7 +28,7 @@ type Search struct {
 	Devices  *devices.Devices
 	Evidence *assess.Assessor // nil if entries are not assessed
 	Now      func() time.Time
-	// Longest returns the length of the longest window that is opened, from the activation on.
+	// Longest returns the length that no window exceeds, from the activation on.
 	Longest func() time.Duration
 	// Learned returns what was learned of models until now; nil if that is nothing. It may be nil.
 	Learned func(context.Context) (*evidence.Learning, error)

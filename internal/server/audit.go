@@ -46,7 +46,7 @@ func watchAudit(r prometheus.Registerer, l *audit.Log, s *syslog.Sender) {
 			return float64(waiting)
 		}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "quell", Name: "syslog_waiting",
-			Help: "Records of the audit log that are not delivered to syslog yet; 0 if this node does not send them."}, func() float64 { return float64(s.Waiting()) }),
+			Help: "Records of the audit log that are not sent to syslog yet or, while that fails, not delivered; 0 if this node does not send them."}, func() float64 { return float64(s.Waiting()) }),
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: "quell", Name: "syslog_failures_total",
 			Help: "How often records of the audit log could not be delivered to syslog."}, func() float64 { return float64(s.Failures()) }))
 }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,4 +75,51 @@ func testSyslog(t *testing.T) {
 	cfg.Syslog = ""
 	s.Reload(cfg)
 	wait(t, "nothing is wrong without a receiver", func() bool { return !strings.Contains(strings.Join(s.conditions(), "\n"), "syslog") })
+}
+
+// TestReloadRecords: the audit log has a record of each configuration that differs from the one before, with
+// what differs; also where that waits for a restart, and where it was changed back.
+func TestReloadRecords(t *testing.T) {
+	s, cfg := running(t, nil, func(*config.Config) {})
+	records := func() (objects []string) {
+		p, err := s.store.Audit.Page(t.Context(), 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range p.Records {
+			if r.What == "configuration" {
+				objects = append(objects, r.Object)
+			}
+		}
+		return objects
+	}
+	idle := cfg.NextHopIdle // which needs a restart
+	var want []string
+	for _, x := range []struct {
+		idle, window config.Duration
+		object       string
+	}{
+		{idle + 1, cfg.Window, "next_hop_idle"},
+		{idle + 1, cfg.Window, ""},
+		{idle + 1, cfg.Window + 1, "window"},
+		{idle, cfg.Window, "window, next_hop_idle"},
+	} {
+		changed := cfg
+		changed.NextHopIdle, changed.Window = x.idle, x.window
+		s.Reload(changed)
+		if x.object != "" {
+			want = append(want, x.object)
+		}
+		// One more change, so that a record that is too many is there when this one is.
+		changed.MaxActivationsPerHour++
+		s.Reload(changed)
+		want = append(want, "max_activations_per_hour")
+		cfg.MaxActivationsPerHour++
+		storetest.Eventually(t, "the record", func() bool { return len(records()) >= len(want) })
+		have := records()
+		slices.Sort(have) // they are written in the background
+		if expected := slices.Sorted(slices.Values(want)); !slices.Equal(have, expected) {
+			t.Fatalf("records of %q, want %q", have, expected)
+		}
+	}
 }

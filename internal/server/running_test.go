@@ -18,10 +18,13 @@ import (
 	"testing"
 	"time"
 
+	"quell/internal/audit"
 	"quell/internal/config"
 	"quell/internal/duis"
+	"quell/internal/liveness"
 	"quell/internal/outage"
 	"quell/internal/report"
+	"quell/internal/search"
 	"quell/internal/store"
 	"quell/internal/store/storetest"
 	"quell/internal/windows"
@@ -266,6 +269,69 @@ func TestStopWaitsForReports(t *testing.T) {
 	defer st.Close()
 	if list, err := st.Reports.Unwritten(t.Context()); err != nil || len(list) > 0 {
 		t.Errorf("not written are %+v %v", list, err)
+	}
+}
+
+// TestReloadWhileReportsHang: a report hangs, as on a disk that does. A reload that names another remote takes over
+// the rest of the configuration all the same, and records that.
+func TestReloadWhileReportsHang(t *testing.T) {
+	reached, release := make(chan struct{}), make(chan struct{})
+	first := true
+	s, cfg := running(t, func(step string) {
+		if step == "in place" && first {
+			first = false
+			close(reached)
+			<-release
+		}
+	}, func(c *config.Config) { c.Report.Every = config.Duration(time.Second) })
+	<-reached
+	to := t.TempDir()
+	cfg.Report.Remotes = []config.Remote{{Name: "esi", Target: to}}
+	cfg.DeviceList = filepath.Join(to, "missing.txt")
+	reloaded := make(chan struct{})
+	go func() {
+		defer close(reloaded)
+		s.Reload(cfg)
+	}()
+	free := sync.OnceFunc(func() { close(release) })
+	defer free()
+	wait(t, "the new list is read, and the change is in the audit log", func() bool {
+		p, err := s.store.Audit.Page(t.Context(), 0, 100)
+		return err == nil && s.faults.any() && slices.ContainsFunc(p.Records, func(r audit.Record) bool { return r.What == "configuration" })
+	})
+	free()
+	<-reloaded
+	wait(t, "the new remote has reports", func() bool {
+		list, _ := os.ReadDir(to)
+		return len(list) > 0
+	})
+}
+
+// TestReloadShorterWindow: windows that an activation opened before a reload keep their length, and are found and
+// counted as before.
+func TestReloadShorterWindow(t *testing.T) {
+	s, cfg := running(t, nil, func(c *config.Config) { c.Window = config.Duration(2 * time.Hour) })
+	now := s.m.Now()
+	request := outage.Request{ID: outage.RequestID{Originator: 1, Target: 2, Counter: 3}, Form: outage.SignedPreCommand, Order: outage.Order{Kind: outage.OnDemand}, Received: now}
+	s.store.Ledger.Record(t.Context(), request.Activation(4, 2*time.Hour))
+	count := func() (found, open int) {
+		c, err := s.console.Search.Campaign(t.Context(), search.CampaignQuery{From: now.Add(-time.Hour), To: now.Add(time.Second), Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, err = s.store.Windows.WereOpen(t.Context(), now.Add(-liveness.Within), now.Add(time.Second), s.adviser.Longest(), 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(c.Windows), open
+	}
+	if found, open := count(); found != 1 || open != 1 {
+		t.Errorf("before: %d found, %d were open", found, open)
+	}
+	cfg.Window = config.Duration(30 * time.Minute)
+	s.Reload(cfg)
+	if found, open := count(); found != 1 || open != 1 {
+		t.Errorf("after: %d found, %d were open", found, open)
 	}
 }
 

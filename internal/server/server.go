@@ -379,7 +379,7 @@ func (s *Server) ReopenTrail() { s.trail.Reopen() }
 func (s *Server) Reload(cfg config.Config) {
 	ctx := s.running
 	was := *s.cfg.Load()
-	live, _ := config.Changes(was, cfg)
+	live, waits := config.Changes(was, cfg)
 	_, restart := config.Changes(s.started, cfg) // a setting that was changed back needs none
 	hops, err := s.hopTLS(&was, &cfg)
 	if err != nil {
@@ -391,13 +391,13 @@ func (s *Server) Reload(cfg config.Config) {
 	}
 	s.allow(&was, &cfg)
 	s.apply(cfg)
-	s.reloadReports(ctx, was, cfg)
 	s.log.Info("the configuration was read again", "taken_over", live, "needs_restart", restart)
 	s.signers.reload()
-	if changed := slices.Concat(live, restart); len(changed) > 0 {
+	if changed := slices.Concat(live, waits); len(changed) > 0 { // what differs from the configuration that was read before
 		s.recordChange("configuration", strings.Join(changed, ", "))
 	}
 	s.loader.reload(&was, &cfg)
+	s.reloadReports(ctx, was, cfg) // last: it waits for a report that is being written, which may hang with its disk
 }
 
 // configured returns the key that names the files of the inventory or the device list; ""

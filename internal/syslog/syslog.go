@@ -53,6 +53,7 @@ type Sender struct {
 	known     bool        // whether delivered and sent are known
 	delivered int64       // the last record that counts as delivered
 	sent      int64
+	head      int64 // the last record of all
 	unsettled []step
 	backOff   time.Duration
 
@@ -90,7 +91,9 @@ func (s *Sender) Trouble() string {
 	return fmt.Sprintf("records of the audit log are not delivered: %d wait (%v)", s.waiting, s.trouble)
 }
 
-// Waiting returns how many records are not delivered yet.
+// Waiting returns how many records are not sent yet; while something is wrong, how many are not
+// delivered. What was sent and only settles does not count: where records come every second there
+// are always some.
 func (s *Sender) Waiting() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -163,12 +166,8 @@ func (s *Sender) send(ctx context.Context, address string) (more bool, err error
 	if err != nil {
 		return false, nil
 	}
-	wait := func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.waiting = max(0, page.Head.No-s.delivered)
-	}
-	wait()
+	s.head = page.Head.No
+	s.count()
 	if len(page.Records) > 0 {
 		if err := s.sendAll(ctx, address, page.Records); err != nil {
 			return false, s.failed(err)
@@ -177,7 +176,7 @@ func (s *Sender) send(ctx context.Context, address string) (more bool, err error
 		s.unsettled = append(s.unsettled, step{s.sent, time.Now()})
 	}
 	s.settle(ctx)
-	wait()
+	s.count()
 	return len(page.Records) == pageSize, nil
 }
 
@@ -228,6 +227,17 @@ func (s *Sender) settle(ctx context.Context) {
 	}
 }
 
+// count counts the records that wait: see Waiting.
+func (s *Sender) count() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	from := s.sent
+	if s.trouble != nil {
+		from = s.delivered
+	}
+	s.waiting = max(0, s.head-from)
+}
+
 // failed notes a failure. What is not delivered is sent again.
 func (s *Sender) failed(err error) error {
 	s.disconnect()
@@ -236,6 +246,7 @@ func (s *Sender) failed(err error) error {
 	s.trouble = err
 	s.failures++
 	s.mu.Unlock()
+	s.count()
 	if first {
 		s.log.Error("records of the audit log are not delivered to syslog; quell retries", "error", err)
 	}

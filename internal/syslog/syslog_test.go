@@ -284,6 +284,28 @@ func TestDeliver(t *testing.T) {
 	})
 }
 
+// Records come faster than they settle, as when a program asks for MPxNs every second. All of them are
+// sent at once, so none waits: the alert about records that wait would never end.
+func TestSteadyRecords(t *testing.T) {
+	networks(t, func(t *testing.T, r *receiver, roots *x509.CertPool) {
+		s := storetest.Open(t, t.TempDir())
+		r.start()
+		sender, _ := run(t, s, r.network+"://"+r.address, roots)
+		write(t, s, 1, "x")
+		storetest.Eventually(t, "the first is there", func() bool { return len(r.list()) == 1 })
+		none := 0
+		for began := time.Now(); time.Since(began) < 2*settle; time.Sleep(settle / 10) {
+			write(t, s, 1, "x")
+			if storetest.Eventually(t, "a record is read", func() bool { return len(r.list()) > 1 }); sender.Waiting() == 0 {
+				none++
+			}
+		}
+		if none == 0 {
+			t.Error("it seems that some always wait")
+		}
+	})
+}
+
 // While nothing listens, records wait, and what is wrong is said. When the receiver is there, they
 // all arrive. It is ended, and another takes its place: again all arrive.
 func TestReceiverAway(t *testing.T) {

@@ -21,12 +21,14 @@ func (p *Web) loginPages() {
 		}
 	}, "to")
 	p.endpoints.Handle("GET /callback", role.Anyone, func(w http.ResponseWriter, r *http.Request) {
-		name, err := at.Callback(w, r)
+		name, as, err := at.Callback(w, r)
 		if err != nil {
 			p.failLogin(w, r, name, err)
 			return
 		}
-		p.Console.Log.Info("somebody has logged in", "who", name)
+		audit.Identify(r.Context(), name, as.String())
+		p.Console.Guard.Changed(r, "login", r.URL.Path, "")
+		p.Console.Log.Info("somebody has logged in", "who", name, "role", as)
 	}, guard.AnyParameters)
 	p.page("GET "+console.LoginPath, role.Anyone, func(r *http.Request) (any, error) {
 		return view{Template: "link", Title: "Log in with a link", Data: access.Private(r)}, nil

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"quell/internal/access"
+	auditlog "quell/internal/audit"
 	"quell/internal/console"
 	"quell/internal/role"
 
@@ -200,7 +201,12 @@ func TestLogin(t *testing.T) {
 			if a := w.get(b, w.url+"/api/v1/status"); a.StatusCode != 200 { // this machine is loopback
 				t.Errorf("before: %d", a.StatusCode)
 			}
-			a = w.get(b, w.authorize(b, "/api/v1/events?limit=1", x.user))
+			leads := w.authorize(b, "/api/v1/events?limit=1", x.user)
+			w.audit.take()
+			a = w.get(b, leads)
+			if list := w.audit.take(); len(list) != 1 || list[0].What != "login" || list[0].Who != x.name || list[0].Role != x.role.String() || list[0].Outcome != auditlog.Done || strings.Contains(list[0].Object, "code=") {
+				t.Errorf("records of a login: %+v", list)
+			}
 			if to := w.location(a); a.StatusCode != 303 || to != w.url+"/api/v1/events?limit=1" {
 				t.Errorf("it leads to %s, %d", to, a.StatusCode)
 			}

@@ -16,6 +16,7 @@ import (
 	"quell/internal/outage"
 	"quell/internal/overview"
 	"quell/internal/sqldb"
+	"quell/internal/store/storetest"
 
 	"golang.org/x/net/html"
 )
@@ -97,6 +98,31 @@ func TestNow(t *testing.T) {
 	if have := section(t, w.Body.String(), "wrong"); w.Code != 200 || !strings.Contains(have, "Not shown, since it cannot be read now: ") || !strings.Contains(have, "The store cannot be read") {
 		t.Errorf("without a store: %d %q", w.Code, have)
 	}
+	// What cannot be read is not none, and not 0.
+	for _, part := range []string{"windows", "alerts", "suspects", "chart", "remotes"} {
+		have := section(t, w.Body.String(), part)
+		if !strings.Contains(have, "cannot be read now") || strings.Contains(have, " 0") || strings.Contains(have, "No ") {
+			t.Errorf("without a store, %s: %q", part, have)
+		}
+	}
+	if have := section(t, w.Body.String(), "store"); strings.Contains(have, "none") || strings.Count(have, "not known") != 2 {
+		t.Errorf("without a store, the lists: %q", have)
+	}
+}
+
+// TestNowNextQuarter: when a quarter of an hour begins, its windows are drawn at once, not a minute later.
+func TestNowNextQuarter(t *testing.T) {
+	c, _ := filled(t) // one window is open from 10:00 to 11:00
+	bar := func(at string) bool {
+		t.Helper()
+		return strings.Contains(ask(c, here, "", "GET", "/", nil).Body.String(), "<title>"+at+": 1</title></rect>\n<line") // the last bar of a strip
+	}
+	if !bar("10:00") {
+		t.Error("the present quarter has no window")
+	}
+	later := c.Motorway.Now().Add(15 * time.Minute)
+	c.Motorway.Now = func() time.Time { return later }
+	storetest.Eventually(t, "the next quarter has its window", func() bool { time.Sleep(overview.Every); return bar("10:15") })
 }
 
 // record records a request for the meter. The last one of a meter is in force.
