@@ -22,7 +22,8 @@ import (
 
 // Limiter is a listener with a limit on its connections. At the limit, it closes the
 // connection that has been idle longest. If none is idle, new connections wait in the
-// kernel's queue until one ends. Each one ends, because of the limits of those who use it.
+// kernel's queue until one ends. Each one ends, because of the limits of those who use it, unless its
+// client goes on giving a byte now and then.
 type Limiter struct {
 	net.Listener
 	name     string
