@@ -55,7 +55,7 @@ var tokenCommand = command{
 		}
 		switch what {
 		case "create":
-			err = createToken(ctx, e, c, console.TokenRequest{Name: *name, Role: *as, Valid: int64(time.Duration(expires) / time.Second)})
+			err = createToken(ctx, e, c, console.TokenRequest{Name: *name, Role: *as, Valid: max(1, int64(time.Duration(expires)/time.Second))}) // 0 would be the default
 		case "list":
 			err = listTokens(ctx, e, c, *asJSON)
 		case "revoke":
