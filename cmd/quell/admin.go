@@ -139,20 +139,21 @@ func (e *env) load(file string) (config.Config, error) {
 // reach returns a client of the quell that runs with a configuration. The error is
 // operator.ErrNotRunning if none does.
 func reach(ctx context.Context, cfg *config.Config, token string) (*operator.Client, error) {
-	network, err := consoleOf(cfg)
-	if err != nil {
-		return nil, err
-	}
-	network.Token = token
 	if token != "" {
-		_, err := network.Status(ctx)
+		network, err := consoleOf(cfg)
+		if err == nil {
+			network.Token = token
+			_, err = network.Status(ctx)
+		}
 		return network, err
 	}
 	local := &operator.Client{Socket: cfg.SocketPath()}
-	_, err = local.Status(ctx)
+	_, err := local.Status(ctx)
 	if errors.Is(err, fs.ErrPermission) {
-		if _, err := network.Status(ctx); err == nil {
-			return network, nil
+		if network, err := consoleOf(cfg); err == nil {
+			if _, err := network.Status(ctx); err == nil {
+				return network, nil
+			}
 		}
 		return nil, fmt.Errorf("this user may not use the socket %s: %w", cfg.SocketPath(), fs.ErrPermission)
 	}
