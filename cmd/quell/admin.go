@@ -91,7 +91,9 @@ func connect(ctx context.Context, file string, e *env, create bool) (c *operator
 }
 
 // running finds the quell that runs with a configuration, or at --console. The configuration is
-// nil if it was not read. The error is operator.ErrNotRunning if there is no such quell.
+// nil if it was not read. If it is not valid, but names the socket of a quell that runs, that one
+// is asked, since nobody should have to mend a file before the switch can be turned off;
+// e.invalid is then what is wrong. The error is operator.ErrNotRunning if there is no such quell.
 func running(ctx context.Context, file string, e *env) (*operator.Client, *config.Config, error) {
 	token, err := e.token()
 	if err != nil {
@@ -104,8 +106,20 @@ func running(ctx context.Context, file string, e *env) (*operator.Client, *confi
 	}
 	cfg, err := e.load(file)
 	if err != nil {
-		return nil, nil, err
+		c := &operator.Client{Socket: config.SocketOf(file, e.environ)}
+		if c.Socket == "" || token != "" {
+			return nil, nil, err
+		}
+		if _, absent := c.Status(ctx); absent != nil {
+			return nil, nil, err
+		}
+		if e.invalid == nil { // not each time that "status --watch" asks
+			fmt.Fprintf(e.stderr, "Warning: the configuration is not valid. The quell at the socket %s is asked all the same:\n%s\n", c.Socket, printableLines(err.Error()))
+		}
+		e.invalid = err
+		return c, nil, nil
 	}
+	e.invalid = nil // it was mended
 	c, err := reach(ctx, &cfg, token)
 	if c == nil {
 		c = &operator.Client{Token: token}
@@ -125,20 +139,21 @@ func (e *env) load(file string) (config.Config, error) {
 // reach returns a client of the quell that runs with a configuration. The error is
 // operator.ErrNotRunning if none does.
 func reach(ctx context.Context, cfg *config.Config, token string) (*operator.Client, error) {
-	network, err := consoleOf(cfg)
-	if err != nil {
-		return nil, err
-	}
-	network.Token = token
 	if token != "" {
-		_, err := network.Status(ctx)
+		network, err := consoleOf(cfg)
+		if err == nil {
+			network.Token = token
+			_, err = network.Status(ctx)
+		}
 		return network, err
 	}
 	local := &operator.Client{Socket: cfg.SocketPath()}
-	_, err = local.Status(ctx)
+	_, err := local.Status(ctx)
 	if errors.Is(err, fs.ErrPermission) {
-		if _, err := network.Status(ctx); err == nil {
-			return network, nil
+		if network, err := consoleOf(cfg); err == nil {
+			if _, err := network.Status(ctx); err == nil {
+				return network, nil
+			}
 		}
 		return nil, fmt.Errorf("this user may not use the socket %s: %w", cfg.SocketPath(), fs.ErrPermission)
 	}

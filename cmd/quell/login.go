@@ -26,7 +26,7 @@ var loginCommand = command{
 			return orUsage(err, "takes no arguments")
 		}
 		c, cfg, err := running(ctx, *file, e)
-		if err != nil {
+		if err := firstOf(err, e.invalid); err != nil { // the file says what the console's address is
 			return err
 		}
 		base, err := browserURL(c, cfg)

@@ -40,6 +40,7 @@ type env struct {
 	end            func()                              // called last; may be nil
 	consoleURL     string                              // the flag --console
 	tokenFile      string                              // the flag --token-file
+	invalid        error                               // what is wrong with the configuration: see running
 }
 
 // errUsage is an error in the command line: exit status 2.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -30,7 +31,12 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 	var o replay.Options
 	var window config.Duration
 	var from, to instant
-	fs.TextVar(&window, "window", window, "the length of windows, such as 20m; else that of then. `D` is a duration")
+	fs.Func("window", "the length of windows, such as 20m; else that of then. `D` is a duration", func(text string) error {
+		if err := window.UnmarshalText([]byte(text)); err != nil || window > 0 {
+			return err
+		}
+		return errors.New("must be more than 0") // 0 would be that of then
+	})
 	list := fs.String("list", "", "the device list in `FILE`, one EUI-64 a line; else that of then")
 	inventory := fs.String("inventory", "", "the inventory in `FILE`; else what the inventory of then said of each meter")
 	position := fs.String("switch", "", "the position `S` of the switch: on, shadow or off; else that of then")
@@ -44,8 +50,8 @@ func runReplay(ctx context.Context, e *env, args []string) error {
 		return orUsage(err, "say which recordings to replay")
 	}
 	o.Window, o.Switch, o.From, o.To = time.Duration(window), outage.Switch(*position), from.Time, to.Time
-	if o.Window < 0 || *position != "" && !o.Switch.Valid() {
-		return errUsage{"the window must be more than 0, and the switch on, shadow or off"}
+	if *position != "" && !o.Switch.Valid() {
+		return errUsage{"the switch must be on, shadow or off"}
 	}
 	if !to.IsZero() && !from.Before(to.Time) {
 		return errUsage{fmt.Sprintf("--from %s is not before --to %s: there can be no AD1s", from.Format(time.RFC3339Nano), to.Format(time.RFC3339Nano))}

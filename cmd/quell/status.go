@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"quell/internal/console"
@@ -68,6 +69,9 @@ func showStatus(ctx context.Context, e *env, file string, w io.Writer, asJSON bo
 	c, _, err := running(limited, file, e)
 	if err == nil {
 		s, err = c.Status(limited)
+	}
+	if err == nil && e.invalid != nil {
+		s.Degraded = append(s.Degraded, "the configuration is not valid: "+strings.ReplaceAll(e.invalid.Error(), "\n", "; "))
 	}
 	switch {
 	case err != nil:

@@ -42,9 +42,7 @@ func Load(path string, environ []string) (Config, error) {
 // Parse is Load with the text of the file. Errors call the file name.
 func Parse(name string, text []byte, environ []string) (Config, error) {
 	c := Default()
-	l := loader{name: name, leaves: leaves(&c), origin: map[string]string{}, bad: map[string]bool{}}
-	l.readFile(text)
-	l.readEnvironment(environ)
+	l := c.read(name, text, environ)
 	for _, f := range c.faults() {
 		if !l.bad[f.key] && !l.broken {
 			l.errs = append(l.errs, withPlace(l.origin[f.key], name, f))
@@ -54,6 +52,17 @@ func Parse(name string, text []byte, environ []string) (Config, error) {
 		return Config{}, errors.Join(l.errs...)
 	}
 	return c, nil
+}
+
+// SocketOf returns the path of the socket that a configuration names, whatever else is wrong
+// with it; "" if it names no data folder.
+func SocketOf(path string, environ []string) string {
+	text, _ := os.ReadFile(path)
+	c := Default()
+	if l := c.read(path, text, environ); l.origin["data_dir"] == "" || l.bad["data_dir"] {
+		return ""
+	}
+	return c.SocketPath()
 }
 
 // withPlace puts the place of a fault before it. If place is empty, it uses the file's
@@ -80,6 +89,13 @@ type loader struct {
 
 func (l *loader) fail(line int, format string, args ...any) {
 	l.errs = append(l.errs, fmt.Errorf("%s:%d: "+format, append([]any{l.name, line}, args...)...))
+}
+
+func (c *Config) read(name string, text []byte, environ []string) *loader {
+	l := &loader{name: name, leaves: leaves(c), origin: map[string]string{}, bad: map[string]bool{}}
+	l.readFile(text)
+	l.readEnvironment(environ)
+	return l
 }
 
 // yamlError matches the start of a syntax error of package yaml.

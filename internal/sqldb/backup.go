@@ -1,6 +1,7 @@
 package sqldb
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -18,7 +19,8 @@ const backupPages = 4096
 // and one commit then has to move it all. So BackUp copies pages as they are, which is over sooner than
 // VACUUM INTO, which writes each row anew. The copy is not synced.
 func BackUp(ctx context.Context, path, to string) error {
-	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)")+"&mode=rw")
+	// With _error_rc no error of the new file ends with "not an error", which is so of the old one.
+	db, err := sql.Open("sqlite", dsn(path, "busy_timeout(1000)")+"&mode=rw&_error_rc=1")
 	if err != nil {
 		return err
 	}
@@ -48,7 +50,7 @@ func BackUp(ctx context.Context, path, to string) error {
 				err = ctx.Err()
 			}
 		}
-		return errors.Join(err, b.Finish())
+		return cmp.Or(err, b.Finish()) // Finish gives the error of the last step once more
 	})
 }
 
