@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,25 @@ func TestVerifyDistributorsEnd(t *testing.T) {
 	})
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
 		t.Errorf("the reason of a change of the switch differs from the consolidated file: %v", err)
+	}
+}
+
+// A distributor's file has no correction of another one's entry. Otherwise nothing would compare it
+// with the consolidated file, and a reader would take it for one of this distributor's, by its number.
+func TestVerifyForeignCorrection(t *testing.T) {
+	dir, whole := makeReports(t)
+	entries, err := os.ReadFile(strings.TrimSuffix(whole[3], ".csv") + "_12.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, entry, _ := strings.Cut(string(entries), "\r\nD,")
+	entry, _, _ = strings.Cut(entry, "\r\n")
+	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
+		i := slices.IndexFunc(l, func(line string) bool { return strings.HasPrefix(line, "D,") })
+		return slices.Insert(l, i, "C,"+strings.NewReplacer(",suppressed,", ",forwarded,", ",12,", ",13,").Replace(entry))
+	})
+	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "a correction of distributor 13 in a file of 12") {
+		t.Errorf("a correction of another distributor: %v", err)
 	}
 }
 
