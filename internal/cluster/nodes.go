@@ -237,9 +237,10 @@ func (c *Cluster) releaseLease(ctx context.Context, tx sqldb.Tx) error {
 }
 
 // readNodes returns the term of this node's lease, 0 if it has none, and the nodes. It
-// deletes those that count as gone.
+// deletes those that count as gone: also one whose heartbeat is of the future, from a server whose
+// clock was ahead. If it is there, it writes its row again with its next heartbeat.
 func (c *Cluster) readNodes(ctx context.Context, tx sqldb.Tx) (term int64, list []Node, err error) {
-	if err := tx.Later(ctx, `DELETE FROM node WHERE seen_at < `+sqldb.ServerTime+` - ?`, goneAfter.Microseconds()); err != nil {
+	if err := tx.Later(ctx, `DELETE FROM node WHERE seen_at < `+sqldb.ServerTime+` - ?1 OR seen_at > `+sqldb.ServerTime+` + ?1`, goneAfter.Microseconds()); err != nil {
 		return 0, nil, err
 	}
 	var leader string

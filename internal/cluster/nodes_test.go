@@ -140,6 +140,18 @@ func testNodesCompareSettings(t *testing.T) {
 	storetest.Eventually(t, "a node that is gone is not compared", func() bool { return len(a.Cluster.Nodes()) == 1 && len(a.Cluster.Differences()) == 0 })
 }
 
+// The database server's clock was ahead for a moment, and a node ended then. When the clock is
+// right again, that node counts as gone.
+func TestNodeOfAnotherClock(t *testing.T) { storetest.OnlyPostgres(t, testNodeOfAnotherClock) }
+
+func testNodeOfAnotherClock(t *testing.T) {
+	t.Parallel() // it waits more than it computes
+	s := storetest.OpenNodes(t, 1)[0]
+	storetest.Script(t, s, fmt.Sprintf(`INSERT INTO node (id, name, version, seen_at, settings) VALUES ('gone', 'gone', '1', %s + 3600000000, '{"window":"15m"}')`, sqldb.ServerTime))
+	s.Cluster.SetSettings(map[string]string{"window": "30m"})
+	storetest.Eventually(t, "only this node is there", func() bool { n := s.Cluster.Nodes(); return len(n) == 1 && n[0].Here })
+}
+
 // A node whose clock is wrong uses the database's.
 func TestClock(t *testing.T) { storetest.OnlyPostgres(t, testClock) }
 

@@ -53,9 +53,15 @@ func Find(ctx context.Context, q sqldb.Querier, e Event) (found Event, ok bool, 
 	return list[0], true, nil
 }
 
-// After reports whether there is an event of a kind after an instant.
+// maxAhead is how far the time of an event may be ahead of the database's clock. If it is more, the
+// event is from a time when a clock was wrong.
+const maxAhead = time.Hour
+
+// After reports whether there is an event of a kind after an instant. It leaves out those from a clock
+// that was ahead, which come after everything until that time. The database is PostgreSQL's.
 func After(ctx context.Context, q sqldb.Querier, what string, at time.Time) (exists bool, err error) {
-	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE what = ? AND at > ?)`, what, sqldb.Micros(at)).Scan(&exists)
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT 1 FROM event WHERE what = ? AND at > ? AND at < `+sqldb.ServerTime+` + ?)`,
+		what, sqldb.Micros(at), maxAhead.Microseconds()).Scan(&exists)
 	return exists, err
 }
 

@@ -137,6 +137,30 @@ func testSwitchOffThenChangedElsewhere(t *testing.T) {
 	}
 }
 
+// If a clock was ahead when the switch was changed, that change is not the later one until then.
+func TestSwitchOffAfterClockWasAhead(t *testing.T) {
+	storetest.OnlyPostgres(t, testSwitchOffAfterClockWasAhead)
+}
+
+func testSwitchOffAfterClockWasAhead(t *testing.T) {
+	database := storetest.Database(t, t.TempDir())
+	first := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = database })
+	if _, err := first.Ledger.SetSwitch(t.Context(), outage.SwitchOn, "alice", "a start", time.Now().Add(1000*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	off := storetest.JournalLine(t, map[string]any{"switch": events.Event{At: time.Now(), Who: "bob", What: "switch", New: string(outage.SwitchOff), Why: "an emergency"}})
+	if err := os.WriteFile(filepath.Join(dir, "pending"), off, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := storetest.Open(t, dir, func(o *store.Options) { o.Database = database })
+	storetest.Eventually(t, "it plays", func() bool { return s.Ledger.Pending() == 0 })
+	time.Sleep(500 * time.Millisecond) // the nodes read the database twice
+	if s.Ledger.Switch() != outage.SwitchOff || first.Ledger.Switch() != outage.SwitchOff {
+		t.Errorf("the switch is %s, and %s on the other node", s.Ledger.Switch(), first.Ledger.Switch())
+	}
+}
+
 func TestSwitch(t *testing.T) { storetest.EachEngine(t, testSwitch) }
 
 func testSwitch(t *testing.T) {

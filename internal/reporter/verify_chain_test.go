@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/report"
 	"quell/internal/reportfile"
@@ -86,6 +88,54 @@ func TestVerifyDistributorsEnd(t *testing.T) {
 	})
 	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "the records are not the same") {
 		t.Errorf("the reason of a change of the switch differs from the consolidated file: %v", err)
+	}
+}
+
+// A distributor's file has no correction of another one's entry. Otherwise nothing would compare it
+// with the consolidated file, and a reader would take it for one of this distributor's, by its number.
+func TestVerifyForeignCorrection(t *testing.T) {
+	dir, whole := makeReports(t)
+	entries, err := os.ReadFile(strings.TrimSuffix(whole[3], ".csv") + "_12.csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, entry, _ := strings.Cut(string(entries), "\r\nD,")
+	entry, _, _ = strings.Cut(entry, "\r\n")
+	forge(t, strings.TrimSuffix(whole[4], ".csv")+"_12.csv", func(l []string) []string {
+		i := slices.IndexFunc(l, func(line string) bool { return strings.HasPrefix(line, "D,") })
+		return slices.Insert(l, i, "C,"+strings.NewReplacer(",suppressed,", ",forwarded,", ",12,", ",13,").Replace(entry))
+	})
+	if _, err := verifyDir(dir); err == nil || !strings.Contains(err.Error(), "a correction of distributor 13 in a file of 12") {
+		t.Errorf("a correction of another distributor: %v", err)
+	}
+}
+
+// A distributor's newest file is missed also if it has no entries, but says what became of
+// earlier ones.
+func TestVerifyDistributorsEndWithoutEntries(t *testing.T) {
+	for what, change := range map[string]func(b *bench){
+		"a correction": func(b *bench) { b.forwardAfterAll(1, "a") },
+		"evidence":     func(b *bench) { b.assessed(1, "12", evidence.None, evidence.Strong, 30, "probably genuine") },
+	} {
+		b := newBench(t, func(s *Settings) { s.PerDistributor = true })
+		b.setSwitch(outage.SwitchOn, "quell", "first value")
+		b.activate(1)
+		b.alert(1, "a", "1200023305967")
+		b.cutNow()
+		b.setTime(t0.Add(10 * time.Minute))
+		change(b)
+		b.cutNow()
+		if _, err := verifyDir(b.Dir); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		files, _ := b.parsed("12")
+		if len(files) != 2 || files[1].Entries != 0 {
+			t.Fatalf("%s: %d files", what, len(files))
+		}
+		os.Remove(filepath.Join(b.Dir, files[1].Name))
+		if _, err := verifyDir(b.Dir); err == nil || !strings.Contains(err.Error(), "whose files end with report 1") {
+			t.Errorf("%s: the newest file of a distributor is missing: %v", what, err)
+		}
 	}
 }
 

@@ -112,17 +112,19 @@ func forge(t testing.TB, path string, f func(lines []string) []string) {
 	t.Helper()
 	edit(t, path, func(lines []string) []string {
 		lines = f(lines[:len(lines)-1])
-		entries, events := 0, 0
+		entries, corrections, events := 0, 0, 0
 		for _, l := range lines {
 			switch l[:2] {
 			case "D,":
 				entries++
+			case "C,":
+				corrections++
 			case "S,":
 				events++
 			}
 		}
 		sum := sha256.Sum256([]byte(strings.Join(lines, "\r\n") + "\r\n"))
-		trailer := fmt.Sprintf("T,%d,0,%d,%x", entries, events, sum)
+		trailer := fmt.Sprintf("T,%d,%d,%d,%x", entries, corrections, events, sum)
 		return append(lines, trailer+strings.Repeat(",", strings.Count(lines[0], ",")-strings.Count(trailer, ",")))
 	})
 }

@@ -237,6 +237,9 @@ func (p *parser) record() error {
 		if e.Seq >= p.file.Header.FirstSeq {
 			return p.fault("a correction of entry %d, which is not of an earlier report", e.Seq)
 		}
+		if h := &p.file.Header; p.err == nil && h.Stream != report.Consolidated && h.Stream != e.Stream() {
+			return p.fault("a correction of distributor %s in a file of %s", e.Stream(), h.Stream)
+		}
 		part := p.file.part(e.Stream())
 		part.sum = add(part.sum, p.fields)
 		p.yieldRecord(Record{Correction: e})

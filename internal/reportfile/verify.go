@@ -231,11 +231,15 @@ func checkDistributor(whole, chain []located) error {
 			case have.sum != want.sum, f.events != w.events:
 				return &Fault{f.path, 0, fmt.Errorf("contradicts %s: the records are not the same", w.path)}
 			}
-		case want.entries == 0, at == 0: // the chain says that reports before its first are missing
-		case at == len(chain):
-			return &Fault{w.path, 0, fmt.Errorf("has %d entries of distributor %s, whose files end with report %d: a later one is missing, or none are written any more (per_distributor)",
-				want.entries, stream, chain[at-1].Header.Report)}
-		case chain[at].Header.Start.Before(w.Header.End): // its period says that there were no entries
+		case at == 0: // the chain says that reports before its first are missing
+		case at == len(chain) && *want != part{}: // a report with any record of a distributor has a file of it
+			has := "corrections or evidence"
+			if want.entries > 0 {
+				has = fmt.Sprint(want.entries, " entries")
+			}
+			return &Fault{w.path, 0, fmt.Errorf("has %s of distributor %s, whose files end with report %d: a later one is missing, or none are written any more (per_distributor)",
+				has, stream, chain[at-1].Header.Report)}
+		case at < len(chain) && want.entries > 0 && chain[at].Header.Start.Before(w.Header.End): // its period says that there were no entries
 			return &Fault{chain[at].path, 1, fmt.Errorf("its period begins at %s, but %s has %d entries of distributor %s that are in none of its files",
 				FormatTime(chain[at].Header.Start), w.path, want.entries, stream)}
 		}

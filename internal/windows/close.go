@@ -75,15 +75,23 @@ const closeBatchSize = 1000
 // and may be accepted.
 const canOpen = `ends_at > ?1 AND state IN ('unanswered', 'accepted', 'uncertain')`
 
+// refused is the condition that an attempt was refused. If the same message was sent again before
+// that, and is still on its way, it may yet be accepted.
+const refused = `ends_at > ?1 AND state = 'withdrawn'`
+
+// closedBy begins the reason of what was closed by hand. RecordAnswer finds it.
+const closedBy = "by "
+
 const (
-	closableSQL  = `SELECT id FROM activation WHERE ` + canOpen + ` AND `
+	closableSQL  = `SELECT id FROM activation WHERE (` + canOpen + ` OR ` + refused + `) AND `
 	closablePage = ` AND id > ?4 AND id <= ?5 ORDER BY id LIMIT ?2`
 )
 
 // Close closes by hand the windows that are not over at the instant at. It returns how many,
 // and up to keep of them as they were before. A closed window stays closed: neither the next
 // hop's answer to its request nor a retry of the request opens it. What the request had
-// superseded stays superseded.
+// superseded stays superseded. A refused request, which does not count, stays closed too if an
+// attempt that is still on its way is accepted.
 //
 // Every node asks the database which windows are open, so each commit closes them on all
 // nodes. Each transaction has an event that says how many windows it closed; nearly always one
@@ -123,11 +131,16 @@ func (w *Windows) Close(ctx context.Context, which Which, who, why string, at ti
 // closeBatch closes the windows of some activations, and returns these as they were before. It
 // leaves out those that can no longer open.
 func (w *Windows) closeBatch(ctx context.Context, how sqldb.How, e events.Event, ids []int64) ([]outage.Activation, error) {
-	const these = ` id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?2)) AND ` + canOpen
+	const listed = ` id IN (SELECT CAST(value->>0 AS BIGINT) FROM json_each(?2)) AND `
+	const these = listed + canOpen
+	why := fmt.Sprintf("%s%s: %s", closedBy, e.Who, e.Why)
 	var was []outage.Activation // closed by an earlier try, whose answer may be lost; only the writer uses it
 	return sqldb.Write(ctx, w.db, how, func(ctx context.Context, tx sqldb.Tx) ([]outage.Activation, error) {
 		list, err := scanActivations(tx.Query(ctx, `SELECT `+activationColumns+` FROM activation WHERE`+these+` ORDER BY id`, sqldb.Micros(e.At), sqldb.Column(ids)))
 		if err != nil {
+			return nil, err
+		}
+		if err := tx.Later(ctx, `UPDATE activation SET why = ?3 WHERE`+listed+refused+` AND why = ''`, sqldb.Micros(e.At), sqldb.Column(ids), why); err != nil {
 			return nil, err
 		}
 		if len(list) == 0 {
@@ -139,7 +152,7 @@ func (w *Windows) closeBatch(ctx context.Context, how sqldb.How, e events.Event,
 		}
 		was = list
 		if err := tx.Later(ctx, `UPDATE activation SET state = 'closed', standing = 0, why = ?3 WHERE`+these,
-			sqldb.Micros(e.At), sqldb.Column(ids), fmt.Sprintf("by %s: %s", e.Who, e.Why)); err != nil {
+			sqldb.Micros(e.At), sqldb.Column(ids), why); err != nil {
 			return nil, err
 		}
 		e := e

@@ -168,6 +168,41 @@ func testClosedStaysClosed(t *testing.T) {
 	}
 }
 
+// Two attempts of one message are on their way. The first is refused, and then the windows are
+// closed by hand: if the second is accepted, its window stays closed.
+func TestCloseBetweenAttempts(t *testing.T) { storetest.EachEngine(t, testCloseBetweenAttempts) }
+
+func testCloseBetweenAttempts(t *testing.T) {
+	s := storetest.Open(t, t.TempDir())
+	now := storetest.T0.Add(2 * time.Second)
+	for i, answer := range []outage.State{outage.Accepted, outage.Uncertain, outage.Withdrawn} {
+		first := storetest.OnDemand(i, 1, storetest.T0)
+		second := first
+		second.Received = first.Received.Add(time.Second)
+		s.Ledger.Record(t.Context(), first)
+		s.Ledger.Record(t.Context(), second)
+		s.Ledger.RecordAnswer(t.Context(), first, outage.Withdrawn)
+		if _, _, err := s.Windows.Close(t.Context(), windows.Which{Device: storetest.Meter(i)}, "alice", "why", now, 0); !errors.Is(err, windows.ErrNoWindows) {
+			t.Errorf("a refused request was closed: %v", err)
+		}
+		s.Ledger.RecordAnswer(t.Context(), second, answer)
+		if d := storetest.Decide(t, s, storetest.AD1(i, "a", now)); d.Outcome != outage.Forwarded || d.Reason != outage.ReasonWindowWithdrawn {
+			t.Errorf("%s: %+v", answer, d)
+		}
+		want := outage.Closed
+		if answer == outage.Withdrawn {
+			want = answer
+		}
+		list, err := s.Windows.Activations(t.Context(), windows.Filter{ESME: storetest.Meter(i)}, 10)
+		if err != nil || len(list) != 1 || list[0].State != want || list[0].Why != "by alice: why" {
+			t.Errorf("%s: %+v %v", answer, list, err)
+		}
+	}
+	if list := windowEvents(t, s); len(list) != 0 {
+		t.Errorf("events of nothing that was closed: %+v", list)
+	}
+}
+
 // Many windows are closed in several transactions, each with an event that says how many. If
 // closing is interrupted, the next call closes the rest.
 func TestCloseManyWindows(t *testing.T) { storetest.EachEngine(t, testCloseManyWindows) }

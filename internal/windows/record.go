@@ -3,6 +3,7 @@ package windows
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -101,11 +102,13 @@ func (w *Windows) RecordAnswer(ctx context.Context, tx sqldb.Tx, a *outage.Activ
 	case answer == outage.Accepted && last.State == outage.Unanswered:
 		return w.setState(ctx, tx, last.ID, answer)
 	case last.State == outage.Withdrawn && last.Why != "" && answer != outage.Withdrawn:
-		// It may have been delivered, and did not run: see Fail.
-		if err := w.setState(ctx, tx, last.ID, outage.Failed); err != nil {
+		// It may have been delivered, and did not run: see Fail. Or it was closed by hand meanwhile.
+		if last.State = outage.Failed; strings.HasPrefix(last.Why, closedBy) {
+			last.State = outage.Closed
+		}
+		if err := w.setState(ctx, tx, last.ID, last.State); err != nil {
 			return err
 		}
-		last.State = outage.Failed
 		_, err = w.resolveNew(ctx, tx, last)
 		return err
 	case answer == outage.Accepted && (last.State == outage.Withdrawn || last.State == outage.Uncertain):
