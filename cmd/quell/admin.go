@@ -119,7 +119,7 @@ func running(ctx context.Context, file string, e *env) (*operator.Client, *confi
 		e.invalid = err
 		return c, nil, nil
 	}
-	e.invalid = nil // it was mended
+	e.invalid = nil // it was put right
 	c, err := reach(ctx, &cfg, token)
 	if c == nil {
 		c = &operator.Client{Token: token}
