@@ -26,9 +26,6 @@ func TimesOf(l *evidence.Learning) (times []Times) {
 	return times
 }
 
-// oldest is how many days ago AD1s count: package evidence keeps as many days.
-const oldest = 400
-
 // BaseOf returns what was learned of hubs without a window, in a system of so many. The first
 // and the last day are not whole, and do not count; a day without AD1s between others does.
 // All hubs count, though those with a recent activation are not watched: they are few of all.
@@ -36,7 +33,7 @@ const oldest = 400
 func BaseOf(l *evidence.Learning, hubs int) Base {
 	days := slices.Sorted(maps.Keys(l.Quiet))
 	if !l.Until.IsZero() {
-		from, to := l.Until.UTC().AddDate(0, 0, -oldest).Format(time.DateOnly), l.Until.UTC().Format(time.DateOnly)
+		from, to := l.Until.UTC().AddDate(0, 0, -evidence.MaxDays).Format(time.DateOnly), l.Until.UTC().Format(time.DateOnly)
 		days = slices.DeleteFunc(days, func(day string) bool { return day < from || day > to })
 	}
 	if len(days) < 3 {

@@ -40,10 +40,9 @@ type Adviser struct {
 	// Asks reports whether the operator wants advice on whom to ask (evidence.ask).
 	Asks func() bool
 
-	// For Watch: how many northbound messages and AD1s have come to this node; the longest
-	// window; how many nodes are alive.
+	// For Watch: how many northbound messages and AD1s have come to this node; how many nodes
+	// are alive.
 	Arrived func() (northbound, alerts uint64)
-	Longest func() time.Duration
 	Nodes   func() int
 	Log     *slog.Logger
 

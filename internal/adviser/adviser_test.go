@@ -137,8 +137,8 @@ func testAdviser(t *testing.T) {
 		{-time.Hour, 0, 100, 2, 3}, {-time.Hour, 0, 1, 1, 1}, {-24 * time.Minute, 0, 100, 1, 2}, {-4*time.Minute + time.Second, 0, 100, 1, 2},
 		{-4*time.Minute + 2*time.Second, 0, 100, 0, 2}, {-time.Hour, -4*time.Minute + time.Second, 100, 1, 2}, {-time.Hour, -4*time.Minute + 2*time.Second, 100, 2, 3},
 	} {
-		started, err1 := s.Windows.Started(ctx, at.Add(c.from), at.Add(c.to), 30*time.Minute, c.limit)
-		open, err2 := s.Windows.WereOpen(ctx, at.Add(c.from), at.Add(c.to), 30*time.Minute, c.limit)
+		started, err1 := s.Windows.Started(ctx, at.Add(c.from), at.Add(c.to), c.limit)
+		open, err2 := s.Windows.WereOpen(ctx, at.Add(c.from), at.Add(c.to), c.limit)
 		if started != c.started || open != c.open || err1 != nil || err2 != nil {
 			t.Errorf("from %v to %v: %d started, %d were open (%v, %v)", c.from, c.to, started, open, err1, err2)
 		}
@@ -201,7 +201,7 @@ func TestWatch(t *testing.T) { storetest.EachEngine(t, testWatch) }
 func testWatch(t *testing.T) {
 	s, a := open(t)
 	now, alerts := storetest.T0, uint64(7)
-	a.Now, a.Longest, a.Nodes = func() time.Time { return now }, func() time.Duration { return 30 * time.Minute }, func() int { return 1 }
+	a.Now, a.Nodes = func() time.Time { return now }, func() int { return 1 }
 	a.Arrived = func() (uint64, uint64) { return 2 * alerts, alerts }
 	var log storetest.Buffer
 	a.Log = slog.New(slog.NewTextHandler(&log, nil))

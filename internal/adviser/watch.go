@@ -25,20 +25,20 @@ func (a *Adviser) Watch(ctx context.Context) {
 
 // sample counts what the watch needs.
 func (a *Adviser) sample(ctx context.Context) (s liveness.Sample, err error) {
-	now, longest := a.Now(), a.Longest()
+	now := a.Now()
 	s.At, s.Nodes = now, a.Nodes()
 	s.Northbound, s.Alerts = a.Arrived()
 	if err = a.DB.QueryRow(ctx, `SELECT coalesce(max(seq), 0) FROM suppression`).Scan(&s.Entries); err != nil {
 		return s, sqldb.Unavailable(err)
 	}
-	if s.Campaign, err = a.Windows.Started(ctx, now.Add(-liveness.CampaignFrom), now.Add(-liveness.CampaignTo), longest, liveness.Campaign); err != nil {
+	if s.Campaign, err = a.Windows.Started(ctx, now.Add(-liveness.CampaignFrom), now.Add(-liveness.CampaignTo), liveness.Campaign); err != nil {
 		return s, err
 	}
 	a.mu.Lock()
 	suppressed := a.watch.Suppressed(now, s.Entries)
 	a.mu.Unlock()
 	if suppressed > 0 {
-		s.Windows, err = a.Windows.WereOpen(ctx, now.Add(-liveness.Within), now, longest, suppressed)
+		s.Windows, err = a.Windows.WereOpen(ctx, now.Add(-liveness.Within), now, suppressed)
 	}
 	return s, err
 }

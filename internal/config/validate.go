@@ -13,8 +13,7 @@ import (
 	"quell/internal/outage"
 )
 
-// MaxWindow limits the harm of a mistyped window. No window that was ever opened is longer.
-const MaxWindow = Duration(day)
+const maxWindow = Duration(outage.MaxWindow)
 
 // maxDrain limits how long a stop takes if drain is mistyped.
 const maxDrain = Duration(time.Hour)
@@ -55,8 +54,8 @@ func (c *Config) faults() (faults []fault) {
 		check("switch", fmt.Errorf("%q is not on, shadow or off", c.Switch))
 	}
 	check("window", checkPositive(c.Window))
-	if c.Window > MaxWindow {
-		check("window", fmt.Errorf("must be at most %s, not %s", MaxWindow, c.Window))
+	if c.Window > maxWindow {
+		check("window", fmt.Errorf("must be at most %s, not %s", maxWindow, c.Window))
 	}
 	check("window_by_model", checkModelWindows(c.WindowByModel))
 	check("manufacturers", checkNames(c.Manufacturers))
@@ -221,8 +220,8 @@ func checkModelWindows(windows map[string]ModelWindow) error {
 			return fmt.Errorf("%s: from must be at least 0s, not %s", model, w.From)
 		case w.From >= w.To:
 			return fmt.Errorf("%s: from must be less than to, but %s is not less than %s", model, w.From, w.To)
-		case w.To > MaxWindow:
-			return fmt.Errorf("%s: to must be at most %s, not %s", model, MaxWindow, w.To)
+		case w.To > maxWindow:
+			return fmt.Errorf("%s: to must be at most %s, not %s", model, maxWindow, w.To)
 		}
 		seen[key] = model
 	}

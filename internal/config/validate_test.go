@@ -83,7 +83,7 @@ func TestExactBounds(t *testing.T) {
 		ok     []int64
 		faults []int64
 	}{
-		{"window", func(c *Config, v int64) { c.Window = Duration(v) }, []int64{1, int64(MaxWindow)}, []int64{0, int64(MaxWindow) + 1}},
+		{"window", func(c *Config, v int64) { c.Window = Duration(v) }, []int64{1, int64(maxWindow)}, []int64{0, int64(maxWindow) + 1}},
 		{"clock_tolerance", func(c *Config, v int64) { c.ClockTolerance = Duration(v) }, []int64{1}, []int64{0}},
 		{"store_timeout", func(c *Config, v int64) { c.StoreTimeout = Duration(v) }, []int64{1, int64(maxStoreTimeout)}, []int64{0, int64(maxStoreTimeout) + 1}},
 		{"drain", func(c *Config, v int64) { c.Drain = Duration(v) }, []int64{0, int64(maxDrain)}, []int64{-1, int64(maxDrain) + 1}},

@@ -61,8 +61,10 @@ const (
 	effect        = 30 * time.Minute // an AD1 within so long after an activation is counted as its effect
 
 	maxRates = 10_000 // firmware hashes come from outside: more are counted together
-	maxDays  = 400
 )
+
+// MaxDays is of how many days Quiet is kept.
+const MaxDays = 400
 
 // Violations is how many restoration alerts came after reboots of a model, and after how many:
 // the measurement of assumption A5.
@@ -193,7 +195,7 @@ func (l *Learning) addQuiet(day string, n int) {
 		l.Quiet = map[string]int{}
 	}
 	l.Quiet[day] += n
-	for len(l.Quiet) > maxDays {
+	for len(l.Quiet) > MaxDays {
 		first := day
 		for d := range l.Quiet {
 			first = min(first, d)

@@ -149,7 +149,7 @@ func (m *Motorway) Explain(ctx context.Context, id string, at time.Time) (*Expla
 	x.Known = len(x.Activations)+len(x.Entries)+len(x.Forwarded)+len(x.Untracked) > 0 || len(x.Devices) > 0 && !sub.message
 	if len(x.Text) == 0 {
 		x.Text = []string{"Nothing is known of " + id + ": it is not in the inventory, and there are no records of it."}
-		if len(sub.filter.MPxN) > 0 && len(id) < shortestMPxN {
+		if sub.filter.MPxN != "" && len(id) < shortestMPxN {
 			x.Text = append(x.Text, "If it is the number of an entry of the suppression log, ask for: entry "+id)
 		}
 	}

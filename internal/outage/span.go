@@ -12,6 +12,10 @@ type Span struct {
 	To   time.Duration `json:"to"`
 }
 
+// MaxWindow is how long after the activation a window may end. It limits the harm of a mistyped setting,
+// and the search for windows by their ends: none that was ever opened is longer.
+const MaxWindow = 24 * time.Hour
+
 // Spans are the windows of models of meters that have their own, by ModelKey.
 type Spans map[string]Span
 

@@ -291,7 +291,7 @@ func (n *Overview) countCampaigns(from time.Time) ([]int64, error) {
 func (n *Overview) countAll(from time.Time, done chan struct{}) {
 	defer close(done)
 	began := time.Now()
-	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps, n.console.Search.Longest())
+	open, err := n.console.Windows.OpenBy(context.Background(), from, chartStep, chartSteps)
 	if err == nil {
 		n.campaigns.Store(&campaigns{from, open, time.Now().Add(max(campaignsEvery, countShare*time.Since(began)))})
 	}

@@ -28,8 +28,6 @@ type Search struct {
 	Devices  *devices.Devices
 	Evidence *assess.Assessor // nil if entries are not assessed
 	Now      func() time.Time
-	// Longest returns the length that no window exceeds, from the activation on.
-	Longest func() time.Duration
 	// Learned returns what was learned of models until now; nil if that is nothing. It may be nil.
 	Learned func(context.Context) (*evidence.Learning, error)
 	// Advice returns what is known of windows of other lengths.

@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { storetest.Main(m) }
 var now = storetest.T0.Add(10 * 24 * time.Hour)
 
 func newSearch(s *store.Store) *search.Search {
-	return &search.Search{DB: s.DB, Devices: s.Devices, Evidence: s.Evidence, Now: func() time.Time { return now }, Longest: func() time.Duration { return 30 * time.Minute },
+	return &search.Search{DB: s.DB, Devices: s.Devices, Evidence: s.Evidence, Now: func() time.Time { return now },
 		Learned: s.Evidence.Learned, Advice: func(context.Context) (adviser.Windows, error) { return adviser.Windows{}, nil }}
 }
 

@@ -254,7 +254,7 @@ func (s *Search) windowsAfter(ctx context.Context, q *CampaignQuery, last *outag
 	if same {
 		return windows.ScanActivations(s.DB.Query(ctx, sameEndSQL, sqldb.Micros(last.End), sqldb.Micros(last.Start), last.ID, s.step()))
 	}
-	return windows.ScanActivations(s.DB.Query(ctx, laterEndSQL, sqldb.Micros(last.End), sqldb.Micros(last.Start), sqldb.Micros(q.To.Add(s.Longest())),
+	return windows.ScanActivations(s.DB.Query(ctx, laterEndSQL, sqldb.Micros(last.End), sqldb.Micros(last.Start), sqldb.Micros(q.To.Add(outage.MaxWindow)),
 		sqldb.Micros(q.From), sqldb.Micros(q.To), s.step()))
 }
 

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"quell/internal/adviser"
-	"quell/internal/config"
 	"quell/internal/evidence"
 	"quell/internal/liveness"
 	"quell/internal/search"
@@ -19,7 +18,6 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 	m, st := s.m, s.store
 	a := &adviser.Adviser{Windows: st.Windows, Updates: st.Updates, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, Log: s.log,
 		InForce: func(model string) (from, to time.Duration) { return m.Rules().WindowOf(model) },
-		Longest: longestWindow,
 		Asks:    func() bool { return s.cfg.Load().Evidence.Ask },
 		Learned: st.Evidence.Learned,
 		Assessed: func(ctx context.Context, from, to int64) ([]evidence.Assessment, error) {
@@ -35,14 +33,10 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 	return a
 }
 
-// longestWindow is how long a window may be. That of the rules may be shorter: windows that were opened before
-// the rules changed keep their length.
-func longestWindow() time.Duration { return time.Duration(config.MaxWindow) }
-
 // newSearch returns what reads the store for the console.
 func newSearch(s *Server) *search.Search {
 	m, st := s.m, s.store
-	return &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Longest: longestWindow,
+	return &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now,
 		Learned: st.Evidence.Learned, Advice: s.adviser.Window, InForce: s.console.InForce, Others: s.console.Manufacturers.Sentence}
 }
 

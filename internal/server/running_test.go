@@ -319,7 +319,7 @@ func TestReloadShorterWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		open, err = s.store.Windows.WereOpen(t.Context(), now.Add(-liveness.Within), now.Add(time.Second), s.adviser.Longest(), 10)
+		open, err = s.store.Windows.WereOpen(t.Context(), now.Add(-liveness.Within), now.Add(time.Second), 10)
 		if err != nil {
 			t.Fatal(err)
 		}

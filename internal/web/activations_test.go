@@ -85,7 +85,7 @@ func TestCalendarCounting(t *testing.T) {
 	c, _ := filled(t)
 	counted := make(chan struct{})
 	s := c.Search
-	c.Search = &search.Search{DB: s.DB, Devices: s.Devices, Evidence: s.Evidence, Now: s.Now, Longest: s.Longest, Learned: func(context.Context) (*evidence.Learning, error) { <-counted; return nil, nil }}
+	c.Search = &search.Search{DB: s.DB, Devices: s.Devices, Evidence: s.Evidence, Now: s.Now, Learned: func(context.Context) (*evidence.Learning, error) { <-counted; return nil, nil }}
 	for _, path := range []string{"/activations", "/activations/windows?of=supplier&id=" + hub.String()} {
 		w := ask(c, here, "", "GET", path, nil)
 		checked(t, path, w)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"quell/internal/outage"
 	"quell/internal/sqldb"
 )
 
@@ -34,15 +35,15 @@ func (w *Windows) Coming(ctx context.Context, newest string, now, until time.Tim
 }
 
 // Started returns how many windows of Signed Pre-Commands, which are in force, started from one
-// instant to another, up to limit. No window may be longer than longest: that bounds the search.
-func (w *Windows) Started(ctx context.Context, from, to time.Time, longest time.Duration, limit int) (int, error) {
-	return w.countSome(ctx, from, to.Add(longest), `starts_at >= ?4 AND starts_at < ?5 AND standing = 1 AND form = 'signed-pre-command'`, limit, from, to)
+// instant to another, up to limit.
+func (w *Windows) Started(ctx context.Context, from, to time.Time, limit int) (int, error) {
+	return w.countSome(ctx, from, to.Add(outage.MaxWindow), `starts_at >= ?4 AND starts_at < ?5 AND standing = 1 AND form = 'signed-pre-command'`, limit, from, to)
 }
 
 // WereOpen returns how many windows were open at some time from one instant to another, up to
-// limit, whatever has become of them. No window may be longer than longest.
-func (w *Windows) WereOpen(ctx context.Context, from, to time.Time, longest time.Duration, limit int) (int, error) {
-	return w.countSome(ctx, from, to.Add(longest), `starts_at >= ?4 AND starts_at < ?5`, limit, time.UnixMicro(1), to)
+// limit, whatever has become of them.
+func (w *Windows) WereOpen(ctx context.Context, from, to time.Time, limit int) (int, error) {
+	return w.countSome(ctx, from, to.Add(outage.MaxWindow), `starts_at >= ?4 AND starts_at < ?5`, limit, time.UnixMicro(1), to)
 }
 
 // countSome counts up to limit windows that ended after an instant and by another.

@@ -20,14 +20,13 @@ const nextSQL = `SELECT ` + activationColumns + ` FROM (SELECT * FROM activation
 	WHERE standing = 1 AND starts_at > ?1 ORDER BY starts_at, ends_at LIMIT ?3`
 
 // OpenBy returns how many windows were open at some time in each of some steps from an instant on,
-// whatever has become of them: those of superseded requests too. No window may be longer than
-// longest: that bounds the search.
-func (w *Windows) OpenBy(ctx context.Context, from time.Time, step time.Duration, steps int, longest time.Duration) ([]int64, error) {
+// whatever has become of them: those of superseded requests too.
+func (w *Windows) OpenBy(ctx context.Context, from time.Time, step time.Duration, steps int) ([]int64, error) {
 	to := from.Add(time.Duration(steps) * step)
 	change := make([]int64, steps+1)
 	slot := func(at int64) int { return int((at - sqldb.Micros(from)) / step.Microseconds()) }
 	var first, last, n int64
-	rows, err := w.db.Query(ctx, openBySQL, sqldb.Micros(from), sqldb.Micros(to), sqldb.Micros(to.Add(longest)), step.Microseconds())
+	rows, err := w.db.Query(ctx, openBySQL, sqldb.Micros(from), sqldb.Micros(to), sqldb.Micros(to.Add(outage.MaxWindow)), step.Microseconds())
 	_, err = sqldb.Each(rows, err, func() {
 		change[max(slot(first*step.Microseconds()), 0)] += n
 		change[min(slot(last*step.Microseconds())+1, steps)] -= n

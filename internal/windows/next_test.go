@@ -76,7 +76,7 @@ func testOpenBy(t *testing.T) {
 		storetest.Script(t, s, fmt.Sprintf(`INSERT INTO activation (request_id, form, kind, execute_at, mode, esme, chf, received_at, starts_at, ends_at, state, standing)
 			VALUES ('r%d', '', '', 0, '', %[1]d, %[1]d, 0, %d, %d, '', 1)`, i+1, sqldb.Micros(from.Add(w.start)), sqldb.Micros(from.Add(w.end))))
 	}
-	have, err := s.Windows.OpenBy(t.Context(), from, step, 4, 6*time.Hour)
+	have, err := s.Windows.OpenBy(t.Context(), from, step, 4)
 	if err != nil || !slices.Equal(have, []int64{3, 1, 1, 2}) {
 		t.Errorf("%v, %v", have, err)
 	}
