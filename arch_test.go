@@ -527,31 +527,25 @@ func TestCitedPaths(t *testing.T) {
 }
 
 // What scripts/check.sh tests without the race detector starts no goroutine: the packages that it lists as
-// alone, and the files of those that it tests once more, unless they name a test that goes the same way
-// under the detector. The tests of nation use no Study, which starts some.
+// alone, and files that are not built for the detector, unless they name a test that goes the same way
+// under it. The tests of nation use no Study, which starts some.
 func TestAlone(t *testing.T) {
 	script, err := os.ReadFile("scripts/check.sh")
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := func(name string) (dirs []string) {
-		m := regexp.MustCompile(`(?m)^` + name + `=\((.*)\)$`).FindSubmatch(script)
-		if m == nil {
-			t.Fatalf("scripts/check.sh has no list %s", name)
-		}
-		for _, p := range strings.Fields(string(m[1])) {
-			dirs = append(dirs, strings.TrimPrefix(p, "quell/"))
-		}
-		return dirs
+	m := regexp.MustCompile(`(?m)^alone=\((.*)\)$`).FindSubmatch(script)
+	if m == nil {
+		t.Fatal("scripts/check.sh has no list alone")
 	}
-	alone, onceMore := list("alone"), list("once_more")
+	alone := strings.Fields(string(m[1]))
 	for _, file := range files(t, ".go") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		dir, tagged := path.Dir(file), strings.HasPrefix(string(text), "//go:build !race\n")
-		if tagged && !slices.Contains(onceMore, dir) {
+		if inside := strings.HasPrefix(file, "cmd/") || strings.HasPrefix(file, "internal/"); tagged && !(inside && strings.HasSuffix(file, "_test.go")) {
 			t.Errorf("%s: scripts/check.sh does not run it", file)
 		}
 		if m := sameWay.FindSubmatch(text); tagged && m != nil {
@@ -560,7 +554,7 @@ func TestAlone(t *testing.T) {
 			}
 			continue
 		}
-		if !tagged && !slices.Contains(alone, dir) || file == "internal/nation/study.go" {
+		if !tagged && !slices.Contains(alone, "quell/"+dir) || file == "internal/nation/study.go" {
 			continue
 		}
 		tree, err := parser.ParseFile(token.NewFileSet(), file, text, 0)

@@ -101,10 +101,9 @@ unwatched=(modernc.org/sqlite/lib modernc.org/libc modernc.org/memory)
 # alone lists packages that compute much in one goroutine: neither they, as their tests use them,
 # nor their tests start another. So there is nothing for the race detector to find there, and
 # without it they take a sixth of the time. Where other packages use them, they are watched.
-# once_more lists packages with some tests in files that are not built for the race detector: they
-# compute much in one goroutine too, or name a shorter test that goes the same way under it.
+# Tests in files that are not built for the race detector compute much in one goroutine too, or name
+# a shorter test that goes the same way under it.
 alone=(quell/internal/nation quell/internal/evidence quell/internal/advice quell/internal/xmldsig)
-once_more=(quell/cmd/quell quell/internal/replay quell/internal/storecopy quell/internal/motorway quell/internal/gateway quell/internal/audit)
 
 # shared_code makes sure that the compiled unwatched packages have code of their own only.
 # The linker keeps one copy of a generic function that several packages use. If it were an
@@ -126,19 +125,20 @@ bench() {
 
 # tests runs all tests. "go vet" has looked at them already.
 tests() {
-	local race=(-race) package watched names
+	local race=(-race) package watched unbuilt names
 	for package in "${unwatched[@]}"; do race+=("-gcflags=$package=-race=false"); done
 	command -v gcc >/dev/null || { loudly "no gcc" "data races"; race=(); }
 	[[ ${#race[@]} == 0 ]] || shared_code "${race[@]}" || return
 	watched=$(go list ./... | grep -vxF "$(printf '%s\n' "${alone[@]}")") || return
-	names=$(grep -rlx --include='*_test.go' '//go:build !race' cmd internal | xargs sed -n 's/^func \(Test[^(]*\).*/\1/p' | paste -sd '|') || return
+	mapfile -t unbuilt < <(grep -rlx --include='*_test.go' '//go:build !race' ./cmd ./internal)
+	names=$(sed -n 's/^func \(Test[^(]*\).*/\1/p' "${unbuilt[@]}" | paste -sd '|') || return
 	# Tests wait more than they compute, so more of them, and of packages, run at once than there are cores.
 	# The packages that take longest begin first.
 	local flags=(-vet=off -shuffle=on -p 3 -parallel 4 -timeout 12m -v) status=0
 	{
 		scripts/in_memory.sh go test "${race[@]}" "${flags[@]}" ./cmd/quell ./internal/{ledger,store,replay,motorway,web,windows,storecopy,remote} $watched || status=1
 		scripts/in_memory.sh go test "${flags[@]}" "${alone[@]}" || status=1
-		scripts/in_memory.sh go test "${flags[@]}" -run "^($names)\$" "${once_more[@]}" || status=1
+		scripts/in_memory.sh go test "${flags[@]}" -run "^($names)\$" $(dirname "${unbuilt[@]}" | sort -u) || status=1
 		[[ $status == 0 ]]
 	} 2>&1 | awk -v ci="${CI:-}" -f scripts/gotest.awk
 }
