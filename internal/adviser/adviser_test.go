@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -37,14 +36,7 @@ func open(t *testing.T) (*store.Store, *Adviser) {
 		text += storetest.Meter(i+1).String() + "," + row + "\n"
 	}
 	for range 2 { // the second import takes the place of the first
-		files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
-		if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (f devices.File, err error) {
-			if len(files) == 0 {
-				return f, io.EOF
-			}
-			f, files = files[0], nil
-			return f, nil
-		}); err != nil {
+		if err := storetest.ImportInventory(t.Context(), s, text); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"math/rand/v2"
 	"strings"
@@ -15,7 +14,6 @@ import (
 
 	"quell/internal/assess"
 	"quell/internal/cluster"
-	"quell/internal/devices"
 	"quell/internal/evidence"
 	"quell/internal/outage"
 	"quell/internal/sighting"
@@ -558,14 +556,7 @@ func testMeterReplaced(t *testing.T) {
 	} {
 		text += fmt.Sprintf("%s,ESME,SMETS2,Landis+Gyr,E470,%s,%s,SW1A 1AA\n", storetest.Meter(x.meter), storetest.Hub(x.hub), x.mpxn)
 	}
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
-	if _, err := s.Devices.ImportInventory(t.Context(), "a test", storetest.T0, func() (f devices.File, err error) {
-		if len(files) == 0 {
-			return f, io.EOF
-		}
-		f, files = files[0], nil
-		return f, nil
-	}); err != nil {
+	if err := storetest.ImportInventory(t.Context(), s, text); err != nil {
 		t.Fatal(err)
 	}
 	at := storetest.T0.Add(5 * time.Minute)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -12,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"quell/internal/devices"
 	"quell/internal/ledger"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
@@ -284,15 +282,8 @@ func testNodesFollowMoves(t *testing.T) {
 	list := storetest.OpenNodes(t, 2)
 	list[0].Ledger.Record(t.Context(), storetest.OnDemand(1, 1, storetest.T0))
 	storetest.Eventually(t, "the window is known", func() bool { return list[1].Ledger.MayHaveWindow(storetest.Hub(1)) })
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" +
-		storetest.Meter(1).String() + ",ESME,SMETS2,Landis+Gyr,E470," + storetest.Hub(7).String() + ",\n")}}
-	if _, err := list[0].Devices.ImportInventory(t.Context(), "a test", storetest.T0, func() (f devices.File, err error) {
-		if len(files) == 0 {
-			return f, io.EOF
-		}
-		f, files = files[0], nil
-		return f, nil
-	}); err != nil {
+	if err := storetest.ImportInventory(t.Context(), list[0], "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"+
+		storetest.Meter(1).String()+",ESME,SMETS2,Landis+Gyr,E470,"+storetest.Hub(7).String()+",\n"); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range list {

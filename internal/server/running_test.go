@@ -237,19 +237,25 @@ func TestStopOrder(t *testing.T) {
 	}
 }
 
-// TestStopWaitsForReports: a stop comes while a report is being written. It waits until the store
-// knows that the files are there.
-func TestStopWaitsForReports(t *testing.T) {
-	reached, release := make(chan struct{}), make(chan struct{})
+// inReport returns a server whose first report hangs, until release.
+func inReport(t *testing.T) (s *Server, cfg config.Config, release func()) {
+	reached, released := make(chan struct{}), make(chan struct{})
 	first := true
-	s, cfg := running(t, func(step string) {
+	s, cfg = running(t, func(step string) {
 		if step == "in place" && first {
 			first = false
 			close(reached)
-			<-release
+			<-released
 		}
 	}, func(c *config.Config) { c.Report.Every = config.Duration(time.Second) })
 	<-reached
+	return s, cfg, sync.OnceFunc(func() { close(released) })
+}
+
+// TestStopWaitsForReports: a stop comes while a report is being written. It waits until the store
+// knows that the files are there.
+func TestStopWaitsForReports(t *testing.T) {
+	s, cfg, release := inReport(t)
 	stopped := make(chan error, 1)
 	go func() { stopped <- s.Close() }()
 	select {
@@ -258,7 +264,7 @@ func TestStopWaitsForReports(t *testing.T) {
 		stopped <- err
 	case <-time.After(300 * time.Millisecond):
 	}
-	close(release)
+	release()
 	if err := <-stopped; err != nil {
 		t.Error(err)
 	}
@@ -275,16 +281,7 @@ func TestStopWaitsForReports(t *testing.T) {
 // TestReloadWhileReportsHang: a report hangs, as on a disk that does. A reload that names another remote takes over
 // the rest of the configuration all the same, and records that.
 func TestReloadWhileReportsHang(t *testing.T) {
-	reached, release := make(chan struct{}), make(chan struct{})
-	first := true
-	s, cfg := running(t, func(step string) {
-		if step == "in place" && first {
-			first = false
-			close(reached)
-			<-release
-		}
-	}, func(c *config.Config) { c.Report.Every = config.Duration(time.Second) })
-	<-reached
+	s, cfg, release := inReport(t)
 	to := t.TempDir()
 	cfg.Report.Remotes = []config.Remote{{Name: "esi", Target: to}}
 	cfg.DeviceList = filepath.Join(to, "missing.txt")
@@ -293,13 +290,12 @@ func TestReloadWhileReportsHang(t *testing.T) {
 		defer close(reloaded)
 		s.Reload(cfg)
 	}()
-	free := sync.OnceFunc(func() { close(release) })
-	defer free()
+	defer release()
 	wait(t, "the new list is read, and the change is in the audit log", func() bool {
 		p, err := s.store.Audit.Page(t.Context(), 0, 100)
 		return err == nil && s.faults.any() && slices.ContainsFunc(p.Records, func(r audit.Record) bool { return r.What == "configuration" })
 	})
-	free()
+	release()
 	<-reloaded
 	wait(t, "the new remote has reports", func() bool {
 		list, _ := os.ReadDir(to)

@@ -36,14 +36,7 @@ func importRows(t *testing.T, s *store.Store, rows []string) {
 	for i, row := range rows {
 		text += storetest.Meter(i+1).String() + "," + fmt.Sprintf(row, storetest.Hub(i+1)) + "\n"
 	}
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
-	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (f devices.File, err error) {
-		if len(files) == 0 {
-			return f, io.EOF
-		}
-		f, files = files[0], nil
-		return f, nil
-	}); err != nil {
+	if err := storetest.ImportInventory(t.Context(), s, text); err != nil {
 		t.Fatal(err)
 	}
 }

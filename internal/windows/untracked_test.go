@@ -2,14 +2,12 @@ package windows_test
 
 import (
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"quell/internal/devices"
 	"quell/internal/outage"
 	"quell/internal/sqldb"
 	"quell/internal/store"
@@ -45,14 +43,7 @@ func testUntracked(t *testing.T) {
 	dir := t.TempDir()
 	s := storetest.MakeLeader(t, storetest.Open(t, dir))
 	text := fmt.Sprintf("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n%s,ESME,SMETS2,Landis+Gyr,E470,%s,\n", storetest.Meter(1), storetest.Hub(1))
-	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
-	if _, err := s.Devices.ImportInventory(t.Context(), "bob", storetest.T0, func() (f devices.File, err error) {
-		if len(files) == 0 {
-			return f, io.EOF
-		}
-		f, files = files[0], nil
-		return f, nil
-	}); err != nil {
+	if err := storetest.ImportInventory(t.Context(), s, text); err != nil {
 		t.Fatal(err)
 	}
 	s.Ledger.NoteUntracked(untracked(1, 7, storetest.T0, outage.ReasonNotListed))

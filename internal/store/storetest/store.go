@@ -354,8 +354,13 @@ func BreakConnections(t testing.TB, database string) {
 
 // ImportRows imports an inventory of rows that DeviceRow made.
 func ImportRows(ctx context.Context, s *store.Store, rows ...string) error {
-	files := []devices.File{{Name: "x", Reader: strings.NewReader("device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n" + strings.Join(rows, ""))}}
-	_, err := s.Devices.ImportInventory(ctx, "test", T0, func() (f devices.File, err error) {
+	return ImportInventory(ctx, s, "device_id,device_type,smets_version,manufacturer,model,chf_id,mpxn\n"+strings.Join(rows, ""))
+}
+
+// ImportInventory imports an inventory of one file with a text.
+func ImportInventory(ctx context.Context, s *store.Store, text string) error {
+	files := []devices.File{{Name: "inventory", Reader: strings.NewReader(text)}}
+	_, err := s.Devices.ImportInventory(ctx, "a test", T0, func() (f devices.File, err error) {
 		if len(files) == 0 {
 			return f, io.EOF
 		}
