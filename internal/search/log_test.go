@@ -149,8 +149,19 @@ func testPages(t *testing.T) {
 		}
 	}
 	s.SetScanned(0)
-	// Numbers that no entry has.
-	for _, q := range []search.Query{{Before: 1}, {Before: 11}, {After: 99_999}, {After: 99_999, Filter: search.Filter{To: now}}} {
+	// Numbers that no entry has. In the order of receipt, one above all stands where the last entry
+	// does, which may have come late into the log.
+	later := 0
+	for _, e := range all {
+		if e.Received.After(all[n-1].Received) {
+			later++
+		}
+	}
+	q := search.Query{Filter: search.Filter{To: now}, After: 99_999, Limit: n}
+	if p, err := s.Log(t.Context(), q); err != nil || len(p.Entries) != later {
+		t.Errorf("%+v: %d entries, %v, want %d", q, len(p.Entries), err, later)
+	}
+	for _, q := range []search.Query{{Before: 1}, {Before: 11}, {After: 99_999}} {
 		q.Limit = 10
 		if p, err := s.Log(t.Context(), q); err != nil || len(p.Entries) != 0 {
 			t.Errorf("%+v: %d entries, %v", q, len(p.Entries), err)
