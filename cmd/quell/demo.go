@@ -37,8 +37,8 @@ var demoCommand = command{
 	run: demo,
 }
 
-// demoWindow is the window's length in the demo.
-const demoWindow = 6 * time.Second
+// demoWindow is the window's length in the demo. A slow machine needs much of it.
+const demoWindow = 8 * time.Second
 
 func demo(ctx context.Context, e *env, args []string) error {
 	fs := e.flags("It starts quell on free ports of this machine, with windows of a few seconds and stand-ins for its next hops, and\n" +

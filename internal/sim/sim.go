@@ -60,7 +60,7 @@ const (
 	// tries is how often a campaign is run at most, until the machine is fast enough.
 	tries = 5
 	// setupTime is the time until the future-dated windows start. They start at a full
-	// second, so up to a second less.
+	// second, so up to a second less. Each further try has as much more, up to the window.
 	setupTime = 5 * time.Second
 	// margin is the time between a message and the boundary of a window, at least.
 	margin = 200 * time.Millisecond
@@ -73,7 +73,7 @@ const (
 var errStalled = errors.New("the machine stalled")
 
 // Run runs the campaign and returns the result of each kind of traffic. It takes setupTime
-// and the window together. It calls log with a line for each step.
+// and the window together, if one try is enough. It calls log with a line for each step.
 //
 // If the machine is so slow that a message may have reached quell on the other side of a
 // window's boundary, Run starts again in other homes, up to the number of tries. It returns
@@ -84,7 +84,7 @@ func (q Quell) Run(ctx context.Context, t *Town, log func(line string)) ([]Resul
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
 	arrived := 0 // at the next hops, of the messages that were sent
 	for try := 1; ; try++ {
-		c := campaign{Quell: q, client: client}
+		c := campaign{Quell: q, client: client, setup: max(setupTime, min(time.Duration(try)*setupTime, q.Window))}
 		for i := range kinds {
 			for _, h := range t.homes[try-1][i] {
 				c.scenes = append(c.scenes, &scene{kind: &kinds[i], town: t, home: h})
@@ -121,6 +121,7 @@ func (p phase) String() string {
 type campaign struct {
 	Quell
 	client *http.Client
+	setup  time.Duration // until the future-dated windows start
 	scenes []*scene
 }
 
@@ -137,7 +138,7 @@ type scene struct {
 // inside or outside a window: no window on demand is over before the future-dated ones start.
 func (c *campaign) run(ctx context.Context, log func(string)) error {
 	start := now()
-	begin := start.Add(setupTime).Truncate(time.Second)
+	begin := start.Add(c.setup).Truncate(time.Second)
 	for _, s := range c.scenes {
 		s.begin = begin
 	}
