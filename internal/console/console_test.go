@@ -51,7 +51,7 @@ func newConsole(t *testing.T) (*Console, *httptest.Server) {
 		Assessed: func(_ context.Context, from, _ int64) ([]evidence.Assessment, error) {
 			return []evidence.Assessment{{Entry: from, Level: evidence.Weak}}, nil
 		}}
-	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence}
+	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence, FirstWait: 20 * time.Second}
 	c.Tokens = tokens.New(st.DB)
 	c.Guard = &guard.Guard{Access: &access.Access{Tokens: c.Tokens, Now: m.Now, Rates: &access.Rates{}}, Log: log, Record: st.Audit.Write, Refused: st.Audit.Refused}
 	c.Guard.Access.Set(access.Settings{})

@@ -11,9 +11,6 @@ const (
 	// as it took to make, times restShare: counting uses no more than that share of a reader.
 	freshFor  = 15 * time.Second
 	restShare = 5
-	// firstWait is how long the first to ask waits for the first count, so that a small store has it
-	// at once.
-	firstWait = 40 * time.Millisecond
 	// countLimit is how long a count may take.
 	countLimit = 30 * time.Minute
 )
@@ -29,8 +26,8 @@ type cached[T any] struct {
 }
 
 // get returns the last value. If it is old, a computation starts in the background. known is false
-// until the first one has succeeded.
-func (c *cached[T]) get(ctx context.Context, compute func(context.Context) (T, error)) (value T, known bool) {
+// until the first one has succeeded; whoever asks until then waits for it for that long.
+func (c *cached[T]) get(ctx context.Context, wait time.Duration, compute func(context.Context) (T, error)) (value T, known bool) {
 	c.mu.Lock()
 	if c.running == nil && !time.Now().Before(c.due) {
 		c.running = make(chan struct{})
@@ -44,7 +41,7 @@ func (c *cached[T]) get(ctx context.Context, compute func(context.Context) (T, e
 	}
 	select {
 	case <-running:
-	case <-time.After(firstWait):
+	case <-time.After(wait):
 	case <-ctx.Done():
 	}
 	c.mu.Lock()

@@ -87,7 +87,7 @@ type CalendarQuery struct {
 func (s *Search) Calendar(ctx context.Context, q CalendarQuery) *Calendar {
 	out := &Calendar{Hours: []Hour{}, Suppliers: []OfSupplier{}, Models: []OfModel{}}
 	out.From, out.Until = calendarRange(s.Now())
-	c, known := s.calendar.get(ctx, s.countWindows)
+	c, known := s.calendar.get(ctx, s.FirstWait, s.countWindows)
 	if !known {
 		return out
 	}

@@ -36,6 +36,9 @@ type Search struct {
 	InForce func() Settings
 	// Others says which meters of a list are not tracked for their manufacturer; "" if none is.
 	Others func(list, inventory devices.Import) string
+	// FirstWait is how long the first to ask waits for the first count, so that a small store has it
+	// at once.
+	FirstWait time.Duration
 
 	scan       int64 // see most
 	calendar   cached[*count]

@@ -21,7 +21,7 @@ var now = storetest.T0.Add(10 * 24 * time.Hour)
 
 func newSearch(s *store.Store) *search.Search {
 	return &search.Search{DB: s.DB, Devices: s.Devices, Evidence: s.Evidence, Now: func() time.Time { return now },
-		Learned: s.Evidence.Learned, Advice: func(context.Context) (adviser.Windows, error) { return adviser.Windows{}, nil }}
+		Learned: s.Evidence.Learned, Advice: func(context.Context) (adviser.Windows, error) { return adviser.Windows{}, nil }, FirstWait: 20 * time.Second}
 }
 
 // entry is an entry of the log and what is known of it.

@@ -66,7 +66,7 @@ func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.
 	if from < 0 || to <= from || to > advice.MaxMinutes*time.Minute {
 		return nil, ErrWindow
 	}
-	known, learned := s.advised.get(ctx, s.Advice)
+	known, learned := s.advised.get(ctx, s.FirstWait, s.Advice)
 	if err := s.advised.failure(); err != nil {
 		return nil, err
 	}
@@ -93,7 +93,7 @@ func (s *Search) PreviewWindow(ctx context.Context, model string, from, to time.
 	out.Window.From, out.Window.To = int(from.Seconds()), int(to.Seconds())
 	out.Window.Share = out.Window.Removed / math.Max(1, float64(alerts))
 	out.Now.Share = out.Now.Removed / math.Max(1, float64(alerts))
-	month, counted := s.month.get(ctx, s.countMonth)
+	month, counted := s.month.get(ctx, s.FirstWait, s.countMonth)
 	if !counted {
 		return out, nil
 	}

@@ -91,7 +91,7 @@ func (s *Search) Gantt(ctx context.Context, q GanttQuery) (*Gantt, error) {
 }
 
 func (s *Search) ganttOfSupplier(ctx context.Context, q GanttQuery, out *Gantt) {
-	c, known := s.calendar.get(ctx, s.countWindows)
+	c, known := s.calendar.get(ctx, s.FirstWait, s.countWindows)
 	if !known {
 		return
 	}

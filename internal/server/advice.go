@@ -37,7 +37,7 @@ func newAdviser(s *Server, r prometheus.Registerer) *adviser.Adviser {
 func newSearch(s *Server) *search.Search {
 	m, st := s.m, s.store
 	return &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now,
-		Learned: st.Evidence.Learned, Advice: s.adviser.Window, InForce: s.console.InForce, Others: s.console.Manufacturers.Sentence}
+		Learned: st.Evidence.Learned, Advice: s.adviser.Window, InForce: s.console.InForce, Others: s.console.Manufacturers.Sentence, FirstWait: 40 * time.Millisecond}
 }
 
 // adviseWeekly writes the advice on the list of meters once a week, until ctx ends.

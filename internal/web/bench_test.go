@@ -24,6 +24,7 @@ func BenchmarkPages(b *testing.B) {
 	now := storetest.T0.Add(10 * 24 * time.Hour) // that of the store
 	st := storetest.Open(b, *keep)
 	c, _ := consoleOf(b, st, now)
+	c.Search.FirstWait = 40 * time.Millisecond // as quell has it
 	ready := time.Now()
 	for c.Search.Calendar(b.Context(), search.CalendarQuery{}).At.IsZero() {
 		time.Sleep(100 * time.Millisecond)

@@ -93,7 +93,7 @@ func consoleOf(t testing.TB, st *store.Store, now time.Time) (*console.Console, 
 	c.Adviser = &adviser.Adviser{Windows: st.Windows, Devices: st.Devices, Ledger: st.Ledger, DB: st.DB, Now: m.Now, InForce: m.Rules().WindowOf,
 		Asks: func() bool { return true }, Learned: func(context.Context) (*evidence.Learning, error) { return nil, nil },
 		Assessed: func(context.Context, int64, int64) ([]evidence.Assessment, error) { return nil, nil }}
-	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence}
+	c.Search = &search.Search{DB: st.DB, Devices: st.Devices, Evidence: st.Evidence, Now: m.Now, Learned: st.Evidence.Learned, Advice: c.Adviser.Window, InForce: c.InForce, Others: c.Manufacturers.Sentence, FirstWait: 20 * time.Second}
 	reports := &reporter.Reporter{Register: st.Reports, Ledger: st.Ledger, Cluster: st.Cluster, Ready: st.Ready, Dir: filepath.Join(t.TempDir(), "reports"), Now: m.Now, Log: log, Metrics: reporter.NewMetrics(r)}
 	reports.Set(reporter.Settings{SystemID: "quell", Every: time.Hour, MaxBytes: 10 << 20})
 	c.Reporting = console.Reporting{Status: reports.Status, Chain: reports.Chain}
