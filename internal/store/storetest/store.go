@@ -107,7 +107,7 @@ func Entries(t testing.TB, s *store.Store) []outage.Entry {
 // Eventually waits until a condition holds that another goroutine changes.
 func Eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for pause := time.Millisecond; !cond(); pause = min(2*pause, 64*time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("never: %s", what)
