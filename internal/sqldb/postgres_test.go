@@ -28,16 +28,24 @@ func TestDeadWriter(t *testing.T) {
 	proxy := remotetest.NewProxy(t, server.Socket())
 	dying := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = storetest.Through(proxy) })
 	other := storetest.Open(t, t.TempDir(), func(o *store.Options) { o.Database = server.URL("postgres") })
-	proxy.BreakAfter(64<<10, true)
-	for n := range sqldb.MaxBatch {
-		dying.Ledger.NoteForwarded(storetest.Noted(n, fmt.Sprintf("%0200d", n), storetest.T0, outage.ReasonStoreUnavailable))
-	}
 	check := func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		return other.DB.Ping(ctx) == nil
 	}
-	storetest.Eventually(t, "the failed node holds the lock", func() bool { return !check() })
+	storetest.Eventually(t, "the failed node holds the lock", func() bool {
+		proxy.Repair() // the last try was between two transactions
+		proxy.BreakAfter(64<<10, true)
+		for n := range sqldb.MaxBatch {
+			dying.Ledger.NoteForwarded(storetest.Noted(n, fmt.Sprintf("%0200d", n), storetest.T0, outage.ReasonStoreUnavailable))
+		}
+		for until := time.Now().Add(5 * time.Second); time.Now().Before(until); time.Sleep(10 * time.Millisecond) {
+			if !check() {
+				return true
+			}
+		}
+		return false
+	})
 	storetest.Eventually(t, "the other node writes", check)
 }
 
