@@ -109,25 +109,33 @@ func (tr *trace) replay(before func(call, file, name string, of func(string) *ch
 	return files
 }
 
-// check fails if a power cut now would undo a change of some files or folders; of the store's, the
-// step since the last check.
+// check fails if a power cut now would undo a change of some files or folders. Of the store's log
+// something of the step since the last check must be durable, and all that was written so far soon.
 func (tr *trace) check(what string, paths ...string) {
 	tr.t.Helper()
-	files := tr.replay(func(string, string, string, func(string) *changes) {})
+	files := tr.replay(ignore)
 	for _, path := range paths {
-		lost, from := files[path].lost(), 0
+		c := files[path]
+		if !strings.HasSuffix(path, "-wal") {
+			if c.lost() {
+				tr.t.Errorf("%s: changes of %s are not durable: %+v", what, path, c)
+			}
+			continue
+		}
+		from := 0
 		if before := tr.seen[path]; before != nil {
 			from = before.made
 		}
-		if strings.HasSuffix(path, "-wal") {
-			lost = files[path].stepLost(from)
+		if c.stepLost(from) {
+			tr.t.Errorf("%s: changes of %s are not durable: %+v, of which %d were made before", what, path, c, from)
+			continue
 		}
-		if lost {
-			tr.t.Errorf("%s: changes of %s are not durable: %+v, of which %d were made before", what, path, files[path], from)
-		}
+		storetest.Eventually(tr.t, what+": the transaction under way is durable", func() bool { return tr.replay(ignore)[path].durable >= c.made })
 	}
 	tr.seen = files
 }
+
+func ignore(string, string, string, func(string) *changes) {}
 
 // TestSyncs runs quell under strace. Before a request leaves, its window must be synced; before
 // an answer, its decision; before an alert leaves while the store is away, its record in the

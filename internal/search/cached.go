@@ -26,7 +26,7 @@ type cached[T any] struct {
 }
 
 // get returns the last value. If it is old, a computation starts in the background. known is false
-// until the first one has succeeded; whoever asks until then waits for it for that long.
+// until the first one has succeeded; a caller before that waits for it, at most that long.
 func (c *cached[T]) get(ctx context.Context, wait time.Duration, compute func(context.Context) (T, error)) (value T, known bool) {
 	c.mu.Lock()
 	if c.running == nil && !time.Now().Before(c.due) {
